@@ -1,0 +1,1 @@
+"""Medical image segmentation as MONAI bundles: what MONAI itself lacks."""
