@@ -1,0 +1,124 @@
+# Everything a new machine needs is done by `make demo` and `make test` themselves; the second time they only check it.
+#
+#   PYTHON=python3.12    the interpreter to use (3.11 to 3.13); by default the first that works
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#                        take torch from here as well, e.g. to avoid the large CUDA build of PyPI on a machine without a GPU
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?=
+TORCH_INDEX ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+BUNDLE := bundles/lgg_attunet
+DEMO := demo_output
+DEMO_PATIENTS ?= 12
+DEMO_EPOCHS ?= 8
+DEMO_CONFIGS := $(BUNDLE)/configs
+DEMO_OPTIONS ?=
+
+.PHONY: help venv demo test test-all lint format clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "make %-9s %s\n", $$1, $$2}'
+
+# ---- set-up ---------------------------------------------------------------------------------------------------------
+
+venv: $(READY)  ## make the virtual environment in .venv
+
+# An interpreter counts only if it runs (pyenv leaves shims that do not) and can make an environment with pip in it.
+define FIND_PYTHON
+found=""; without_pip=""
+for name in $${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
+  "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue
+  if "$$name" -c 'import ensurepip, venv' 2>/dev/null; then found="$$name"; break; fi
+  without_pip="$${without_pip:-$$name}"
+done
+if [ -z "$$found" ] && [ -n "$$without_pip" ]; then
+  version=$$("$$without_pip" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  echo "error: $$without_pip cannot make virtual environments; on Debian and Ubuntu: sudo apt install python$$version-venv" >&2; exit 1
+elif [ -z "$$found" ] && [ -n "$$PYTHON" ]; then
+  echo "error: PYTHON=$$PYTHON does not run or is not Python 3.11, 3.12 or 3.13" >&2; exit 1
+elif [ -z "$$found" ]; then
+  echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1
+fi
+endef
+export FIND_PYTHON
+
+$(READY): pyproject.toml constraints.txt
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	  export PYTHON="$(PYTHON)"; eval "$$FIND_PYTHON"; \
+	  echo "making $(VENV) with $$("$$found" --version) ($$found)"; \
+	  "$$found" -m venv --clear $(VENV); \
+	fi
+	@echo "installing the versions of constraints.txt into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	@touch $@
+
+# ---- demonstration --------------------------------------------------------------------------------------------------
+
+# Copies the test patients' images, without masks, to where a user would put new scans.
+define COPY_TEST_PATIENTS
+import pathlib, shutil, sys
+from pipeline.datasets.datalist import load_datalist
+manifest, dataset_dir, target = map(pathlib.Path, sys.argv[1:])
+for case in load_datalist(manifest, dataset_dir, "test"):
+    for image in map(pathlib.Path, case["image"]):
+        folder = target / image.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, folder)
+endef
+export COPY_TEST_PATIENTS
+
+DEMO_DATA := --dataset_dir $(DEMO)/phantom/kaggle_3m --manifest $(DEMO)/phantom/manifest.json
+
+demo: $(READY)  ## train, evaluate and use the first bundle on synthetic brains, in demo_output
+	@if [ -e $(DEMO) ] && [ ! -e $(DEMO)/.made-by-make-demo ]; then \
+	  echo "error: $(DEMO) exists and was not made by make demo; move it away" >&2; exit 1; fi
+	@rm -rf $(DEMO); mkdir $(DEMO); touch $(DEMO)/.made-by-make-demo
+	@echo "== 1/5 synthetic dataset: $(DEMO_PATIENTS) patients"
+	@$(PY) -m pipeline dataset phantom lgg $(DEMO)/phantom --patients $(DEMO_PATIENTS)
+	@echo "== 2/5 training: $(DEMO_EPOCHS) epochs"
+	$(PY) -m monai.bundle run --config_file $(DEMO_CONFIGS)/train.json $(DEMO_DATA) \
+	  --output_dir $(DEMO)/train --max_epochs $(DEMO_EPOCHS) $(DEMO_OPTIONS)
+	@echo "== 3/5 evaluation on the test patients"
+	$(PY) -m monai.bundle run --config_file "['$(DEMO_CONFIGS)/train.json','$(DEMO_CONFIGS)/evaluate.json']" $(DEMO_DATA) \
+	  --split test --checkpoint $(DEMO)/train/model.pt --output_dir $(DEMO)/evaluate
+	@echo "== 4/5 prediction on the test patients' images alone"
+	@$(PY) -c "$$COPY_TEST_PATIENTS" $(DEMO)/phantom/manifest.json $(DEMO)/phantom/kaggle_3m $(DEMO)/new_patients
+	$(PY) -m monai.bundle run --config_file $(DEMO_CONFIGS)/inference.json --input $(DEMO)/new_patients \
+	  --checkpoint $(DEMO)/train/model.pt --output_dir $(DEMO)/predict --overlay true
+	@echo "== 5/5 result"
+	@$(PY) -m pipeline report $(DEMO)/evaluate
+	@echo
+	@echo "look at the curves:    $(VENV)/bin/tensorboard --logdir $(DEMO)/train"
+	@echo "look at the pictures:  $(DEMO)/predict (masks, and overlays as PNG)"
+	@echo "train on real images:  README.md"
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+
+test: lint  ## lint, types, tests and coverage (what CI runs)
+	@$(PY) -m pytest -m "not slow and not realdata" --cov
+
+test-all: lint  ## the same with the slow tests and those on real images
+	@$(PY) -m pytest --cov
+
+lint: $(READY)  ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: $(READY)  ## let ruff rewrite the code
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+clean:  ## remove the environment, caches and the demonstration's output
+	@if [ -e $(DEMO)/.made-by-make-demo ]; then rm -rf $(DEMO); fi
+	@rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
