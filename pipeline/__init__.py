@@ -1,1 +1,3 @@
-"""Medical image segmentation as MONAI bundles: what MONAI itself lacks."""
+"""Medical image segmentation with plain MONAI: what MONAI lacks, tested as code (the experiments are in ``bundles``)."""
+
+__version__ = "0.1.0"

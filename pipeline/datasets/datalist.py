@@ -1,0 +1,190 @@
+"""`load_datalist`, the one function that training configs call, and `find_inputs`, the one of inference configs."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.datasets.manifest import Case, Manifest, read_manifest
+from pipeline.datasets.ordering import slice_key, split_number
+from pipeline.issues import InputError, summarise
+
+SELECTIONS = ("train", "val", "test", "all")
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+
+
+def load_datalist(
+    manifest: str | os.PathLike[str],
+    dataset_dir: str | os.PathLike[str],
+    split: Literal["train", "val", "test", "all"],
+    fold: int | str | None = 0,
+    *,
+    repeat: int = 1,
+    check: bool = True,
+    allow_missing: bool = False,
+) -> list[dict[str, Any]]:
+    """Load the cases of a split as MONAI datalist.
+
+    Args:
+        manifest: manifest file.
+        dataset_dir: folder that the manifest's paths are relative to.
+        split: ``"train"``: cases that are not test and not of ``fold``; ``"val"``: cases of ``fold``; ``"test"``;
+            ``"all"``. Cases without a fold keep the split that the manifest gives them.
+        fold: number of the validation fold, or the name of a named split, whose cases are then ``"val"``; None uses
+            the manifest's own splits and no folds.
+        repeat: how often each case is listed, for datasets where one sample is a slice of a case.
+        check: compare presence and sha256 of every file (about 1 GB/s); all problems are found before training starts.
+        allow_missing: leave out cases none of whose files exist, instead of an error.
+
+    Returns:
+        Items ``{"case_id", "subject", "image": [absolute paths], "label": [absolute paths]}``; no label without mask.
+
+    Raises:
+        InputError: one line: what is wrong, how many more problems there are, and the command that lists them all.
+    """
+    if split not in SELECTIONS:
+        raise InputError(f"split must be one of {', '.join(SELECTIONS)}, got {split!r}")
+    if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
+        raise InputError(f"repeat must be an integer from 1, got {repeat!r}")
+    data = read_manifest(manifest)
+    root = Path(os.path.abspath(dataset_dir))
+    cases = select_cases(data, split, fold)
+    if not cases:
+        raise InputError(f"{manifest}: no case is selected by split {split!r} and fold {fold!r}")
+    _require_folder(data, root, cases)
+    if allow_missing:
+        cases = [case for case in cases if any((root / path).exists() for path in case.files())]
+    if check:
+        _require_intact(data, root, cases, manifest)
+    return [_item(case, root) for case in cases for _ in range(repeat)]
+
+
+def select_cases(manifest: Manifest, split: str, fold: int | str | None) -> list[Case]:
+    """Return the cases of a split, as described at `load_datalist`.
+
+    Raises:
+        InputError: there is no such fold or named split.
+    """
+    if split == "all":
+        return list(manifest.cases)
+    if split == "test":
+        return [case for case in manifest.cases if case.split == "test"]
+    if isinstance(fold, str) and fold.strip().isdigit():
+        fold = int(fold)
+    if isinstance(fold, str):
+        named = manifest.named_splits.get(fold)
+        if named is None:
+            raise InputError(f"manifest {manifest.name!r} has no split named {fold!r}; {_describe_folds(manifest)}")
+        val = set(named["val"])
+        if split == "val":
+            return [case for case in manifest.cases if case.case_id in val]
+        return [case for case in manifest.cases if case.case_id not in val and case.split != "test"]
+    folds = {case.fold for case in manifest.cases} - {None}
+    if fold is not None and folds and fold not in folds:
+        raise InputError(f"manifest {manifest.name!r} has no fold {fold!r}; {_describe_folds(manifest)}")
+    return [case for case in manifest.cases if _split_of(case, fold) == split]
+
+
+def _split_of(case: Case, fold: int | None) -> str:
+    if case.split == "test" or case.fold is None or fold is None:
+        return case.split
+    return "val" if case.fold == fold else "train"
+
+
+def _describe_folds(manifest: Manifest) -> str:
+    folds = sorted({case.fold for case in manifest.cases if case.fold is not None})
+    named = ", ".join(manifest.named_splits) or "none"
+    return f"folds: {', '.join(map(str, folds)) or 'none'}; named splits: {named}"
+
+
+def _require_folder(manifest: Manifest, root: Path, cases: Sequence[Case]) -> None:
+    """Raise one helpful line if the dataset is not there at all."""
+    if root.is_dir() and any((root / path).exists() for case in cases for path in case.files()):
+        return
+    what = "does not exist" if not root.is_dir() else f"holds none of the {len(cases)} cases asked for"
+    first = cases[0].files()[0]
+    nested = [child for child in sorted(root.iterdir()) if (child / first).exists()] if root.is_dir() else []
+    line = f"the dataset folder {root} {what} (expected for example {root / first})"
+    if nested:
+        raise InputError(f"{line}; did you mean {nested[0]}?")
+    if manifest.source:
+        line += f"; download: {manifest.source}"
+    if manifest.layout:
+        line += f"; or try it on a small phantom: python -m pipeline dataset phantom {manifest.layout} OUT"
+    raise InputError(line)
+
+
+def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], source: str | os.PathLike[str]) -> None:
+    from pipeline.datasets.integrity import find_load_problems
+
+    errors = [issue for issue in find_load_problems(manifest, root, cases) if issue.severity == "error"]
+    if errors:
+        command = f"python -m pipeline dataset check {os.fspath(source)} --dataset_dir {root}"
+        raise InputError(f"{summarise(errors)}; list all: {command}")
+
+
+def _item(case: Case, root: Path) -> dict[str, Any]:
+    item: dict[str, Any] = {"case_id": case.case_id, "subject": case.subject}
+    item["image"] = [str(root / path) for path in case.image]
+    if case.label is not None:
+        item["label"] = [str(root / path) for path in case.label]
+    return item
+
+
+def find_inputs(
+    input: str | os.PathLike[str],
+    *,
+    suffixes: Sequence[str] = IMAGE_SUFFIXES,
+    exclude: Sequence[str] = ("*_mask.*", "*_pred.*"),
+) -> list[dict[str, Any]]:
+    """Find images for inference.
+
+    Args:
+        input: a slice file (a stack of one), a patient's folder, or a folder of patients.
+        suffixes: file name endings that are images, compared without case.
+        exclude: patterns of file names that are no images. Hidden files are always ignored.
+
+    Returns:
+        Items ``{"case_id", "image": [absolute paths]}``. The files of a folder that differ only in their trailing
+        number are one stack, in order of that number; a folder with one stack gives it its name.
+
+    Raises:
+        InputError: nothing there, or nothing that is an image.
+    """
+    path = Path(os.path.abspath(input))
+    if path.is_file():
+        if not path.name.lower().endswith(tuple(suffixes)):
+            raise InputError(f"{path} is no image: expected a name ending in {', '.join(suffixes)}")
+        return [{"case_id": path.stem, "image": [str(path)]}]
+    if not path.is_dir():
+        raise InputError(f"no such file or folder: {path}; expected a slice, or a folder of slices or of patients")
+    try:
+        folders = [path, *sorted(child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")]
+        stacks = [stack for folder in folders for stack in _find_stacks(folder, suffixes, exclude)]
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {(error.strerror or '').lower()}") from None
+    if not stacks:
+        raise InputError(f"no image in {path} or its {len(folders) - 1} folders; looked for {', '.join(suffixes)}")
+    names = [name for _, name, _ in stacks]
+    return [
+        {"case_id": name if names.count(name) == 1 else f"{folder.name}_{name}", "image": files}
+        for folder, name, files in stacks
+    ]
+
+
+def _find_stacks(folder: Path, suffixes: Sequence[str], exclude: Iterable[str]) -> list[tuple[Path, str, list[str]]]:
+    """Return (folder, name, files) of each stack in a folder, not looking into its folders."""
+    stacks: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir(), key=lambda item: slice_key(item.stem)):
+        name = file.name.lower()
+        hidden = name.startswith(".") or not name.endswith(tuple(suffixes)) or not file.is_file()
+        if not hidden and not any(fnmatch.fnmatch(name, pattern.lower()) for pattern in exclude):
+            stacks.setdefault(split_number(file.stem)[0], []).append(file)
+    only = folder.name if len(stacks) == 1 else ""
+    return [
+        (folder, only or prefix.rstrip("_- ") or folder.name, [str(file) for file in files])
+        for prefix, files in stacks.items()
+    ]

@@ -1,0 +1,189 @@
+"""A dataset as a reviewable file: `Manifest` and `Case`, read and written as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.issues import InputError, summarise
+
+SCHEMA_VERSION = 1
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: a patient's volume or stack of slices, an image, or a frame.
+
+    Args:
+        case_id: unique name of the case.
+        subject: the patient; cases of one subject stay together in a split.
+        image: files of the image in order, relative to the dataset's folder, POSIX.
+        label: files of the mask in the same order; None if the case has no mask.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        fold: cross-validation fold in which a case that is not ``"test"`` serves as validation; None without folds.
+        sha256: digest of each file, by path; files without a digest are absent.
+        facts: what checks and splits need, None where unknown: ``shape`` in voxels, rows first, ``dtype``, ``spacing``
+            in mm, ``foreground`` in voxels, ``group`` (the institution).
+    """
+
+    case_id: str
+    subject: str
+    image: tuple[str, ...]
+    label: tuple[str, ...] | None = None
+    split: Split = "train"
+    fold: int | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def files(self) -> tuple[str, ...]:
+        """Return all paths of the case, images first."""
+        return self.image + (self.label or ())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A dataset: where it comes from, what its masks mean, and its cases.
+
+    Args:
+        name: short name of the dataset.
+        task: what is to be done with it, for example ``"segmentation"``.
+        licence: the licences of the data, in words.
+        source: the page where the data are downloaded.
+        labels: name of each label id, background included.
+        mask_values: label id of each value that a mask file may hold (``{0: 0, 255: 1}``).
+        channels: names of the image's channels.
+        cases: the cases, in a stable order.
+        spacing_policy: ``"none"``: the files hold no voxel size, work in voxels; ``"header"``: read it from each file.
+        named_splits: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``.
+        layout: reader in `pipeline.datasets.layouts` that made the manifest, also the name of its phantom.
+        citations: what to cite.
+        schema_version: version of the file format.
+    """
+
+    name: str
+    task: str
+    licence: str
+    source: str
+    labels: Mapping[int, str]
+    mask_values: Mapping[int, int]
+    channels: tuple[str, ...]
+    cases: tuple[Case, ...]
+    spacing_policy: Literal["none", "header"] = "none"
+    named_splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    layout: str = ""
+    citations: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        The manifest, its syntax and schema checked. Whether the files exist is the business of
+        `pipeline.datasets.integrity` and `load_datalist`.
+
+    Raises:
+        InputError: the file is missing or unreadable, not JSON, or not a manifest; one line with the place.
+    """
+    from pipeline.datasets.schema import parse_manifest
+
+    manifest, issues = parse_manifest(read_bytes(path))
+    errors = [issue for issue in issues if issue.severity == "error"]
+    if manifest is None or errors:
+        raise InputError(f"{path}: {summarise(errors)}")
+    return manifest
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a manifest file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(
+            f"cannot read the manifest {path}: {reason}; manifests of the suite's datasets are in data_manifests/"
+        ) from None
+
+
+def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Path:
+    """Write a manifest as JSON with one line a file, so that a diff can be read.
+
+    The file is written beside its place and renamed, so a crash never leaves half a manifest.
+
+    Args:
+        manifest: what to write.
+        path: the JSON file; its folder is created.
+
+    Returns:
+        The path written.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(dump_manifest(manifest))
+        # mkstemp makes the file private; a manifest is as public as any file that the user writes.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def dump_manifest(manifest: Manifest) -> str:
+    """Return the JSON text of a manifest, ending in a line break; equal manifests give equal text."""
+    head: dict[str, Any] = {
+        "schema_version": manifest.schema_version,
+        "name": manifest.name,
+        "layout": manifest.layout,
+        "task": manifest.task,
+        "licence": manifest.licence,
+        "source": manifest.source,
+        "citations": list(manifest.citations),
+        "labels": {str(number): name for number, name in manifest.labels.items()},
+        "mask_values": {str(value): number for value, number in manifest.mask_values.items()},
+        "channels": list(manifest.channels),
+        "spacing_policy": manifest.spacing_policy,
+    }
+    lines = [f"  {_json(key)}: {_json(value)}," for key, value in head.items()]
+    # The only part of the head that grows, so it is spread over lines.
+    named = json.dumps(manifest.named_splits, ensure_ascii=False, allow_nan=False, indent=2)
+    lines.append(f'  "named_splits": {named},'.replace("\n", "\n  "))
+    blocks = [",\n".join(_case_lines(case)) for case in manifest.cases]
+    cases = ",\n".join(f"    {{\n{block}\n    }}" for block in blocks)
+    return "\n".join(["{", *lines, '  "cases": [', cases, "  ]", "}", ""])
+
+
+def _case_lines(case: Case) -> Iterator[str]:
+    for key in ("case_id", "subject", "split", "fold"):
+        yield f'      "{key}": {_json(getattr(case, key))}'
+    yield f'      "facts": {_json(dict(case.facts))}'
+    for key, paths in (("image", case.image), ("label", case.label)):
+        if paths is not None:
+            rows = ",\n".join(f"        {_json(_file_entry(path, case.sha256))}" for path in paths)
+            yield f'      "{key}": [\n{rows}\n      ]'
+
+
+def _file_entry(path: str, sha256: Mapping[str, str]) -> str | dict[str, str]:
+    return {"path": path, "sha256": sha256[path]} if path in sha256 else path
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

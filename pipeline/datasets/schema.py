@@ -1,0 +1,300 @@
+"""From JSON text to a `Manifest`: every mistake is collected with its place and the nearest right name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, Literal, cast
+
+from pipeline.datasets.manifest import SCHEMA_VERSION, Case, Manifest, Split
+from pipeline.issues import Issue
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPACING_POLICIES = ("none", "header")
+FACTS = ("shape", "dtype", "spacing", "foreground", "group")
+_REQUIRED = ("schema_version", "name", "task", "licence", "source", "labels", "mask_values", "channels", "cases")
+_OPTIONAL = ("layout", "citations", "spacing_policy", "named_splits")
+_CASE_REQUIRED = ("case_id", "subject", "image", "split")
+_CASE_OPTIONAL = ("label", "fold", "facts")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MISSING = object()
+
+
+def parse_manifest(content: bytes) -> tuple[Manifest | None, list[Issue]]:
+    """Read the JSON text of a manifest.
+
+    Args:
+        content: bytes of the file, UTF-8 with or without a byte order mark.
+
+    Returns:
+        The manifest, or None if an error was found; and all findings: ``manifest-syntax`` with line and column,
+        ``manifest-schema`` and ``id-type`` with the place (``cases[12].label``), ``path-escape``, ``backslash-path``.
+    """
+    data, issues = parse_json(content)
+    if issues:
+        return None, issues
+    reader = _SchemaReader()
+    manifest = reader.manifest(data)
+    has_error = any(issue.severity == "error" for issue in reader.issues)
+    return (None if has_error else manifest), reader.issues
+
+
+def parse_json(content: bytes) -> tuple[Any, list[Issue]]:
+    """Read strict JSON: no duplicate keys, no NaN or Infinity.
+
+    Returns:
+        The value (None if there are findings) and ``manifest-syntax`` findings with line and column.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return None, [_syntax_issue(f"byte {error.start} is not UTF-8", "save the file as UTF-8")]
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        return None, [_syntax_issue(f"line {error.lineno} column {error.colno}: {error.msg}")]
+    except (RecursionError, ValueError) as error:
+        return None, [_syntax_issue(f"not usable JSON: {type(error).__name__}: {error}")]
+    issues = list(_find_loose_json(text))
+    return (None if issues else data), issues
+
+
+def _syntax_issue(message: str, hint: str = "") -> Issue:
+    return Issue("manifest-syntax", "error", message, hint=hint)
+
+
+def _find_loose_json(text: str) -> Iterable[Issue]:
+    """Yield what Python's parser accepts although it changes the meaning: duplicate keys, NaN, Infinity."""
+    open_objects: list[set[str]] = []
+    previous: re.Match[str] | None = None
+    for token in _TOKEN.finditer(text):
+        sign = token[0]
+        message = ""
+        if sign in "{[":
+            open_objects.append(set())
+        elif sign in "}]":
+            open_objects.pop()
+        elif sign == ":" and previous is not None:
+            key = json.loads(previous[0])
+            if key in open_objects[-1]:
+                message = f"duplicate key {key!r}"
+            open_objects[-1].add(key)
+        elif sign[0] != '"':
+            message = f"{sign} is not a JSON number"
+        if message:
+            at = previous if sign == ":" and previous is not None else token
+            line = text.count("\n", 0, at.start()) + 1
+            column = at.start() - (text.rfind("\n", 0, at.start()) + 1) + 1
+            yield _syntax_issue(f"line {line} column {column}: {message}")
+        previous = token
+
+
+class _SchemaReader:
+    """Walks the parsed JSON and collects findings instead of stopping at the first."""
+
+    def __init__(self) -> None:
+        self.issues: list[Issue] = []
+
+    def manifest(self, data: Any) -> Manifest | None:
+        if not isinstance(data, dict):
+            self._wrong("manifest", "a JSON object", data)
+            return None
+        version = data.get("schema_version")
+        if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
+            message = f"schema version {version} is newer than {SCHEMA_VERSION}, the newest that this program knows"
+            self._add("manifest-schema", message, "schema_version", "update the program")
+            return None
+        self._check_keys(data, "", _REQUIRED, _OPTIONAL)
+        self._number(data, "schema_version", "")
+        cases = self._get(data, "cases", "", list, "a list", [])
+        return Manifest(
+            name=self._text(data, "name", ""),
+            task=self._text(data, "task", ""),
+            licence=self._text(data, "licence", ""),
+            source=self._text(data, "source", ""),
+            labels=self._integer_keys(data, "labels", str, "a text"),
+            mask_values=self._integer_keys(data, "mask_values", int, "an integer"),
+            channels=self._texts(data, "channels", ""),
+            cases=tuple(self._case(entry, f"cases[{index}]") for index, entry in enumerate(cases)),
+            spacing_policy=cast(
+                "Literal['none', 'header']", self._choice(data, "spacing_policy", "", SPACING_POLICIES, "none")
+            ),
+            named_splits=self._named_splits(data),
+            layout=self._text(data, "layout", "", default=""),
+            citations=self._texts(data, "citations", ""),
+        )
+
+    def _case(self, entry: Any, place: str) -> Case:
+        if not isinstance(entry, dict):
+            self._wrong(place, "a JSON object", entry)
+            entry = {}
+        else:
+            self._check_keys(entry, place, _CASE_REQUIRED, _CASE_OPTIONAL)
+        digests: dict[str, str] = {}
+        image = self._files(entry, "image", place, digests)
+        label = self._files(entry, "label", place, digests) if entry.get("label") is not None else None
+        fold = self._number(entry, "fold", place) if entry.get("fold") is not None else None
+        if fold is not None and fold < 0:
+            self._wrong(f"{place}.fold", "an integer from 0", fold)
+        return Case(
+            case_id=self._identifier(entry, "case_id", place),
+            subject=self._identifier(entry, "subject", place),
+            image=image,
+            label=label,
+            split=cast("Split", self._choice(entry, "split", place, SPLITS, "train")),
+            fold=fold,
+            sha256=digests,
+            facts=self._facts(entry, place),
+        )
+
+    def _files(self, entry: Mapping[str, Any], key: str, place: str, digests: dict[str, str]) -> tuple[str, ...]:
+        value = entry.get(key, [])
+        items = value if isinstance(value, list) else [value]
+        if key in entry and not items:
+            self._wrong(f"{place}.{key}", "at least one file", value)
+        paths = []
+        for index, item in enumerate(items):
+            here = f"{place}.{key}[{index}]" if isinstance(value, list) else f"{place}.{key}"
+            path, digest = item, None
+            if isinstance(item, dict):
+                self._check_keys(item, here, ("path",), ("sha256",))
+                path, digest = item.get("path", ""), item.get("sha256")
+            if not isinstance(path, str) or not path:
+                self._wrong(here, "a path relative to the dataset's folder", path)
+                continue
+            path = self._inside(path, here)
+            paths.append(path)
+            if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+                self._wrong(f"{here}.sha256", "64 lower-case hexadecimal digits", digest)
+            elif digest is not None:
+                digests[path] = digest
+        return tuple(paths)
+
+    def _inside(self, path: str, place: str) -> str:
+        """Return the path in POSIX form; a path that leaves the dataset's folder is a finding."""
+        if "\\" in path:
+            message = f"{path!r} has backslashes, read as {path.replace(chr(92), '/')!r}"
+            self._add("backslash-path", message, place, "write / in manifests", severity="warning")
+            path = path.replace("\\", "/")
+        if _leaves_root(path):
+            message = f"{path!r} leaves the dataset's folder"
+            self._add("path-escape", message, place, "write a path relative to the dataset's folder, without '..'")
+        return path
+
+    def _identifier(self, entry: Mapping[str, Any], key: str, place: str) -> str:
+        value = entry.get(key, _MISSING)
+        if value is _MISSING:
+            return ""
+        if not isinstance(value, str):
+            self._add("id-type", f"{key} is {value!r}, not a text", f"{place}.{key}", f'quote it: "{value}"')
+            return str(value)
+        if not value.strip() or not value.isprintable():
+            self._wrong(f"{place}.{key}", "a text of printable characters", value)
+        elif key == "case_id" and _leaves_root(value):
+            # The id names output folders, so it must not lead out of them.
+            self._add("path-escape", f"{key} {value!r} would leave the output folder", f"{place}.{key}")
+        return value
+
+    def _facts(self, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
+        facts: dict[str, Any] = self._get(entry, "facts", place, dict, "a JSON object", {})
+        here = f"{place}.facts"
+        self._check_keys(facts, here, (), FACTS)
+        for key, kinds in (("shape", int), ("spacing", (int, float))):
+            value = facts.get(key)
+            if value is not None and not (isinstance(value, list) and all(_is(item, kinds) for item in value)):
+                self._wrong(f"{here}.{key}", "a list of numbers or null", value)
+        if facts.get("foreground") is not None and not _is(facts["foreground"], int):
+            self._wrong(f"{here}.foreground", "an integer or null", facts["foreground"])
+        for key in ("dtype", "group"):
+            if facts.get(key) is not None and not isinstance(facts[key], str):
+                self._wrong(f"{here}.{key}", "a text or null", facts[key])
+        return facts
+
+    def _named_splits(self, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        named = self._get(data, "named_splits", "", dict, "a JSON object", {})
+        result = {}
+        for name, split in named.items():
+            place = f"named_splits.{name}"
+            if not isinstance(split, dict):
+                self._wrong(place, "a JSON object", split)
+                continue
+            self._check_keys(split, place, ("val",), ("description",))
+            description = self._text(split, "description", place, default="")
+            result[name] = {"description": description, "val": list(self._texts(split, "val", place))}
+        return result
+
+    def _integer_keys(self, data: Mapping[str, Any], key: str, kind: type, wanted: str) -> dict[int, Any]:
+        table = self._get(data, key, "", dict, "a JSON object", {})
+        for name, value in table.items():
+            if not re.fullmatch(r"-?\d+", name):
+                self._wrong(f"{key}.{name}", "an integer as key", name)
+            if not _is(value, kind):
+                self._wrong(f"{key}.{name}", wanted, value)
+        return {int(name): value for name, value in table.items() if re.fullmatch(r"-?\d+", name)}
+
+    def _choice(self, entry: Mapping[str, Any], key: str, place: str, allowed: tuple[str, ...], default: str) -> str:
+        value = entry.get(key, default)
+        if value not in allowed:
+            self._wrong(_join(place, key), f"one of {', '.join(allowed)}", value)
+            return default
+        return str(value)
+
+    def _text(self, entry: Mapping[str, Any], key: str, place: str, default: str = "") -> str:
+        return str(self._get(entry, key, place, str, "a text", default))
+
+    def _number(self, entry: Mapping[str, Any], key: str, place: str) -> int:
+        return int(self._get(entry, key, place, int, "an integer", 0))
+
+    def _texts(self, entry: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+        value = self._get(entry, key, place, list, "a list of texts", [])
+        for index, item in enumerate(value):
+            if not isinstance(item, str):
+                self._wrong(f"{_join(place, key)}[{index}]", "a text", item)
+        return tuple(str(item) for item in value)
+
+    def _get(self, entry: Mapping[str, Any], key: str, place: str, kind: type, wanted: str, default: Any) -> Any:
+        value = entry.get(key, default)
+        if _is(value, kind):
+            return value
+        self._wrong(_join(place, key), wanted, value)
+        return default
+
+    def _check_keys(
+        self, entry: Mapping[str, Any], place: str, required: tuple[str, ...], optional: tuple[str, ...]
+    ) -> None:
+        known = required + optional
+        for key in entry:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+                self._add("manifest-schema", f"unknown key {key!r}", _join(place, key), hint)
+        for key in required:
+            if key not in entry:
+                self._add("manifest-schema", f"the key {key!r} is missing", place or "manifest")
+
+    def _wrong(self, place: str, wanted: str, got: object) -> None:
+        shown = repr(got) if len(repr(got)) <= 60 else f"{repr(got)[:57]}..."
+        self._add("manifest-schema", f"expected {wanted}, got {shown}", place)
+
+    def _add(
+        self, code: str, message: str, place: str, hint: str = "", severity: Literal["error", "warning"] = "error"
+    ) -> None:
+        self.issues.append(Issue(code, severity, message, record=place, hint=hint))
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key
+
+
+def _is(value: object, kinds: type | tuple[type, ...]) -> bool:
+    # bool is a subclass of int, but `true` is no number in a manifest.
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _leaves_root(path: str) -> bool:
+    windows = PureWindowsPath(path)
+    return "\0" in path or bool(windows.drive or windows.root) or ".." in PurePosixPath(path).parts

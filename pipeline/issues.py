@@ -1,0 +1,93 @@
+"""What every check returns (`Issue`), and the error that a user can fix (`InputError`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One finding of a check.
+
+    Args:
+        code: stable kebab-case name, for example ``"missing-file"``; documentation and tests refer to it.
+        severity: ``"error"`` blocks, ``"warning"`` does not.
+        message: what was found, with the values observed.
+        record: id of the case, or the place in the manifest (``"cases[12].label"``).
+        path: the file, relative to the dataset's folder.
+        hint: what to type or to change next.
+
+    Example:
+        >>> Issue("empty-file", "error", "the file holds 0 bytes", record="case_1", path="a/1.tif").one_line()
+        'error empty-file a/1.tif [case_1]: the file holds 0 bytes'
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    record: str = ""
+    path: str = ""
+    hint: str = ""
+
+    def where(self) -> str:
+        """Return the file and the record, as far as they are known."""
+        record = f"[{self.record}]" if self.record and self.path else self.record
+        return " ".join(part for part in (self.path, record) if part)
+
+    def one_line(self) -> str:
+        """Return the finding as one line without its severity's colour, line breaks removed."""
+        head = " ".join(part for part in (self.severity, self.code, self.where()) if part)
+        text = f"{head}: {self.message}"
+        if self.hint:
+            text += f"; {self.hint}"
+        return " ".join(text.split())
+
+    def to_dict(self) -> dict[str, str]:
+        """Return all six fields as strings, for JSON."""
+        return asdict(self)
+
+
+class InputError(SystemExit):
+    """A problem that the user can fix, told in one line.
+
+    It derives from `SystemExit`, not from `Exception`: MONAI wraps every `Exception` that is raised while a config is
+    resolved in a 50-line trace, but lets `SystemExit` through. Uncaught, it prints its line to stderr and exits with 1.
+
+    Args:
+        message: what is wrong, where, what was expected, what to type next. Line breaks become spaces.
+
+    Example:
+        >>> str(InputError("no such folder:   data"))
+        'no such folder: data'
+    """
+
+    def __init__(self, message: str) -> None:
+        """Join the message into one line."""
+        super().__init__(" ".join(message.split()))
+
+
+def summarise(issues: Sequence[Issue]) -> str:
+    """Return the first error in words and how many more there are.
+
+    Args:
+        issues: at least one issue; errors are named before warnings.
+
+    Example:
+        >>> a = Issue("empty-file", "error", "0 bytes", path="a.tif")
+        >>> summarise([a, a, a])
+        'empty-file a.tif: 0 bytes (and 2 more)'
+    """
+    first = next((issue for issue in issues if issue.severity == "error"), issues[0])
+    line = first.one_line().removeprefix(f"{first.severity} ")
+    return line if len(issues) == 1 else f"{line} (and {len(issues) - 1} more)"
+
+
+def count_by_code(issues: Sequence[Issue]) -> dict[str, int]:
+    """Return how often each code occurs, errors first, then by name."""
+    counts = Counter((issue.severity, issue.code) for issue in issues)
+    return {code: counts[severity, code] for severity, code in sorted(counts)}
