@@ -1,0 +1,129 @@
+"""Write a file whole or not at all: a temporary file in the same folder, then a rename.
+
+ignite's ``DiskSaver`` renames too, but its temporary files have random names, so what a killed run leaves behind
+could not be told from a user's files, and it does not flush to the disk before the rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from pipeline.issues import InputError
+
+#: Room for the archive's own tables, in bytes: one checkpoint's overhead beyond its tensors.
+OVERHEAD = 64 * 1024
+
+
+def save_state(state: Mapping[str, Any], path: Path, last_good: str | None = None) -> None:
+    """Save a state dict under its final name only when all of it is on the disk.
+
+    Args:
+        state: what ``torch.save`` gets.
+        path: final name; its folder must exist.
+        last_good: the checkpoint that the message names when the disk is full.
+
+    Raises:
+        InputError: the disk is full; nothing under ``path`` has changed.
+    """
+    needed = count_bytes(state) + OVERHEAD
+    if shutil.disk_usage(path.parent).free < needed:
+        raise _disk_full(path.parent, needed, last_good)
+    try:
+        _replace(path, "wb", lambda file: torch.save(state, file))
+    except (OSError, RuntimeError) as error:
+        if _is_disk_full(error) or shutil.disk_usage(path.parent).free < needed:
+            raise _disk_full(path.parent, needed, last_good) from None
+        raise
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write a JSON file, whole or not at all."""
+    text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+    _replace(path, "wb", lambda file: file.write(text.encode("utf-8")))
+
+
+def remove_stale(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Remove the temporary files that a killed run left behind.
+
+    Args:
+        folder: where to look; sub-folders are left alone.
+        names: patterns (``re`` syntax) of the final names that are ours.
+
+    Returns:
+        The files removed.
+    """
+    ours = re.compile(rf"\.({'|'.join(names)})\.\d+\.tmp")
+    stale = [path for path in folder.glob(".*.tmp") if ours.fullmatch(path.name)]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return stale
+
+
+def count_bytes(state: Any) -> int:
+    """Count the bytes of all tensors in a nested state.
+
+    Example:
+        >>> count_bytes({"weight": torch.zeros(3), "steps": [torch.zeros(1, dtype=torch.float64), 7]})
+        20
+    """
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, Mapping):
+        return sum(count_bytes(value) for value in state.values())
+    if isinstance(state, (list, tuple)):
+        return sum(count_bytes(value) for value in state)
+    return 0
+
+
+def format_size(count: float) -> str:
+    """Write a number of bytes for people.
+
+    Example:
+        >>> format_size(532), format_size(3_500_000)
+        ('532 B', '3.5 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _replace(path: Path, mode: str, write: Callable[[IO[Any]], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # A file object, not a name: torch's own writer hides the cause when the disk is full.
+        with temporary.open(mode) as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _disk_full(folder: Path, needed: int, last_good: str | None) -> InputError:
+    free = format_size(shutil.disk_usage(folder).free)
+    return InputError(
+        f"disk full at {folder}: needed {format_size(needed)}, free {free}; last good checkpoint: {last_good or 'none'}"
+    )

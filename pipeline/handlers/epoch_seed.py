@@ -1,0 +1,74 @@
+"""Draw every epoch's random numbers from seed + epoch."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data.utils import set_rnd
+
+from pipeline.issues import InputError
+
+_NUMPY_LIMIT = 2**32
+
+
+class EpochSeed:
+    """Reseed torch, numpy, random and the dataset's transforms when an epoch starts.
+
+    A checkpoint holds weights and counters but no state of random generators (those of loader workers cannot be
+    saved at all). With this handler the state at the start of epoch ``n`` depends on ``seed + n`` alone, so a run that
+    is resumed after epoch ``n`` computes exactly the losses of a run that was never interrupted, with any number of
+    workers.
+
+    Args:
+        seed: of the run.
+        loader: the training loader. Its ``dataset`` holds the random transforms.
+
+    Raises:
+        InputError: the loader has ``persistent_workers``, which keep random states of their own across epochs.
+
+    Example:
+        >>> loader = torch.utils.data.DataLoader([0, 1, 2], shuffle=True)
+        >>> handler, engine = EpochSeed(seed=7, loader=loader), Engine(lambda engine, batch: batch.item())
+        >>> handler.attach(engine)
+        >>> order = []
+        >>> _ = engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: order.append(engine.state.output))
+        >>> for _ in range(2):
+        ...     _ = engine.run(loader, max_epochs=1)
+        >>> order[:3] == order[3:]
+        True
+    """
+
+    def __init__(self, seed: int, loader: Any) -> None:
+        if getattr(loader, "persistent_workers", False):
+            raise InputError(
+                "persistent_workers is true, but such workers keep their random state from epoch to epoch, "
+                "so a resumed run could not repeat an uninterrupted one: set it to false"
+            )
+        self.seed = seed
+        self.loader = loader
+
+    def attach(self, engine: Engine) -> None:
+        """Reseed at every epoch of ``engine``, the trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Reseed everything from seed + epoch."""
+        seed = (self.seed + engine.state.epoch) % _NUMPY_LIMIT
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        for owner in (self.loader, getattr(self.loader, "sampler", None)):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(seed)
+        set_rnd(getattr(self.loader, "dataset", None), seed)
+        self._begin_anew(engine)
+
+    def _begin_anew(self, engine: Engine) -> None:
+        # With an epoch_length of its own, ignite goes on in a half-read iterator, whose order depends on the past.
+        if engine.state.dataloader is self.loader and engine.state.epoch_length != len(self.loader):
+            engine.set_data(self.loader)

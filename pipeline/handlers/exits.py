@@ -1,0 +1,70 @@
+"""What happens when a run ends by an exception.
+
+ignite calls the handlers of ``EXCEPTION_RAISED`` in turn, but the first one that raises hides the others, and one that
+does not raise swallows the exception. MONAI's ``StatsHandler`` logs a trace and raises. So all our clean-ups
+are one handler, in front of the others, that raises when they are all done.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+from ignite.engine import Engine, Events
+
+#: Called with the engine and the exception; returns another exception to raise in its place, or None.
+OnException = Callable[[Engine, BaseException], BaseException | None]
+
+
+def on_exception(engine: Engine, callback: OnException) -> None:
+    """Call ``callback`` when ``engine`` fails, before any handler that raises; the exception is raised again.
+
+    Args:
+        engine: a trainer or an evaluator.
+        callback: gets the engine and the exception; it may return an exception to raise instead.
+
+    Example:
+        >>> def fail(engine, batch):
+        ...     raise ValueError("a broken slice")
+        >>> engine = Engine(fail)
+        >>> on_exception(engine, lambda engine, error: print("clean up after:", error))
+        >>> engine.logger.disabled = True
+        >>> engine.run([1])
+        Traceback (most recent call last):
+        ValueError: a broken slice
+        >>> try:
+        ...     engine.run([1])
+        ... except ValueError:
+        ...     pass
+        clean up after: a broken slice
+    """
+    handlers = engine._event_handlers[Events.EXCEPTION_RAISED]
+    for handler, _, _ in handlers:
+        if isinstance(handler, _Exits):
+            handler.callbacks.append(callback)
+            return
+    engine.add_event_handler(Events.EXCEPTION_RAISED, _Exits([callback]))
+    handlers.insert(0, handlers.pop())  # ignite has no priorities
+    keep_one_line(engine)
+
+
+def keep_one_line(engine: Engine) -> None:
+    """Keep ignite and MONAI from logging a ``SystemExit``: its message is printed once, by Python, at the end."""
+    if not any(isinstance(item, _HideSystemExit) for item in engine.logger.filters):
+        engine.logger.addFilter(_HideSystemExit())
+
+
+class _Exits:
+    def __init__(self, callbacks: list[OnException]) -> None:
+        self.callbacks = callbacks
+
+    def __call__(self, engine: Engine, error: BaseException) -> None:
+        for callback in self.callbacks:
+            error = callback(engine, error) or error
+        raise error
+
+
+class _HideSystemExit(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR or not isinstance(sys.exc_info()[1], SystemExit)
