@@ -1,0 +1,67 @@
+"""Fixtures and rules of all tests: small data made once a run, real data only where it lies beside the repository."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+# MONAI only warns of a reference that does not resolve, unless told; children inherit this.
+os.environ["MONAI_ALLOW_MISSING_REFERENCE"] = "0"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine cannot run."""
+    if not SHARED_DATA.is_dir():
+        _skip(items, "realdata", f"no real data at {SHARED_DATA}")
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_tests and not _has_gpu():
+        _skip(gpu_tests, "gpu", "no CUDA device")
+
+
+def _skip(items: list[pytest.Item], marker: str, reason: str) -> None:
+    for item in items:
+        if item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data; skips where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def lgg_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small phantom: ``kaggle_3m/`` of 6 patients at 64x64 and ``manifest.json``. Shared: copy before changing it."""
+    from pipeline.datasets.phantoms import write_lgg_phantom
+
+    return write_lgg_phantom(tmp_path_factory.mktemp("lgg_phantom"), patients=6, size=64).parent
+
+
+@pytest.fixture(scope="session")
+def real_lgg(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``kaggle_3m`` with the first real patients. Shared: copy before changing it."""
+    target = tmp_path_factory.mktemp("lgg")
+    command = [sys.executable, str(shared_data / "lgg" / "restore.py"), str(target), "--patients", "4"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return target / "kaggle_3m"
