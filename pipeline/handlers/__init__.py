@@ -1,8 +1,21 @@
-"""MONAI / ignite handlers that make a training survive kills, full disks and bad numbers: each has ``attach(engine)``."""
+"""Handlers for trainings that survive kills, full disks and bad numbers; each has ``attach(engine)``."""
 
+from pipeline.handlers.early_stop import EarlyStop
 from pipeline.handlers.epoch_seed import EpochSeed
+from pipeline.handlers.graceful_stop import GracefulStop
 from pipeline.handlers.non_finite_guard import NonFiniteGuard
+from pipeline.handlers.run_lock import RunLock
 from pipeline.handlers.run_record import RunRecord
+from pipeline.handlers.segmentation_figures import SegmentationFigures
 from pipeline.handlers.training_checkpoint import TrainingCheckpoint
 
-__all__ = ["EpochSeed", "NonFiniteGuard", "RunRecord", "TrainingCheckpoint"]
+__all__ = [
+    "EarlyStop",
+    "EpochSeed",
+    "GracefulStop",
+    "NonFiniteGuard",
+    "RunLock",
+    "RunRecord",
+    "SegmentationFigures",
+    "TrainingCheckpoint",
+]

@@ -70,5 +70,6 @@ class EpochSeed:
 
     def _begin_anew(self, engine: Engine) -> None:
         # With an epoch_length of its own, ignite goes on in a half-read iterator, whose order depends on the past.
-        if engine.state.dataloader is self.loader and engine.state.epoch_length != len(self.loader):
-            engine.set_data(self.loader)
+        loader = engine.state.dataloader
+        if isinstance(loader, torch.utils.data.DataLoader) and engine.state.epoch_length != len(loader):
+            engine.set_data(loader)

@@ -30,14 +30,12 @@ def on_exception(engine: Engine, callback: OnException) -> None:
         >>> engine = Engine(fail)
         >>> on_exception(engine, lambda engine, error: print("clean up after:", error))
         >>> engine.logger.disabled = True
-        >>> engine.run([1])
-        Traceback (most recent call last):
-        ValueError: a broken slice
         >>> try:
         ...     engine.run([1])
-        ... except ValueError:
-        ...     pass
+        ... except ValueError as error:
+        ...     print("still raised:", error)
         clean up after: a broken slice
+        still raised: a broken slice
     """
     handlers = engine._event_handlers[Events.EXCEPTION_RAISED]
     for handler, _, _ in handlers:
@@ -58,10 +56,13 @@ def keep_one_line(engine: Engine) -> None:
 class _Exits:
     def __init__(self, callbacks: list[OnException]) -> None:
         self.callbacks = callbacks
+        self._raised: BaseException | None = None
 
     def __call__(self, engine: Engine, error: BaseException) -> None:
-        for callback in self.callbacks:
-            error = callback(engine, error) or error
+        if error is not self._raised:  # ignite reports an iteration's exception a second time, for the run
+            for callback in self.callbacks:
+                error = callback(engine, error) or error
+            self._raised = error
         raise error
 
 

@@ -221,7 +221,7 @@ def _list_metrics(engine: Engine) -> dict[str, float | None]:
 
 
 def _describe_best(evaluator: Engine) -> dict[str, Any] | None:
-    state = evaluator.state
+    state: Any = evaluator.state
     metric = getattr(state, "best_metric", None)
     if metric is None or getattr(state, "best_metric_epoch", -1) < 0 or not math.isfinite(metric):
         return None

@@ -169,8 +169,9 @@ class TrainingCheckpoint:
     def _tell_evaluator(self) -> None:
         # MONAI's own bookkeeping keeps a first NaN for ever and begins anew after a resume.
         known = self.best_metric is not None
-        self.evaluator.state.best_metric = self.best_metric if known else -1
-        self.evaluator.state.best_metric_epoch = self.best_epoch if known else -1
+        state: Any = self.evaluator.state
+        state.best_metric = self.best_metric if known else -1
+        state.best_metric_epoch = self.best_epoch if known else -1
 
     def _restore(self, trainer: Engine) -> None:
         found = read_newest(self.output_dir)
