@@ -1,0 +1,36 @@
+"""The learning rate in TensorBoard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch.optim import Optimizer
+
+__all__ = ["LearningRateLog"]
+
+
+class LearningRateLog:
+    """Write each epoch's learning rate to TensorBoard; MONAI's ``LrScheduleHandler`` only prints it.
+
+    Args:
+        summary_writer: TensorBoard's writer.
+        optimizer: the optimizer; with several parameter groups each gets a curve of its own.
+        tag: name of the curve.
+    """
+
+    def __init__(self, summary_writer: Any, optimizer: Optimizer, tag: str = "learning_rate") -> None:
+        self.summary_writer = summary_writer
+        self.optimizer = optimizer
+        self.tag = tag
+
+    def attach(self, engine: Engine) -> None:
+        """Write when an epoch of ``engine``, the trainer, starts."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the rates in force, at the number of the epoch that starts."""
+        groups = self.optimizer.param_groups
+        for number, group in enumerate(groups):
+            tag = self.tag if len(groups) == 1 else f"{self.tag}/group_{number}"
+            self.summary_writer.add_scalar(tag, float(group["lr"]), engine.state.epoch)

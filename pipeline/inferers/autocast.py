@@ -1,0 +1,76 @@
+"""Mixed precision that follows the hardware, as a wrapper around any MONAI inferer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+__all__ = ["AutocastInferer", "supports_bfloat16"]
+
+
+def supports_bfloat16(device_type: str) -> bool:
+    """Tell whether bfloat16 arithmetic is done by the hardware of ``device_type`` ("cpu", "cuda").
+
+    A processor without bfloat16 units emulates them, slower than float32, so it counts as unsupported.
+    """
+    if device_type == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type == "cpu":
+        # private names, the only ones there are: without them, stay with float32
+        probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(probe() for probe in probes if probe is not None)
+    return False
+
+
+class AutocastInferer(Inferer):
+    """Run another inferer in bfloat16 mixed precision and channels-last layout; the result is float32.
+
+    MONAI's ``amp=True`` casts on CUDA only and to float16, which needs a gradient scaler. bfloat16 has float32's range,
+    so it needs none, and recent CPUs have it too. The loss is computed outside, in float32.
+
+    Args:
+        inferer: the inferer that is run, e.g. ``SimpleInferer`` in training or ``SliceInferer`` in validation.
+        amp: "auto" (where the hardware has bfloat16), True or False.
+        channels_last: lay out 2-D batches ``(B, C, H, W)`` channels last, which convolution with BatchNorm likes.
+
+    Example:
+        >>> import torch
+        >>> from monai.inferers import SimpleInferer
+        >>> inferer = AutocastInferer(SimpleInferer(), amp=True)
+        >>> inferer(torch.ones(1, 1, 4, 4), torch.nn.Conv2d(1, 1, 1)).dtype
+        torch.float32
+    """
+
+    def __init__(self, inferer: Inferer, amp: bool | Literal["auto"] = "auto", channels_last: bool = True) -> None:
+        super().__init__()
+        if amp not in (True, False, "auto"):
+            raise ValueError(f'amp must be "auto", true or false, got {amp!r}')
+        self.inferer = inferer
+        self.amp = amp
+        self.channels_last = channels_last
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Run ``inferer(inputs, network)``.
+
+        Args:
+            inputs: ``(B, C, *spatial)``, whatever the wrapped inferer takes.
+            network: the network.
+            args: passed on.
+            kwargs: passed on.
+        """
+        device_type = inputs.device.type
+        enabled = supports_bfloat16(device_type) if self.amp == "auto" else bool(self.amp)
+
+        def run(batch: torch.Tensor, *more: Any, **options: Any) -> torch.Tensor:
+            # meta data would be carried through every layer, for nothing
+            plain = batch.as_tensor() if isinstance(batch, MetaTensor) else batch
+            if self.channels_last and plain.ndim == 4:
+                plain = plain.contiguous(memory_format=torch.channels_last)
+            return network(plain, *more, **options).float()
+
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=enabled):
+            return self.inferer(inputs, run, *args, **kwargs)

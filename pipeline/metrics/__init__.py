@@ -1,0 +1,5 @@
+"""Metrics that MONAI lacks."""
+
+from pipeline.metrics.slice_dice import NonEmptySliceDice
+
+__all__ = ["NonEmptySliceDice"]

@@ -1,0 +1,47 @@
+"""Dice by slice of a volume, for comparison with work that scores slices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.metrics import CumulativeIterationMetric, compute_dice
+
+__all__ = ["NonEmptySliceDice"]
+
+
+class NonEmptySliceDice(CumulativeIterationMetric):
+    """Mean Dice over the slices whose truth is not empty (unit ``slice_nonempty``).
+
+    Every slice along the last axis is one item; slices without foreground in the truth are left out, so false
+    positives there do not show: read it beside the Dice of the whole volume, never instead of it.
+
+    Example:
+        >>> import torch
+        >>> truth = torch.zeros(1, 1, 2, 2, 2)
+        >>> truth[..., 0] = 1  # the second slice is empty
+        >>> metric = NonEmptySliceDice()
+        >>> _ = metric(truth, truth)
+        >>> metric.aggregate().item(), len(metric.get_buffer())
+        (1.0, 1)
+    """
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        """Return the Dice ``(n, 1)`` of the ``n`` slices of ``(B, 1, H, W, D)`` that have foreground in ``y``.
+
+        Raises:
+            ValueError: the truth is missing, or the shapes differ or are not ``(B, 1, H, W, D)``.
+        """
+        if y is None or y.shape != y_pred.shape or y.ndim != 5 or y.shape[1] != 1:
+            shape = None if y is None else tuple(y.shape)
+            raise ValueError(f"expected two tensors (B, 1, H, W, D), got {tuple(y_pred.shape)} and {shape}")
+        pred_slices, truth_slices = (x.movedim(-1, 1).flatten(0, 1) for x in (y_pred, y))
+        nonempty = truth_slices.flatten(1).any(dim=1)
+        return compute_dice(pred_slices[nonempty], truth_slices[nonempty], include_background=True)
+
+    def aggregate(self) -> torch.Tensor:
+        """Return the mean over all slices seen so far; NaN when none had foreground."""
+        buffer = self.get_buffer()
+        if buffer is None or len(buffer) == 0:
+            return torch.tensor(float("nan"))
+        return torch.as_tensor(buffer).float().mean()

@@ -1,0 +1,30 @@
+"""MONAI-style transforms (``Foo`` for arrays, ``Food`` for dictionaries) for what MONAI lacks."""
+
+from pipeline.transforms.intensity import (
+    NormalizeForeground,
+    NormalizeForegroundd,
+    RandCopyChannel,
+    RandCopyChanneld,
+    RandGammaByChannel,
+    RandGammaByChanneld,
+)
+from pipeline.transforms.mask import EncodeMask, EncodeMaskd
+from pipeline.transforms.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
+from pipeline.transforms.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
+
+__all__ = [
+    "EncodeMask",
+    "EncodeMaskd",
+    "LoadSliceStack",
+    "LoadSliceStackd",
+    "NeighbourSlicesToChannels",
+    "NeighbourSlicesToChannelsd",
+    "NormalizeForeground",
+    "NormalizeForegroundd",
+    "RandCopyChannel",
+    "RandCopyChanneld",
+    "RandGammaByChannel",
+    "RandGammaByChanneld",
+    "SaveSliceStack",
+    "SaveSliceStackd",
+]
