@@ -10,6 +10,16 @@ from typing import Literal
 Severity = Literal["error", "warning"]
 
 
+def join_lines(text: str) -> str:
+    r"""Return the text as one line; spaces within a line are kept, for they may be part of a path.
+
+    Example:
+        >>> join_lines("a  b\n  c")
+        'a  b c'
+    """
+    return " ".join(line.strip() for line in text.splitlines())
+
+
 @dataclass(frozen=True)
 class Issue:
     """One finding of a check.
@@ -45,7 +55,7 @@ class Issue:
         text = f"{head}: {self.message}"
         if self.hint:
             text += f"; {self.hint}"
-        return " ".join(text.split())
+        return join_lines(text)
 
     def to_dict(self) -> dict[str, str]:
         """Return all six fields as strings, for JSON."""
@@ -62,13 +72,13 @@ class InputError(SystemExit):
         message: what is wrong, where, what was expected, what to type next. Line breaks become spaces.
 
     Example:
-        >>> str(InputError("no such folder:   data"))
+        >>> str(InputError("no such folder: data"))
         'no such folder: data'
     """
 
     def __init__(self, message: str) -> None:
         """Join the message into one line."""
-        super().__init__(" ".join(message.split()))
+        super().__init__(join_lines(message))
 
 
 def summarise(issues: Sequence[Issue]) -> str:

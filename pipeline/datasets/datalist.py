@@ -54,9 +54,11 @@ def load_datalist(
     cases = select_cases(data, split, fold)
     if not cases:
         raise InputError(f"{manifest}: no case is selected by split {split!r} and fold {fold!r}")
-    _require_folder(data, root, cases)
+    _require_dataset(data, root, cases)
     if allow_missing:
-        cases = [case for case in cases if any((root / path).exists() for path in case.files())]
+        from pipeline.datasets.integrity import is_present
+
+        cases = [case for case in cases if is_present(case, root)]
     if check:
         _require_intact(data, root, cases, manifest)
     return [_item(case, root) for case in cases for _ in range(repeat)]
@@ -100,27 +102,18 @@ def _describe_folds(manifest: Manifest) -> str:
     return f"folds: {', '.join(map(str, folds)) or 'none'}; named splits: {named}"
 
 
-def _require_folder(manifest: Manifest, root: Path, cases: Sequence[Case]) -> None:
-    """Raise one helpful line if the dataset is not there at all."""
-    if root.is_dir() and any((root / path).exists() for case in cases for path in case.files()):
-        return
-    what = "does not exist" if not root.is_dir() else f"holds none of the {len(cases)} cases asked for"
-    first = cases[0].files()[0]
-    nested = [child for child in sorted(root.iterdir()) if (child / first).exists()] if root.is_dir() else []
-    line = f"the dataset folder {root} {what} (expected for example {root / first})"
-    if nested:
-        raise InputError(f"{line}; did you mean {nested[0]}?")
-    if manifest.source:
-        line += f"; download: {manifest.source}"
-    if manifest.layout:
-        line += f"; or try it on a small phantom: python -m pipeline dataset phantom {manifest.layout} OUT"
-    raise InputError(line)
+def _require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> None:
+    from pipeline.datasets.integrity import explain_missing_dataset
+
+    problem = explain_missing_dataset(manifest, root, cases)
+    if problem:
+        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
 
 
 def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], source: str | os.PathLike[str]) -> None:
-    from pipeline.datasets.integrity import find_load_problems
+    from pipeline.datasets.integrity import check_manifest
 
-    errors = [issue for issue in find_load_problems(manifest, root, cases) if issue.severity == "error"]
+    errors = check_manifest(manifest, root, cases=cases).errors()
     if errors:
         command = f"python -m pipeline dataset check {os.fspath(source)} --dataset_dir {root}"
         raise InputError(f"{summarise(errors)}; list all: {command}")
@@ -155,11 +148,11 @@ def find_inputs(
         InputError: nothing there, or nothing that is an image.
     """
     path = Path(os.path.abspath(input))
-    if path.is_file():
+    if os.path.isfile(path):
         if not path.name.lower().endswith(tuple(suffixes)):
             raise InputError(f"{path} is no image: expected a name ending in {', '.join(suffixes)}")
         return [{"case_id": path.stem, "image": [str(path)]}]
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise InputError(f"no such file or folder: {path}; expected a slice, or a folder of slices or of patients")
     try:
         folders = [path, *sorted(child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")]

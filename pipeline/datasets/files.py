@@ -10,6 +10,17 @@ from pipeline.datasets.digests import compute_sha256
 from pipeline.issues import Issue
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a name is taken, be it by a dangling link or by something that may not be looked at."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def check_presence(root: Path, path: str, record: str = "") -> Issue | None:
     """Return what keeps a file from being read, or None.
 
@@ -26,7 +37,7 @@ def check_presence(root: Path, path: str, record: str = "") -> Issue | None:
     try:
         status = target.stat()
     except OSError as error:
-        if target.is_symlink():
+        if os.path.islink(target):
             code, message = "broken-link", f"link to {os.readlink(target)}, which leads nowhere"
             hint = "restore the linked file (git annex get, dvc pull) or copy the data"
         elif isinstance(error, FileNotFoundError | NotADirectoryError):

@@ -1,26 +1,212 @@
-"""Checks of a dataset against its manifest."""
+"""Check a dataset against its manifest: everything that is wrong, in a fixed order, nothing stops at the first.
+
+==========  ====================================================  =========================================
+level       reads                                                 finds
+==========  ====================================================  =========================================
+``quick``   the manifest, and the files' status                   ids, paths, splits, leaks, missing files
+``default`` the same, all bytes (sha256) and the images' headers  changed files, sizes, channels, formats
+``deep``    the same and all pixels                               cut-off files, mask values, empty masks
+==========  ====================================================  =========================================
+
+A file without sha256 in the manifest, or with another one, is decoded at the default level too: nothing else vouches
+for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from pipeline.datasets.contents import CASE_CHECKS, CaseView, count_foreground
 from pipeline.datasets.digests import map_threads
-from pipeline.datasets.files import check_digest, check_presence
+from pipeline.datasets.files import check_digest, check_presence, is_there
+from pipeline.datasets.images import ImageError, Probe, probe_image
+from pipeline.datasets.leakage import find_leaking_files, find_leaking_subjects
 from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.splits import subject_key
+from pipeline.datasets.structure import (
+    find_duplicate_ids,
+    find_duplicate_paths,
+    find_unpaired_slices,
+    find_wrong_splits,
+)
 from pipeline.issues import Issue
 
+Level = Literal["quick", "default", "deep"]
+Progress = Callable[[Iterable["CaseResult"], int], Iterable["CaseResult"]]
 
-def find_load_problems(manifest: Manifest, root: Path, cases: Sequence[Case]) -> list[Issue]:
-    """Return what must stop a training run."""
+# One line a check of the manifest alone; checks of a case are in `pipeline.datasets.contents`.
+MANIFEST_CHECKS: tuple[Callable[[Manifest], Iterator[Issue]], ...] = (
+    find_duplicate_ids,
+    find_duplicate_paths,
+    find_unpaired_slices,
+    find_wrong_splits,
+    find_leaking_subjects,
+    find_leaking_files,
+)
 
-    def check(case: Case) -> list[Issue]:
-        found = []
-        for path in case.files():
-            issue = check_presence(root, path, case.case_id)
-            if issue is None and path in case.sha256:
-                issue = check_digest(root, path, case.sha256[path], case.case_id)
-            found.append(issue)
-        return [issue for issue in found if issue]
 
-    return [issue for issues in map_threads(check, cases) for issue in issues]
+@dataclass(frozen=True)
+class CaseResult:
+    """What was found in the files of a case.
+
+    Args:
+        case: the case.
+        issues: findings in the order of files, then of checks.
+        empty: whether the mask has no foreground; None if it was not decoded.
+    """
+
+    case: Case
+    issues: tuple[Issue, ...]
+    empty: bool | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Args:
+        issues: all findings: the manifest's first, then case by case in the manifest's order.
+        results: the cases checked.
+        absent: cases that are not on disk and need not be.
+    """
+
+    issues: tuple[Issue, ...]
+    results: tuple[CaseResult, ...] = ()
+    absent: tuple[Case, ...] = ()
+
+    def errors(self) -> list[Issue]:
+        """Return the findings that block."""
+        return [issue for issue in self.issues if issue.severity == "error"]
+
+
+def check_manifest(
+    manifest: Manifest,
+    root: Path,
+    *,
+    level: Level = "default",
+    cases: Sequence[Case] | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check a dataset against its manifest.
+
+    Args:
+        manifest: what should be there.
+        root: the dataset's folder.
+        level: how much is read; see the table above.
+        cases: the cases whose files must be there. None takes all, but test cases that are wholly absent are normal:
+            they are counted, not reported.
+        jobs: number of threads; None takes one a core.
+        progress: wraps the stream of results, given their number, for a progress bar.
+
+    Returns:
+        The findings. The same input gives the same list.
+    """
+    wanted = list(manifest.cases if cases is None else cases)
+    absent = [case for case in wanted if not is_present(case, root)]
+    excused = {id(case) for case in absent if cases is None and case.split == "test"}
+    issues = [issue for check in MANIFEST_CHECKS for issue in check(manifest)]
+    missing_folder = explain_missing_dataset(manifest, root, wanted)
+    if missing_folder is not None:
+        return Report((*issues, missing_folder))
+    lost = {id(case) for case in absent}
+    present = [case for case in wanted if id(case) not in excused]
+    if not any(case.sha256 for case in manifest.cases):
+        message = "the manifest has no sha256, so changed files go unnoticed"
+        issues.append(Issue("checksum-missing", "warning", message, hint="pipeline dataset build writes them"))
+
+    def check(case: Case) -> CaseResult:
+        if id(case) in lost:
+            return CaseResult(case, (_absent_issue(case),))
+        return check_case(manifest, case, root, level)
+
+    with warnings.catch_warnings():
+        # Pillow warns of what is odd in a damaged file; the checks say it better.
+        warnings.filterwarnings("ignore", module="PIL")
+        stream: Iterable[CaseResult] = map_threads(check, present, jobs)
+        results = tuple(progress(stream, len(present)) if progress else stream)
+    issues += [issue for result in results for issue in result.issues]
+    return Report(tuple(issues), results, tuple(case for case in absent if id(case) in excused))
+
+
+def is_present(case: Case, root: Path) -> bool:
+    """Return whether at least one file of the case is there, be it a dangling link."""
+    return any(is_there(root / path) for path in case.files())
+
+
+def _absent_issue(case: Case) -> Issue:
+    files = case.files()
+    message = f"none of the {len(files)} files of the case exists"
+    return Issue("missing-file", "error", message, record=case.case_id, path=files[0] if files else "")
+
+
+def explain_missing_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> Issue | None:
+    """Return ``missing-dataset`` if the folder does not exist or holds none of the cases, with where to get it."""
+    has_folder = os.path.isdir(root)
+    if has_folder and (not cases or any(is_present(case, root) for case in cases)):
+        return None
+    what = f"holds none of the {len(cases)} cases asked for" if has_folder else "does not exist"
+    first = next((path for case in cases for path in case.files()), "")
+    message = f"the dataset folder {root} {what} (expected for example {root / first})"
+    nested = [child for child in sorted(root.iterdir()) if is_there(child / first)] if has_folder and first else []
+    hints = [f"download: {manifest.source}"] if manifest.source else []
+    if manifest.layout:
+        hints.append(f"or try it on a small phantom: python -m pipeline dataset phantom {manifest.layout} OUT")
+    hint = f"did you mean {nested[0]}?" if nested else "; ".join(hints)
+    return Issue("missing-dataset", "error", message, hint=hint)
+
+
+def check_case(manifest: Manifest, case: Case, root: Path, level: Level) -> CaseResult:
+    """Check the files of a case; whatever a reader raises becomes a finding."""
+    issues: list[Issue] = []
+    probes: dict[str, Probe] = {}
+    masks = set(case.label or ())
+    for path in case.files():
+        problem = check_presence(root, path, case.case_id)
+        if problem is None and level != "quick":
+            vouched = path in case.sha256
+            problem = check_digest(root, path, case.sha256[path], case.case_id) if vouched else None
+            decode = level == "deep" or not vouched or problem is not None
+            probe = _probe(case, root, path, decode, path in masks)
+            if isinstance(probe, Probe):
+                probes[path] = probe
+            else:
+                issues += [problem] if problem else []
+                problem = probe
+        issues += [problem] if problem else []
+    view = CaseView(manifest, case, probes)
+    if probes:
+        issues += [issue for check in CASE_CHECKS for issue in check(view)]
+    foreground = count_foreground(view)
+    return CaseResult(case, tuple(issues), None if foreground is None else foreground == 0)
+
+
+def _probe(case: Case, root: Path, path: str, decode: bool, is_mask: bool) -> Probe | Issue:
+    try:
+        return probe_image(root / path, decode=decode, is_mask=is_mask)
+    except ImageError as error:
+        return Issue(error.code, "error", error.message, record=case.case_id, path=path, hint=error.hint)
+    except (MemoryError, OSError) as error:
+        message = f"reading failed: {type(error).__name__}: {error}"
+        return Issue("unreadable-file", "error", message, record=case.case_id, path=path)
+
+
+def count_splits(report: Report) -> dict[str, dict[str, int | None]]:
+    """Return numbers by split: cases, subjects, files, and cases with an empty mask (None: masks were not decoded)."""
+    table: dict[str, dict[str, int | None]] = {}
+    for split in ("train", "val", "test"):
+        own = [result for result in report.results if result.case.split == split]
+        decoded = [result.empty for result in own if result.empty is not None]
+        if own:
+            table[split] = {
+                "cases": len(own),
+                "subjects": len({subject_key(result.case.subject) for result in own}),
+                "files": sum(len(result.case.files()) for result in own),
+                "empty_masks": sum(decoded) if decoded else None,
+            }
+    return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,9 +75,10 @@ def assign_folds(subjects: Iterable[Subject], folds: int, seed: int) -> dict[str
         ordered = sorted(groups[group], key=lambda s: (s.size is None, s.size or 0, _draw(seed, "size", s.key)))
         for start in range(0, len(ordered), folds):
             deal = sorted(ordered[start : start + folds], key=lambda s: _draw(seed, "deal", s.key))
-            ties = {fold: _draw(seed, "fold", f"{group}/{start}/{fold}") for fold in range(folds)}
-            places = sorted(ties, key=lambda fold, ties=ties: (counts[fold], ties[fold]))  # type: ignore[misc]
-            for subject, fold in zip(deal, places, strict=False):
+            places = sorted(
+                (counts[fold], _draw(seed, "fold", f"{group}/{start}/{fold}"), fold) for fold in range(folds)
+            )
+            for subject, (_, _, fold) in zip(deal, places, strict=False):
                 result[subject.key] = fold
                 counts[fold] += 1
     return result
@@ -125,6 +126,21 @@ def gather_subjects(cases: Iterable[Case]) -> list[Subject]:
         size = None if None in sizes else sum(size for size in sizes if size is not None)
         subjects.append(Subject(key, group=str(own[0].facts.get("group") or ""), size=size))
     return subjects
+
+
+def describe_folds(manifest: Manifest) -> list[str]:
+    """Return a line a fold: cases, groups, and the mean size where it is known."""
+    folds = sorted({case.fold for case in manifest.cases if case.fold is not None})
+    parts = {f"fold {fold}": [case for case in manifest.cases if case.fold == fold] for fold in folds}
+    parts["test"] = [case for case in manifest.cases if case.split == "test"]
+    lines = []
+    for name, cases in parts.items():
+        groups = Counter(str(case.facts.get("group") or "?") for case in cases)
+        sizes = [case.facts["foreground"] for case in cases if case.facts.get("foreground") is not None]
+        mean = f", mean foreground {sum(sizes) / len(sizes):.0f} voxels" if sizes else ""
+        counts = " ".join(f"{group}:{groups[group]}" for group in sorted(groups))
+        lines.append(f"  {name}: {len(cases)} cases ({counts}){mean}")
+    return lines
 
 
 def add_named_split(manifest: Manifest, name: str, val_ids: Sequence[str], description: str = "") -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +16,24 @@ from pipeline.issues import InputError
 
 SOURCE = "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation"
 SLICE_SHAPE = (256, 256)
+_DATASET = Manifest(
+    name="lgg",
+    layout="lgg",
+    task="segmentation",
+    licence="CC BY-NC-SA 4.0 (Kaggle page); CC BY 3.0 (TCIA source)",
+    source=SOURCE,
+    citations=(
+        "Buda, Saha, Mazurowski: Association of genomic subtypes of lower-grade gliomas with shape features"
+        " automatically extracted by a deep learning algorithm. Computers in Biology and Medicine, 2019.",
+        "Mazurowski et al.: Radiogenomics of lower-grade glioma: algorithmically-assessed tumor shape is associated"
+        " with tumor genomic subtypes and patient outcomes in a multi-institutional study with The Cancer Genome"
+        " Atlas data. Journal of Neuro-Oncology, 2017.",
+    ),
+    labels={0: "background", 1: "tumour"},
+    mask_values={0: 0, 255: 1},
+    channels=("pre-contrast", "FLAIR", "post-contrast"),
+    cases=(),
+)
 _SLICE = re.compile(r"^(?P<stem>.+_\d+?)(?P<mask>_mask)?\.tiff?$", re.IGNORECASE)
 _DATED = re.compile(r"^(?P<subject>.+)_\d{8}$")
 
@@ -50,24 +69,8 @@ def read(root: Path, *, checksums: Mapping[str, str] | None = None) -> Manifest:
     measured = dict(zip(read_patients, map_threads(lambda p: _measure(root, patients[p]), read_patients), strict=True))
     planes = {tuple(facts["shape"][:2]) for facts in measured.values()}
     plane = planes.pop() if len(planes) == 1 else SLICE_SHAPE
-    return Manifest(
-        name="lgg",
-        layout="lgg",
-        task="segmentation",
-        licence="CC BY-NC-SA 4.0 (Kaggle page); CC BY 3.0 (TCIA source)",
-        source=SOURCE,
-        citations=(
-            "Buda, Saha, Mazurowski: Association of genomic subtypes of lower-grade gliomas with shape features"
-            " automatically extracted by a deep learning algorithm. Computers in Biology and Medicine, 2019.",
-            "Mazurowski et al.: Radiogenomics of lower-grade glioma: algorithmically-assessed tumor shape is associated"
-            " with tumor genomic subtypes and patient outcomes in a multi-institutional study with The Cancer Genome"
-            " Atlas data. Journal of Neuro-Oncology, 2017.",
-        ),
-        labels={0: "background", 1: "tumour"},
-        mask_values={0: 0, 255: 1},
-        channels=("pre-contrast", "FLAIR", "post-contrast"),
-        cases=tuple(_case(name, patients[name], digests, measured.get(name), plane) for name in sorted(patients)),
-    )
+    cases = (_case(name, patients[name], digests, measured.get(name), plane) for name in sorted(patients))
+    return replace(_DATASET, cases=tuple(cases))
 
 
 def _list_slices(root: Path) -> list[str]:

@@ -1,0 +1,179 @@
+"""The commands ``pipeline dataset {build,split,phantom,check}``: their arguments and what they run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.datasets.layouts import LAYOUTS, read_layout
+from pipeline.datasets.manifest import read_bytes, read_manifest, write_manifest
+from pipeline.issues import InputError
+
+if TYPE_CHECKING:
+    from pipeline.datasets.integrity import CaseResult, Level, Report
+
+
+def _add_layout(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    known = "; ".join(f"{name}: {LAYOUTS[name].description}" for name in names)
+    parser.add_argument("layout", metavar="LAYOUT", choices=list(names), help=known)
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `run_build`."""
+    _add_layout(parser, LAYOUTS)
+    parser.add_argument("root", metavar="ROOT", type=Path, help="the dataset's folder, as downloaded")
+    parser.add_argument("-o", "--output", metavar="MANIFEST", type=Path, required=True, help="manifest to write")
+    parser.add_argument(
+        "--checksums",
+        metavar="FILE",
+        type=Path,
+        help="published sha256 (sha256sum format, paths relative to ROOT): files on disk are compared with it, cases"
+        " that are only in it become part of the manifest with unknown tumour size",
+    )
+
+
+def run_build(args: argparse.Namespace) -> int:
+    """Write the manifest of a downloaded dataset."""
+    from pipeline.datasets.digests import read_checksums
+
+    checksums = read_checksums(args.checksums) if args.checksums else None
+    manifest = read_layout(args.layout, args.root, checksums)
+    write_manifest(manifest, args.output)
+    files = sum(len(case.files()) for case in manifest.cases)
+    print(f"{args.output}: {len(manifest.cases)} cases, {files} files")
+    print(f"next: python -m pipeline dataset check {args.output} --dataset_dir {args.root} --deep")
+    print(f"then: python -m pipeline dataset split {args.output} --folds 5 --seed 0")
+    return 0
+
+
+def add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `run_split`."""
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="manifest to split")
+    parser.add_argument("--folds", metavar="N", type=int, default=5, help="number of folds (default: 5)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same folds (default: 0)")
+    parser.add_argument(
+        "--test-list",
+        metavar="FILE",
+        type=Path,
+        help="ids of the test cases or subjects, one a line; without it, cases that are test stay test",
+    )
+    parser.add_argument(
+        "--named",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="a further validation set, for fold=NAME: ids one a line, lines with # describe it",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="manifest to write (default: MANIFEST)")
+
+
+def run_split(args: argparse.Namespace) -> int:
+    """Divide a manifest's cases into test set and folds."""
+    from pipeline.datasets.splits import add_named_split, describe_folds, read_ids, split_manifest
+
+    manifest = read_manifest(args.manifest)
+    test_ids = read_ids(args.test_list)[0] if args.test_list else None
+    manifest = split_manifest(manifest, folds=args.folds, seed=args.seed, test_ids=test_ids)
+    for entry in args.named:
+        name, _, file = entry.partition("=")
+        if not name or not file:
+            raise InputError(f"--named expects NAME=FILE, got {entry!r}")
+        manifest = add_named_split(manifest, name, *read_ids(Path(file)))
+    path = write_manifest(manifest, args.output or args.manifest)
+    print("\n".join([f"{path}:", *describe_folds(manifest)]))
+    return 0
+
+
+def add_phantom_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `run_phantom`."""
+    _add_layout(parser, [name for name, layout in LAYOUTS.items() if layout.phantom])
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
+    parser.add_argument("--patients", metavar="N", type=int, default=12, help="number of patients (default: 12)")
+    parser.add_argument("--size", metavar="PIXELS", type=int, default=256, help="rows and columns (default: 256)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same bytes (default: 0)")
+
+
+def run_phantom(args: argparse.Namespace) -> int:
+    """Write a small synthetic dataset with known truth."""
+    from pipeline.datasets import phantoms
+
+    write = getattr(phantoms, LAYOUTS[args.layout].phantom)
+    print(write(args.out, patients=args.patients, size=args.size, seed=args.seed))
+    return 0
+
+
+def add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `run_check`."""
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="what should be there")
+    parser.add_argument(
+        "--dataset_dir",
+        "--dataset-dir",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="the folder that the manifest's paths are relative to",
+    )
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument(
+        "--quick", dest="level", action="store_const", const="quick", help="the manifest, and whether files exist"
+    )
+    level.add_argument(
+        "--deep", dest="level", action="store_const", const="deep", help="decode all pixels: cut-off files, mask values"
+    )
+    parser.set_defaults(level="default")
+    parser.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="the cases that must be there; without it all, but absent test cases are normal",
+    )
+    parser.add_argument("--jobs", metavar="N", type=_positive, help="threads (default: one a core)")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Compare a dataset with its manifest: 1 if there are errors."""
+    import json
+
+    from pipeline.datasets.listing import format_report, report_to_dict
+
+    report = _check(args.manifest, args.dataset_dir, args.level, args.split, args.jobs)
+    if args.json:
+        where = {"manifest": str(args.manifest), "dataset_dir": str(args.dataset_dir), "level": args.level}
+        print(json.dumps({**where, **report_to_dict(report)}, indent=1, ensure_ascii=False))
+    else:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        title = f"{args.manifest} against {args.dataset_dir} ({args.level} check)"
+        print(format_report(report, title=title, colour=colour))
+    return 1 if report.errors() else 0
+
+
+def _check(path: Path, root: Path, level: Level, split: str | None, jobs: int | None) -> Report:
+    from pipeline.datasets.datalist import select_cases
+    from pipeline.datasets.integrity import Report, check_manifest
+    from pipeline.datasets.schema import parse_manifest
+
+    manifest, issues = parse_manifest(read_bytes(path))
+    if manifest is None:
+        return Report(tuple(issues))
+    cases = select_cases(manifest, split, None) if split else None
+    report = check_manifest(manifest, root, level=level, cases=cases, jobs=jobs, progress=_show_progress)
+    return Report((*issues, *report.issues), report.results, report.absent)
+
+
+def _show_progress(results: Iterable[CaseResult], total: int) -> Iterable[CaseResult]:
+    from tqdm import tqdm
+
+    # disable=None: no bar where stderr is not a terminal.
+    bar: Iterable[CaseResult] = tqdm(results, total=total, unit="case", disable=None, leave=False)
+    return bar

@@ -1,0 +1,123 @@
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.datasets.digests import read_checksums
+from pipeline.datasets.layouts import LAYOUTS, lgg, read_layout
+from pipeline.issues import InputError
+
+
+def digests_of(root: Path) -> dict[str, str]:
+    files = root.glob("*/*.tif")
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_case_is_a_patient_with_its_slices_in_order_of_number(kaggle: Path, add_patient: Callable[..., None]) -> None:
+    name = "TCGA_FG_0004_20000104"
+    add_patient(name, slices=11)
+    case = lgg.read(kaggle).cases[2]
+    assert (case.case_id, case.subject, case.split, case.fold) == (name, "TCGA_FG_0004", "train", None)
+    assert case.image == tuple(f"{name}/{name}_{number}.tif" for number in range(1, 12))
+    assert case.label == tuple(f"{name}/{name}_{number}_mask.tif" for number in range(1, 12))
+    foreground = sum(4 * (4 + number) for number in range(2, 11))
+    expected = {"shape": [24, 32, 11], "dtype": "uint8", "spacing": None, "foreground": foreground, "group": "FG"}
+    assert case.facts == expected
+
+
+def test_digests_are_those_of_the_files(kaggle: Path) -> None:
+    found: dict[str, str] = {}
+    for case in read_layout("lgg", kaggle).cases:
+        found.update(case.sha256)
+    assert found == digests_of(kaggle)
+
+
+def test_hidden_and_foreign_files_are_ignored(kaggle: Path) -> None:
+    before = lgg.read(kaggle)
+    (kaggle / "data.csv").write_text("Patient\n")
+    (kaggle / ".cache").mkdir()
+    folder = kaggle / before.cases[0].case_id
+    for name in ("._TCGA_CS_0001_20000101_1.tif", ".DS_Store", "Thumbs.db", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    assert lgg.read(kaggle) == before
+
+
+def test_patients_known_by_checksum_alone_have_no_size(kaggle: Path, patients: tuple[str, ...]) -> None:
+    checksums = digests_of(kaggle)
+    whole = lgg.read(kaggle)
+    shutil.rmtree(kaggle / patients[1])
+    part = lgg.read(kaggle, checksums={**checksums, "README.md": "0" * 64})
+    assert [case.case_id for case in part.cases] == list(patients)
+    assert (part.cases[0], part.cases[2]) == (whole.cases[0], whole.cases[2])
+    assert part.cases[1].sha256 == whole.cases[1].sha256
+    assert part.cases[1].facts == {**whole.cases[1].facts, "foreground": None}
+
+
+def test_patients_without_any_mask_are_cases_without_label(kaggle: Path, patients: tuple[str, ...]) -> None:
+    for mask in (kaggle / patients[0]).glob("*_mask.tif"):
+        mask.unlink()
+    case = lgg.read(kaggle).cases[0]
+    assert case.label is None
+    assert case.facts["foreground"] is None
+    assert len(case.sha256) == 3
+
+
+def test_a_folder_name_without_date_or_institution_is_its_own_subject(
+    kaggle: Path, add_patient: Callable[..., None]
+) -> None:
+    add_patient("zebra")
+    case = lgg.read(kaggle).cases[-1]
+    assert (case.subject, case.facts["group"]) == ("zebra", None)
+
+
+def test_broken_folders_are_told_in_one_line(kaggle: Path, patients: tuple[str, ...], tmp_path: Path) -> None:
+    checksums = digests_of(kaggle)
+    first = kaggle / patients[0] / f"{patients[0]}_1.tif"
+    original = first.read_bytes()
+
+    def told(checksums: dict[str, str] | None = None, root: Path = kaggle) -> str:
+        with pytest.raises(InputError) as caught:
+            lgg.read(root, checksums=checksums)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert f"no such folder: {tmp_path / 'none'}; expected the folder kaggle_3m of" in told(root=tmp_path / "none")
+    assert f"no slices like <patient>/<patient>_1.tif under {tmp_path}" in told(root=tmp_path)
+    first.write_bytes(original[:-1] + b"\x7f")
+    assert f"{first} differs from its published sha256" in told(checksums)
+    del checksums[f"{patients[0]}/{first.name}"]
+    assert f"{first} is not in the list of checksums" in told(checksums)
+    first.write_bytes(b"<html>")
+    assert f"cannot read the image {first}" in told()
+    first.unlink()
+    assert f"patient {patients[0]}: slice {patients[0]}_1 has no image (1 such slices)" in told()
+    first.write_bytes(original)
+    (first.parent / f"{patients[0]}_2_mask.tif").unlink()
+    assert f"patient {patients[0]}: slice {patients[0]}_2 has no mask (1 such slices)" in told()
+    first.unlink()
+    first.symlink_to("nowhere")
+    assert f"cannot read {first}" in told()
+
+
+def test_every_layout_has_a_reader_and_a_description() -> None:
+    for name, layout in LAYOUTS.items():
+        assert layout.name == name
+        assert layout.description
+        with pytest.raises(InputError, match="no such folder"):
+            read_layout(name, Path("/no/such/folder"))
+
+
+@pytest.mark.realdata
+def test_real_slices_are_as_documented(real_lgg: Path, shared_data: Path) -> None:
+    checksums = read_checksums(shared_data / "lgg" / "SHA256SUMS")
+    manifest = lgg.read(real_lgg, checksums=checksums)
+    assert len(manifest.cases) == 110
+    assert sum(len(case.image) for case in manifest.cases) == 3929
+    on_disk = [case for case in manifest.cases if case.facts["foreground"] is not None]
+    assert len(on_disk) == 4
+    assert all(case.facts["foreground"] > 0 for case in on_disk)
+    with Image.open(real_lgg / on_disk[0].image[0]) as image:
+        assert (image.size, image.mode) == ((256, 256), "RGB")
