@@ -50,7 +50,7 @@ def load_datalist(
     if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
         raise InputError(f"repeat must be an integer from 1, got {repeat!r}")
     data = read_manifest(manifest)
-    root = Path(os.path.abspath(dataset_dir))
+    root = Path(os.path.abspath(os.path.expanduser(dataset_dir)))
     cases = select_cases(data, split, fold)
     if not cases:
         raise InputError(f"{manifest}: no case is selected by split {split!r} and fold {fold!r}")
@@ -147,7 +147,7 @@ def find_inputs(
     Raises:
         InputError: nothing there, or nothing that is an image.
     """
-    path = Path(os.path.abspath(input))
+    path = Path(os.path.abspath(os.path.expanduser(input)))
     if os.path.isfile(path):
         if not path.name.lower().endswith(tuple(suffixes)):
             raise InputError(f"{path} is no image: expected a name ending in {', '.join(suffixes)}")

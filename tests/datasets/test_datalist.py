@@ -196,3 +196,11 @@ def test_find_inputs_tells_of_unreadable_folders(folder: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match=f"cannot read {folder}: permission denied"):
         find_inputs(folder)
+
+
+def test_a_tilde_is_the_home_folder(
+    path: Path, kaggle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_datalist(path, "~/kaggle_3m", "all") == load_datalist(path, kaggle, "all")
+    assert find_inputs("~/inputs") == find_inputs(folder)
