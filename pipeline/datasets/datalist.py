@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.datasets.manifest import Case, Manifest, read_manifest
 from pipeline.datasets.ordering import slice_key, split_number
+from pipeline.flags import read_flag
 from pipeline.issues import InputError, summarise
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 SELECTIONS = ("train", "val", "test", "all")
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
@@ -23,8 +27,8 @@ def load_datalist(
     fold: int | str | None = 0,
     *,
     repeat: int = 1,
-    check: bool = True,
-    allow_missing: bool = False,
+    check: bool | str = True,
+    allow_missing: bool | str = False,
 ) -> list[dict[str, Any]]:
     """Load the cases of a split as MONAI datalist.
 
@@ -55,11 +59,11 @@ def load_datalist(
     if not cases:
         raise InputError(f"{manifest}: no case is selected by split {split!r} and fold {fold!r}")
     _require_dataset(data, root, cases)
-    if allow_missing:
+    if read_flag(allow_missing, "allow_missing"):
         from pipeline.datasets.integrity import is_present
 
         cases = [case for case in cases if is_present(case, root)]
-    if check:
+    if read_flag(check, "check"):
         _require_intact(data, root, cases, manifest)
     return [_item(case, root) for case in cases for _ in range(repeat)]
 
@@ -132,26 +136,29 @@ def find_inputs(
     *,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
     exclude: Sequence[str] = ("*_mask.*", "*_pred.*"),
+    channels: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Find images for inference.
+    """Find images for inference, and make sure that they can be read before the network starts.
 
     Args:
         input: a slice file (a stack of one), a patient's folder, or a folder of patients.
         suffixes: file name endings that are images, compared without case.
         exclude: patterns of file names that are no images. Hidden files are always ignored.
+        channels: channels that every image must have; None takes any number.
 
     Returns:
         Items ``{"case_id", "image": [absolute paths]}``. The files of a folder that differ only in their trailing
         number are one stack, in order of that number; a folder with one stack gives it its name.
 
     Raises:
-        InputError: nothing there, or nothing that is an image.
+        InputError: nothing there, nothing that is an image, an image that cannot be decoded or has other channels, or
+            slices of one stack that differ in size.
     """
     path = Path(os.path.abspath(os.path.expanduser(input)))
     if os.path.isfile(path):
         if not path.name.lower().endswith(tuple(suffixes)):
             raise InputError(f"{path} is no image: expected a name ending in {', '.join(suffixes)}")
-        return [{"case_id": path.stem, "image": [str(path)]}]
+        return _require_readable([{"case_id": path.stem, "image": [str(path)]}], channels)
     if not os.path.isdir(path):
         raise InputError(f"no such file or folder: {path}; expected a slice, or a folder of slices or of patients")
     try:
@@ -162,10 +169,44 @@ def find_inputs(
     if not stacks:
         raise InputError(f"no image in {path} or its {len(folders) - 1} folders; looked for {', '.join(suffixes)}")
     names = [name for _, name, _ in stacks]
-    return [
+    items = [
         {"case_id": name if names.count(name) == 1 else f"{folder.name}_{name}", "image": files}
         for folder, name, files in stacks
     ]
+    return _require_readable(items, channels)
+
+
+def _require_readable(items: list[dict[str, Any]], channels: int | None) -> list[dict[str, Any]]:
+    """Return the items if all their files decode, else raise one line: reading twice costs little beside a network."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor() as pool:
+        problems = [problem for item in items for problem in _find_unreadable(item["image"], channels, pool)]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0]}{more}")
+    return items
+
+
+def _find_unreadable(files: Sequence[str], channels: int | None, pool: ThreadPoolExecutor) -> Iterator[str]:
+    from pipeline.datasets.images import ImageError, Probe, probe_image
+
+    def probe(file: str) -> Probe | ImageError:
+        try:
+            return probe_image(Path(file), decode=True, is_mask=False)
+        except ImageError as error:
+            return error
+
+    first: Probe | None = None
+    for file, found in zip(files, pool.map(probe, files), strict=True):
+        if isinstance(found, ImageError):
+            yield f"{file}: {found.message}" + (f"; {found.hint}" if found.hint else "")
+            continue
+        first = first or found
+        if channels is not None and found.channels != channels:
+            yield f"{file}: has {found.channels} channels, expected {channels}"
+        elif (found.shape, found.channels) != (first.shape, first.channels):
+            yield f"{file}: is {found.shape} x {found.channels}, but {files[0]} is {first.shape} x {first.channels}"
 
 
 def _find_stacks(folder: Path, suffixes: Sequence[str], exclude: Iterable[str]) -> list[tuple[Path, str, list[str]]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
+
+from pipeline.flags import read_flag
 
 __all__ = ["AutocastInferer", "supports_bfloat16"]
 
@@ -45,12 +47,10 @@ class AutocastInferer(Inferer):
         torch.float32
     """
 
-    def __init__(self, inferer: Inferer, amp: bool | Literal["auto"] = "auto", channels_last: bool = True) -> None:
+    def __init__(self, inferer: Inferer, amp: bool | str = "auto", channels_last: bool = True) -> None:
         super().__init__()
-        if amp not in (True, False, "auto"):
-            raise ValueError(f'amp must be "auto", true or false, got {amp!r}')
         self.inferer = inferer
-        self.amp = amp
+        self.amp = amp if amp == "auto" else read_flag(amp, "amp")
         self.channels_last = channels_last
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +63,7 @@ class AutocastInferer(Inferer):
             kwargs: passed on.
         """
         device_type = inputs.device.type
-        enabled = supports_bfloat16(device_type) if self.amp == "auto" else bool(self.amp)
+        enabled = supports_bfloat16(device_type) if self.amp == "auto" else self.amp is True
 
         def run(batch: torch.Tensor, *more: Any, **options: Any) -> torch.Tensor:
             # meta data would be carried through every layer, for nothing

@@ -49,11 +49,14 @@ class NormalizeForeground(Transform):
         self.threshold = threshold
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the image ``(C, *spatial)`` normalised; a channel without any foreground becomes 0."""
-        result = image.clone()
+        """Return the image ``(C, *spatial)`` normalised; a channel without any foreground becomes 0.
+
+        A constant foreground, which has no spread, is divided by its value instead.
+        """
+        result = image.clone() if image.is_floating_point() else image.float()
         for channel in range(image.shape[0]):
             # plain tensors: meta data would be copied through every step
-            result[channel] = self._normalize(torch.as_tensor(image[channel].detach().cpu().numpy()))
+            result[channel] = self._normalize(torch.as_tensor(result[channel].detach().cpu().numpy()))
         return result
 
     def _normalize(self, channel: torch.Tensor) -> torch.Tensor:
@@ -63,7 +66,8 @@ class NormalizeForeground(Transform):
         if foreground.numel() == 0:
             return torch.zeros_like(channel)
         spread = float(foreground.std(correction=0))
-        return (clipped - foreground.mean()) / (spread if spread > 0 else 1.0)
+        # the spread of a constant is rounding error, not exactly 0
+        return (clipped - foreground.mean()) / (spread if spread > 1e-6 * high else high)
 
 
 class NormalizeForegroundd(MapTransform):

@@ -73,9 +73,7 @@ class NeighbourSlicesToChannelsd(MapTransform):
         allow_missing_keys: skip keys that a case does not have.
     """
 
-    def __init__(
-        self, keys: KeysCollection, before: int = 1, after: int = 1, allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: KeysCollection, before: int = 1, after: int = 1, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.stack = NeighbourSlicesToChannels(before, after)
 

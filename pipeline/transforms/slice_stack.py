@@ -14,8 +14,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from pipeline.flags import read_flag
 from pipeline.reports.figures import draw_overlay
 
 __all__ = ["LoadSliceStack", "LoadSliceStackd", "SaveSliceStack", "SaveSliceStackd"]
@@ -31,8 +32,12 @@ def _read_slice(path: str | os.PathLike[str]) -> np.ndarray:
     """Return the pixels of one slice file as ``(H, W, C)`` in the file's own dtype."""
     try:
         with Image.open(path) as image:
+            pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            if pages > 1:  # Pillow would read the first and say nothing
+                raise ValueError(f"it holds {pages} pages, expected one slice a file")
             pixels = np.asarray(image)
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+    # Pillow lets a SyntaxError through for a damaged PNG
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise OSError(f"cannot read slice {path}: {error}") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
@@ -72,7 +77,7 @@ class LoadSliceStack(Transform):
             Volume ``(C, H, W, D)`` with the paths in its meta data.
 
         Raises:
-            OSError: a file cannot be opened or is truncated.
+            OSError: a file cannot be opened, is damaged or truncated, or holds several pages.
             ValueError: there is no slice, or two slices differ in size or channels.
         """
         files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
@@ -87,6 +92,7 @@ class LoadSliceStack(Transform):
         volume = np.stack(slices, axis=-1).transpose(2, 0, 1, 3)
         meta = {
             ImageMetaKey.FILENAME_OR_OBJ: str(files[0]),
+            ImageMetaKey.SPATIAL_SHAPE: np.array(volume.shape[1:]),
             SLICE_PATHS: "\n".join(str(path) for path in files),
         }
         return MetaTensor(torch.as_tensor(np.ascontiguousarray(volume)).to(self.dtype), affine=torch.eye(4), meta=meta)
@@ -133,7 +139,7 @@ class SaveSliceStack(Transform):
         output_dir: str | os.PathLike[str],
         postfix: str = "pred",
         foreground_value: int = 255,
-        overlay: bool = False,
+        overlay: bool | str = False,
         channels: Sequence[int] = (0, 1, 2),
     ) -> None:
         if not postfix:
@@ -143,7 +149,7 @@ class SaveSliceStack(Transform):
         self.output_dir = Path(output_dir)
         self.postfix = postfix
         self.foreground_value = foreground_value
-        self.overlay = overlay
+        self.overlay = read_flag(overlay, "overlay")
         self.channels = tuple(channels)
 
     def __call__(self, mask: MetaTensor) -> list[Path]:
@@ -156,16 +162,20 @@ class SaveSliceStack(Transform):
             The files written, masks first, in the order of the slices.
 
         Raises:
-            ValueError: the mask has several channels, other values, or not one slice a file.
+            ValueError: the mask has several channels or other values, is not on the grid of the slices, or two
+                slices would get the same file.
         """
         paths = [Path(line) for line in str(mask.meta[SLICE_PATHS]).split("\n")]
         pixels = np.asarray(mask.detach().cpu().float())
-        if pixels.ndim != 4 or pixels.shape[0] != 1 or pixels.shape[-1] != len(paths):
-            raise ValueError(f"expected a mask of shape (1, H, W, {len(paths)}), got {pixels.shape}")
+        grid = tuple(int(size) for size in mask.meta[ImageMetaKey.SPATIAL_SHAPE])
+        if pixels.shape != (1, *grid) or grid[-1] != len(paths):
+            raise ValueError(f"expected a mask of shape {(1, *grid)}, as the slices were loaded, got {pixels.shape}")
         if not np.isin(pixels, (0, 1)).all():
             raise ValueError("expected a mask of zeros and ones; discretise it first (AsDiscreted)")
         binary = pixels[0] > 0
         targets = [self._target(path) for path in paths]
+        if len(set(targets)) < len(targets):
+            raise ValueError(f"two slices of {paths[0].parent} differ in their suffix only and would share one mask")
         for k, target in enumerate(targets):
             kind = _MASK_FORMATS.get(target.suffix.lower(), ("PNG", ".png"))[0]
             _write_image(binary[..., k].astype(np.uint8) * self.foreground_value, target, kind)
@@ -229,7 +239,7 @@ class SaveSliceStackd(MapTransform):
         output_dir: str | os.PathLike[str],
         postfix: str = "pred",
         foreground_value: int = 255,
-        overlay: bool = False,
+        overlay: bool | str = False,
         channels: Sequence[int] = (0, 1, 2),
         allow_missing_keys: bool = False,
     ) -> None:

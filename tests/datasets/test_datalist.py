@@ -167,10 +167,9 @@ def test_find_inputs_takes_a_patient_or_a_slice(folder: Path, monkeypatch: pytes
 
 def test_find_inputs_parts_stacks_that_share_a_folder(tmp_path: Path) -> None:
     for name in ("p_1.png", "p_2.png", "q_1.png", "3.png"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "r").mkdir()
-    (tmp_path / "r" / "p_1.png").write_bytes(b"x")
-    (tmp_path / "r" / "q_1.png").write_bytes(b"x")
+        _write_slice(tmp_path / name)
+    for name in ("p_1.png", "q_1.png"):
+        _write_slice(tmp_path / "r" / name)
     names = [item["case_id"] for item in find_inputs(tmp_path)]
     top = tmp_path.name
     assert names == [top, f"{top}_p", f"{top}_q", "r_p", "r_q"]
@@ -204,3 +203,35 @@ def test_a_tilde_is_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_datalist(path, "~/kaggle_3m", "all") == load_datalist(path, kaggle, "all")
     assert find_inputs("~/inputs") == find_inputs(folder)
+
+
+def _write_slice(path: Path, shape: tuple[int, ...] = (8, 10, 3)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(shape, 7, np.uint8)).save(path)
+    return path
+
+
+def test_find_inputs_names_a_truncated_slice(tmp_path: Path) -> None:
+    for k in (1, 2, 3):
+        _write_slice(tmp_path / "p" / f"p_{k}.tif")
+    broken = tmp_path / "p/p_2.tif"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(InputError) as caught:
+        find_inputs(tmp_path / "p")
+    assert str(broken) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_find_inputs_names_a_slice_of_another_size_and_counts_the_rest(tmp_path: Path) -> None:
+    _write_slice(tmp_path / "p/p_1.tif")
+    for k in (2, 3):
+        _write_slice(tmp_path / "p" / f"p_{k}.tif", (10, 8, 3))
+    with pytest.raises(InputError, match=r"p_2\.tif: is \(10, 8\) x 3, but .*p_1\.tif is \(8, 10\).*1 more"):
+        find_inputs(tmp_path / "p")
+
+
+def test_find_inputs_names_an_image_with_other_channels(tmp_path: Path) -> None:
+    grey = _write_slice(tmp_path / "p_1.png", (8, 10))
+    assert find_inputs(grey)[0]["image"] == [str(grey)]
+    with pytest.raises(InputError, match="has 1 channels, expected 3"):
+        find_inputs(grey, channels=3)
