@@ -11,7 +11,7 @@ from scipy.special import expit
 Field: TypeAlias = NDArray[np.float32]
 
 
-def soft_step(distance: Field, width: float | Field) -> Field:
+def soft_step(distance: NDArray[np.floating], width: float) -> Field:
     """Rise from 0 (far outside, ``distance`` < 0) to 1 (far inside) over about ``width``.
 
     Example:
@@ -21,7 +21,7 @@ def soft_step(distance: Field, width: float | Field) -> Field:
     return np.asarray(expit(distance / width), dtype=np.float32)
 
 
-def blend(below: Field, above: Field | float, weight: Field) -> Field:
+def blend(below: NDArray[np.floating], above: NDArray[np.floating] | float, weight: NDArray[np.floating]) -> Field:
     """Lay ``above`` over ``below`` with an opacity of ``weight`` (0 to 1)."""
     return np.asarray(below + weight * (above - below), dtype=np.float32)
 
