@@ -13,8 +13,9 @@ __all__ = ["NonEmptySliceDice"]
 class NonEmptySliceDice(CumulativeIterationMetric):
     """Mean Dice over the slices whose truth is not empty (unit ``slice_nonempty``).
 
-    Every slice along the last axis is one item; slices without foreground in the truth are left out, so false
-    positives there do not show: read it beside the Dice of the whole volume, never instead of it.
+    Every slice along the last axis is one item; slices without foreground in the truth are NaN in the buffer and
+    left out of the mean, so false positives there do not show: read it beside the Dice of the whole volume, never
+    instead of it.
 
     Example:
         >>> import torch
@@ -22,12 +23,12 @@ class NonEmptySliceDice(CumulativeIterationMetric):
         >>> truth[..., 0] = 1  # the second slice is empty
         >>> metric = NonEmptySliceDice()
         >>> _ = metric(truth, truth)
-        >>> metric.aggregate().item(), len(metric.get_buffer())
-        (1.0, 1)
+        >>> metric.aggregate().item(), metric.get_buffer().flatten().tolist()
+        (1.0, [1.0, nan])
     """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        """Return the Dice ``(n, 1)`` of the ``n`` slices of ``(B, 1, H, W, D)`` that have foreground in ``y``.
+        """Return the Dice ``(B * D, 1)`` of the slices of ``(B, 1, H, W, D)``, NaN where ``y`` has no foreground.
 
         Raises:
             ValueError: the truth is missing, or the shapes differ or are not ``(B, 1, H, W, D)``.
@@ -36,12 +37,11 @@ class NonEmptySliceDice(CumulativeIterationMetric):
             shape = None if y is None else tuple(y.shape)
             raise ValueError(f"expected two tensors (B, 1, H, W, D), got {tuple(y_pred.shape)} and {shape}")
         pred_slices, truth_slices = (x.movedim(-1, 1).flatten(0, 1) for x in (y_pred, y))
-        nonempty = truth_slices.flatten(1).any(dim=1)
-        return compute_dice(pred_slices[nonempty], truth_slices[nonempty], include_background=True)
+        return compute_dice(pred_slices, truth_slices, include_background=True, ignore_empty=True)
 
     def aggregate(self) -> torch.Tensor:
         """Return the mean over all slices seen so far; NaN when none had foreground."""
         buffer = self.get_buffer()
         if buffer is None or len(buffer) == 0:
             return torch.tensor(float("nan"))
-        return torch.as_tensor(buffer).float().mean()
+        return torch.as_tensor(buffer).float().nanmean()
