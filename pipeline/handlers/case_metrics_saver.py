@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ignite.engine import Engine
 from monai.handlers import MetricsSaver
@@ -13,7 +13,7 @@ from monai.handlers import MetricsSaver
 __all__ = ["CaseMetricsSaver"]
 
 
-class CaseMetricsSaver(MetricsSaver):  # type: ignore[misc]
+class CaseMetricsSaver(MetricsSaver):
     """MONAI's ``MetricsSaver`` with the rows named by ``case_id`` and the files renamed into place when complete.
 
     Writes ``metrics.csv`` (one line a metric) and ``<metric>_raw.csv`` (one line a case) after every validation;
@@ -37,7 +37,8 @@ class CaseMetricsSaver(MetricsSaver):  # type: ignore[misc]
 
     def _get_filenames(self, engine: Engine) -> None:
         if self.metric_details is not None:
-            self._filenames.extend(str(item["case_id"]) for item in engine.state.batch)  # type: ignore[union-attr]
+            batch = cast(list[dict[str, Any]], engine.state.batch)
+            self._filenames.extend(_quote(str(item["case_id"]), self.deli) for item in batch)
 
     def __call__(self, engine: Engine) -> None:
         """Write the tables of the validation that has just ended."""
@@ -51,3 +52,10 @@ class CaseMetricsSaver(MetricsSaver):  # type: ignore[misc]
                 self.save_dir = str(final)
             for table in sorted(Path(folder).iterdir()):
                 os.replace(table, final / table.name)
+
+
+def _quote(name: str, delimiter: str) -> str:
+    """Quote a name as the ``csv`` module would; MONAI writes it as it is, and a comma in it would shift the columns."""
+    if not any(character in name for character in (delimiter, '"', "\n", "\r")):
+        return name
+    return '"' + name.replace('"', '""') + '"'
