@@ -24,7 +24,7 @@ class Summary:
     Attributes:
         metric: name, with its unit (``dice_patient``).
         n: cases with a value.
-        n_missing: cases without one (NaN), left out of the statistics.
+        n_missing: cases without one (NaN or infinite), left out of the statistics.
         n_zero: cases with a value of 0: truth missed altogether, or foreground where there is none.
         mean: mean over cases.
         low: lower end of the 95 % percentile-bootstrap interval of the mean (Efron 1979); None for fewer than 2 cases.
@@ -53,14 +53,24 @@ def read_scores(table: str | Path) -> dict[str, float]:
         Score by case id; NaN where the metric has no value.
 
     Raises:
-        InputError: the file is not such a table.
+        InputError: the file is not such a table, or names a case twice.
     """
     path = Path(table)
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     if not rows or "filename" not in rows[0] or "mean" not in rows[0]:
         raise InputError(f"{path}: expected a table of scores with the columns filename and mean")
-    return {Path(row["filename"]).name: float(row["mean"]) for row in rows}
+    scores: dict[str, float] = {}
+    for row in rows:
+        case = row["filename"]
+        try:
+            score = float(row["mean"])
+        except (TypeError, ValueError):
+            raise InputError(f"{path}: the score of {case} is {row['mean']!r}, expected a number") from None
+        if case in scores:
+            raise InputError(f"{path}: {case} occurs twice, expected one line a case")
+        scores[case] = score
+    return scores
 
 
 def summarize(metric: str, scores: dict[str, float], *, resamples: int = RESAMPLES, seed: int = SEED) -> Summary:
@@ -82,7 +92,7 @@ def summarize(metric: str, scores: dict[str, float], *, resamples: int = RESAMPL
     """
     import numpy as np
 
-    valid = {case: score for case, score in scores.items() if not math.isnan(score)}
+    valid = {case: score for case, score in scores.items() if math.isfinite(score)}
     if not valid:
         raise ValueError(f"{metric}: no case has a value")
     values = np.array(list(valid.values()))
@@ -109,6 +119,8 @@ def summarize(metric: str, scores: dict[str, float], *, resamples: int = RESAMPL
 def print_summary(directory: str | Path, as_json: bool = False) -> int:
     """Print a table of every ``<metric>_raw.csv`` in a run's folder to stdout.
 
+    A metric without any value is named on stderr and left out.
+
     Args:
         directory: the ``output_dir`` of a training or an evaluation.
         as_json: print JSON instead.
@@ -117,7 +129,7 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
         Exit code 0.
 
     Raises:
-        InputError: the folder is missing or holds no such table.
+        InputError: the folder is missing or holds no such table, or none with a value.
     """
     folder = Path(directory)
     if not folder.is_dir():
@@ -125,7 +137,14 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
     tables = sorted(folder.glob("*_raw.csv"))
     if not tables:
         raise InputError(f"{folder} holds no <metric>_raw.csv; run evaluate.json with --output_dir {folder} first")
-    summaries = [summarize(path.name.removesuffix("_raw.csv"), read_scores(path)) for path in tables]
+    summaries = []
+    for path in tables:
+        try:
+            summaries.append(summarize(path.name.removesuffix("_raw.csv"), read_scores(path)))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+    if not summaries:
+        raise InputError(f"{folder}: no case has a value in {', '.join(path.name for path in tables)}")
     if as_json:
         json.dump([asdict(summary) for summary in summaries], sys.stdout, indent=2)
         print()
@@ -135,13 +154,14 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
 
 
 def _format_table(summaries: list[Summary]) -> str:
-    header = ("metric", "n", "mean", "95 % interval", "median", "sd", "zeros", "worst case")
+    header = ("metric", "n", "missing", "mean", "95 % interval", "median", "sd", "zeros", "worst case")
     rows = [header]
     for s in summaries:
         interval = "-" if s.low is None or s.high is None else f"{s.low:.3f} to {s.high:.3f}"
         sd = "-" if s.sd is None else f"{s.sd:.3f}"
         worst = f"{s.worst[1]:.3f} {s.worst[0]}"
-        rows.append((s.metric, str(s.n), f"{s.mean:.3f}", interval, f"{s.median:.3f}", sd, str(s.n_zero), worst))
+        counts = (s.metric, str(s.n), str(s.n_missing))
+        rows.append((*counts, f"{s.mean:.3f}", interval, f"{s.median:.3f}", sd, str(s.n_zero), worst))
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, f"95 % interval: percentile bootstrap by case, {RESAMPLES} resamples, seed {SEED}"])
