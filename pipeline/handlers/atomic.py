@@ -39,7 +39,7 @@ def save_state(state: Mapping[str, Any], path: Path, last_good: str | None = Non
     if shutil.disk_usage(path.parent).free < needed:
         raise _disk_full(path.parent, needed, last_good)
     try:
-        _replace(path, "wb", lambda file: torch.save(state, file))
+        _replace(path, lambda file: torch.save(state, file))
     except (OSError, RuntimeError) as error:
         if _is_disk_full(error) or shutil.disk_usage(path.parent).free < needed:
             raise _disk_full(path.parent, needed, last_good) from None
@@ -47,9 +47,16 @@ def save_state(state: Mapping[str, Any], path: Path, last_good: str | None = Non
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
-    _replace(path, "wb", lambda file: file.write(text.encode("utf-8")))
+    try:
+        _replace(path, lambda file: file.write(text.encode("utf-8")))
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def remove_stale(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -99,11 +106,11 @@ def format_size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _replace(path: Path, mode: str, write: Callable[[IO[Any]], object]) -> None:
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         # A file object, not a name: torch's own writer hides the cause when the disk is full.
-        with temporary.open(mode) as file:
+        with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

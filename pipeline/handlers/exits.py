@@ -37,25 +37,17 @@ def on_exception(engine: Engine, callback: OnException) -> None:
         clean up after: a broken slice
         still raised: a broken slice
     """
-    handlers = engine._event_handlers[Events.EXCEPTION_RAISED]
-    for handler, _, _ in handlers:
-        if isinstance(handler, _Exits):
-            handler.callbacks.append(callback)
-            return
-    engine.add_event_handler(Events.EXCEPTION_RAISED, _Exits([callback]))
-    handlers.insert(0, handlers.pop())  # ignite has no priorities
-    keep_one_line(engine)
+    _find_exits(engine).callbacks.append(callback)
 
 
 def keep_one_line(engine: Engine) -> None:
     """Keep ignite and MONAI from logging a ``SystemExit``: its message is printed once, by Python, at the end."""
-    if not any(isinstance(item, _HideSystemExit) for item in engine.logger.filters):
-        engine.logger.addFilter(_HideSystemExit())
+    _find_exits(engine)
 
 
 class _Exits:
-    def __init__(self, callbacks: list[OnException]) -> None:
-        self.callbacks = callbacks
+    def __init__(self) -> None:
+        self.callbacks: list[OnException] = []
         self._raised: BaseException | None = None
 
     def __call__(self, engine: Engine, error: BaseException) -> None:
@@ -64,6 +56,19 @@ class _Exits:
                 error = callback(engine, error) or error
             self._raised = error
         raise error
+
+
+def _find_exits(engine: Engine) -> _Exits:
+    if not any(isinstance(item, _HideSystemExit) for item in engine.logger.filters):
+        engine.logger.addFilter(_HideSystemExit())
+    handlers = engine._event_handlers[Events.EXCEPTION_RAISED]
+    for handler, _, _ in handlers:
+        if isinstance(handler, _Exits):
+            return handler
+    exits = _Exits()
+    engine.add_event_handler(Events.EXCEPTION_RAISED, exits)
+    handlers.insert(0, handlers.pop())  # ignite has no priorities
+    return exits
 
 
 class _HideSystemExit(logging.Filter):

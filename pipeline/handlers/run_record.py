@@ -23,6 +23,7 @@ from ignite.engine import Engine, Events
 
 from pipeline.handlers.atomic import remove_stale, write_json
 from pipeline.handlers.exits import on_exception
+from pipeline.issues import InputError
 
 _LOGGER = logging.getLogger(__name__)
 _PACKAGES = {
@@ -135,10 +136,8 @@ class RunRecord:
             self._record["error"] = next(iter(str(error).splitlines()), "") or type(error).__name__
         try:
             self._write()
-        except OSError as problem:
-            if error is None:
-                raise
-            _LOGGER.warning("%s could not be written: %s", self.path, problem)  # the run's own error matters more
+        except InputError as problem:
+            _LOGGER.warning("the record of this run is not complete: %s", problem)  # how the run ended matters more
 
     def _write(self) -> None:
         write_json(_anonymize(self._record), self.path)
@@ -232,5 +231,5 @@ def _read_previous(path: Path) -> list[dict[str, Any]]:
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
         return [*last.pop("previous", []), last]
-    except (OSError, ValueError, AttributeError):  # none yet, or not ours
+    except (OSError, ValueError, AttributeError, TypeError):  # none yet, or not ours
         return []

@@ -59,7 +59,7 @@ class SegmentationFigures:
 
     def attach(self, engine: Engine) -> None:
         """Draw in every validation of ``engine``, the evaluator."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._drawn.clear)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self._flush)
 
@@ -76,6 +76,9 @@ class SegmentationFigures:
             self._drawn.add(case_id)
             panel = draw_case(output["image"], output["label"], output["pred"], self.channels)
             self._open().add_image(f"cases/{case_id}", panel, step, dataformats="HWC")
+
+    def _begin(self) -> None:
+        self._drawn.clear()
 
     def _open(self) -> Any:
         if self._writer is None:  # not in __init__: building a config must not touch the disk

@@ -24,8 +24,8 @@ KEY = "val_mean_dice"
 class LossLog:
     """Append one line an iteration: epoch, iteration, exact loss."""
 
-    def __init__(self, path, delay=0.0):
-        self.path, self.delay = Path(path), delay
+    def __init__(self, path):
+        self.path = Path(path)
 
     def attach(self, engine):
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
@@ -35,7 +35,23 @@ class LossLog:
         with self.path.open("a") as file:
             state = engine.state
             file.write(f"{state.epoch} {state.iteration} {float(state.output[0]['loss']).hex()}\n")
-        time.sleep(self.delay)
+
+
+class Gate:
+    """Wait in one iteration until somebody opens the gate: then a test can act at a known moment."""
+
+    def __init__(self, folder, iteration):
+        self.folder, self.iteration = Path(folder), iteration
+
+    def attach(self, engine):
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine):
+        if engine.state.iteration != self.iteration:
+            return
+        (self.folder / "waiting").touch()
+        while not (self.folder / "open").exists():
+            time.sleep(0.01)
 
 
 class PoisonAt:
@@ -86,7 +102,7 @@ def build_evaluator(network, extra=()):
 
 
 def build_trainer(
-    output_dir, max_epochs=4, workers=0, seed=3, width=4, before=(), after=(), delay=0.0, evaluator_extra=(), **options
+    output_dir, max_epochs=4, workers=0, seed=3, width=4, before=(), after=(), evaluator_extra=(), **options
 ):
     """Build a trainer; `before` and `after` are handlers around ours, `options` go to TrainingCheckpoint."""
     set_determinism(seed)
@@ -122,7 +138,7 @@ def build_trainer(
             checkpoint,
             StatsHandler(iteration_log=False, output_transform=lambda output: None),
             handlers.NonFiniteGuard(output_dir),
-            LossLog(Path(output_dir) / "losses.txt", delay),
+            LossLog(Path(output_dir) / "losses.txt"),
             *after,
         ],
     )
@@ -131,16 +147,17 @@ def build_trainer(
     return trainer
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("output_dir")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--max-epochs", type=int, default=4)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--width", type=int, default=4)
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds an iteration")
+    parser.add_argument("--gate", type=int, default=-1, help="iteration in which to wait")
+    parser.add_argument("--validation-gate", type=int, default=-1, help="validation iteration in which to wait")
     parser.add_argument("--poison", type=int, default=-1, help="iteration with a NaN")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     torch.set_num_threads(1)
     trainer = build_trainer(
@@ -149,9 +166,13 @@ def main():
         options.workers,
         width=options.width,
         resume=options.resume,
-        delay=options.delay,
-        before=[PoisonAt(options.poison)],
-        after=[handlers.RunRecord(options.output_dir, seed=3)],
+        before=[
+            handlers.RunLock(options.output_dir),
+            Gate(options.output_dir, options.gate),
+            PoisonAt(options.poison),
+        ],
+        after=[handlers.GracefulStop(), handlers.RunRecord(options.output_dir, seed=3)],
+        evaluator_extra=[Gate(options.output_dir, options.validation_gate)],
     )
     trainer.run()
 
