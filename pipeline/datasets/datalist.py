@@ -135,7 +135,7 @@ def find_inputs(
     input: str | os.PathLike[str],
     *,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
-    exclude: Sequence[str] = ("*_mask.*", "*_pred.*"),
+    exclude: Sequence[str] = ("*_mask.*", "*_pred.*", "*_overlay.*"),
     channels: int | None = None,
 ) -> list[dict[str, Any]]:
     """Find images for inference, and make sure that they can be read before the network starts.

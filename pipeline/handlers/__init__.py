@@ -1,8 +1,10 @@
 """Handlers for trainings that survive kills, full disks and bad numbers; each has ``attach(engine)``."""
 
+from pipeline.handlers.case_metrics_saver import CaseMetricsSaver
 from pipeline.handlers.early_stop import EarlyStop
 from pipeline.handlers.epoch_seed import EpochSeed
 from pipeline.handlers.graceful_stop import GracefulStop
+from pipeline.handlers.learning_rate_log import LearningRateLog
 from pipeline.handlers.non_finite_guard import NonFiniteGuard
 from pipeline.handlers.run_lock import RunLock
 from pipeline.handlers.run_record import RunRecord
@@ -10,9 +12,11 @@ from pipeline.handlers.segmentation_figures import SegmentationFigures
 from pipeline.handlers.training_checkpoint import TrainingCheckpoint
 
 __all__ = [
+    "CaseMetricsSaver",
     "EarlyStop",
     "EpochSeed",
     "GracefulStop",
+    "LearningRateLog",
     "NonFiniteGuard",
     "RunLock",
     "RunRecord",
