@@ -10,6 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "handlers"))
 
+# torch imports _dynamo, slow, when it makes the first optimizer.
+PRELOAD = ["pytest", "torch._dynamo", "monai.engines", "monai.handlers", "monai.transforms", "pipeline.handlers"]
+
 
 def _run_logged(target, arguments, log):
     """Run `target` with stdout and stderr in a file, as a shell would."""
@@ -59,7 +62,7 @@ class Child:
 @pytest.fixture(scope="session")
 def forkserver():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["monai.engines", "monai.handlers", "monai.transforms", "pipeline.handlers"])
+    context.set_forkserver_preload(PRELOAD)
     return context
 
 
