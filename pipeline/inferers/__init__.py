@@ -1,5 +1,6 @@
 """Inferers that MONAI lacks."""
 
 from pipeline.inferers.autocast import AutocastInferer, supports_bfloat16
+from pipeline.inferers.flips import FlipAverageInferer
 
-__all__ = ["AutocastInferer", "supports_bfloat16"]
+__all__ = ["AutocastInferer", "FlipAverageInferer", "supports_bfloat16"]
