@@ -16,6 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 
+from pipeline.flags import read_flag
 from pipeline.handlers.atomic import OVERHEAD, count_bytes, format_size, remove_stale, save_state
 from pipeline.handlers.checkpoint_files import LAST_PATTERN, find_last, name_last, read_newest
 from pipeline.handlers.exits import keep_one_line
@@ -65,7 +66,7 @@ class TrainingCheckpoint:
         evaluator: Engine,
         key_metric: str = "val_mean_dice",
         n_saved: int = 2,
-        resume: bool = False,
+        resume: bool | str = False,
         best_name: str = "model.pt",
         network_key: str = "network",
     ) -> None:
@@ -81,7 +82,7 @@ class TrainingCheckpoint:
         self.evaluator = evaluator
         self.key_metric = key_metric
         self.n_saved = n_saved
-        self.resume = resume
+        self.resume = read_flag(resume, "resume")
         self.best_name = best_name
         self.network_key = network_key
         self.best_metric: float | None = None
