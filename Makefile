@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 
 BUNDLE := bundles/lgg_attunet
 DEMO := demo_output
-DEMO_PATIENTS ?= 12
+DEMO_PATIENTS ?= 16
 DEMO_SIZE ?= 128
 DEMO_EPOCHS ?= 12
 # Few small brains: small crops, small batches and large steps learn them in about a minute.

@@ -24,7 +24,7 @@ INSTITUTIONS = ("CS", "DU", "FG", "HT")
 MIN_PATIENTS, MAX_PATIENTS = 3, 999
 MIN_SLICES, MAX_SLICES = 8, 20
 MIN_SIZE, MAX_SIZE = 32, 1024
-MAX_FOLDS = 5
+MAX_FOLDS = 4
 DATA_CSV_HEADER = (
     "Patient,RNASeqCluster,MethylationCluster,miRNACluster,CNCluster,RPPACluster,OncosignCluster,COCCluster,"
     "histological_type,neoplasm_histologic_grade,tumor_tissue_site,laterality,tumor_location,gender,"
