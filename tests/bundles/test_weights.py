@@ -1,0 +1,56 @@
+"""The weights that come with a bundle still compute what they did when they were released.
+
+After releasing other weights, write the expected outputs anew: ``python -m tests.bundles.test_weights``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from tests.bundles.conftest import BUNDLES, read_json
+
+EXPECTED = Path(__file__).parent / "saved_outputs"
+
+
+def compute(bundle: Path) -> dict[str, Any]:
+    """Run a bundle's network, in float32, on an image made of sines: no random numbers, whose streams may change."""
+    config = ConfigParser(read_json(bundle / "configs/inference.json"))
+    network = config.get_parsed_content("network_def").eval()
+    weights = bundle / "models/model.pt"
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    channels = config["network_def"]["in_channels"]
+    rows, columns = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")
+    waves = [torch.sin((1 + 0.3 * c) * rows + c) * torch.cos((1 + 0.2 * c) * columns) for c in range(channels)]
+    blob = 4 * torch.exp(-((rows - 0.5) ** 2 + (columns + 0.5) ** 2))
+    with torch.no_grad():
+        output = network((torch.stack(waves) + blob)[None])
+    assert output.shape[-2:] == (64, 64)
+    return {
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "outputs": [round(value, 5) for value in output[0, :, ::8, ::8].flatten().tolist()],
+    }
+
+
+def test_saved_outputs(bundle: Path) -> None:
+    if not (bundle / "models/model.pt").exists():
+        pytest.skip("comes without weights")
+    expected, found = read_json(EXPECTED / f"{bundle.name}.json"), compute(bundle)
+    assert found["weights_sha256"] == expected["weights_sha256"], "other weights: write the expected outputs anew"
+    outputs = torch.tensor(expected["outputs"])
+    assert outputs.std() > 0.1, "outputs that hardly vary would prove nothing"
+    torch.testing.assert_close(torch.tensor(found["outputs"]), outputs, rtol=1e-3, atol=2e-3)
+
+
+if __name__ == "__main__":
+    for folder in BUNDLES:
+        if (folder / "models/model.pt").exists():
+            EXPECTED.mkdir(exist_ok=True)
+            target = EXPECTED / f"{folder.name}.json"
+            target.write_text(json.dumps(compute(folder), indent=1) + "\n", encoding="utf-8")
