@@ -1,0 +1,62 @@
+"""The README's promises that can be checked without running an experiment."""
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def list_overrides() -> list[str]:
+    table = TEXT.split("## Change the experiment")[1].split("\nThe knobs")[0]
+    return [part for line in table.splitlines() for part in re.findall(r"`(--[^`]+)`", line)]
+
+
+def read_value(word: str) -> object:
+    """Read a word as the command line of MONAI does."""
+    if word in ("true", "false"):
+        return word
+    try:
+        return ast.literal_eval(word)
+    except (ValueError, SyntaxError):
+        return word
+
+
+@pytest.mark.parametrize("override", list_overrides())
+def test_overrides_change_an_id_that_exists(override: str) -> None:
+    config = ConfigParser(json.loads((ROOT / "bundles/lgg_attunet/configs/train.json").read_text()))
+    words = shlex.split(override)
+    pairs = {key.removeprefix("--"): read_value(value) for key, value in zip(words[::2], words[1::2], strict=True)}
+    for key in pairs:
+        parent = key.rsplit("#", 1)[0]
+        assert key in config or parent in config, key
+    config.update(pairs)
+    for part in (
+        "network_def",
+        "loss",
+        "optimizer",
+        "train#preprocessing",
+        "validate#postprocessing",
+        "validate#inferer",
+    ):
+        assert config.get_parsed_content(part) is not None
+
+
+def test_there_are_overrides_to_check() -> None:
+    assert len(list_overrides()) >= 8
+
+
+def test_links_and_pictures_exist() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_bundle_is_in_the_table() -> None:
+    for folder in sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir()):
+        assert f"| `{folder.name}` |" in TEXT, folder.name
