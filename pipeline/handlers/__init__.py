@@ -5,6 +5,7 @@ from pipeline.handlers.early_stop import EarlyStop
 from pipeline.handlers.epoch_seed import EpochSeed
 from pipeline.handlers.graceful_stop import GracefulStop
 from pipeline.handlers.learning_rate_log import LearningRateLog
+from pipeline.handlers.network_checkpoint_loader import NetworkCheckpointLoader
 from pipeline.handlers.non_finite_guard import NonFiniteGuard
 from pipeline.handlers.run_lock import RunLock
 from pipeline.handlers.run_record import RunRecord
@@ -17,6 +18,7 @@ __all__ = [
     "EpochSeed",
     "GracefulStop",
     "LearningRateLog",
+    "NetworkCheckpointLoader",
     "NonFiniteGuard",
     "RunLock",
     "RunRecord",

@@ -52,7 +52,7 @@ def draw_overlay(image: Rgb, mask: NDArray[np.bool_], truth: NDArray[np.bool_] |
             continue
         if image.shape != (*outlined.shape, 3):
             raise ValueError(f"an image (H, W, 3) and a mask (H, W) are needed, got {image.shape} and {outlined.shape}")
-        boundary = find_boundaries(outlined.astype(bool), mode="inner")  # type: ignore[no-untyped-call]
+        boundary = find_boundaries(outlined.astype(bool), mode="inner")
         drawn[boundary] = colour
     return drawn
 

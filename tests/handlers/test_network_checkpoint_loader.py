@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from pipeline.handlers import NetworkCheckpointLoader
+from pipeline.issues import InputError
+
+
+def load(path: Path, network: torch.nn.Module) -> None:
+    engine = Engine(lambda engine, batch: None)
+    NetworkCheckpointLoader(path, network).attach(engine)
+    engine.run([0])
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"network": state, "best": {"metric": 0.5}}])
+def test_loads_raw_weights_and_last_checkpoints(wrap, tmp_path: Path) -> None:
+    source, target = torch.nn.Conv2d(2, 3, 1), torch.nn.Conv2d(2, 3, 1)
+    torch.save(wrap(source.state_dict()), tmp_path / "model.pt")
+    load(tmp_path / "model.pt", target)
+    torch.testing.assert_close(target.weight, source.weight)
+    torch.testing.assert_close(target.bias, source.bias)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no checkpoint at .*nope\.pt; name one with --checkpoint"):
+        load(tmp_path / "nope.pt", torch.nn.Conv2d(2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (torch.nn.Conv2d(2, 5, 1), "size mismatch for weight.*1 more"),
+        (torch.nn.BatchNorm2d(3, affine=False), "Missing key.*weight"),
+    ],
+)
+def test_weights_of_another_network(other: torch.nn.Module, message: str, tmp_path: Path) -> None:
+    torch.save(other.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InputError, match=f"does not fit the network of this config: {message}") as caught:
+        load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 broken"])
+def test_damaged_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(InputError, match="no checkpoint of plain tensors"):
+        load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"network": Payload()}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="no checkpoint of plain tensors"):
+        load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), {"a": 1}, [1, 2]])
+def test_no_state_dict(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="holds no state dict"):
+        load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))
