@@ -107,7 +107,10 @@ def test_inference_and_training_agree(bundle: Path) -> None:
     train, inference = (read_json(bundle / "configs" / name) for name in COMPLETE)
     assert inference["network_def"] == train["network_def"]
     assert inference["inferer"] == train["validate"]["inferer"]
-    assert inference["threshold"] == train["threshold"]
+    # A training validates often, so it may leave out what only evaluation and inference do.
+    scored = {**train, **read_json(bundle / "configs/evaluate.json")}
+    for knob in ("flips", "skip_largest_component", "threshold"):
+        assert inference[knob] == scored[knob], knob
     chain = train["train"]["deterministic_transforms"] + train["validate"]["final_transforms"]
     expected = [strip_labels(step) for step in chain if step["keys"] != "label"]
     assert [strip_labels(step) for step in inference["preprocessing"]["transforms"]] == expected
