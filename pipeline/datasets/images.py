@@ -141,7 +141,7 @@ def _explain(path: Path, error: Exception) -> ImageError:
         if mark in head.lower():
             return ImageError("not-an-image", f"looks like {what.split(';')[0]}", what.split("; ")[1])
     if head.startswith(_MAGIC):
-        reason = str(error).replace(f"{str(path)!r}", "the file") or type(error).__name__
+        reason = str(error).replace(f" file {str(path)!r}", "") or type(error).__name__
         size = os.path.getsize(path)
         return ImageError("truncated", f"damaged or cut off at {size} bytes ({reason})", "restore the file")
     return ImageError("not-an-image", f"not an image: starts with {head[:16]!r}", "restore the file")
