@@ -40,7 +40,8 @@ def load_datalist(
         fold: number of the validation fold, or the name of a named split, whose cases are then ``"val"``; None uses
             the manifest's own splits and no folds.
         repeat: how often each case is listed, for datasets where one sample is a slice of a case.
-        check: compare presence and sha256 of every file (about 1 GB/s); all problems are found before training starts.
+        check: check presence, sha256 and pixels of every file (the checksum of a file that was damaged from the start
+            is right); all problems are found before training starts.
         allow_missing: leave out cases none of whose files exist, instead of an error.
 
     Returns:
@@ -117,9 +118,9 @@ def _require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> N
 def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], source: str | os.PathLike[str]) -> None:
     from pipeline.datasets.integrity import check_manifest
 
-    errors = check_manifest(manifest, root, cases=cases).errors()
+    errors = check_manifest(manifest, root, level="deep", cases=cases).errors()
     if errors:
-        command = f"python -m pipeline dataset check {os.fspath(source)} --dataset_dir {root}"
+        command = f"python -m pipeline dataset check {os.fspath(source)} --dataset_dir {root} --deep"
         raise InputError(f"{summarise(errors)}; list all: {command}")
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets import Manifest, find_inputs, load_datalist, write_manifest
+from pipeline.datasets import Manifest, find_inputs, load_datalist, read_manifest, write_manifest
 from pipeline.datasets.splits import add_named_split
 from pipeline.issues import InputError
 
@@ -235,3 +236,20 @@ def test_find_inputs_names_an_image_with_other_channels(tmp_path: Path) -> None:
     assert find_inputs(grey)[0]["image"] == [str(grey)]
     with pytest.raises(InputError, match="has 1 channels, expected 3"):
         find_inputs(grey, channels=3)
+
+
+def test_pixels_are_read_even_where_the_checksum_is_right(path: Path, kaggle: Path, manifest: Manifest) -> None:
+    label = kaggle / manifest.cases[1].label[0]
+    pixels = np.asarray(Image.open(label)).copy()
+    pixels[0, 0] = 7
+    Image.fromarray(pixels).save(label)
+    digest = hashlib.sha256(label.read_bytes()).hexdigest()
+    name = manifest.cases[1].label[0]
+    stored = read_manifest(path)
+    cases = tuple(
+        replace(case, sha256={**case.sha256, name: digest}) if name in case.files() else case for case in stored.cases
+    )
+    write_manifest(replace(stored, cases=cases), path)
+    with pytest.raises(InputError, match=r"label-values.*7") as caught:
+        load_datalist(path, kaggle, "train", 0)
+    assert "\n" not in str(caught.value)
