@@ -118,7 +118,7 @@ def test_all_problems_are_counted_and_the_command_that_lists_them_is_named(path:
     line = told(path, kaggle)
     assert line.startswith(f"missing-file {ONE}/{ONE}_2_mask.tif [{ONE}]: the file does not exist")
     assert "(and 1 more)" in line
-    assert line.endswith(f"list all: python -m pipeline dataset check {path} --dataset_dir {kaggle}")
+    assert line.endswith(f"list all: python -m pipeline dataset check {path} --dataset_dir {kaggle} --deep")
     assert f"checksum-mismatch {TWO}/{TWO}_1.tif" in told(path, kaggle, "train", fold=0)
     assert len(load_datalist(path, kaggle, "all", check=False)) == 3
 
