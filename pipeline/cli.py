@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline import __version__
-from pipeline.issues import InputError, join_lines
+from pipeline.issues import InputError, format_examples, join_lines
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     root = _Parser(
         prog="pipeline",
         description="Datasets and reports around the bundles; python -m monai.bundle trains, evaluates and predicts.",
-        epilog=_format_examples(examples[2:4]),
+        epilog=format_examples(examples[2:4]),
         parents=[debug],
     )
     root.add_argument("--version", action="version", version=f"pipeline {__version__}")
@@ -131,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         noun, _, verb = command.name.partition(" ")
         if verb and noun not in groups:
-            epilog = _format_examples([line for line in examples if line.startswith(f"{noun} ")][-2:])
+            epilog = format_examples([line for line in examples if line.startswith(f"{noun} ")][-2:])
             group = nouns.add_parser(noun, help=_NOUNS[noun], description=_NOUNS[noun], epilog=epilog, parents=[debug])
             group.set_defaults(parser=group)
             groups[noun] = group.add_subparsers(metavar="COMMAND")
@@ -142,15 +142,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_command(parent: Any, command: Command, debug: _Parser) -> None:
     verb = command.name.split()[-1]
     leaf = parent.add_parser(
-        verb, help=command.help, description=command.help, epilog=_format_examples(command.examples), parents=[debug]
+        verb, help=command.help, description=command.help, epilog=format_examples(command.examples), parents=[debug]
     )
     module = importlib.import_module(command.module)
     getattr(module, f"add_{verb}_arguments")(leaf)
     leaf.set_defaults(parser=leaf, run=getattr(module, f"run_{verb}"))
-
-
-def _format_examples(lines: Sequence[str]) -> str:
-    return "\n".join(["examples:", *(f"  python -m pipeline {line}" for line in lines)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -101,3 +101,14 @@ def count_by_code(issues: Sequence[Issue]) -> dict[str, int]:
     """Return how often each code occurs, errors first, then by name."""
     counts = Counter((issue.severity, issue.code) for issue in issues)
     return {code: counts[severity, code] for severity, code in sorted(counts)}
+
+
+def format_examples(lines: Sequence[str]) -> str:
+    """Return the end of a help text: commands to copy.
+
+    Example:
+        >>> print(format_examples(["dataset build lgg kaggle_3m -o lgg.json"]))
+        examples:
+          python -m pipeline dataset build lgg kaggle_3m -o lgg.json
+    """
+    return "\n".join(["examples:", *(f"  python -m pipeline {line}" for line in lines)])

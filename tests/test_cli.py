@@ -1,6 +1,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,7 +107,9 @@ def test_phantom_build_split_check(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.strip() == str(out / "manifest.json")
     root, mine = out / "kaggle_3m", tmp_path / "mine.json"
     assert main(["dataset", "build", "lgg", str(root), "-o", str(mine)]) == 0
-    assert f"{mine}: 4 cases" in capsys.readouterr().out
+    out_text = capsys.readouterr().out
+    assert re.search(r"^  train +4 +4 +\d+ +4 +0$", out_text, re.MULTILINE)
+    assert "labels: tumour " in out_text
     ids = tmp_path / "ids.txt"
     ids.write_text("# held out\n" + sorted(path.name for path in root.iterdir() if path.is_dir())[0])
     command = ["dataset", "split", str(mine), "--folds", "3", "--test-list", str(ids), "--named", f"ref={ids}"]

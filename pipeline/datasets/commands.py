@@ -5,46 +5,81 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.datasets.layouts import LAYOUTS, read_layout
+from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
 from pipeline.datasets.manifest import read_bytes, read_manifest, write_manifest
-from pipeline.issues import InputError
+from pipeline.issues import InputError, format_examples
 
 if TYPE_CHECKING:
-    from pipeline.datasets.integrity import CaseResult, Level, Report
+    from pipeline.datasets.integrity import Level, Report
+
+T = TypeVar("T")
 
 
-def _add_layout(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
-    known = "; ".join(f"{name}: {LAYOUTS[name].description}" for name in names)
-    parser.add_argument("layout", metavar="LAYOUT", choices=list(names), help=known)
+def _add_layouts(
+    parser: argparse.ArgumentParser, names: Iterable[str], examples: Callable[[Layout], Sequence[str]]
+) -> Iterator[tuple[Layout, Any]]:
+    """Give every layout a parser of its own, for each has its own options."""
+    layouts = parser.add_subparsers(metavar="LAYOUT", dest="layout", required=True)
+    for name in names:
+        text = LAYOUTS[name].description
+        leaf = layouts.add_parser(name, help=text, description=text, epilog=format_examples(examples(LAYOUTS[name])))
+        leaf.set_defaults(parser=leaf)
+        yield LAYOUTS[name], leaf
+
+
+def _build_examples(layout: Layout) -> list[str]:
+    line = f"dataset build {layout.name} {layout.folder} -o {layout.name}.json"
+    chosen = next((option for option in layout.options if option.choices), None)
+    extra = f"--{chosen.name.replace('_', '-')} {chosen.choices[-1]}" if chosen else "--checksums SHA256SUMS"
+    return [line, f"{line} {extra}"]
+
+
+def _phantom_examples(layout: Layout) -> list[str]:
+    line = f"dataset phantom {layout.name} phantom"
+    return [line, f"{line}20 --{layout.unit} 20 --seed 1"]
 
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run_build`."""
-    _add_layout(parser, LAYOUTS)
-    parser.add_argument("root", metavar="ROOT", type=Path, help="the dataset's folder, as downloaded")
-    parser.add_argument("-o", "--output", metavar="MANIFEST", type=Path, required=True, help="manifest to write")
-    parser.add_argument(
-        "--checksums",
-        metavar="FILE",
-        type=Path,
-        help="published sha256 (sha256sum format, paths relative to ROOT): files on disk are compared with it, cases"
-        " that are only in it become part of the manifest with unknown tumour size",
-    )
+    for layout, leaf in _add_layouts(parser, LAYOUTS, _build_examples):
+        leaf.add_argument("root", metavar="ROOT", type=Path, help="the dataset's folder, as downloaded")
+        leaf.add_argument("-o", "--output", metavar="MANIFEST", type=Path, required=True, help="manifest to write")
+        leaf.add_argument(
+            "--checksums",
+            metavar="FILE",
+            type=Path,
+            help="published sha256 (sha256sum format, paths relative to ROOT): files on disk are compared with it,"
+            " cases that are only in it become part of the manifest with unknown sizes",
+        )
+        leaf.add_argument("--skip-broken", action="store_true", help="leave out cases that cannot be read")
+        for option in layout.options:
+            leaf.add_argument(
+                "--" + option.name.replace("_", "-"),
+                default=option.default,
+                choices=option.choices or None,
+                metavar="|".join(option.choices) or option.name.upper(),
+                help=option.help + (f" (default: {option.default})" if option.default else ""),
+            )
 
 
 def run_build(args: argparse.Namespace) -> int:
     """Write the manifest of a downloaded dataset."""
     from pipeline.datasets.digests import read_checksums
+    from pipeline.datasets.summary import format_notes, format_summary
 
     checksums = read_checksums(args.checksums) if args.checksums else None
-    manifest = read_layout(args.layout, args.root, checksums)
-    write_manifest(manifest, args.output)
-    files = sum(len(case.files()) for case in manifest.cases)
-    print(f"{args.output}: {len(manifest.cases)} cases, {files} files")
+    options = {option.name: getattr(args, option.name) for option in LAYOUTS[args.layout].options}
+    draft = read_layout(
+        args.layout, args.root, checksums, progress=show_progress, skip_broken=args.skip_broken, **options
+    )
+    write_manifest(draft.manifest, args.output)
+    for line in format_notes(draft.notes):
+        print(line, file=sys.stderr)
+    print("\n".join([f"{args.output}:", *format_summary(draft.manifest)]))
     print(f"next: python -m pipeline dataset check {args.output} --dataset_dir {args.root} --deep")
     print(f"then: python -m pipeline dataset split {args.output} --folds 5 --seed 0")
     return 0
@@ -90,19 +125,24 @@ def run_split(args: argparse.Namespace) -> int:
 
 def add_phantom_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run_phantom`."""
-    _add_layout(parser, [name for name, layout in LAYOUTS.items() if layout.phantom])
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
-    parser.add_argument("--patients", metavar="N", type=int, default=12, help="number of patients (default: 12)")
-    parser.add_argument("--size", metavar="PIXELS", type=int, default=256, help="rows and columns (default: 256)")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same bytes (default: 0)")
+    drawn = [name for name, layout in LAYOUTS.items() if layout.phantom]
+    for layout, leaf in _add_layouts(parser, drawn, _phantom_examples):
+        leaf.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
+        unit = layout.unit
+        leaf.add_argument(f"--{unit}", metavar="N", type=int, default=argparse.SUPPRESS, help=f"number of {unit}")
+        leaf.add_argument(
+            "--size", metavar="PIXELS", type=int, default=argparse.SUPPRESS, help="length of an image's side"
+        )
+        leaf.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same bytes (default: 0)")
 
 
 def run_phantom(args: argparse.Namespace) -> int:
     """Write a small synthetic dataset with known truth."""
     from pipeline.datasets import phantoms
 
-    write = getattr(phantoms, LAYOUTS[args.layout].phantom)
-    print(write(args.out, patients=args.patients, size=args.size, seed=args.seed))
+    layout = LAYOUTS[args.layout]
+    given = {key: getattr(args, key) for key in (layout.unit, "size", "seed") if hasattr(args, key)}
+    print(getattr(phantoms, layout.phantom)(args.out, **given))
     return 0
 
 
@@ -167,13 +207,14 @@ def _check(path: Path, root: Path, level: Level, split: str | None, jobs: int | 
     if manifest is None:
         return Report(tuple(issues))
     cases = select_cases(manifest, split, None) if split else None
-    report = check_manifest(manifest, root, level=level, cases=cases, jobs=jobs, progress=_show_progress)
+    report = check_manifest(manifest, root, level=level, cases=cases, jobs=jobs, progress=show_progress)
     return Report((*issues, *report.issues), report.results, report.absent)
 
 
-def _show_progress(results: Iterable[CaseResult], total: int) -> Iterable[CaseResult]:
+def show_progress(results: Iterable[T], total: int) -> Iterable[T]:
+    """Wrap a stream of results into a progress bar on stderr, if that is a terminal."""
     from tqdm import tqdm
 
     # disable=None: no bar where stderr is not a terminal.
-    bar: Iterable[CaseResult] = tqdm(results, total=total, unit="case", disable=None, leave=False)
+    bar: Iterable[T] = tqdm(results, total=total, unit="case", disable=None, leave=False)
     return bar

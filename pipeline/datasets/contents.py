@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pipeline.datasets.images import Probe, expected_format
 from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.options import CheckOptions
+from pipeline.datasets.probes import Probe, expected_format
 from pipeline.issues import Issue
 
 
@@ -18,12 +19,14 @@ class CaseView:
     Args:
         manifest: the manifest of the case.
         case: the case.
-        probes: what is known of each readable file, by path.
+        probes: what is known of each readable file, by path; of an annotated mask by path and fragment.
+        options: limits and thresholds.
     """
 
     manifest: Manifest
     case: Case
     probes: Mapping[str, Probe]
+    options: CheckOptions = field(default_factory=CheckOptions)
 
     def error(self, code: str, path: str, message: str, hint: str = "") -> Issue:
         """Return an error about one file of the case."""
@@ -37,7 +40,7 @@ class CaseView:
 def check_format(view: CaseView) -> Iterator[Issue]:
     """Yield ``suffix-mismatch`` for names that promise another format, ``ndim`` for files of several pages."""
     for path, probe in view.probes.items():
-        if expected_format(path) and probe.format != expected_format(path):
+        if expected_format(path) and probe.format not in (expected_format(path), "COCO"):
             yield view.warning("suffix-mismatch", path, f"the name says {expected_format(path)}, it is {probe.format}")
         if probe.pages != 1:
             yield view.error("ndim", path, f"{probe.pages} pages in one file, expected 1")
@@ -127,15 +130,31 @@ def check_foreground(view: CaseView) -> Iterator[Issue]:
 
 def count_foreground(view: CaseView) -> int | None:
     """Return the number of voxels of the case that are not background, None if not all masks were decoded."""
-    total: Counter[bool] = Counter()
+    voxels = count_labels(view)
+    return None if voxels is None else sum(number for label, number in voxels.items() if label != 0)
+
+
+def count_labels(view: CaseView) -> dict[int, int] | None:
+    """Return the number of voxels of each label id, None without masks or if not all were decoded.
+
+    Values become labels by the manifest's rules; the ignored value is left out, an unknown one counts as itself.
+    """
+    total: Counter[int] = Counter()
     for path in view.case.label or ():
         probe = view.probes.get(path)
         if probe is None or probe.content is None:
             return None
         for value, number in probe.content.counts.items():
-            # Mask files hold whole numbers; a broken one is reported by check_mask_values.
-            total[view.manifest.mask_values.get(int(value), 1) != 0] += number
-    return total[True] if view.case.label else None
+            if value != view.manifest.ignore_index:
+                total[_label_of(view.manifest, value)] += number
+    return dict(total) if view.case.label else None
+
+
+def _label_of(manifest: Manifest, value: float) -> int:
+    if manifest.binarize is not None:
+        return int(value >= manifest.binarize)
+    # Masks hold whole numbers; a broken one is reported by check_mask_values.
+    return manifest.mask_values.get(int(value), int(value))
 
 
 # One line a check; each gets a case with what was read and yields its findings.

@@ -190,7 +190,7 @@ def _require_readable(items: list[dict[str, Any]], channels: int | None) -> list
 
 
 def _find_unreadable(files: Sequence[str], channels: int | None, pool: ThreadPoolExecutor) -> Iterator[str]:
-    from pipeline.datasets.images import ImageError, Probe, probe_image
+    from pipeline.datasets.probes import ImageError, Probe, probe_image
 
     def probe(file: str) -> Probe | ImageError:
         try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
 
 from pipeline.datasets.digests import compute_sha256
 from pipeline.issues import Issue
+
+# A larger file is hashed as a stream and opened again by its reader.
+MAX_HELD = 64 * 1024 * 1024
 
 
 def is_there(path: Path) -> bool:
@@ -55,19 +59,27 @@ def check_presence(root: Path, path: str, record: str = "") -> Issue | None:
     return Issue(code, "error", message, record=record, path=path, hint=hint) if code else None
 
 
-def check_digest(root: Path, path: str, expected: str, record: str = "") -> Issue | None:
-    """Return ``checksum-mismatch`` if the file's sha256 is not the expected one, or None.
+def read_file(path: Path) -> tuple[bytes | None, str]:
+    """Return the bytes and the sha256 of a file in one pass; no bytes of files that are too large to hold.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if path.stat().st_size > MAX_HELD:
+        return None, compute_sha256(path)
+    data = path.read_bytes()
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def compare_digest(path: str, digest: str, expected: str, record: str = "") -> Issue | None:
+    """Return ``checksum-mismatch`` if a file's sha256 is not the expected one, or None.
 
     Args:
-        root: the dataset's folder.
-        path: a file that `check_presence` passed, relative to ``root``.
-        expected: hexadecimal sha256.
+        path: the file, relative to the dataset's folder.
+        digest: its hexadecimal sha256.
+        expected: the manifest's.
         record: id of its case.
     """
-    try:
-        digest = compute_sha256(root / path)
-    except OSError as error:
-        return Issue("unreadable-file", "error", (error.strerror or str(error)).lower(), record=record, path=path)
     if digest == expected:
         return None
     message = f"sha256 is {digest[:12]}..., the manifest says {expected[:12]}...: the file has changed"

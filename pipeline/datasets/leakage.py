@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from pipeline.datasets.manifest import Case, Manifest
-from pipeline.datasets.splits import subject_key
 from pipeline.issues import Issue
 
 
@@ -17,7 +16,7 @@ def find_leaking_subjects(manifest: Manifest) -> Iterator[Issue]:
     """
     by_subject: dict[str, list[Case]] = defaultdict(list)
     for case in manifest.cases:
-        by_subject[subject_key(case.subject)].append(case)
+        by_subject[case.subject_key()].append(case)
     named_val = {name: set(split["val"]) for name, split in manifest.named_splits.items()}
     for cases in by_subject.values():
         parts = {_part(case): case for case in reversed(cases)}

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.atomic import write_atomically
 from pipeline.issues import InputError, summarise
 
 SCHEMA_VERSION = 1
 Split = Literal["train", "val", "test"]
+
+
+Stacking = Literal["slices", "channels", "series"]
+MaskType = Literal["semantic", "instance"]
+UNKNOWN_SUBJECTS = frozenset({"", "-", "?", "unknown", "n/a", "na", "none", "null", "anonymous", "anon"})
+
+
+def normalise_subject(subject: str) -> str:
+    """Return a subject's name stripped, in composed Unicode (NFC) and case-folded; "" for names that mean "unknown".
+
+    Example:
+        >>> normalise_subject(" Patient_7 "), normalise_subject("N/A")
+        ('patient_7', '')
+    """
+    key = unicodedata.normalize("NFC", subject).strip().casefold()
+    return "" if key in UNKNOWN_SUBJECTS else key
+
+
+def split_fragment(path: str) -> tuple[str, str]:
+    """Split the path of an annotated mask into its file and the id of its image; other paths have no fragment.
+
+    Example:
+        >>> split_fragment("train/_annotations.coco.json#12"), split_fragment("odd#name.png")
+        (('train/_annotations.coco.json', '12'), ('odd#name.png', ''))
+    """
+    file, mark, fragment = path.rpartition("#")
+    return (file, fragment) if mark and file.lower().endswith(".json") else (path, "")
 
 
 @dataclass(frozen=True)
@@ -22,14 +50,16 @@ class Case:
 
     Args:
         case_id: unique name of the case.
-        subject: the patient; cases of one subject stay together in a split.
+        subject: the patient, or the film of a frame; cases of one subject stay together in a split. "" if unknown.
         image: files of the image in order, relative to the dataset's folder, POSIX.
-        label: files of the mask in the same order; None if the case has no mask.
+        label: files of the mask in the same order; None if the case has no mask. A mask that is drawn from COCO
+            annotations is ``"<file>.json#<image id>"``.
         split: ``"train"``, ``"val"`` or ``"test"``.
         fold: cross-validation fold in which a case that is not ``"test"`` serves as validation; None without folds.
         sha256: digest of each file, by path; files without a digest are absent.
         facts: what checks and splits need, None where unknown: ``shape`` in voxels, rows first, ``dtype``, ``spacing``
-            in mm, ``foreground`` in voxels, ``group`` (the institution).
+            in mm, ``foreground`` in voxels, ``voxels`` of each label id, ``group`` (the institution), ``sequence`` and
+            ``frame`` of a film.
     """
 
     case_id: str
@@ -42,8 +72,19 @@ class Case:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def files(self) -> tuple[str, ...]:
-        """Return all paths of the case, images first."""
-        return self.image + (self.label or ())
+        """Return all files of the case, images first, each once, without the fragments of annotation files."""
+        return tuple(dict.fromkeys(split_fragment(path)[0] for path in self.image + (self.label or ())))
+
+    def subject_key(self) -> str:
+        """Return the subject in the form in which subjects are compared; of unknown ones each case has its own.
+
+        Example:
+            >>> a, b = Case("a", " TCGA_1 ", ("a.tif",)), Case("b", "unknown", ("b.tif",))
+            >>> a.subject_key(), b.subject_key()
+            ('tcga_1', 'case:b')
+        """
+        key = normalise_subject(self.subject)
+        return key or f"case:{self.case_id}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +101,15 @@ class Manifest:
         channels: names of the image's channels.
         cases: the cases, in a stable order.
         spacing_policy: ``"none"``: the files hold no voxel size, work in voxels; ``"header"``: read it from each file.
+        stacking: what several image files of a case are: ``"slices"`` of a stack, ``"channels"``, or the files of one
+            DICOM ``"series"``.
+        mask_type: ``"semantic"``: a value is a class; ``"instance"``: a value is an object, 0 is background.
+        binarize: for lossy masks: values from this one on are label 1, the others 0; None: values count as they are.
+        color_map: label id of each colour ``"#rrggbb"`` of coloured or palette masks.
+        ignore_index: value of a mask that belongs to no class and is left out of loss and score.
+        intensity_range: smallest and largest value that an image may hold; None: any.
+        coco: how annotations become masks: ``categories`` (label id of each category id) and ``crowd`` (``"ignore"`` or
+            ``"merge"``); None for masks that are files.
         named_splits: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``.
         layout: reader in `pipeline.datasets.layouts` that made the manifest, also the name of its phantom.
         citations: what to cite.
@@ -75,6 +125,13 @@ class Manifest:
     channels: tuple[str, ...]
     cases: tuple[Case, ...]
     spacing_policy: Literal["none", "header"] = "none"
+    stacking: Stacking = "slices"
+    mask_type: MaskType = "semantic"
+    binarize: float | None = None
+    color_map: Mapping[str, int] = field(default_factory=dict)
+    ignore_index: int | None = None
+    intensity_range: tuple[float, float] | None = None
+    coco: Mapping[str, Any] | None = None
     named_splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     layout: str = ""
     citations: tuple[str, ...] = ()
@@ -131,19 +188,8 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Path:
         The path written.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(dump_manifest(manifest))
-        # mkstemp makes the file private; a manifest is as public as any file that the user writes.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with write_atomically(target) as stream:
+        stream.write(dump_manifest(manifest))
     return target
 
 
@@ -161,6 +207,7 @@ def dump_manifest(manifest: Manifest) -> str:
         "mask_values": {str(value): number for value, number in manifest.mask_values.items()},
         "channels": list(manifest.channels),
         "spacing_policy": manifest.spacing_policy,
+        **{key: value for key, value in _optional_head(manifest).items() if value is not None},
     }
     lines = [f"  {_json(key)}: {_json(value)}," for key, value in head.items()]
     # The only part of the head that grows, so it is spread over lines.
@@ -169,6 +216,19 @@ def dump_manifest(manifest: Manifest) -> str:
     blocks = [",\n".join(_case_lines(case)) for case in manifest.cases]
     cases = ",\n".join(f"    {{\n{block}\n    }}" for block in blocks)
     return "\n".join(["{", *lines, '  "cases": [', cases, "  ]", "}", ""])
+
+
+def _optional_head(manifest: Manifest) -> dict[str, Any]:
+    """Return the keys that most manifests do not need, None where the default holds."""
+    return {
+        "stacking": None if manifest.stacking == "slices" else manifest.stacking,
+        "mask_type": None if manifest.mask_type == "semantic" else manifest.mask_type,
+        "binarize": manifest.binarize,
+        "color_map": dict(manifest.color_map) or None,
+        "ignore_index": manifest.ignore_index,
+        "intensity_range": None if manifest.intensity_range is None else list(manifest.intensity_range),
+        "coco": manifest.coco,
+    }
 
 
 def _case_lines(case: Case) -> Iterator[str]:
@@ -182,7 +242,8 @@ def _case_lines(case: Case) -> Iterator[str]:
 
 
 def _file_entry(path: str, sha256: Mapping[str, str]) -> str | dict[str, str]:
-    return {"path": path, "sha256": sha256[path]} if path in sha256 else path
+    digest = sha256.get(split_fragment(path)[0])
+    return {"path": path, "sha256": digest} if digest else path
 
 
 def _json(value: object) -> str:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, cast
 
-from pipeline.datasets.manifest import SCHEMA_VERSION, Case, Manifest, Split
+from pipeline.datasets.manifest import SCHEMA_VERSION, Case, Manifest, Split, split_fragment
+from pipeline.datasets.strict_json import parse_json
 from pipeline.issues import Issue
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SPACING_POLICIES = ("none", "header")
-FACTS = ("shape", "dtype", "spacing", "foreground", "group")
+STACKINGS = ("slices", "channels", "series")
+MASK_TYPES = ("semantic", "instance")
+FACTS = ("shape", "dtype", "spacing", "foreground", "voxels", "group", "sequence", "frame")
 _REQUIRED = ("schema_version", "name", "task", "licence", "source", "labels", "mask_values", "channels", "cases")
-_OPTIONAL = ("layout", "citations", "spacing_policy", "named_splits")
-_CASE_REQUIRED = ("case_id", "subject", "image", "split")
-_CASE_OPTIONAL = ("label", "fold", "facts")
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
+_OPTIONAL = (
+    *("layout", "citations", "spacing_policy", "named_splits", "stacking", "mask_type", "binarize", "color_map"),
+    *("ignore_index", "intensity_range", "coco"),
+)
+_CASE_REQUIRED = ("case_id", "image", "split")
+_CASE_OPTIONAL = ("subject", "label", "fold", "facts")
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MISSING = object()
 
@@ -41,56 +46,6 @@ def parse_manifest(content: bytes) -> tuple[Manifest | None, list[Issue]]:
     manifest = reader.manifest(data)
     has_error = any(issue.severity == "error" for issue in reader.issues)
     return (None if has_error else manifest), reader.issues
-
-
-def parse_json(content: bytes) -> tuple[Any, list[Issue]]:
-    """Read strict JSON: no duplicate keys, no NaN or Infinity.
-
-    Returns:
-        The value (None if there are findings) and ``manifest-syntax`` findings with line and column.
-    """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return None, [_syntax_issue(f"byte {error.start} is not UTF-8", "save the file as UTF-8")]
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        return None, [_syntax_issue(f"line {error.lineno} column {error.colno}: {error.msg}")]
-    except (RecursionError, ValueError) as error:
-        return None, [_syntax_issue(f"not usable JSON: {type(error).__name__}: {error}")]
-    issues = list(_find_loose_json(text))
-    return (None if issues else data), issues
-
-
-def _syntax_issue(message: str, hint: str = "") -> Issue:
-    return Issue("manifest-syntax", "error", message, hint=hint)
-
-
-def _find_loose_json(text: str) -> Iterable[Issue]:
-    """Yield what Python's parser accepts although it changes the meaning: duplicate keys, NaN, Infinity."""
-    open_objects: list[set[str]] = []
-    previous: re.Match[str] | None = None
-    for token in _TOKEN.finditer(text):
-        sign = token[0]
-        message = ""
-        if sign in "{[":
-            open_objects.append(set())
-        elif sign in "}]":
-            open_objects.pop()
-        elif sign == ":" and previous is not None:
-            key = json.loads(previous[0])
-            if key in open_objects[-1]:
-                message = f"duplicate key {key!r}"
-            open_objects[-1].add(key)
-        elif sign[0] != '"':
-            message = f"{sign} is not a JSON number"
-        if message:
-            at = previous if sign == ":" and previous is not None else token
-            line = text.count("\n", 0, at.start()) + 1
-            column = at.start() - (text.rfind("\n", 0, at.start()) + 1) + 1
-            yield _syntax_issue(f"line {line} column {column}: {message}")
-        previous = token
 
 
 class _SchemaReader:
@@ -123,6 +78,7 @@ class _SchemaReader:
             spacing_policy=cast(
                 "Literal['none', 'header']", self._choice(data, "spacing_policy", "", SPACING_POLICIES, "none")
             ),
+            **self._mask_rules(data),
             named_splits=self._named_splits(data),
             layout=self._text(data, "layout", "", default=""),
             citations=self._texts(data, "citations", ""),
@@ -171,7 +127,7 @@ class _SchemaReader:
             if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
                 self._wrong(f"{here}.sha256", "64 lower-case hexadecimal digits", digest)
             elif digest is not None:
-                digests[path] = digest
+                digests[split_fragment(path)[0]] = digest
         return tuple(paths)
 
     def _inside(self, path: str, place: str) -> str:
@@ -192,7 +148,8 @@ class _SchemaReader:
         if not isinstance(value, str):
             self._add("id-type", f"{key} is {value!r}, not a text", f"{place}.{key}", f'quote it: "{value}"')
             return str(value)
-        if not value.strip() or not value.isprintable():
+        # An empty subject says "unknown"; an empty case id says nothing.
+        if (not value.strip() and key != "subject") or not (value.isprintable() or not value):
             self._wrong(f"{place}.{key}", "a text of printable characters", value)
         elif key == "case_id" and _leaves_root(value):
             # The id names output folders, so it must not lead out of them.
@@ -207,9 +164,12 @@ class _SchemaReader:
             value = facts.get(key)
             if value is not None and not (isinstance(value, list) and all(_is(item, kinds) for item in value)):
                 self._wrong(f"{here}.{key}", "a list of numbers or null", value)
-        if facts.get("foreground") is not None and not _is(facts["foreground"], int):
-            self._wrong(f"{here}.foreground", "an integer or null", facts["foreground"])
-        for key in ("dtype", "group"):
+        for key in ("foreground", "frame"):
+            if facts.get(key) is not None and not _is(facts[key], int):
+                self._wrong(f"{here}.{key}", "an integer or null", facts[key])
+        if facts.get("voxels") is not None:
+            self._integer_keys(facts, "voxels", int, "an integer", place=here)
+        for key in ("dtype", "group", "sequence"):
             if facts.get(key) is not None and not isinstance(facts[key], str):
                 self._wrong(f"{here}.{key}", "a text or null", facts[key])
         return facts
@@ -227,13 +187,52 @@ class _SchemaReader:
             result[name] = {"description": description, "val": list(self._texts(split, "val", place))}
         return result
 
-    def _integer_keys(self, data: Mapping[str, Any], key: str, kind: type, wanted: str) -> dict[int, Any]:
-        table = self._get(data, key, "", dict, "a JSON object", {})
+    def _mask_rules(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the optional keys that say what image files and mask values mean."""
+        span = (
+            self._get(data, "intensity_range", "", list, "a list of two numbers", [])
+            if _has(data, "intensity_range")
+            else []
+        )
+        if span and not (len(span) == 2 and all(_is(item, (int, float)) for item in span) and span[0] < span[1]):
+            self._wrong("intensity_range", "the smallest and the largest value", span)
+            span = []
+        colours = self._get(data, "color_map", "", dict, "a JSON object", {})
+        for name, value in colours.items():
+            if not _COLOUR.fullmatch(name) or not _is(value, int):
+                self._wrong(f"color_map.{name}", "#rrggbb as key and a label id as value", {name: value})
+        if _has(data, "binarize"):
+            self._get(data, "binarize", "", (int, float), "a number", 0)
+        if _has(data, "ignore_index"):
+            self._number(data, "ignore_index", "")
+        return {
+            "stacking": self._choice(data, "stacking", "", STACKINGS, "slices"),
+            "mask_type": self._choice(data, "mask_type", "", MASK_TYPES, "semantic"),
+            "binarize": data.get("binarize"),
+            "color_map": {name.lower(): value for name, value in colours.items()},
+            "ignore_index": data.get("ignore_index"),
+            "intensity_range": (span[0], span[1]) if span else None,
+            "coco": self._coco(data),
+        }
+
+    def _coco(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        if not _has(data, "coco"):
+            return None
+        entry = self._get(data, "coco", "", dict, "a JSON object", {})
+        self._check_keys(entry, "coco", ("categories", "crowd"), ())
+        self._integer_keys(entry, "categories", int, "a label id", place="coco")
+        self._choice(entry, "crowd", "coco", ("ignore", "merge"), "ignore")
+        return dict(entry)
+
+    def _integer_keys(
+        self, data: Mapping[str, Any], key: str, kind: type, wanted: str, *, place: str = ""
+    ) -> dict[int, Any]:
+        table = self._get(data, key, place, dict, "a JSON object", {})
         for name, value in table.items():
             if not re.fullmatch(r"-?\d+", name):
-                self._wrong(f"{key}.{name}", "an integer as key", name)
+                self._wrong(f"{_join(place, key)}.{name}", "an integer as key", name)
             if not _is(value, kind):
-                self._wrong(f"{key}.{name}", wanted, value)
+                self._wrong(f"{_join(place, key)}.{name}", wanted, value)
         return {int(name): value for name, value in table.items() if re.fullmatch(r"-?\d+", name)}
 
     def _choice(self, entry: Mapping[str, Any], key: str, place: str, allowed: tuple[str, ...], default: str) -> str:
@@ -256,7 +255,15 @@ class _SchemaReader:
                 self._wrong(f"{_join(place, key)}[{index}]", "a text", item)
         return tuple(str(item) for item in value)
 
-    def _get(self, entry: Mapping[str, Any], key: str, place: str, kind: type, wanted: str, default: Any) -> Any:
+    def _get(
+        self,
+        entry: Mapping[str, Any],
+        key: str,
+        place: str,
+        kind: type | tuple[type, ...],
+        wanted: str,
+        default: Any,
+    ) -> Any:
         value = entry.get(key, default)
         if _is(value, kind):
             return value
@@ -284,6 +291,10 @@ class _SchemaReader:
         self, code: str, message: str, place: str, hint: str = "", severity: Literal["error", "warning"] = "error"
     ) -> None:
         self.issues.append(Issue(code, severity, message, record=place, hint=hint))
+
+
+def _has(data: Mapping[str, Any], key: str) -> bool:
+    return data.get(key) is not None
 
 
 def _join(place: str, key: str) -> str:

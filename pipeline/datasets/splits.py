@@ -27,16 +27,6 @@ class Subject:
     size: int | None = None
 
 
-def subject_key(subject: str) -> str:
-    """Return the form in which subjects are compared.
-
-    Example:
-        >>> subject_key(" TCGA_CS_4941 ") == subject_key("tcga_cs_4941")
-        True
-    """
-    return subject.strip().casefold()
-
-
 def assign_folds(subjects: Iterable[Subject], folds: int, seed: int) -> dict[str, int]:
     """Deal subjects into folds.
 
@@ -101,16 +91,16 @@ def split_manifest(manifest: Manifest, *, folds: int, seed: int, test_ids: Seque
         InputError: an id of the test set is unknown, or there are too few subjects.
     """
     if test_ids is None:
-        test = {subject_key(case.subject) for case in manifest.cases if case.split == "test"}
+        test = {case.subject_key() for case in manifest.cases if case.split == "test"}
     else:
-        by_name = {case.case_id: subject_key(case.subject) for case in manifest.cases}
-        by_name.update({case.subject: subject_key(case.subject) for case in manifest.cases})
+        by_name = {case.case_id: case.subject_key() for case in manifest.cases}
+        by_name.update({case.subject: case.subject_key() for case in manifest.cases})
         test = {by_name[name] for name in require_known(test_ids, by_name, manifest.name)}
-    pool = [case for case in manifest.cases if subject_key(case.subject) not in test]
+    pool = [case for case in manifest.cases if case.subject_key() not in test]
     fold_of = assign_folds(gather_subjects(pool), folds, seed)
     cases = []
     for case in manifest.cases:
-        fold = fold_of.get(subject_key(case.subject))
+        fold = fold_of.get(case.subject_key())
         cases.append(replace(case, split="test" if fold is None else "train", fold=fold))
     return replace(manifest, cases=tuple(cases))
 
@@ -119,7 +109,7 @@ def gather_subjects(cases: Iterable[Case]) -> list[Subject]:
     """Return the subjects of the cases; sizes add up over a subject's cases, None if one is unknown."""
     by_subject: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        by_subject[subject_key(case.subject)].append(case)
+        by_subject[case.subject_key()].append(case)
     subjects = []
     for key, own in by_subject.items():
         sizes = [case.facts.get("foreground") for case in own]

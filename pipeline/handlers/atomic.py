@@ -1,4 +1,4 @@
-"""Write a file whole or not at all: a temporary file in the same folder, then a rename.
+"""Write checkpoints and records whole or not at all, and say how much room was lacking when the disk is full.
 
 ignite's ``DiskSaver`` renames too, but its temporary files have random names, so what a killed run leaves behind
 could not be told from a user's files, and it does not flush to the disk before the rename.
@@ -6,18 +6,17 @@ could not be told from a user's files, and it does not flush to the disk before 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
+from pipeline.atomic import write_atomically
 from pipeline.issues import InputError
 
 #: Room for the archive's own tables, in bytes: one checkpoint's overhead beyond its tensors.
@@ -39,7 +38,9 @@ def save_state(state: Mapping[str, Any], path: Path, last_good: str | None = Non
     if shutil.disk_usage(path.parent).free < needed:
         raise _disk_full(path.parent, needed, last_good)
     try:
-        _replace(path, lambda file: torch.save(state, file))
+        # A stream, not a name: torch's own writer hides the cause when the disk is full.
+        with write_atomically(path, "wb") as file:
+            torch.save(state, file)
     except (OSError, RuntimeError) as error:
         if _is_disk_full(error) or shutil.disk_usage(path.parent).free < needed:
             raise _disk_full(path.parent, needed, last_good) from None
@@ -54,7 +55,8 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
     """
     text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
     try:
-        _replace(path, lambda file: file.write(text.encode("utf-8")))
+        with write_atomically(path) as file:
+            file.write(text)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
@@ -104,21 +106,6 @@ def format_size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # A file object, not a name: torch's own writer hides the cause when the disk is full.
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _is_disk_full(error: BaseException | None) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
 from PIL import Image
 
+from pipeline.atomic import write_atomically
 from pipeline.flags import read_flag
 from pipeline.reports.figures import draw_overlay
 
@@ -208,16 +208,8 @@ def _to_uint8(image: np.ndarray) -> np.ndarray:
 
 def _write_image(pixels: np.ndarray, target: Path, kind: str) -> None:
     """Write an image through a temporary file in the same folder, then rename it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            Image.fromarray(pixels).save(stream, format=kind)
-        os.chmod(temporary, 0o644)  # mkstemp gives 0600, which would hide results from colleagues
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with write_atomically(target, "wb", sync=False) as stream:
+        Image.fromarray(pixels).save(stream, format=kind)
 
 
 class SaveSliceStackd(MapTransform):

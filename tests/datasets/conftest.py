@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets.layouts import lgg
+from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifest import Manifest
 
 PATIENTS = ("TCGA_CS_0001_20000101", "TCGA_DU_0002_20000102", "TCGA_HT_0003_20000103")
@@ -41,7 +41,7 @@ def kaggle(tmp_path: Path) -> Path:
 @pytest.fixture
 def manifest(kaggle: Path) -> Manifest:
     """The manifest of `kaggle`, with checksums, before anything is broken."""
-    return lgg.read(kaggle)
+    return read_layout("lgg", kaggle).manifest
 
 
 @pytest.fixture

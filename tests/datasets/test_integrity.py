@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import Case, Manifest, write_manifest
-from pipeline.datasets import images as images_module
 from pipeline.datasets.contents import CASE_CHECKS
 from pipeline.datasets.integrity import Level, check_manifest, count_splits
-from pipeline.datasets.layouts import lgg
+from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.listing import format_report, report_to_dict
+from pipeline.datasets.options import CheckOptions
 from pipeline.issues import Issue
 
 ONE, TWO = "TCGA_CS_0001_20000101", "TCGA_DU_0002_20000102"
@@ -193,7 +193,7 @@ def test_damage_is_found_at_its_level(
         # The superuser may read everything.
         monkeypatch.setattr(os, "access", lambda path, _: Path(path) != target)
     if damage.manifest == "after":
-        manifest = lgg.read(kaggle)
+        manifest = read_layout("lgg", kaggle).manifest
     elif damage.manifest == "without":
         manifest = replace(manifest, cases=tuple(replace(case, sha256={}) for case in manifest.cases))
     found = {level: check_manifest(manifest, kaggle, level=level).issues for level in LEVELS}
@@ -375,8 +375,7 @@ def test_a_missing_folder_is_a_finding_beside_the_others(kaggle: Path, manifest:
 def test_gigantic_images_are_refused_before_decoding(
     kaggle: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images_module, "MAX_PIXELS", 500)
-    issues = check_manifest(manifest, kaggle, level="deep").issues
+    issues = check_manifest(manifest, kaggle, level="deep", options=CheckOptions(max_pixels=500)).issues
     assert {issue.code for issue in issues} == {"too-large"}
     assert "24 x 32 pixels; the limit is 500" in issues[0].message
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
@@ -390,7 +389,7 @@ def test_a_failing_reader_is_a_finding(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setitem(images_module.PROBES, ".tif", fail)
+    monkeypatch.setattr("pipeline.datasets.probes.raster.probe", fail)
     issues = check_manifest(manifest, kaggle).issues
     assert {issue.code for issue in issues} == {"unreadable-file"}
     assert len(issues) == 18

@@ -166,7 +166,7 @@ SCHEMA = [
     (lambda d: d.update(named_splits={"a": []}), "manifest-schema", "named_splits.a: expected a JSON object"),
     (lambda d: d.update(named_splits={"a": {}}), "manifest-schema", "named_splits.a: the key 'val' is missing"),
     (lambda d: case(d).update(case_id=7), "id-type", 'cases[1].case_id: case_id is 7, not a text; quote it: "7"'),
-    (lambda d: case(d).update(subject=" "), "manifest-schema", "cases[1].subject: expected a text of printable"),
+    (lambda d: case(d).update(subject="a\n"), "manifest-schema", "cases[1].subject: expected a text of printable"),
     (lambda d: case(d).update(case_id="../x"), "path-escape", "cases[1].case_id: case_id '../x' would leave"),
     (
         lambda d: case(d).update(image="../x.tif"),

@@ -16,7 +16,6 @@ from pipeline.datasets.splits import (
     gather_subjects,
     read_ids,
     split_manifest,
-    subject_key,
 )
 from pipeline.issues import InputError
 
@@ -100,8 +99,8 @@ cases = st.lists(
 @given(cases, st.integers(0, 3))
 def test_no_subject_is_in_two_parts(pool: list[Case], seed: int) -> None:
     manifest = make_manifest(pool)
-    test = {subject_key(case.subject) for case in pool if case.split == "test"}
-    if len({subject_key(case.subject) for case in pool} - test) < 2:
+    test = {case.subject_key() for case in pool if case.split == "test"}
+    if len({case.subject_key() for case in pool} - test) < 2:
         with pytest.raises(InputError, match="2 folds need"):
             split_manifest(manifest, folds=2, seed=seed)
         return
@@ -109,7 +108,7 @@ def test_no_subject_is_in_two_parts(pool: list[Case], seed: int) -> None:
     parts = defaultdict(set)
     for case in split.cases:
         assert (case.fold is None) == (case.split == "test")
-        parts[subject_key(case.subject)].add(case.fold)
+        parts[case.subject_key()].add(case.fold)
     assert all(len(found) == 1 for found in parts.values())
     assert {key for key, found in parts.items() if found == {None}} == test
     assert split_manifest(split, folds=2, seed=seed) == split

@@ -6,8 +6,28 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pipeline.datasets.manifest import Manifest
+if TYPE_CHECKING:
+    from pipeline.datasets.layouts.building import Progress
+    from pipeline.datasets.layouts.listing import Draft
+
+
+@dataclass(frozen=True)
+class LayoutOption:
+    """What a reader can be told, as ``--name VALUE`` of ``dataset build``.
+
+    Args:
+        name: keyword argument of the reader's `read`, in snake_case.
+        help: one line.
+        default: value if it is not given.
+        choices: allowed values; () takes any text.
+    """
+
+    name: str
+    help: str
+    default: str | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -17,14 +37,23 @@ class Layout:
     Args:
         name: what the user types.
         description: one line for ``--help``.
-        module: module with ``read(root, *, checksums=None) -> Manifest``.
         phantom: function in `pipeline.datasets.phantoms` that writes a small dataset of this layout; "" if none.
+        unit: what the phantom counts, its keyword and the option's name: ``"patients"``, ``"images"``, ``"cases"``.
+        folder: name of the dataset's folder in examples.
+        options: what its reader can be told.
     """
 
     name: str
     description: str
-    module: str
     phantom: str = ""
+    unit: str = "cases"
+    folder: str = "DATASET"
+    options: tuple[LayoutOption, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """Module with ``read(listing, **options) -> Draft``."""
+        return f"pipeline.datasets.layouts.{self.name}"
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -33,23 +62,43 @@ LAYOUTS: dict[str, Layout] = {
         Layout(
             "lgg",
             "LGG brain MRI (kaggle_3m): a folder of TIFF slices a patient",
-            "pipeline.datasets.layouts.lgg",
             "write_lgg_phantom",
+            "patients",
+            "kaggle_3m",
         ),
     )
 }
 
 
-def read_layout(name: str, root: Path, checksums: Mapping[str, str] | None = None) -> Manifest:
+def read_layout(
+    name: str,
+    root: Path,
+    checksums: Mapping[str, str] | None = None,
+    *,
+    progress: Progress | None = None,
+    skip_broken: bool = False,
+    **options: Any,
+) -> Draft:
     """Read a downloaded dataset.
 
     Args:
         name: a key of `LAYOUTS`.
         root: the dataset's folder.
         checksums: published digests by path relative to ``root``; files that are only there are taken from it.
+        progress: wraps the stream of measured cases, given their number, for a progress bar.
+        skip_broken: leave out cases with files that cannot be read, and say so in the notes, instead of an error.
+        options: what `LAYOUTS` lists for this layout.
+
+    Returns:
+        The manifest with digests of all files and facts of all cases on disk, and notes on what was left out.
 
     Raises:
-        InputError: the folder does not hold this layout, or a file differs from its published digest.
+        InputError: the folder does not hold this layout, a file cannot be read, or differs from its published digest.
     """
-    manifest: Manifest = importlib.import_module(LAYOUTS[name].module).read(root, checksums=checksums)
-    return manifest
+    from pipeline.datasets.layouts.building import complete_draft
+    from pipeline.datasets.layouts.listing import list_files
+
+    published = checksums or {}
+    listing = list_files(root, published)
+    draft: Draft = importlib.import_module(LAYOUTS[name].module).read(listing, **options)
+    return complete_draft(draft, listing, published, progress=progress, skip_broken=skip_broken)

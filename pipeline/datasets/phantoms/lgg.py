@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.datasets.layouts import lgg
+from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifest import write_manifest
 from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise
 from pipeline.datasets.phantoms.head import SEQUENCES, Head, draw_head, render_head
@@ -174,7 +174,7 @@ def _describe(head: Head, scan: Scan, mask: NDArray[np.uint8], shares: list[Fiel
 def _write_manifest(source: Path, target: Path, seed: int) -> Path:
     """Deal the patients into a test set of about a quarter and folds, and write the manifest."""
     manifest = replace(
-        lgg.read(source),
+        read_layout("lgg", source).manifest,
         name="lgg_phantom",
         licence="CC0-1.0 (synthetic)",
         source="synthetic, written by `python -m pipeline dataset phantom lgg`",

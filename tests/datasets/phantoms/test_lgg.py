@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.datasets import Case, load_datalist, read_manifest
 from pipeline.datasets.integrity import check_manifest
-from pipeline.datasets.layouts import lgg
+from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.phantoms import write_lgg_phantom
 from pipeline.issues import InputError
 
@@ -53,7 +53,7 @@ def test_more_patients_keep_the_first_ones(lgg_phantom: Path, tmp_path: Path) ->
 
 def test_is_read_back_by_the_layout_reader(lgg_phantom: Path) -> None:
     manifest = read_manifest(lgg_phantom / "manifest.json")
-    again = lgg.read(lgg_phantom / "kaggle_3m")
+    again = read_layout("lgg", lgg_phantom / "kaggle_3m").manifest
     assert [(case.case_id, case.image, case.label) for case in again.cases] == [
         (case.case_id, case.image, case.label) for case in manifest.cases
     ]

@@ -1,0 +1,175 @@
+"""From a reader's draft to a manifest: digests of all files, sizes and label counts of all cases, in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.datasets.contents import CaseView, count_foreground, count_labels
+from pipeline.datasets.digests import map_threads
+from pipeline.datasets.files import check_presence, compare_digest, read_file
+from pipeline.datasets.layouts.listing import Draft, Listing, note_names
+from pipeline.datasets.manifest import Case, Manifest, split_fragment
+from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
+from pipeline.issues import InputError, Issue, summarise
+
+Progress = Callable[[Iterable["Measured"], int], Iterable["Measured"]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A case with what its files say.
+
+    Args:
+        case: the case, with digests and facts.
+        problems: why it cannot be used; () if it can.
+    """
+
+    case: Case
+    problems: tuple[Issue, ...] = ()
+
+
+def complete_draft(
+    draft: Draft,
+    listing: Listing,
+    published: Mapping[str, str],
+    *,
+    progress: Progress | None = None,
+    skip_broken: bool = False,
+) -> Draft:
+    """Hash and measure the files of a draft.
+
+    Args:
+        draft: what a reader returned.
+        listing: the folder.
+        published: digest by path; every file on disk must be in it and have this digest, unless it is empty.
+        progress: wraps the stream of measured cases, given their number.
+        skip_broken: leave broken cases out, with a note, instead of an error.
+
+    Returns:
+        The draft with ``sha256`` and the facts ``shape``, ``dtype``, ``spacing``, ``foreground`` and ``voxels`` of
+        every case on disk; cases that are only published have digests alone.
+
+    Raises:
+        InputError: files that cannot be read or differ from their published digest (the first, and how many more).
+    """
+    run = _Build(draft.manifest, listing, published)
+    stream: Iterable[Measured] = map_threads(run.measure, draft.manifest.cases)
+    results = list(progress(stream, len(draft.manifest.cases)) if progress else stream)
+    problems = [issue for result in results for issue in result.problems]
+    if problems and not skip_broken:
+        hint = "--skip-broken leaves such cases out"
+        raise InputError(f"{listing.root}: {summarise(problems)}; restore the files, or {hint}")
+    kept = tuple(result.case for result in results if not result.problems)
+    if not kept:
+        first = f": {summarise(problems)}" if problems else ""
+        raise InputError(f"{listing.root}: no case is left{first}")
+    skipped = tuple(replace(issue, severity="warning") for issue in problems)
+    hidden = note_names("hidden-file", "are hidden and were ignored", listing.hidden)
+    return Draft(replace(draft.manifest, cases=_fill_planes(kept)), (*draft.notes, *hidden, *skipped))
+
+
+class _Build:
+    """One build: files that several cases share are read once."""
+
+    def __init__(self, manifest: Manifest, listing: Listing, published: Mapping[str, str]) -> None:
+        self.manifest, self.root, self.published = manifest, listing.root, published
+        self.absent = frozenset(listing.absent)
+        self.annotations: dict[str, str] = {}
+
+    def measure(self, case: Case) -> Measured:
+        """Return the case with digests and facts."""
+        if all(path in self.absent for path in case.files()):
+            digests = {path: self.published[path] for path in case.files()}
+            return Measured(replace(case, sha256=digests))
+        digests, problems, probes = {}, [], {}
+        for path in (*case.image, *(case.label or ())):
+            try:
+                file, source, digest = self._read(path, case.case_id)
+                digests[file] = digest
+                probes[path] = self._probe(path, source, path in (case.label or ()))
+            except _BrokenFileError as broken:
+                problems.append(broken.issue)
+            except ImageError as error:
+                issue = Issue(error.code, "error", error.message, record=case.case_id, path=path, hint=error.hint)
+                problems.append(issue)
+        view = CaseView(self.manifest, case, probes)
+        facts = _merge(_measure(view), case.facts)
+        return Measured(replace(case, sha256=digests, facts=facts), tuple(problems))
+
+    def _read(self, path: str, record: str) -> tuple[str, Source, str]:
+        file, fragment = split_fragment(path)
+        target = self.root / file
+        if fragment and file in self.annotations:
+            return file, Source(target), self.annotations[file]
+        problem = check_presence(self.root, file, record)
+        if problem is None:
+            try:
+                data, digest = read_file(target)
+            except OSError as error:
+                problem = Issue("unreadable-file", "error", (error.strerror or "").lower(), record=record, path=file)
+        if problem is None and self.published:
+            if file not in self.published:
+                problem = Issue("checksum-missing", "error", "is not in the list of checksums", record, file)
+            else:
+                problem = compare_digest(file, digest, self.published[file], record)
+        if problem is not None:
+            raise _BrokenFileError(problem)
+        if fragment:
+            self.annotations[file] = digest
+        return file, Source(target, data), digest
+
+    def _probe(self, path: str, source: Source, is_mask: bool) -> Probe:
+        fragment = split_fragment(path)[1]
+        if fragment:
+            from pipeline.datasets.coco import probe_annotations
+
+            return probe_annotations(source.path, fragment, self.manifest, True)
+        # Images are decoded too: a manifest of cut-off files would vouch for them.
+        return probe_image(source, decode=True, is_mask=is_mask)
+
+
+class _BrokenFileError(Exception):
+    def __init__(self, issue: Issue) -> None:
+        super().__init__(issue.message)
+        self.issue = issue
+
+
+def _measure(view: CaseView) -> dict[str, Any]:
+    """Return the facts of a case that was read."""
+    case, manifest = view.case, view.manifest
+    first = view.probes.get(case.image[0])
+    if first is None:
+        return {}
+    shape = list(first.shape)
+    spacing = list(first.spacing) or None
+    if manifest.stacking in ("slices", "series") and len(case.image) > 1:
+        shape = [*shape[:2], len(case.image)]
+    facts: dict[str, Any] = {"shape": shape, "dtype": first.dtype or None, "spacing": spacing}
+    facts["foreground"] = count_foreground(view)
+    voxels = count_labels(view)
+    if manifest.mask_type == "semantic" and voxels is not None and len(manifest.labels) > 2:
+        facts["voxels"] = {str(label): number for label, number in sorted(voxels.items())}
+    return facts
+
+
+def _merge(measured: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return measured facts and what the reader knows from names, which wins where it knows."""
+    return {**measured, **{key: value for key, value in told.items() if value is not None or key not in measured}}
+
+
+def _fill_planes(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    """Give stacks that are known by name alone the plane that all others share, if they share one."""
+    planes = {tuple(case.facts["shape"][:2]) for case in cases if case.facts.get("shape")}
+    types = {case.facts["dtype"] for case in cases if case.facts.get("dtype")}
+    if len(planes) != 1 or len(types) != 1:
+        return cases
+    plane = next(iter(planes))
+    stack = {"shape": None, "dtype": next(iter(types)), "spacing": None, "foreground": None}
+    return tuple(
+        case
+        if case.facts.get("shape") or len(case.image) < 2
+        else replace(case, facts=_merge({**stack, "shape": [*plane, len(case.image)]}, case.facts))
+        for case in cases
+    )

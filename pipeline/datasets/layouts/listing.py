@@ -1,0 +1,110 @@
+"""What lies in a downloaded folder (`Listing`), and what a reader makes of it (`Draft`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.datasets.manifest import Manifest
+from pipeline.issues import InputError, Issue
+
+# What systems and archives leave behind; files that start with a dot are hidden anyway.
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a downloaded dataset.
+
+    Args:
+        root: the dataset's folder.
+        files: all files, sorted, relative to ``root``, POSIX.
+        absent: files that are only known from published checksums, sorted.
+        hidden: files that are left out: names with a leading dot (``._x.nii.gz``, ``.DS_Store``), ``Thumbs.db``.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+    def known(self) -> tuple[str, ...]:
+        """Return the files on disk and those that are only known by name, sorted."""
+        return tuple(sorted({*self.files, *self.absent}))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a reader makes of a folder.
+
+    Args:
+        manifest: the manifest; a reader leaves digests and measured facts to `complete_draft`.
+        notes: what a user should know: files that belong to no case, images without annotation, choices made.
+    """
+
+    manifest: Manifest
+    notes: tuple[Issue, ...] = ()
+
+
+def list_files(root: Path, published: Iterable[str] = ()) -> Listing:
+    """List a folder and its sub-folders, through links, without going round in circles.
+
+    Args:
+        root: the dataset's folder.
+        published: files known from published checksums, relative to ``root``.
+
+    Raises:
+        InputError: there is no such folder, or one of its folders cannot be read.
+    """
+    if not os.path.isdir(root):
+        raise InputError(f"no such folder: {root}; expected the dataset's folder as downloaded")
+    files: list[str] = []
+    hidden: list[str] = []
+    for folder, names in _walk(root):
+        relative = os.path.relpath(folder, root)
+        prefix = "" if relative == "." else relative.replace(os.sep, "/") + "/"
+        for name in names:
+            path = prefix + name
+            (hidden if any(_is_clutter(part) for part in path.split("/")) else files).append(path)
+    there = set(files)
+    return Listing(root, tuple(sorted(files)), tuple(sorted(set(published) - there)), tuple(sorted(hidden)))
+
+
+def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
+    def fail(error: OSError) -> None:
+        raise InputError(f"cannot read the folder {error.filename}: {(error.strerror or str(error)).lower()}")
+
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield folder, names
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in _CLUTTER
+
+
+def note(code: str, message: str, *, path: str = "", hint: str = "") -> Issue:
+    """Return a note of a reader, a warning."""
+    return Issue(code, "warning", message, path=path, hint=hint)
+
+
+def note_names(code: str, what: str, names: Iterable[str], *, hint: str = "") -> tuple[Issue, ...]:
+    """Return one note about a number of files, with the first of them; none if there are no names.
+
+    Example:
+        >>> note_names("unmatched-file", "belong to no case", ["b.txt", "a.txt"])[0].message
+        '2 files belong to no case, for example a.txt'
+    """
+    ordered = sorted(names)
+    if not ordered:
+        return ()
+    files = "file" if len(ordered) == 1 else "files"
+    return (note(code, f"{len(ordered)} {files} {what}, for example {ordered[0]}", hint=hint),)

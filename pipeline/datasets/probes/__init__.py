@@ -1,0 +1,166 @@
+"""What a check wants to know of an image file, from its header alone or from all its pixels; one reader a format."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+# Twice Pillow's own warning level, where Pillow gives up; checked from the header, before anything is decoded.
+MAX_PIXELS = 178_956_970
+
+# Format that a name promises, and the module whose `probe` reads it; the longest matching ending counts.
+FORMATS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys((".tif", ".tiff"), ("TIFF", "raster")),
+    ".png": ("PNG", "raster"),
+    **dict.fromkeys((".jpg", ".jpeg"), ("JPEG", "raster")),
+    ".bmp": ("BMP", "raster"),
+    ".nii": ("NIfTI", "nifti"),
+    ".nii.gz": ("NIfTI", "nifti"),
+    ".dcm": ("DICOM", "dicom"),
+}
+
+
+class ImageError(Exception):
+    """A file that is not the image it should be.
+
+    Args:
+        code: issue code.
+        message: what was found.
+        hint: what to do.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read, from the disk or from bytes that were read already.
+
+    Args:
+        path: the file.
+        data: all its bytes; None opens the file.
+    """
+
+    path: Path
+    data: bytes | None = None
+
+    def open(self) -> IO[bytes]:
+        """Return a stream at the first byte.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+        return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
+
+    def head(self, length: int = 512) -> bytes:
+        """Return the first bytes.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with self.open() as stream:
+            return stream.read(length)
+
+    def size(self) -> int:
+        """Return the number of bytes of the file."""
+        return os.path.getsize(self.path) if self.data is None else len(self.data)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the pixels say.
+
+    Args:
+        low: smallest value, not-a-number left out.
+        high: largest value.
+        non_finite: number of not-a-number and infinite values.
+        counts: number of pixels by value; only filled for masks.
+        first_non_finite: index of the first value that is not finite, in the array's order; () if there is none.
+        digest: sha256 of shape and decoded pixels: equal for the same picture in another encoding; "" for masks.
+    """
+
+    low: float
+    high: float
+    non_finite: int
+    counts: Mapping[float, int]
+    first_non_finite: tuple[int, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is known of an image file.
+
+    Args:
+        format: ``"TIFF"``, ``"PNG"``, ``"NIfTI"``, ``"DICOM"``, ...
+        shape: size in pixels or voxels: rows first for pictures, the order of the file for volumes.
+        channels: number of channels, alpha included.
+        pages: number of images in the file.
+        content: what the pixels say; None if only the header was read.
+        dtype: type of a stored value, in numpy's words; "" if the header does not tell.
+        spacing: size of a voxel in mm along each axis of ``shape``; () if the file holds none.
+        affine: voxel index to world in mm (RAS), 4 x 4; () if the file holds none.
+        header: what only this format has, JSON-ready (``{"mode": "RGBA", "exif_orientation": 6}``).
+    """
+
+    format: str
+    shape: tuple[int, ...]
+    channels: int
+    pages: int
+    content: Content | None = None
+    dtype: str = ""
+    spacing: tuple[float, ...] = ()
+    affine: tuple[tuple[float, ...], ...] = ()
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+
+def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixels: int = MAX_PIXELS) -> Probe:
+    """Read an image's header, or all of it.
+
+    Args:
+        source: an existing file.
+        decode: read all pixels too.
+        is_mask: count the pixels of each value.
+        max_pixels: larger images are refused from their header, before anything is decoded.
+
+    Raises:
+        ImageError: ``unsupported-format``, ``not-an-image``, ``truncated``, ``too-large``.
+    """
+    source = source if isinstance(source, Source) else Source(source)
+    ending = find_ending(source.path.name)
+    if not ending:
+        suffix = PurePosixPath(source.path.name).suffix.lower()
+        known = ", ".join(sorted(FORMATS))
+        raise ImageError("unsupported-format", f"no reader for {suffix or 'a name without ending'!r}; known: {known}")
+    module = importlib.import_module(f"pipeline.datasets.probes.{FORMATS[ending][1]}")
+    probe: Probe = module.probe(source, decode, is_mask, max_pixels)
+    return probe
+
+
+def find_ending(name: str) -> str:
+    """Return the longest known ending of a file's name, "" if none is known.
+
+    Example:
+        >>> find_ending("brain.nii.gz"), find_ending("x.TIF"), find_ending("notes.txt")
+        ('.nii.gz', '.tif', '')
+    """
+    lower = name.lower()
+    return max((ending for ending in FORMATS if lower.endswith(ending)), key=len, default="")
+
+
+def expected_format(path: str) -> str:
+    """Return the format that a file's name promises, "" if it promises none.
+
+    Example:
+        >>> expected_format("a/b_1.tif")
+        'TIFF'
+    """
+    ending = find_ending(path)
+    return FORMATS[ending][0] if ending else ""

@@ -1,0 +1,53 @@
+"""Statistics of decoded pixels, the same for every format."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from pipeline.datasets.probes import Content
+
+
+def summarise_pixels(array: Any, is_mask: bool) -> Content:
+    """Return range, finiteness, and for masks the number of pixels of each value.
+
+    Args:
+        array: numpy array of any shape and numeric type.
+        is_mask: count the pixels of each value; images get a digest instead.
+    """
+    import numpy as np
+
+    digest = "" if is_mask else compute_digest(array)
+    non_finite = 0
+    first: tuple[int, ...] = ()
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array)
+        non_finite = int(array.size - np.count_nonzero(finite))
+        if non_finite:
+            first = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), array.shape))
+            array = array[finite]
+    if array.size == 0:
+        return Content(0.0, 0.0, non_finite, {}, first, digest)
+    counts = _count_values(array) if is_mask else {}
+    return Content(float(array.min()), float(array.max()), non_finite, counts, first, digest)
+
+
+def _count_values(array: Any) -> dict[float, int]:
+    import numpy as np
+
+    if array.dtype == np.uint8 or array.dtype == np.uint16:
+        # Twenty times faster than np.unique, which sorts.
+        histogram = np.bincount(array.ravel())
+        return {float(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
+    values, numbers = np.unique(array, return_counts=True)
+    return {float(value): int(number) for value, number in zip(values, numbers, strict=True)}
+
+
+def compute_digest(array: Any) -> str:
+    """Return the sha256 of an array's shape, type and values, whatever file it came from."""
+    import numpy as np
+
+    little = array.dtype.newbyteorder("<")
+    state = hashlib.sha256(f"{array.shape} {little.str}".encode())
+    state.update(np.ascontiguousarray(array, dtype=little).data)
+    return state.hexdigest()

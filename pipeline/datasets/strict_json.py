@@ -1,0 +1,62 @@
+"""JSON as its standard has it: no duplicate keys, no NaN, and findings with line and column."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.issues import Issue
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
+
+
+def parse_json(content: bytes) -> tuple[Any, list[Issue]]:
+    """Read strict JSON: no duplicate keys, no NaN or Infinity.
+
+    Returns:
+        The value (None if there are findings) and ``manifest-syntax`` findings with line and column.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return None, [_syntax_issue(f"byte {error.start} is not UTF-8", "save the file as UTF-8")]
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        return None, [_syntax_issue(f"line {error.lineno} column {error.colno}: {error.msg}")]
+    except (RecursionError, ValueError) as error:
+        return None, [_syntax_issue(f"not usable JSON: {type(error).__name__}: {error}")]
+    issues = list(_find_loose_json(text))
+    return (None if issues else data), issues
+
+
+def _syntax_issue(message: str, hint: str = "") -> Issue:
+    return Issue("manifest-syntax", "error", message, hint=hint)
+
+
+def _find_loose_json(text: str) -> Iterable[Issue]:
+    """Yield what Python's parser accepts although it changes the meaning: duplicate keys, NaN, Infinity."""
+    open_objects: list[set[str]] = []
+    previous: re.Match[str] | None = None
+    for token in _TOKEN.finditer(text):
+        sign = token[0]
+        message = ""
+        if sign in "{[":
+            open_objects.append(set())
+        elif sign in "}]":
+            open_objects.pop()
+        elif sign == ":" and previous is not None:
+            key = json.loads(previous[0])
+            if key in open_objects[-1]:
+                message = f"duplicate key {key!r}"
+            open_objects[-1].add(key)
+        elif sign[0] != '"':
+            message = f"{sign} is not a JSON number"
+        if message:
+            at = previous if sign == ":" and previous is not None else token
+            line = text.count("\n", 0, at.start()) + 1
+            column = at.start() - (text.rfind("\n", 0, at.start()) + 1) + 1
+            yield _syntax_issue(f"line {line} column {column}: {message}")
+        previous = token
