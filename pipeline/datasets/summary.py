@@ -79,4 +79,4 @@ def _label_shares(manifest: Manifest) -> dict[str, float]:
 
 def format_notes(notes: Iterable[Issue]) -> list[str]:
     """Return a reader's notes as lines, one each."""
-    return [f"note: {note.code}: {' '.join(filter(None, [note.where(), note.message, note.hint]))}" for note in notes]
+    return ["note: " + note.one_line().removeprefix(f"{note.severity} ") for note in notes]

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.datasets.contents import CaseView, count_foreground, count_labels
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence, compare_digest, read_file
-from pipeline.datasets.layouts.listing import Draft, Listing, note_names
+from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
 from pipeline.datasets.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
 from pipeline.issues import InputError, Issue, summarise
@@ -66,6 +66,10 @@ def complete_draft(
         first = f": {summarise(problems)}" if problems else ""
         raise InputError(f"{listing.root}: no case is left{first}")
     skipped = tuple(replace(issue, severity="warning") for issue in problems)
+    absent = [case for case in kept if case.files()[0] in set(listing.absent)]
+    if absent:
+        message = f"{len(absent)} of {len(kept)} cases are known from the published checksums only"
+        skipped = (note("absent-case", message, hint="their sizes stay unknown"), *skipped)
     hidden = note_names("hidden-file", "are hidden and were ignored", listing.hidden)
     return Draft(replace(draft.manifest, cases=_fill_planes(kept)), (*draft.notes, *hidden, *skipped))
 

@@ -62,29 +62,28 @@ def list_files(root: Path, published: Iterable[str] = ()) -> Listing:
         raise InputError(f"no such folder: {root}; expected the dataset's folder as downloaded")
     files: list[str] = []
     hidden: list[str] = []
-    for folder, names in _walk(root):
-        relative = os.path.relpath(folder, root)
-        prefix = "" if relative == "." else relative.replace(os.sep, "/") + "/"
-        for name in names:
-            path = prefix + name
-            (hidden if any(_is_clutter(part) for part in path.split("/")) else files).append(path)
+    for path in _walk(os.fspath(root)):
+        (hidden if any(_is_clutter(part) for part in path.split("/")) else files).append(path)
     there = set(files)
     return Listing(root, tuple(sorted(files)), tuple(sorted(set(published) - there)), tuple(sorted(hidden)))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
-    def fail(error: OSError) -> None:
-        raise InputError(f"cannot read the folder {error.filename}: {(error.strerror or str(error)).lower()}")
-
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
+def _walk(folder: str, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Yield the files below a folder; a link back to a folder that it lies in is left alone."""
+    try:
         status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        yield folder, names
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"cannot read the folder {error.filename}: {(error.strerror or str(error)).lower()}") from None
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    for entry in ordered:
+        if entry.is_dir():
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
+        else:
+            yield prefix + entry.name
 
 
 def _is_clutter(name: str) -> bool:

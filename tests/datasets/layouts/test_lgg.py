@@ -49,7 +49,9 @@ def test_patients_known_by_checksum_alone_have_no_size(kaggle: Path, patients: t
     checksums = digests_of(kaggle)
     whole = read_layout("lgg", kaggle).manifest
     shutil.rmtree(kaggle / patients[1])
-    part = read_layout("lgg", kaggle, checksums={**checksums, "README.md": "0" * 64}).manifest
+    draft = read_layout("lgg", kaggle, checksums={**checksums, "README.md": "0" * 64})
+    part = draft.manifest
+    assert [note.message for note in draft.notes] == ["1 of 3 cases are known from the published checksums only"]
     assert [case.case_id for case in part.cases] == list(patients)
     assert (part.cases[0], part.cases[2]) == (whole.cases[0], whole.cases[2])
     assert part.cases[1].sha256 == whole.cases[1].sha256
