@@ -8,7 +8,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.datasets.fingerprints import Fingerprint
 
 # Twice Pillow's own warning level, where Pillow gives up; checked from the header, before anything is decoded.
 MAX_PIXELS = 178_956_970
@@ -84,6 +87,7 @@ class Content:
         counts: number of pixels by value; only filled for masks.
         first_non_finite: index of the first value that is not finite, in the array's order; () if there is none.
         digest: sha256 of shape and decoded pixels: equal for the same picture in another encoding; "" for masks.
+        fingerprint: what near copies are recognised by; None for masks.
     """
 
     low: float
@@ -92,6 +96,7 @@ class Content:
     counts: Mapping[float, int]
     first_non_finite: tuple[int, ...] = ()
     digest: str = ""
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True)

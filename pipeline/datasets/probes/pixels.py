@@ -13,11 +13,14 @@ def summarise_pixels(array: Any, is_mask: bool) -> Content:
 
     Args:
         array: numpy array of any shape and numeric type.
-        is_mask: count the pixels of each value; images get a digest instead.
+        is_mask: count the pixels of each value; images get a digest and a fingerprint instead.
     """
     import numpy as np
 
+    from pipeline.datasets.fingerprints import compute_fingerprint
+
     digest = "" if is_mask else compute_digest(array)
+    fingerprint = None if is_mask else compute_fingerprint(array)
     non_finite = 0
     first: tuple[int, ...] = ()
     if array.dtype.kind == "f":
@@ -27,9 +30,9 @@ def summarise_pixels(array: Any, is_mask: bool) -> Content:
             first = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), array.shape))
             array = array[finite]
     if array.size == 0:
-        return Content(0.0, 0.0, non_finite, {}, first, digest)
+        return Content(0.0, 0.0, non_finite, {}, first, digest, fingerprint)
     counts = _count_values(array) if is_mask else {}
-    return Content(float(array.min()), float(array.max()), non_finite, counts, first, digest)
+    return Content(float(array.min()), float(array.max()), non_finite, counts, first, digest, fingerprint)
 
 
 def _count_values(array: Any) -> dict[float, int]:
