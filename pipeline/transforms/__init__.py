@@ -1,5 +1,6 @@
 """MONAI-style transforms (``Foo`` for arrays, ``Food`` for dictionaries) for what MONAI lacks."""
 
+from pipeline.transforms.coco import LoadCocoMask, LoadCocoMaskd
 from pipeline.transforms.intensity import (
     NormalizeForeground,
     NormalizeForegroundd,
@@ -15,6 +16,8 @@ from pipeline.transforms.slice_stack import LoadSliceStack, LoadSliceStackd, Sav
 __all__ = [
     "EncodeMask",
     "EncodeMaskd",
+    "LoadCocoMask",
+    "LoadCocoMaskd",
     "LoadSliceStack",
     "LoadSliceStackd",
     "NeighbourSlicesToChannels",

@@ -1,0 +1,18 @@
+"""COCO annotations: read without trust, checked, and drawn as masks."""
+
+from pipeline.datasets.coco.annotations import AnnotationError, CocoFile, parse_annotations, read_annotations
+from pipeline.datasets.coco.checks import find_annotation_issues, probe_annotations, read_policy
+from pipeline.datasets.coco.rasterise import rasterise
+from pipeline.datasets.coco.validation import check_annotations
+
+__all__ = [
+    "AnnotationError",
+    "CocoFile",
+    "check_annotations",
+    "find_annotation_issues",
+    "parse_annotations",
+    "probe_annotations",
+    "rasterise",
+    "read_annotations",
+    "read_policy",
+]
