@@ -144,5 +144,5 @@ def _check_unannotated(file: CocoFile) -> Iterator[Issue]:
     count = len(file.unannotated())
     if count:
         message = f"{count} of {len(file.images)} images have no annotation"
-        hint = "empty, or labels lost? look at some; --unannotated drop leaves them out, negative keeps them as empty"
+        hint = "nothing to see, or labels lost? look at some of them"
         yield Issue("unannotated-images", "warning", message, path=file.name, hint=hint)

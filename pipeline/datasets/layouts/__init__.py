@@ -66,6 +66,22 @@ LAYOUTS: dict[str, Layout] = {
             "patients",
             "kaggle_3m",
         ),
+        Layout(
+            "coco",
+            "COCO annotations: a Roboflow export, or instances_*.json with folders of images",
+            "write_coco_phantom",
+            "images",
+            "export",
+            (
+                LayoutOption(
+                    "categories", "merge: all are one label; keep; or CATEGORY=LABEL,... (0: left out)", "merge"
+                ),
+                LayoutOption(
+                    "unannotated", "images without annotation: left out, or empty", "drop", ("drop", "negative")
+                ),
+                LayoutOption("crowd", "annotations marked iscrowd: left out, or drawn", "ignore", ("ignore", "merge")),
+            ),
+        ),
     )
 }
 

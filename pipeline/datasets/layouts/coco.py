@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import cast
 
 from pipeline.datasets.coco.annotations import CocoFile, CocoImage, read_annotations
 from pipeline.datasets.coco.labels import join_categories, map_categories
