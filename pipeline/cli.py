@@ -68,13 +68,19 @@ COMMANDS = (
         ),
     ),
     Command(
+        "dataset download",
+        "pipeline.datasets.download_command",
+        "download a public dataset, going on where it stopped, or say how to get it",
+        ("dataset download u373 -o data/u373", "dataset download --list"),
+    ),
+    Command(
         "report",
         "pipeline.cli",
         "print the scores in an output folder",
         ("report output/lgg_attunet", "report output/lgg_attunet --json"),
     ),
 )
-_NOUNS = {"dataset": "manifests, splits, phantoms and checks of datasets"}
+_NOUNS = {"dataset": "downloads, manifests, splits, phantoms and checks of datasets"}
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,85 @@
+"""What was downloaded, when, from where, with which sha256: ``NAME.download.json`` beside the dataset's folder.
+
+It is what a second lab needs: with this file beside its folder, the same command accepts the same archives and no
+others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.atomic import write_atomically
+from pipeline.issues import InputError
+
+
+@dataclass(frozen=True)
+class ReceivedArchive:
+    """An archive as it arrived.
+
+    Args:
+        file: name of the archive.
+        url: address it came from; empty if it lay on the disk already.
+        size: bytes.
+        sha256: digest of all bytes.
+        checksum: how far that digest could be checked, in words.
+    """
+
+    file: str
+    url: str
+    size: int
+    sha256: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class DownloadRecord:
+    """A finished download.
+
+    Args:
+        name: name of the source.
+        page: its page.
+        licence: its terms.
+        finished: time, ISO 8601 with offset.
+        files: number of files unpacked.
+        archives: what they came from.
+    """
+
+    name: str
+    page: str
+    licence: str
+    finished: str
+    files: int
+    archives: tuple[ReceivedArchive, ...]
+
+
+def record_path(out: Path) -> Path:
+    """Return where the record of a dataset's folder lies: beside it, for the folder holds nothing but the dataset."""
+    return out.with_name(f"{out.name}.download.json")
+
+
+def write_record(record: DownloadRecord, out: Path) -> Path:
+    """Write the record of a dataset's folder and return its path."""
+    path = record_path(out)
+    with write_atomically(path) as stream:
+        json.dump(asdict(record), stream, indent=1, ensure_ascii=False)
+        stream.write("\n")
+    return path
+
+
+def read_record(out: Path) -> DownloadRecord | None:
+    """Read the record of a dataset's folder; None if there is none.
+
+    Raises:
+        InputError: there is one that cannot be read.
+    """
+    path = record_path(out)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        archives = tuple(ReceivedArchive(**archive) for archive in found.pop("archives"))
+        return DownloadRecord(**found, archives=archives)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"cannot read the record {path}: {error}; expected is what 'dataset download' wrote") from None

@@ -1,0 +1,269 @@
+"""The table of datasets that can be downloaded, or fetched by hand where a login is needed.
+
+Every address and checksum was taken from public sources named in ``evidence``; none could be tried by the authors, so
+each archive says ``verified=False``. An archive whose checksum nobody states is trusted on first use: its sha256 is
+written beside the data, and a second lab can compare.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.issues import InputError
+
+_ISIC = "https://isic-archive.s3.amazonaws.com/challenges/2018/"
+_ISIC_OLD = "https://isic-challenge-data.s3.amazonaws.com/2018/"
+_CTC = "https://data.celltrackingchallenge.net/"
+_TORCH_EM = "torch-em's table of checksums"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip or tar file of a source.
+
+    Args:
+        file: its name on disk, unique within the source and on a mirror (``--url-base``).
+        urls: addresses of the same file, the preferred one first.
+        folder: what it unpacks to, at its top.
+        sha256: expected digest; empty if unknown.
+        md5: expected digest where only that is published; empty if unknown.
+        size: bytes, as others measured it; only for planning, the checksum decides.
+        expansion: bytes unpacked per byte of the archive, estimated; unpacking stops at ten times that.
+        evidence: who states the checksum.
+        verified: whether the authors downloaded it and compared.
+    """
+
+    file: str
+    urls: tuple[str, ...]
+    folder: str
+    sha256: str = ""
+    md5: str = ""
+    size: int | None = None
+    expansion: float = 1.1
+    evidence: str = ""
+    verified: bool = False
+
+    def describe_checksum(self) -> str:
+        """Return how far the expected checksum can be trusted, as the end of a sentence."""
+        if self.verified:
+            return "equals the checksum that the authors verified"
+        if self.sha256 or self.md5:
+            kind = "sha256" if self.sha256 else "md5"
+            return f"its {kind} is the one in {self.evidence} (not verified by us)"
+        return "nobody states its checksum (not verified by us)"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset and where it comes from.
+
+    Args:
+        name: word to type.
+        title: the dataset in words.
+        layout: reader of ``dataset build``.
+        licence: terms of use.
+        page: page to read and to cite from.
+        root: the folder that ``dataset build`` reads, relative to the download's folder.
+        archives: what to fetch; empty where a login is needed.
+        instructions: what to do by hand instead; ``{out}`` is the folder, ``{root}`` the dataset's root in it.
+    """
+
+    name: str
+    title: str
+    layout: str
+    licence: str
+    page: str
+    root: str = ""
+    archives: tuple[Archive, ...] = ()
+    instructions: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes to download, or None if the size of an archive is not known."""
+        sizes = [archive.size for archive in self.archives]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if known and len(known) == len(sizes) else None
+
+
+def _isic(stem: str, size: int, sha256: str) -> Archive:
+    file = f"{stem}.zip"
+    evidence = f"{_TORCH_EM} and one further public repository"
+    return Archive(file, (_ISIC + file, _ISIC_OLD + file), stem, sha256, size=size, evidence=evidence)
+
+
+def _cell_tracking(dataset: str, sha256: str, *, size: int | None = None, expansion: float = 10.0) -> Source:
+    url = f"{_CTC}training-datasets/{dataset}.zip"
+    archive = Archive(
+        f"{dataset}.zip", (url,), dataset, sha256, size=size, expansion=expansion, evidence=_TORCH_EM, verified=False
+    )
+    return Source(
+        name=dataset.lower(),
+        title=f"{dataset}, two annotated films of the Cell Tracking Challenge",
+        layout="cell_tracking",
+        licence="conditions of the Cell Tracking Challenge: scientific use, acknowledge and cite Maska et al. 2023",
+        page="https://celltrackingchallenge.net/2d-datasets/",
+        root=dataset,
+        archives=(archive,),
+    )
+
+
+_U373_SHA256 = "b18185c18fce54e8eeb93e4bbb9b201d757add9409bbf2283b8114185a11bc9e"
+_ISIC2018 = Source(
+    name="isic2018",
+    title="ISIC 2018 Task 1: skin lesions, 2,594 / 100 / 1,000 images with masks",
+    layout="isic",
+    licence="CC BY-NC 4.0 (LICENSE.txt beside the images decides)",
+    page="https://challenge.isic-archive.com/data/#2018",
+    archives=(
+        _isic(
+            "ISIC2018_Task1-2_Training_Input",
+            11_165_358_566,
+            "80f98572347a2d7a376227fa9eb2e4f7459d317cb619865b8b9910c81446675f",
+        ),
+        _isic(
+            "ISIC2018_Task1_Training_GroundTruth",
+            27_402_895,
+            "99f8b2bb3c4d6af483362010715f7e7d5d122d9f6c02cac0e0d15bef77c7604c",
+        ),
+        _isic(
+            "ISIC2018_Task1-2_Validation_Input",
+            239_231_159,
+            "0ea920fcfe512d12a6e620b50b50233c059f67b10146e1479c82be58ff15a797",
+        ),
+        _isic(
+            "ISIC2018_Task1_Validation_GroundTruth",
+            759_706,
+            "f6911e9c0a64e6d687dd3ca466ca927dd5e82145cb2163b7a1e5b37d7a716285",
+        ),
+        _isic(
+            "ISIC2018_Task1-2_Test_Input",
+            2_370_457_338,
+            "e59ae1f69f4ed16f09db2cb1d76c2a828487b63d28f6ab85997f5616869b127d",
+        ),
+        _isic(
+            "ISIC2018_Task1_Test_GroundTruth",
+            9_680_101,
+            "2e8f6edce454a5bdee52485e39f92bd6eddf357e81f39018d05512175238ef82",
+        ),
+    ),
+)
+_U373 = Source(
+    name="u373",
+    title="PhC-C2DH-U373: glioblastoma cells in phase contrast, two films of 115 frames with references",
+    layout="cell_tracking",
+    licence="conditions of the Cell Tracking Challenge: scientific use, acknowledge and cite Maska et al. 2023",
+    page="https://celltrackingchallenge.net/2d-datasets/",
+    root="PhC-C2DH-U373",
+    archives=(
+        Archive(
+            "PhC-C2DH-U373.zip",
+            (f"{_CTC}training-datasets/PhC-C2DH-U373.zip",),
+            "PhC-C2DH-U373",
+            _U373_SHA256,
+            size=43_454_399,
+            expansion=4.0,
+            evidence=f"{_TORCH_EM} and two further public repositories",
+        ),
+    ),
+)
+_U373_CHALLENGE = Source(
+    name="u373-challenge",
+    title="PhC-C2DH-U373: the challenge's two films, without references (for predictions)",
+    layout="cell_tracking",
+    licence=_U373.licence,
+    page=_U373.page,
+    root="PhC-C2DH-U373",
+    archives=(
+        Archive(
+            "PhC-C2DH-U373-challenge.zip",
+            (f"{_CTC}test-datasets/PhC-C2DH-U373.zip",),
+            "PhC-C2DH-U373",
+            "7aa3162e4363a416b259149adc13c9b09cb8aecfe8165eb1428dd534b66bec8a",
+            expansion=4.0,
+            evidence=_TORCH_EM,
+        ),
+    ),
+)
+_HIPPOCAMPUS = Source(
+    name="hippocampus",
+    title="Medical Segmentation Decathlon Task04: hippocampus in 3-D MRI, 260 volumes with labels, 130 without",
+    layout="decathlon",
+    licence="CC BY-SA 4.0",
+    page="http://medicaldecathlon.com/",
+    root="Task04_Hippocampus",
+    archives=(
+        Archive(
+            "Task04_Hippocampus.tar",
+            ("https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar",),
+            "Task04_Hippocampus",
+            md5="9d24dba78a72977dbd1d2e110310f31b",
+            size=28_400_000,
+            evidence="MONAI's DecathlonDataset",
+        ),
+    ),
+)
+_LGG = Source(
+    name="lgg",
+    title="LGG brain MRI: 110 patients, 3,929 slices with tumour masks",
+    layout="lgg",
+    licence="CC BY-NC-SA 4.0 (the dataset's Kaggle page decides)",
+    page="https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
+    root="kaggle_3m",
+    instructions=(
+        "Log in at https://www.kaggle.com (the account is free) and open {page}.",
+        "Click Download and unpack the zip into {out}. Or, with a Kaggle token: pip install kaggle, then"
+        " kaggle datasets download -d mateuszbuda/lgg-mri-segmentation -p {out} --unzip",
+        "The folder {root} with one folder a patient is what is needed; a second copy in"
+        " {out}/lgg-mri-segmentation can be deleted.",
+    ),
+)
+_BRAINTUMOR = Source(
+    name="braintumor",
+    title="Brain tumour MRI with COCO annotations: 2,146 images, all outlines are rectangles",
+    layout="coco",
+    licence="CC BY 4.0 as the annotation files say (the dataset's Kaggle page decides)",
+    page="https://www.kaggle.com/datasets/pkdarabi/brain-tumor-image-dataset-semantic-segmentation",
+    instructions=(
+        "Log in at https://www.kaggle.com (the account is free) and open {page}.",
+        "Click Download and unpack the zip into {out}. Or, with a Kaggle token: pip install kaggle, then"
+        " kaggle datasets download -d pkdarabi/brain-tumor-image-dataset-semantic-segmentation -p {out} --unzip",
+        "{root} then holds train, valid and test, each with _annotations.coco.json.",
+    ),
+)
+# The other two-dimensional training sets of the same challenge, all in the same layout.
+_CELL_TRACKING = (
+    ("BF-C2DL-HSC", "0aa68ec37a9b06e72a5dfa07d809f56e1775157fb674bb75ff904936149657b1"),
+    ("BF-C2DL-MuSC", "ca72b59042809120578a198ba236e5ed3504dd6a122ef969428b7c64f0a5e67d"),
+    ("DIC-C2DH-HeLa", "832fed2d05bb7488cf9c51a2994b75f8f3f53b3c3098856211f2d39023c34e1a"),
+    ("Fluo-C2DL-Huh7", "1912658c1b3d8b38b314eb658b559e7b39c256917150e9b3dd8bfdc77347617d"),
+    ("Fluo-C2DL-MSC", "a083521f0cb673ae02d4957c5e6580c2e021943ef88101f6a2f61b944d671af2"),
+    ("Fluo-N2DH-GOWT1", "1a7bd9a7d1d10c4122c7782427b437246fb69cc3322a975485c04e206f64fc2c"),
+    ("Fluo-N2DH-SIM+", "3e809148c87ace80c72f563b56c35e0d9448dcdeb461a09c83f61e93f5e40ec8"),
+    ("Fluo-N2DL-HeLa", "35dd99d58e071aba0b03880128d920bd1c063783cc280f9531fbdc5be614c82e"),
+    ("PhC-C2DL-PSC", "9d54bb8febc8798934a21bf92e05d92f5e8557c87e28834b2832591cdda78422"),
+)
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        _ISIC2018,
+        _U373,
+        _U373_CHALLENGE,
+        _HIPPOCAMPUS,
+        _LGG,
+        _BRAINTUMOR,
+        *(_cell_tracking(dataset, sha256) for dataset, sha256 in _CELL_TRACKING),
+    )
+}
+
+
+def find_source(name: str) -> Source:
+    """Return a source of the table.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    try:
+        return SOURCES[name]
+    except KeyError:
+        known = ", ".join(SOURCES)
+        raise InputError(f"unknown dataset {name!r}; known: {known}") from None
