@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.datasets.contents import CASE_CHECKS, CaseView, count_foreground
+from pipeline.datasets.copies import find_leaking_pixels, find_near_copies
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence, compare_digest, is_there, read_file
-from pipeline.datasets.leakage import find_leaking_files, find_leaking_subjects
+from pipeline.datasets.leakage import find_leaking_files, find_leaking_subjects, find_leaking_volumes
 from pipeline.datasets.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.options import CheckOptions
 from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
@@ -48,9 +49,13 @@ MANIFEST_CHECKS: tuple[Callable[[Manifest], Iterator[Issue]], ...] = (
     find_wrong_splits,
     find_leaking_subjects,
     find_leaking_files,
+    find_leaking_volumes,
 )
 # One line a check of all cases together, run after their files were read.
-DATASET_CHECKS: tuple[Callable[[Sequence[CaseView]], Iterator[Issue]], ...] = ()
+DATASET_CHECKS: tuple[Callable[[Sequence[CaseView]], Iterator[Issue]], ...] = (
+    find_leaking_pixels,
+    find_near_copies,
+)
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,177 @@
-"""Leaks: what a model could have seen in training comes back in validation or test."""
+"""Leaks that the manifest alone tells: what a model could have seen in training comes back in validation or test.
+
+Leaks that only pixels tell are in `pipeline.datasets.copies`.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.volume_names import find_volumes
 from pipeline.issues import Issue
+
+
+@dataclass(frozen=True)
+class Leak(Issue):
+    """A finding about two files.
+
+    Args:
+        other: the other file, relative to the dataset's folder.
+        other_record: the case of the other file.
+    """
+
+    other: str = ""
+    other_record: str = ""
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """A file of a case with a key that equal files share.
+
+    Args:
+        case: the case.
+        path: its file.
+        key: digest of the bytes or the pixels.
+    """
+
+    case: Case
+    path: str
+    key: str
 
 
 def find_leaking_subjects(manifest: Manifest) -> Iterator[Issue]:
     """Yield ``leak-patient`` for each subject with cases in two splits or folds.
 
-    Subjects are compared stripped and case-folded. Named splits are looked at too.
+    Subjects are compared stripped and case-folded; unknown ones are nobody. Named splits are looked at too.
     """
     by_subject: dict[str, list[Case]] = defaultdict(list)
     for case in manifest.cases:
         by_subject[case.subject_key()].append(case)
     named_val = {name: set(split["val"]) for name, split in manifest.named_splits.items()}
     for cases in by_subject.values():
-        parts = {_part(case): case for case in reversed(cases)}
+        parts = {name_part(case): case for case in reversed(cases)}
         if len(parts) > 1:
-            yield _leak(cases[0].subject, parts)
+            yield _leak_subject(cases[0].subject, parts)
         for name, val in named_val.items():
             sides = {f"{name} {'val' if case.case_id in val else 'train'}": case for case in reversed(cases)}
             if len(sides) > 1:
-                yield _leak(cases[0].subject, sides)
+                yield _leak_subject(cases[0].subject, sides)
 
 
-def _leak(subject: str, parts: dict[str, Case]) -> Issue:
+def _leak_subject(subject: str, parts: dict[str, Case]) -> Leak:
     places = ", ".join(f"{part} ({parts[part].case_id})" for part in sorted(parts))
-    return Issue(
+    case, other = parts[max(parts)], parts[min(parts)]
+    return Leak(
         "leak-patient",
         "error",
         f"patient {subject!r} is in {len(parts)} parts: {places}",
-        record=parts[max(parts)].case_id,
-        path=parts[max(parts)].image[0] if parts[max(parts)].image else "",
+        record=case.case_id,
+        path=_first_image(case),
         hint="keep all cases of a patient together: pipeline dataset split does",
+        other=_first_image(other),
+        other_record=other.case_id,
     )
 
 
 def find_leaking_files(manifest: Manifest) -> Iterator[Issue]:
-    """Yield ``leak-file`` for each image whose bytes are in two splits or folds, by the manifest's digests.
+    """Yield ``leak-file`` for each case with images whose bytes are in another split or fold too.
 
     Masks are not compared: all empty masks of a size are the same file.
     """
-    first: dict[str, tuple[str, str]] = {}
-    for case in manifest.cases:
-        for path in case.image:
-            digest = case.sha256.get(path)
-            if digest is None:
-                continue
-            part, other = first.setdefault(digest, (_part(case), path))
-            if part != _part(case):
-                message = f"the same bytes as {other}: one is in {part}, the other in {_part(case)}"
-                yield Issue("leak-file", "error", message, record=case.case_id, path=path, hint="remove one of them")
+    files = (
+        Occurrence(case, path, case.sha256[path])
+        for case in manifest.cases
+        for path in case.image
+        if path in case.sha256
+    )
+    yield from report_copies("leak-file", "bytes", files)
 
 
-def _part(case: Case) -> str:
+def report_copies(code: str, what: str, occurrences: Iterable[Occurrence]) -> Iterator[Leak]:
+    """Yield an error for each pair of cases in different parts that share keys; further files are counted.
+
+    Args:
+        code: code of the findings.
+        what: what is the same.
+        occurrences: the files in the manifest's order.
+    """
+    first: dict[str, Occurrence] = {}
+    shared: dict[tuple[str, str], list[tuple[Occurrence, Occurrence]]] = defaultdict(list)
+    for own in occurrences:
+        origin = first.setdefault(own.key, own)
+        if name_part(origin.case) != name_part(own.case):
+            shared[own.case.case_id, origin.case.case_id].append((own, origin))
+    for pairs in shared.values():
+        own, origin = pairs[0]
+        message = f"the same {what} as {origin.path}: one is in {name_part(origin.case)}, the other in"
+        more = f"; {len(pairs) - 1} more files of the two cases are equal" if len(pairs) > 1 else ""
+        yield Leak(
+            code,
+            "error",
+            f"{message} {name_part(own.case)}{more}",
+            record=own.case.case_id,
+            path=own.path,
+            hint="remove one of them",
+            other=origin.path,
+            other_record=origin.case.case_id,
+        )
+
+
+def find_leaking_volumes(manifest: Manifest) -> Iterator[Issue]:
+    """Yield ``leak-volume`` for each volume or film that names or facts suggest, if it is in two splits or folds.
+
+    What is surely one patient's is left to ``leak-patient``.
+    """
+    for volume in find_volumes(manifest):
+        parts: dict[str, list[Case]] = defaultdict(list)
+        for case in volume.cases:
+            parts[name_part(case)].append(case)
+        if len(parts) < 2 or len({case.subject_key() for case in volume.cases}) == 1:
+            continue
+        counts = ", ".join(f"{len(parts[part])} in {part}" for part in sorted(parts))
+        case, other = parts[max(parts)][0], parts[min(parts)][0]
+        yield Leak(
+            "leak-volume",
+            "warning",
+            f"names say that {len(volume.cases)} images are {volume.kind} {volume.name!r}, which is divided: {counts}",
+            record=case.case_id,
+            path=_first_image(case),
+            hint="give its cases one subject in the manifest, then pipeline dataset split keeps them together",
+            other=_first_image(other),
+            other_record=other.case_id,
+        )
+
+
+def group_near_duplicates(manifest: Manifest, root: Path, jobs: int | None = None) -> list[frozenset[str]]:
+    """Return groups of cases that are near copies of each other, so that a split can keep them together.
+
+    Args:
+        manifest: the dataset.
+        root: its folder; all images are decoded, cases that are not there or broken are left out.
+        jobs: number of threads; None takes one a core.
+
+    Returns:
+        Ids of the cases of each group of two or more, in the manifest's order. A near copy of a near copy is in the
+        same group. Cases of one subject are not compared, for every split keeps them together.
+    """
+    from pipeline.datasets.copies import group_cases
+
+    return group_cases(manifest, root, jobs)
+
+
+def name_part(case: Case) -> str:
+    """Return the part that must not share anything with others: the fold, or the split of cases without one.
+
+    Example:
+        >>> name_part(Case("a", "", ("a.tif",), fold=2)), name_part(Case("a", "", ("a.tif",), split="test", fold=2))
+        ('fold 2', 'test')
+    """
     return case.split if case.split == "test" or case.fold is None else f"fold {case.fold}"
+
+
+def _first_image(case: Case) -> str:
+    return case.image[0] if case.image else ""

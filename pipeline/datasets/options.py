@@ -24,5 +24,5 @@ class CheckOptions:
     roi_size: tuple[int, ...] = ()
     divisible_by: int = 1
     require_patient: bool = False
-    near_distance: int = 4
+    near_distance: int = 8
     search_near: bool = True

@@ -1,0 +1,337 @@
+"""Precision and recall of the near-duplicate check on real images, by change, set and threshold.
+
+Positives are made: each image against a changed copy of itself. Negatives are found: different real images of one
+set that belong to other patients or films. Sets whose patients are unknown hold true near copies, so their pairs
+count neither way: they are listed, and ``--sheets`` draws them to be judged by eye. The threshold is chosen on half
+of the subjects and reported on the other half.
+
+Example:
+    python benchmarks/near_duplicates.py --data ../shared/data --json near.json --sheets sheets
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.datasets.fingerprints import (
+    HASH_BITS,
+    SYMMETRIES,
+    apply_symmetry,
+    compute_details,
+    compute_fingerprint,
+    compute_hashes,
+    read_thumbnails,
+)
+from pipeline.datasets.near import MIN_CORRELATION, NearPairs, find_near_pairs
+
+Array = np.ndarray[Any, Any]
+DISTANCES = range(0, 13, 2)  # two hashes have equally many ones, so distances are even
+CORRELATIONS = (0.8, 0.85, 0.9, 0.93, 0.95)
+
+
+@dataclass(frozen=True)
+class RealImage:
+    """An image: its name, its patient or film ("" if unknown), 8-bit pixels or a volume of floats."""
+
+    name: str
+    subject: str
+    pixels: Array
+
+
+def _jpeg(image: Array, quality: int) -> Array:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
+
+
+def _resize(image: Array, factor: float) -> Array:
+    if image.ndim == 3 and image.shape[-1] > 4:
+        from scipy.ndimage import zoom
+
+        return zoom(image, factor, order=1, grid_mode=True, mode="nearest")
+    picture = Image.fromarray(image)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+
+
+def _rescale(image: Array, factor: float, offset: float = 0.0) -> Array:
+    changed = image.astype(np.float32) * factor + offset
+    return np.clip(changed, 0, 255).astype(np.uint8) if image.dtype == np.uint8 else changed
+
+
+def _contrast(image: Array, factor: float) -> Array:
+    return _rescale(image, factor, float(image.mean()) * (1 - factor))
+
+
+def _crop(image: Array, share: float) -> Array:
+    margins = [round(size * share) for size in image.shape[:2]]
+    return np.ascontiguousarray(image[tuple(slice(m, n - m) for m, n in zip(margins, image.shape, strict=False))])
+
+
+CHANGES: dict[str, Callable[[Array], Array]] = {
+    "jpeg 75": lambda image: _jpeg(image, 75),
+    "jpeg 50": lambda image: _jpeg(image, 50),
+    "half size": lambda image: _resize(image, 0.5),
+    "brightness +10 %": lambda image: _rescale(image, 1.1),
+    "brightness -10 %": lambda image: _rescale(image, 0.9),
+    "brightness +25": lambda image: _rescale(image, 1, 25),
+    "contrast +20 %": lambda image: _contrast(image, 1.2),
+    "contrast -20 %": lambda image: _contrast(image, 0.8),
+    "flip left-right": lambda image: image[:, ::-1].copy(),
+    "flip upside down": lambda image: image[::-1].copy(),
+    "turn 90": lambda image: np.rot90(image).copy(),
+    "turn 180": lambda image: image[::-1, ::-1].copy(),
+    "half + jpeg 50 + flip": lambda image: _jpeg(_resize(image[:, ::-1].copy(), 0.5), 50),
+}
+# Reported, not promised: the hash sees the frame as a whole.
+UNPROMISED: dict[str, Callable[[Array], Array]] = {
+    "crop 2.5 % a side": lambda image: _crop(image, 0.025),
+    "crop 5 % a side": lambda image: _crop(image, 0.05),
+}
+PLANAR_ONLY = frozenset(name for name in CHANGES if "jpeg" in name)
+
+
+def read_sets(data: Path) -> dict[str, list[RealImage]]:
+    """Return the real images by set; sets that are not in the folder are empty."""
+    sets = {"isic": [_picture(path, path.stem) for path in sorted(data.glob("isic2017/**/*.jpg"))]}
+    for name in ("brain_tumor_coco_kaggle", "brain_tumor_coco_br35h"):
+        sets[name] = [_picture(path, "") for path in sorted(data.glob(f"{name}/*/*.jpg"))]
+    sets["u373"] = [_picture(path, "01") for path in sorted(data.glob("PhC-C2DH-U373/01/*.tif"))]
+    slices = sorted(data.glob("lgg/slices/*/*.webp"))
+    sets["lgg slices"] = [_picture(path, path.parent.name) for path in slices if not path.stem.endswith("_mask")]
+    volumes = list(_read_volumes(data))
+    sets["hippocampus volumes"] = volumes
+    sets["hippocampus middle slices"] = [_cut_middle(volume) for volume in volumes]
+    return {name: images for name, images in sets.items() if images}
+
+
+def _picture(path: Path, subject: str) -> RealImage:
+    with Image.open(path) as image:
+        return RealImage(f"{path.parent.name}/{path.name}", subject, np.asarray(image))
+
+
+def _read_volumes(data: Path) -> Iterator[RealImage]:
+    import nibabel
+
+    for path in sorted(data.glob("Task04_Hippocampus/imagesTr/*.nii.gz")):
+        yield RealImage(path.name, path.name, np.asarray(nibabel.load(path).dataobj, dtype=np.float32))
+
+
+def _cut_middle(volume: RealImage) -> RealImage:
+    plane = volume.pixels[:, :, volume.pixels.shape[2] // 2]
+    plane = (plane - plane.min()) / (plane.max() - plane.min()) * 255
+    return RealImage(volume.name, volume.subject, plane.astype(np.uint8))
+
+
+def fingerprint(images: list[Array]) -> tuple[Array, Array]:
+    """Return thumbnails (n, 32, 32) and whether each is informative."""
+    prints = [compute_fingerprint(image) for image in images]
+    return read_thumbnails(prints), np.array([one.informative for one in prints])
+
+
+def measure_changes(originals: Array, copies: Array) -> tuple[Array, Array]:
+    """Return the distance (8, n) and the correlation (8, n) of each copy with its original, by symmetry."""
+    distance = (
+        HASH_BITS - np.einsum("ib,isb->si", compute_hashes(originals)[:, 0].astype(int), compute_hashes(copies))
+    ) / 2
+    own, other = compute_details(originals), compute_details(copies)
+    return distance, np.stack([(own * apply_symmetry(other, s)).sum((1, 2)) for s in range(len(SYMMETRIES))])
+
+
+def find_all_pairs(thumbnails: Array, subjects: list[str], **limits: Any) -> NearPairs:
+    """Return the near pairs of different subjects; unknown subjects differ."""
+    names = [subject or f"?{index}" for index, subject in enumerate(subjects)]
+    groups = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    parts = list(find_near_pairs(thumbnails, groups, **limits))
+    columns = ("first", "second", "distance", "symmetry", "correlation")
+    empty = np.zeros(0, np.int64)
+    return NearPairs(*(np.concatenate([getattr(part, c) for part in parts]) if parts else empty for c in columns))
+
+
+def is_tuning(subject: str) -> bool:
+    """Return whether a subject is in the half on which thresholds are chosen."""
+    return hashlib.sha256(subject.encode()).digest()[0] % 2 == 0
+
+
+def measure_set(images: list[RealImage]) -> dict[str, Any]:
+    """Return hits by half, change, distance and correlation, and the near pairs among the originals."""
+    thumbnails, informative = fingerprint([image.pixels for image in images])
+    images = [image for image, good in zip(images, informative, strict=True) if good]
+    thumbnails = thumbnails[informative]
+    tuning = np.array([is_tuning(image.subject or image.name) for image in images])
+    planar = images[0].pixels.ndim == 2 or images[0].pixels.shape[-1] <= 4
+    recalls: dict[str, Any] = {}
+    for name, change in (CHANGES | UNPROMISED).items():
+        if planar or name not in PLANAR_ONLY:
+            copies, good = fingerprint([change(image.pixels) for image in images])
+            distance, correlation = measure_changes(thumbnails, copies)
+            recalls[name] = [
+                [
+                    [
+                        int((((distance <= d) & (correlation >= r)).any(axis=0) & good & half).sum())
+                        for r in CORRELATIONS
+                    ]
+                    for d in DISTANCES
+                ]
+                for half in (tuning, ~tuning)
+            ]
+    pairs = find_all_pairs(
+        thumbnails, [image.subject for image in images], distance=max(DISTANCES), min_correlation=min(CORRELATIONS)
+    )
+    both = [tuning[pairs.first] & tuning[pairs.second], ~tuning[pairs.first] & ~tuning[pairs.second]]
+    false = [
+        [
+            [int(((pairs.distance <= d) & (pairs.correlation >= r) & half).sum()) for r in CORRELATIONS]
+            for d in DISTANCES
+        ]
+        for half in both
+    ]
+    return {
+        "images": [int(tuning.sum()), int((~tuning).sum())],
+        "uninformative": int((~informative).sum()),
+        "subjects_known": all(image.subject for image in images),
+        "hits": recalls,
+        "pairs_of_different_subjects": [_count_pairs(images, tuning == flag) for flag in (True, False)],
+        "near_pairs": false,
+        "_pairs": pairs,
+        "_images": images,
+    }
+
+
+def _count_pairs(images: list[RealImage], chosen: Array) -> int:
+    subjects = [image.subject or image.name for image, good in zip(images, chosen, strict=True) if good]
+    counts = np.unique(subjects, return_counts=True)[1] if subjects else np.zeros(0, int)
+    return int((len(subjects) ** 2 - (counts**2).sum()) // 2)
+
+
+def choose_distance(results: dict[str, Any], correlation: float) -> tuple[int, list[dict[str, float]]]:
+    """Return the distance with the best F1 on the tuning half, the smallest of equals, and the table."""
+    column = CORRELATIONS.index(correlation)
+    table = [score(results, row, column, half=0) for row in range(len(DISTANCES))]
+    best = max(table, key=lambda line: (round(line["f1"], 4), -line["distance"]))
+    return int(best["distance"]), table
+
+
+def score(results: dict[str, Any], row: int, column: int, half: int) -> dict[str, float]:
+    """Return recall over all promised changes of all sets, and precision against pairs of known subjects."""
+    hits = made = false = 0
+    for result in results.values():
+        for change, counts in result["hits"].items():
+            if change in CHANGES:
+                hits += counts[half][row][column]
+                made += result["images"][half]
+        false += result["near_pairs"][half][row][column] if result["subjects_known"] else 0
+    precision, recall = hits / max(hits + false, 1), hits / made
+    f1 = 2 * precision * recall / max(precision + recall, 1e-9)
+    line = {"distance": DISTANCES[row], "correlation": CORRELATIONS[column], "recall": recall, "precision": precision}
+    return {**line, "f1": f1, "hits": hits, "made": made, "false": false}
+
+
+def draw_sheet(result: dict[str, Any], path: Path, correlation: float, distance: int, size: int = 128) -> None:
+    """Draw the near pairs among the originals, the least correlated first, each turned to match."""
+    pairs: NearPairs = result["_pairs"]
+    pairs = pairs.select((pairs.correlation >= correlation) & (pairs.distance <= distance))
+    pairs = pairs.select(np.argsort(pairs.correlation)[:48])
+    if not len(pairs):
+        return
+    tiles = []
+    for first, second, symmetry in zip(pairs.first, pairs.second, pairs.symmetry, strict=True):
+        two = [_draw(result["_images"][index].pixels, size) for index in (first, second)]
+        tiles.append(np.hstack([two[0], apply_symmetry(two[1], int(symmetry)), np.full((size, 4), 255, np.uint8)]))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 6)
+    rows = [np.hstack(tiles[start : start + 6]) for start in range(0, len(tiles), 6)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.vstack(rows)).save(path)
+
+
+def _draw(pixels: Array, size: int) -> Array:
+    if pixels.ndim == 3:
+        pixels = pixels[:, :, pixels.shape[2] // 2] if pixels.shape[-1] > 4 else pixels.mean(axis=2)
+    grey = (pixels - pixels.min()) / max(float(pixels.max() - pixels.min()), 1e-9) * 255
+    return np.asarray(Image.fromarray(grey.astype(np.uint8)).resize((size, size)))
+
+
+def time_search(count: int = 10_000) -> float:
+    """Return seconds to compare random smooth images with each other, hashes included."""
+    from scipy.ndimage import gaussian_filter
+
+    noise = np.random.default_rng(0).normal(size=(count, 32, 32)).astype(np.float32)
+    thumbnails = gaussian_filter(noise, (0, 2, 2))
+    start = time.perf_counter()
+    for _ in find_near_pairs(thumbnails, np.arange(count), distance=8):
+        pass
+    return time.perf_counter() - start
+
+
+def print_results(results: dict[str, Any], distance: int, correlation: float) -> None:
+    """Print recall by change and set, and near pairs among originals, on the half not used for tuning."""
+    row, column = DISTANCES.index(distance), CORRELATIONS.index(correlation)
+    print(f"\nrecall at distance <= {distance}, correlation >= {correlation}, half not used for tuning")
+    print(f"{'change':24s}" + "".join(f"{name.replace('brain_tumor_', '')[:16]:>18s}" for name in results))
+    for change in CHANGES | UNPROMISED:
+        cells = []
+        for result in results.values():
+            hits = result["hits"].get(change)
+            cells.append(f"{hits[1][row][column] / result['images'][1]:.3f}" if hits and result["images"][1] else "-")
+        print(f"{change + ('' if change in CHANGES else ' *'):24s}" + "".join(f"{cell:>18s}" for cell in cells))
+    print("* not promised\n\nnear pairs among the originals, of different or unknown subjects, all images")
+    for name, result in results.items():
+        pairs: NearPairs = result["_pairs"]
+        near = int(((pairs.distance <= distance) & (pairs.correlation >= correlation)).sum())
+        known = "different subjects" if result["subjects_known"] else "subjects unknown"
+        total = _count_pairs(result["_images"], np.ones(len(result["_images"]), bool))
+        print(
+            f"{name:28s}{near:6d} of {total:>9,d} pairs ({known}); {result['uninformative']} images left out as blank"
+        )
+
+
+def main() -> None:
+    """Measure, choose, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="folder of real data sets")
+    parser.add_argument("--json", type=Path, help="write all counts here")
+    parser.add_argument("--sheets", type=Path, help="draw the near pairs among the originals into this folder")
+    parser.add_argument("--correlation", type=float, default=MIN_CORRELATION, choices=CORRELATIONS)
+    args = parser.parse_args()
+    results = {}
+    for name, images in read_sets(args.data).items():
+        start = time.perf_counter()
+        results[name] = measure_set(images)
+        print(f"{name}: {len(images)} images, {time.perf_counter() - start:.1f} s", flush=True)
+    distance, table = choose_distance(results, args.correlation)
+    print("\ntuning half: distance correlation recall precision f1")
+    for line in (
+        score(results, row, column, 0) for column in range(len(CORRELATIONS)) for row in range(len(DISTANCES))
+    ):
+        chosen = " <- chosen" if (line["distance"], line["correlation"]) == (distance, args.correlation) else ""
+        cells = (f"{line[key]:.4f}" for key in ("recall", "precision", "f1"))
+        print(f"{line['distance']:>4} {line['correlation']:.2f}", *cells, f"false {line['false']}{chosen}")
+    final = score(results, DISTANCES.index(distance), CORRELATIONS.index(args.correlation), 1)
+    print(f"\nother half: recall {final['recall']:.4f} ({final['hits']} of {final['made']}), precision", end=" ")
+    print(f"{final['precision']:.4f} ({final['false']} false)")
+    print_results(results, distance, args.correlation)
+    seconds = time_search()
+    print(f"\n10,000 images compared with each other: {seconds:.1f} s")
+    if args.sheets:
+        for name, result in results.items():
+            draw_sheet(result, args.sheets / f"{name.replace(' ', '_')}.png", args.correlation, distance)
+    if args.json:
+        public = {n: {k: v for k, v in r.items() if not k.startswith("_")} for n, r in results.items()}
+        head = {"distances": list(DISTANCES), "correlations": list(CORRELATIONS), "chosen": distance}
+        answer = {**head, "tuning": table, "held_out": final, "seconds_10000": round(seconds, 2), "sets": public}
+        args.json.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
