@@ -48,7 +48,7 @@ COMMANDS = (
     ),
     Command(
         "dataset split",
-        _DATASET,
+        "pipeline.datasets.split_command",
         "divide a manifest's patients into test set and stratified folds",
         ("dataset split lgg.json --folds 5 --seed 0", "dataset split lgg.json --test-list data_manifests/lgg_test.txt"),
     ),

@@ -1,4 +1,4 @@
-"""The commands ``pipeline dataset {build,split,phantom,check}``: their arguments and what they run."""
+"""The commands ``pipeline dataset {build,phantom,check}``: their arguments and what they run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
-from pipeline.datasets.manifest import read_bytes, read_manifest, write_manifest
-from pipeline.issues import InputError, format_examples
+from pipeline.datasets.manifest import read_bytes, write_manifest
+from pipeline.issues import format_examples
 
 if TYPE_CHECKING:
     from pipeline.datasets.integrity import Level, Report
@@ -81,45 +81,7 @@ def run_build(args: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     print("\n".join([f"{args.output}:", *format_summary(draft.manifest)]))
     print(f"next: python -m pipeline dataset check {args.output} --dataset_dir {args.root} --deep")
-    print(f"then: python -m pipeline dataset split {args.output} --folds 5 --seed 0")
-    return 0
-
-
-def add_split_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `run_split`."""
-    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="manifest to split")
-    parser.add_argument("--folds", metavar="N", type=int, default=5, help="number of folds (default: 5)")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same folds (default: 0)")
-    parser.add_argument(
-        "--test-list",
-        metavar="FILE",
-        type=Path,
-        help="ids of the test cases or subjects, one a line; without it, cases that are test stay test",
-    )
-    parser.add_argument(
-        "--named",
-        metavar="NAME=FILE",
-        action="append",
-        default=[],
-        help="a further validation set, for fold=NAME: ids one a line, lines with # describe it",
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="manifest to write (default: MANIFEST)")
-
-
-def run_split(args: argparse.Namespace) -> int:
-    """Divide a manifest's cases into test set and folds."""
-    from pipeline.datasets.splits import add_named_split, describe_folds, read_ids, split_manifest
-
-    manifest = read_manifest(args.manifest)
-    test_ids = read_ids(args.test_list)[0] if args.test_list else None
-    manifest = split_manifest(manifest, folds=args.folds, seed=args.seed, test_ids=test_ids)
-    for entry in args.named:
-        name, _, file = entry.partition("=")
-        if not name or not file:
-            raise InputError(f"--named expects NAME=FILE, got {entry!r}")
-        manifest = add_named_split(manifest, name, *read_ids(Path(file)))
-    path = write_manifest(manifest, args.output or args.manifest)
-    print("\n".join([f"{path}:", *describe_folds(manifest)]))
+    print(f"then: python -m pipeline dataset split {args.output} --seed 0")
     return 0
 
 
