@@ -49,7 +49,7 @@ COMMANDS = (
     Command(
         "dataset split",
         "pipeline.datasets.split_command",
-        "divide a manifest's patients into test set and stratified folds",
+        "divide a manifest's subjects into test set, validation set and stratified folds",
         ("dataset split lgg.json --folds 5 --seed 0", "dataset split lgg.json --test-list data_manifests/lgg_test.txt"),
     ),
     Command(

@@ -1,136 +1,212 @@
-"""Patient-level splits: folds stratified by group and size, reproducible by seed on every machine."""
+"""Patient-level splits: a test set, a validation set or folds, and what must stay together stays together."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.dealing import Subject, assign_folds, draw_share, pack_folds
+from pipeline.datasets.manifest import Case, Manifest, Split, normalise_subject
 from pipeline.issues import InputError
 
-
-@dataclass(frozen=True)
-class Subject:
-    """What stratification knows of a subject.
-
-    Args:
-        key: the subject's name as compared: stripped and case-folded.
-        group: stratum, for example the institution; "" if unknown.
-        size: foreground over all cases in voxels; None if unknown.
-    """
-
-    key: str
-    group: str = ""
-    size: int | None = None
+By = Literal["subject", "sequence", "group"]
+Resplit = Literal["", "val", "all"]
+BYS: tuple[By, ...] = ("subject", "sequence", "group")
+_NOUNS = {"subject": "subjects", "sequence": "sequences", "group": "groups"}
 
 
-def assign_folds(subjects: Iterable[Subject], folds: int, seed: int) -> dict[str, int]:
-    """Deal subjects into folds.
-
-    In each group the subjects are put in order of size and dealt in rounds of ``folds`` neighbours, one to each fold,
-    in random order; an incomplete last round goes to the smallest folds. So the folds' counts differ by one at most,
-    within every group and in total, and every fold gets small and large ones. Randomness comes from sha256 of seed and
-    name: the same on every machine and Python, whatever the order of the input.
-
-    Args:
-        subjects: the subjects, keys unique.
-        folds: number of folds, at least 2.
-        seed: any integer.
-
-    Returns:
-        Fold, 0 to ``folds - 1``, by subject key.
-
-    Raises:
-        InputError: fewer than two folds, or fewer subjects than folds.
-
-    Example:
-        >>> sorted(assign_folds([Subject("a", size=1), Subject("b", size=2)], folds=2, seed=0).values())
-        [0, 1]
-    """
-    pool = {subject.key: subject for subject in subjects}
-    if folds < 2:
-        raise InputError(f"at least 2 folds are needed, got {folds}")
-    if len(pool) < folds:
-        raise InputError(f"{folds} folds need at least {folds} subjects that are not test, got {len(pool)}")
-    groups: dict[str, list[Subject]] = defaultdict(list)
-    for subject in pool.values():
-        groups[subject.group].append(subject)
-    counts = [0] * folds
-    result: dict[str, int] = {}
-    for group in sorted(groups):
-        # Unknown sizes are dealt last, among themselves.
-        ordered = sorted(groups[group], key=lambda s: (s.size is None, s.size or 0, _draw(seed, "size", s.key)))
-        for start in range(0, len(ordered), folds):
-            deal = sorted(ordered[start : start + folds], key=lambda s: _draw(seed, "deal", s.key))
-            places = sorted(
-                (counts[fold], _draw(seed, "fold", f"{group}/{start}/{fold}"), fold) for fold in range(folds)
-            )
-            for subject, (_, _, fold) in zip(deal, places, strict=False):
-                result[subject.key] = fold
-                counts[fold] += 1
-    return result
-
-
-def _draw(seed: int, purpose: str, key: str) -> str:
-    return hashlib.sha256(f"{seed}/{purpose}/{key}".encode()).hexdigest()
-
-
-def split_manifest(manifest: Manifest, *, folds: int, seed: int, test_ids: Sequence[str] | None = None) -> Manifest:
+def split_manifest(
+    manifest: Manifest,
+    *,
+    folds: int,
+    seed: int,
+    test_ids: Sequence[str] | None = None,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    by: By = "subject",
+    together: Iterable[Collection[str]] = (),
+    resplit: Resplit = "",
+) -> Manifest:
     """Return the manifest with a test set and folds over the rest, whole subjects together.
 
+    A subject that has a case in the test set belongs to it with all its cases.
+
     Args:
-        manifest: its splits and folds are replaced.
-        folds: number of folds over the cases that are not test.
-        seed: any integer; the same seed gives the same folds.
+        manifest: its folds are replaced; its test and validation sets are kept unless ``resplit`` says otherwise.
+        folds: number of folds over the cases that are not test; 0: none, as for official validation sets.
+        seed: any integer; the same seed gives the same parts.
         test_ids: case ids or subjects of the test set; None keeps the cases that are ``"test"`` already.
+        test_share: draw this share of the subjects as test set.
+        val_share: draw this share of the subjects as validation set instead of folds.
+        by: what is never divided: a subject, a film (the fact ``sequence``), or a group such as an institution, which
+            leaves groups out as a whole. The last two keep subjects together too.
+        together: sets of case ids or subjects that must not be separated, such as near duplicates.
+        resplit: ``"val"``: cases of the validation set may become training cases; ``"all"``: those of the test set too.
 
     Raises:
-        InputError: an id of the test set is unknown, or there are too few subjects.
+        InputError: an id is unknown, there are too few subjects, options contradict each other, or the manifest has a
+            test or validation set that would have to be replaced.
     """
+    unit_of = join_subjects(manifest, by, together)
+    fixed = _keep_parts(manifest, unit_of, test_ids, resplit)
+    _require_consistent(manifest, fixed, folds, test_share, val_share)
+    units = _gather(manifest.cases, unit_of, by)
+    noun = "sets of subjects" if together and by == "subject" else _NOUNS[by]
+    shares: tuple[tuple[Split, float | None], ...] = (("test", test_share), ("val", val_share))
+    for part, share in shares:
+        if share is not None:
+            drawn = draw_share([unit for unit in units if unit.key not in fixed], share, seed, part, noun)
+            fixed |= dict.fromkeys(drawn, part)
+    pool = [unit for unit in units if unit.key not in fixed]
+    if not pool:
+        raise InputError(f"manifest {manifest.name!r}: all cases are test or val, none is left for training")
+    fold_of: dict[str, int] = {}
+    if folds and by == "group":
+        cases_of = Counter(unit_of[case.subject_key()] for case in manifest.cases)
+        fold_of = pack_folds({unit.key: cases_of[unit.key] for unit in pool}, folds, seed, noun)
+    elif folds:
+        fold_of = assign_folds(pool, folds, seed, noun)
+    return replace(manifest, cases=tuple(_place(case, unit_of, fixed, fold_of) for case in manifest.cases))
+
+
+def _place(case: Case, unit_of: Mapping[str, str], fixed: Mapping[str, Split], fold_of: Mapping[str, int]) -> Case:
+    unit = unit_of[case.subject_key()]
+    return replace(case, split=fixed.get(unit, "train"), fold=fold_of.get(unit))
+
+
+def _keep_parts(
+    manifest: Manifest, unit_of: Mapping[str, str], test_ids: Sequence[str] | None, resplit: Resplit
+) -> dict[str, Split]:
+    """Return the units whose part is given: by the list, or by the manifest."""
+    kept = {"val": {"test"}, "all": set()}.get(resplit, {"test", "val"})
+    parts: dict[str, Split] = {}
+    # Test comes last: a subject in both is test.
+    for part in ("val", "test"):
+        if part in kept:
+            own = [unit_of[case.subject_key()] for case in manifest.cases if case.split == part]
+            parts |= dict.fromkeys(own, part)
     if test_ids is None:
-        test = {case.subject_key() for case in manifest.cases if case.split == "test"}
-    else:
-        by_name = {case.case_id: case.subject_key() for case in manifest.cases}
-        by_name.update({case.subject: case.subject_key() for case in manifest.cases})
-        test = {by_name[name] for name in require_known(test_ids, by_name, manifest.name)}
-    pool = [case for case in manifest.cases if case.subject_key() not in test]
-    fold_of = assign_folds(gather_subjects(pool), folds, seed)
-    cases = []
+        return parts
+    before = {unit for unit, part in parts.items() if part == "test"}
+    by_name = _index_names(manifest)
+    listed = {unit_of[by_name[name]] for name in require_known(test_ids, by_name, manifest.name)}
+    if before - listed:
+        raise InputError(
+            f"manifest {manifest.name!r} has a test set already, and {len(before - listed)} of its subjects are not in"
+            " the list; --resplit all replaces it"
+        )
+    return {unit: part for unit, part in parts.items() if unit not in listed} | dict.fromkeys(listed, "test")
+
+
+def _require_consistent(
+    manifest: Manifest, fixed: Mapping[str, Split], folds: int, test_share: float | None, val_share: float | None
+) -> None:
+    if folds < 0:
+        raise InputError(f"the number of folds must not be negative, got {folds}")
+    if folds and val_share is not None:
+        raise InputError("folds replace a validation set: choose --folds or --val-share")
+    parts = Counter(fixed.values())
+    if test_share is not None and parts["test"]:
+        raise InputError(
+            f"manifest {manifest.name!r} has a test set already ({parts['test']} subjects);"
+            " --resplit all draws a new one"
+        )
+    if (folds or val_share is not None) and parts["val"]:
+        raise InputError(
+            f"manifest {manifest.name!r} has a validation set already ({parts['val']} subjects); --folds 0 keeps it,"
+            " --resplit val deals its cases out with the training cases"
+        )
+
+
+def join_subjects(manifest: Manifest, by: By = "subject", together: Iterable[Collection[str]] = ()) -> dict[str, str]:
+    """Return, for each subject, the name of what it must not be separated from: the least name among them.
+
+    Args:
+        manifest: the cases.
+        by: see `split_manifest`.
+        together: sets of case ids or subjects.
+
+    Raises:
+        InputError: an id is unknown, or a case lacks the fact that ``by`` needs.
+    """
+    parent = {case.subject_key(): case.subject_key() for case in manifest.cases}
+
+    def find(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    def join(keys: Iterable[str]) -> None:
+        roots = sorted({find(key) for key in keys})
+        parent.update(dict.fromkeys(roots, roots[0]))
+
+    if by != "subject":
+        for keys in _index_facts(manifest, by).values():
+            join(keys)
+    by_name = _index_names(manifest)
+    for names in together:
+        join(by_name[name] for name in require_known(sorted(names), by_name, manifest.name))
+    return {key: find(key) for key in parent}
+
+
+def _index_names(manifest: Manifest) -> dict[str, str]:
+    """Return the subject of each case id and of each subject's name."""
+    names = {case.subject: case.subject_key() for case in manifest.cases if normalise_subject(case.subject)}
+    return {case.case_id: case.subject_key() for case in manifest.cases} | names
+
+
+def _index_facts(manifest: Manifest, fact: str) -> dict[str, list[str]]:
+    lacking = [case.case_id for case in manifest.cases if not case.facts.get(fact)]
+    if lacking:
+        raise InputError(
+            f"--by {fact}: {len(lacking)} of {len(manifest.cases)} cases name no {fact}, for example {lacking[0]}"
+        )
+    subjects: dict[str, list[str]] = defaultdict(list)
     for case in manifest.cases:
-        fold = fold_of.get(case.subject_key())
-        cases.append(replace(case, split="test" if fold is None else "train", fold=fold))
-    return replace(manifest, cases=tuple(cases))
+        subjects[str(case.facts[fact])].append(case.subject_key())
+    return subjects
 
 
 def gather_subjects(cases: Iterable[Case]) -> list[Subject]:
     """Return the subjects of the cases; sizes add up over a subject's cases, None if one is unknown."""
-    by_subject: dict[str, list[Case]] = defaultdict(list)
+    found = list(cases)
+    return _gather(found, {case.subject_key(): case.subject_key() for case in found}, "subject")
+
+
+def _gather(cases: Iterable[Case], unit_of: Mapping[str, str], by: By) -> list[Subject]:
+    own_cases: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        by_subject[case.subject_key()].append(case)
-    subjects = []
-    for key, own in by_subject.items():
+        own_cases[unit_of[case.subject_key()]].append(case)
+    units = []
+    for key, own in own_cases.items():
         sizes = [case.facts.get("foreground") for case in own]
         size = None if None in sizes else sum(size for size in sizes if size is not None)
-        subjects.append(Subject(key, group=str(own[0].facts.get("group") or ""), size=size))
-    return subjects
+        # The least name, so that the order of the cases does not matter.
+        group = "" if by == "group" else min(str(case.facts.get("group") or "") for case in own)
+        units.append(Subject(key, group=group, size=size))
+    return units
 
 
 def describe_folds(manifest: Manifest) -> list[str]:
-    """Return a line a fold: cases, groups, and the mean size where it is known."""
+    """Return a line a part: cases, groups, and the mean size where it is known."""
     folds = sorted({case.fold for case in manifest.cases if case.fold is not None})
     parts = {f"fold {fold}": [case for case in manifest.cases if case.fold == fold] for fold in folds}
-    parts["test"] = [case for case in manifest.cases if case.split == "test"]
-    lines = []
-    for name, cases in parts.items():
-        groups = Counter(str(case.facts.get("group") or "?") for case in cases)
-        sizes = [case.facts["foreground"] for case in cases if case.facts.get("foreground") is not None]
-        mean = f", mean foreground {sum(sizes) / len(sizes):.0f} voxels" if sizes else ""
-        counts = " ".join(f"{group}:{groups[group]}" for group in sorted(groups))
-        lines.append(f"  {name}: {len(cases)} cases ({counts}){mean}")
-    return lines
+    for split in ("train", "val", "test"):
+        parts[split] = [case for case in manifest.cases if case.split == split and case.fold is None]
+    return [_describe_part(name, cases) for name, cases in parts.items() if cases or name == "test"]
+
+
+def _describe_part(name: str, cases: Sequence[Case]) -> str:
+    groups = Counter(str(case.facts.get("group") or "?") for case in cases)
+    sizes = [case.facts["foreground"] for case in cases if case.facts.get("foreground") is not None]
+    mean = f", mean foreground {sum(sizes) / len(sizes):.0f} voxels" if sizes else ""
+    counts = " ".join(f"{group}:{groups[group]}" for group in sorted(groups))
+    shown = f" ({counts})" if set(groups) - {"?"} else ""
+    return f"  {name}: {len(cases)} cases{shown}{mean}"
 
 
 def add_named_split(manifest: Manifest, name: str, val_ids: Sequence[str], description: str = "") -> Manifest:

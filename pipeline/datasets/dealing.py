@@ -1,0 +1,151 @@
+"""Subjects dealt into folds and parts: stratified by group and size, reproducible by seed on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pipeline.issues import InputError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What stratification knows of a subject, or of several that must stay together.
+
+    Args:
+        key: the subject's name as compared: stripped and case-folded.
+        group: stratum, for example the institution; "" if unknown.
+        size: foreground over all cases in voxels; None if unknown.
+    """
+
+    key: str
+    group: str = ""
+    size: int | None = None
+
+
+def assign_folds(subjects: Iterable[Subject], folds: int, seed: int, noun: str = "subjects") -> dict[str, int]:
+    """Deal subjects into folds.
+
+    In each group the subjects are put in order of size and dealt in rounds of ``folds`` neighbours, one to each fold,
+    in random order; an incomplete last round goes to the smallest folds. So the folds' counts differ by one at most,
+    within every group and in total, and every fold gets small and large ones. Randomness comes from sha256 of seed and
+    name: the same on every machine and Python, whatever the order of the input.
+
+    Args:
+        subjects: the subjects, keys unique.
+        folds: number of folds, at least 2.
+        seed: any integer.
+        noun: what the subjects are, for messages.
+
+    Returns:
+        Fold, 0 to ``folds - 1``, by subject key.
+
+    Raises:
+        InputError: fewer than two folds, or fewer subjects than folds.
+
+    Example:
+        >>> sorted(assign_folds([Subject("a", size=1), Subject("b", size=2)], folds=2, seed=0).values())
+        [0, 1]
+    """
+    pool = {subject.key: subject for subject in subjects}
+    _require_enough(pool, folds, noun)
+    groups: dict[str, list[Subject]] = defaultdict(list)
+    for subject in pool.values():
+        groups[subject.group].append(subject)
+    counts = [0] * folds
+    result: dict[str, int] = {}
+    for group in sorted(groups):
+        # Unknown sizes are dealt last, among themselves.
+        ordered = sorted(groups[group], key=lambda s: (s.size is None, s.size or 0, _draw(seed, "size", s.key)))
+        for start in range(0, len(ordered), folds):
+            deal = sorted(ordered[start : start + folds], key=lambda s: _draw(seed, "deal", s.key))
+            places = sorted(
+                (counts[fold], _draw(seed, "fold", f"{group}/{start}/{fold}"), fold) for fold in range(folds)
+            )
+            for subject, (_, _, fold) in zip(deal, places, strict=False):
+                result[subject.key] = fold
+                counts[fold] += 1
+    return result
+
+
+def pack_folds(weights: dict[str, int], folds: int, seed: int, noun: str = "groups") -> dict[str, int]:
+    """Deal whole groups of very different size into folds: the largest first, each to the lightest fold.
+
+    Args:
+        weights: number of cases by group.
+        folds: number of folds, at least 2.
+        seed: any integer; it only decides between equals.
+        noun: what is dealt, for messages.
+
+    Returns:
+        Fold, 0 to ``folds - 1``, by group.
+
+    Raises:
+        InputError: fewer than two folds, or fewer groups than folds.
+
+    Example:
+        >>> folds = pack_folds({"A": 45, "B": 34, "C": 16, "D": 14}, folds=2, seed=0)
+        >>> folds["A"] == folds["D"], folds["B"] == folds["C"], folds["A"] == folds["B"]
+        (True, True, False)
+    """
+    _require_enough(weights, folds, noun)
+    loads = [0] * folds
+    result: dict[str, int] = {}
+    for key in sorted(weights, key=lambda key: (-weights[key], _draw(seed, "pack", key))):
+        fold = min(range(folds), key=lambda fold: (loads[fold], _draw(seed, "fold", str(fold))))
+        result[key] = fold
+        loads[fold] += weights[key]
+    return result
+
+
+def draw_share(subjects: Iterable[Subject], share: float, seed: int, purpose: str, noun: str = "subjects") -> set[str]:
+    """Draw a share of the subjects, stratified by group and size.
+
+    All subjects are put in order of group, then size, and cut into as many neighbourhoods as subjects are wanted; one
+    is drawn from each. So groups and sizes come in proportion, and the number is the nearest to the wish.
+
+    Args:
+        subjects: the subjects, keys unique.
+        share: wanted share, between 0 and 1, ends excluded.
+        seed: any integer.
+        purpose: name of the part, so that test and validation are drawn independently.
+        noun: what the subjects are, for messages.
+
+    Returns:
+        Keys of the subjects drawn, at least one, and at least one is left.
+
+    Raises:
+        InputError: the share is out of range, or there are fewer than two subjects.
+
+    Example:
+        >>> len(draw_share([Subject(str(number), size=number) for number in range(10)], 0.2, 0, "test"))
+        2
+    """
+    if not 0 < share < 1:
+        raise InputError(f"the share of {purpose} must lie between 0 and 1, got {share:g}")
+    ordered = sorted(subjects, key=lambda s: (s.group, s.size is None, s.size or 0, _draw(seed, "size", s.key)))
+    if len(ordered) < 2:
+        raise InputError(f"a {purpose} set needs at least 2 {noun} to draw from, got {len(ordered)}")
+    wanted = min(max(1, int(share * len(ordered) + 0.5)), len(ordered) - 1)
+    ends = [index * len(ordered) // wanted for index in range(wanted + 1)]
+    return {_draw_one(ordered[start:end], seed, purpose) for start, end in pairwise(ends)}
+
+
+def _draw_one(subjects: Sequence[Subject], seed: int, purpose: str) -> str:
+    return min((subject.key for subject in subjects), key=lambda key: _draw(seed, purpose, key))
+
+
+def _draw(seed: int, purpose: str, key: str) -> str:
+    return hashlib.sha256(f"{seed}/{purpose}/{key}".encode()).hexdigest()
+
+
+def _require_enough(pool: Iterable[str], folds: int, noun: str) -> None:
+    names = sorted(pool)
+    if folds < 2:
+        raise InputError(f"at least 2 folds are needed, got {folds}")
+    if len(names) < folds:
+        only = f" ({names[0]})" if len(names) == 1 else ""
+        raise InputError(f"{folds} folds need at least {folds} {noun} that are not test, got {len(names)}{only}")
