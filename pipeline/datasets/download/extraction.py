@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from pipeline.datasets.download.members import Limits, Member, check_members, unsafe_archive_error
@@ -19,7 +21,18 @@ from pipeline.datasets.download.transfer import full_disk_error, is_disk_full
 from pipeline.issues import InputError
 
 _BLOCK = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile)
+_MOST_FILLING = 16 * _BLOCK
+_LONGEST_END = 22 + 65535  # a zip file's end record with its comment
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    EOFError,
+    struct.error,
+    UnicodeDecodeError,
+)
 
 
 class _Container(Protocol):
@@ -125,6 +138,7 @@ def _open(archive: Path) -> Iterator[_Container]:
         stream.seek(0)
         if head.startswith(b"PK"):
             with zipfile.ZipFile(stream) as opened:
+                _check_count(stream, opened)
                 yield _Zip(opened, archive)
         elif head.startswith(b"\x1f\x8b"):
             with gzip.open(stream) as unzipped, _open_tar(cast(IO[bytes], unzipped)) as tar:
@@ -134,6 +148,20 @@ def _open(archive: Path) -> Iterator[_Container]:
                 yield _Tar(tar, archive)
         else:
             raise InputError(f"{archive} is no zip, tar or tar.gz file: it begins with {head[:16]!r}; remove it")
+
+
+def _check_count(stream: IO[bytes], opened: zipfile.ZipFile) -> None:
+    """Compare the number of members with what the end of a zip file says.
+
+    zipfile does not: a damaged directory can hide its last members.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _LONGEST_END))
+    end = stream.read()
+    (stated,) = struct.unpack_from("<H", end, end.rfind(b"PK\x05\x06") + 10)
+    found = len(opened.infolist())
+    if stated not in (found & 0xFFFF, 0xFFFF):  # the latter where the number has more than 16 bits
+        raise zipfile.BadZipFile(f"it lists {found} members and says that there are {stated}")
 
 
 class _Zip:
@@ -156,7 +184,11 @@ class _Zip:
 
     def contents(self) -> Iterator[IO[bytes] | None]:
         for info in self._infos:
-            yield None if info.is_dir() else self._opened.open(info)
+            yield None if _is_zip_folder(info) else self._opened.open(info)
+
+
+def _is_zip_folder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith("/")  # ZipInfo.is_dir() fails on an empty name
 
 
 def _name_zip_kind(info: zipfile.ZipInfo) -> str:
@@ -167,9 +199,9 @@ def _name_zip_kind(info: zipfile.ZipInfo) -> str:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "a link" if kind == stat.S_IFLNK else "a device or the like"
-    if kind == stat.S_IFDIR and not info.is_dir():
+    if kind == stat.S_IFDIR and not _is_zip_folder(info):
         return "a folder without a slash"
-    return "folder" if info.is_dir() else "file"
+    return "folder" if _is_zip_folder(info) else "file"
 
 
 class _ShortReads:
@@ -204,11 +236,23 @@ class _Tar:
         for info in self._opened:
             yield Member(info.name, info.size, _name_tar_kind(info))
             end = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        # tarfile takes a file that is cut off between two members for a whole one.
+        self._check_end(end)
+
+    def _check_end(self, end: int) -> None:
+        """Read on behind the last member.
+
+        tarfile takes a file that is cut off between two members for a whole one, and stops before the end of a gzip
+        file, where its checksum is.
+        """
         stream = cast(IO[bytes], self._opened.fileobj)
         stream.seek(end)
         if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it is cut off")
+        filling = 0
+        while block := stream.read(_BLOCK):
+            filling += len(block)
+            if filling > _MOST_FILLING:
+                raise unsafe_archive_error(self._archive, f"more than {_MOST_FILLING} bytes follow its last member")
 
     def contents(self) -> Iterator[IO[bytes] | None]:
         for info in self._opened.getmembers():
@@ -222,4 +266,4 @@ def _name_tar_kind(info: tarfile.TarInfo) -> str:
         return "a sparse file"
     if info.isdir():
         return "folder"
-    return "file" if info.isreg() and PurePosixPath(info.name).name else "a device or the like"
+    return "file" if info.isreg() else "a device or the like"

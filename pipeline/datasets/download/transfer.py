@@ -128,8 +128,8 @@ def fetch(
             return url
     kept = f"; {format_bytes(part.size)} stay in {part.path}, the same command goes on from there" if part.size else ""
     raise InputError(
-        f"cannot download {target.name}: {'; '.join(problems)}{kept}; or bring the file by other means, name it {target},"
-        " and run the same command again"
+        f"cannot download {target.name}: {'; '.join(problems)}{kept}; or bring the file by other means, name it"
+        f" {target}, and run the same command again"
     )
 
 
