@@ -57,6 +57,8 @@ def run_download(args: argparse.Namespace) -> int:
         raise InputError("which dataset? type its name, or --list for all")
     source = find_source(args.name)
     out = args.output or Path("data") / source.name
+    if out.name in ("", ".."):
+        raise InputError(f"-o expects the folder to make, got {str(out)!r}; for example -o {out / source.name}")
     if not source.archives:
         print("\n".join(_explain(source, out)))
         return 1

@@ -251,7 +251,7 @@ def test_a_size_that_is_too_small_is_noticed(tmp_path, place):
     ("patch", "text"),
     [
         ((8, b"\x00\x08"), "can't decode byte 0xff"),  # says that its name is UTF-8
-        ((28, b"\x00\x00"), "has no name|Bad magic|Corrupt|lists|truncated|damaged"),  # says that its name is empty
+        ((28, b"\x00\x00"), "Truncated central directory"),  # says that its name is empty
     ],
 )
 def test_a_directory_entry_that_lies(tmp_path, place, patch, text):
