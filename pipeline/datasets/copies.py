@@ -156,7 +156,8 @@ def _leak_near(nearest: _Nearest, index: int, cases: Sequence[Case]) -> Leak:
     facts += [SYMMETRIES[pair.symmetry]] if pair.symmetry else []
     facts += [f"{pair.images} images of the two cases match"] if pair.images > 1 else []
     parts = f"one is in {name_part(cases[other.case])}, the other in {name_part(cases[index])}"
-    more = f"; {nearest.number - 1} more near copies in other parts" if nearest.number > 1 else ""
+    others = nearest.number - 1
+    more = f"; {others} more near {'copy' if others == 1 else 'copies'} in other parts" if others else ""
     return Leak(
         "leak-near",
         "warning",

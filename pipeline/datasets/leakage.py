@@ -108,7 +108,7 @@ def report_copies(code: str, what: str, occurrences: Iterable[Occurrence]) -> It
     for pairs in shared.values():
         own, origin = pairs[0]
         message = f"the same {what} as {origin.path}: one is in {name_part(origin.case)}, the other in"
-        more = f"; {len(pairs) - 1} more files of the two cases are equal" if len(pairs) > 1 else ""
+        more = f" ({len(pairs)} files of the two cases are equal)" if len(pairs) > 1 else ""
         yield Leak(
             code,
             "error",

@@ -1,0 +1,85 @@
+"""Small pictures of image files for reports, as data URIs; nothing here ever raises for a bad file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from pipeline.datasets.files import check_presence
+from pipeline.datasets.probes import expected_format
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIZE = 256  # pixels of the longer side
+_QUALITY = 85
+
+
+def draw_data_uri(root: Path, path: str) -> str:
+    """Return a JPEG of at most 256 x 256 pixels as a data URI, "" for a file that cannot be drawn.
+
+    Of a volume the middle slice is drawn. Values that are not 8-bit are scaled from their 1st to their 99th percentile.
+
+    Args:
+        root: the dataset's folder.
+        path: the file, relative to ``root``; paths that leave it are not followed.
+    """
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or check_presence(root, path) is not None:
+        return ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = _to_picture(_read_plane(root / path, expected_format(path)))
+            stream = io.BytesIO()
+            picture.save(stream, "JPEG", quality=_QUALITY)
+    except Exception:
+        # Readers raise about anything for a damaged file; the finding beside the picture says what is wrong with it.
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _read_plane(path: Path, form: str) -> NDArray[Any]:
+    """Return (H, W) or (H, W, 3)."""
+    import numpy as np
+
+    if form == "NIfTI":
+        import nibabel
+
+        volume: Any = nibabel.load(path)
+        middle = tuple(size // 2 for size in volume.shape[2:])
+        # The first axis runs from left to right, the second upwards.
+        return np.rot90(np.asarray(volume.dataobj[(slice(None), slice(None), *middle)]))
+    if form == "DICOM":
+        import itk
+
+        array = itk.array_from_image(itk.imread(str(path)))
+        return array[len(array) // 2] if array.ndim == 3 and array.shape[-1] > 4 else np.squeeze(array)
+    from PIL import Image
+
+    with Image.open(path) as image:
+        # JPEG decodes to a fraction of its size at once.
+        image.draft(None, (2 * SIZE, 2 * SIZE))
+        if image.mode in ("P", "CMYK", "YCbCr", "LAB", "PA", "RGBA", "LA", "1"):
+            return np.asarray(image.convert("RGB"))
+        return np.asarray(image)
+
+
+def _to_picture(plane: NDArray[Any]) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    if plane.dtype != np.uint8:
+        values = np.nan_to_num(plane.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = np.percentile(values, (1, 99))
+        plane = (np.clip((values - low) / max(float(high - low), 1e-12), 0, 1) * 255).astype(np.uint8)
+    if plane.ndim == 3 and plane.shape[-1] != 3:
+        plane = plane[..., 0]
+    picture = Image.fromarray(np.ascontiguousarray(plane))
+    scale = SIZE / max(picture.size)
+    if scale >= 1:
+        return picture
+    return picture.resize([max(1, round(length * scale)) for length in picture.size], Image.Resampling.LANCZOS)
