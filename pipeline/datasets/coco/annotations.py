@@ -9,10 +9,11 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.strict_json import parse_json
+from pipeline.datasets.strict_json import _find_loose_json, parse_json
 from pipeline.issues import InputError, Issue
 
 # The largest public file, instances_train2017.json, has 448 MB.
@@ -173,12 +174,14 @@ def parse_annotations(content: bytes, name: str) -> CocoFile:
     constants: list[str] = []
     try:
         data = _load(content, constants)
+    except _DuplicateKeyError:
+        return CocoFile(name, issues=_find_loose_issue(content, name))
     except (ValueError, RecursionError):
-        return CocoFile(name, issues=_find_syntax_issue(content, name, constants=False))
+        return CocoFile(name, issues=tuple(replace(issue, path=name) for issue in parse_json(content)[1]))
     file = read_records(data, name)
     if constants and not any(issue.code == "coco-coordinate" for issue in file.issues):
         # Outside of coordinates, where the findings tell more, they are a matter of syntax.
-        return replace(file, issues=(*_find_syntax_issue(content, name, constants=True), *file.issues))
+        return replace(file, issues=(*_find_loose_issue(content, name), *file.issues))
     return file
 
 
@@ -203,7 +206,10 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _find_syntax_issue(content: bytes, name: str, *, constants: bool) -> tuple[Issue, ...]:
-    """Return the first finding with its line and column; the reader that knows them is too slow for good files."""
-    issues = [issue for issue in parse_json(content)[1] if issue.message.endswith("is not a JSON number") == constants]
-    return tuple(replace(issue, path=name) for issue in issues[:1])
+def _find_loose_issue(content: bytes, name: str) -> tuple[Issue, ...]:
+    """Return the first duplicate key, NaN or Infinity, with its line and column.
+
+    The scan that knows the line is too slow for good files, and `parse_json` too slow for files with many findings.
+    """
+    found = _find_loose_json(content.decode("utf-8-sig"))
+    return tuple(replace(issue, path=name) for issue in islice(found, 1))
