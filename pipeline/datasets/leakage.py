@@ -64,7 +64,8 @@ def find_leaking_subjects(manifest: Manifest) -> Iterator[Issue]:
 
 def _leak_subject(subject: str, parts: dict[str, Case]) -> Leak:
     places = ", ".join(f"{part} ({parts[part].case_id})" for part in sorted(parts))
-    case, other = parts[max(parts)], parts[min(parts)]
+    order = sorted(parts, key=_rank)
+    case, other = parts[order[-1]], parts[order[0]]
     return Leak(
         "leak-patient",
         "error",
@@ -133,7 +134,8 @@ def find_leaking_volumes(manifest: Manifest) -> Iterator[Issue]:
         if len(parts) < 2 or len({case.subject_key() for case in volume.cases}) == 1:
             continue
         counts = ", ".join(f"{len(parts[part])} in {part}" for part in sorted(parts))
-        case, other = parts[max(parts)][0], parts[min(parts)][0]
+        order = sorted(parts, key=_rank)
+        case, other = parts[order[-1]][0], parts[order[0]][0]
         yield Leak(
             "leak-volume",
             "warning",
@@ -171,6 +173,11 @@ def name_part(case: Case) -> str:
         ('fold 2', 'test')
     """
     return case.split if case.split == "test" or case.fold is None else f"fold {case.fold}"
+
+
+def _rank(part: str) -> tuple[bool, bool, str]:
+    """Sort parts by what their scores are for: the finding names the case in test, else the one in validation."""
+    return part == "test", part == "val" or part.endswith(" val"), part
 
 
 def _first_image(case: Case) -> str:
