@@ -2,7 +2,7 @@
 
 from pipeline.datasets.coco.annotations import AnnotationError, CocoFile, parse_annotations, read_annotations
 from pipeline.datasets.coco.checks import find_annotation_issues, probe_annotations, read_policy
-from pipeline.datasets.coco.rasterise import rasterise
+from pipeline.datasets.coco.drawing import rasterise
 from pipeline.datasets.coco.validation import check_annotations
 
 __all__ = [

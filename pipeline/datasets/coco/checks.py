@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.datasets.coco.annotations import AnnotationError, CocoFile, read_annotations
-from pipeline.datasets.coco.rasterise import Crowd, rasterise
+from pipeline.datasets.coco.drawing import Crowd, rasterise
 from pipeline.datasets.coco.validation import check_annotations
 from pipeline.datasets.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import ImageError, Probe

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.datasets.coco.annotations import CocoAnnotation, CocoFile
-from pipeline.datasets.coco.rasterise import Crowd, count_overlap
+from pipeline.datasets.coco.drawing import Crowd, count_overlap
 from pipeline.datasets.coco.rle import measure_runs
 from pipeline.datasets.coco.segmentations import measure_box
 from pipeline.issues import Issue

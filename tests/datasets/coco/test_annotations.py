@@ -99,7 +99,7 @@ def test_bad_rows(change, code, text):
 @pytest.mark.parametrize("table", ["images", "annotations", "categories"])
 def test_each_required_key_is_missed(table):
     required = {"images": 4, "annotations": 4, "categories": 2}
-    keys = [key for key in make_file()[table][0]]
+    keys = list(make_file()[table][0])
     assert len(keys) == required[table]
     for key in keys:
         data = make_file()
