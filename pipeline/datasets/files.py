@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
-from pathlib import Path
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from pipeline.datasets.digests import compute_sha256
 from pipeline.issues import Issue
 
 # A larger file is hashed as a stream and opened again by its reader.
 MAX_HELD = 64 * 1024 * 1024
+
+#: Size, time of the last change of content and of status (ns), and inode: they change with every write to a file.
+State = tuple[int, int, int, int]
 
 
 def is_there(path: Path) -> bool:
@@ -25,6 +31,43 @@ def is_there(path: Path) -> bool:
     return True
 
 
+def locate_file(root: Path, path: str) -> Path:
+    """Return where a file of the manifest lies; its name may have another Unicode form on the disk (NFC, NFD).
+
+    Copies made by macOS have decomposed names, archives made elsewhere composed ones; both look the same.
+
+    Args:
+        root: the dataset's folder.
+        path: the file, relative to ``root``, POSIX.
+
+    Returns:
+        The path that exists, or the path as written if none does.
+    """
+    target = root / path
+    if path.isascii() or is_there(target):
+        return target
+    here = root
+    for part in PurePosixPath(path).parts:
+        here = _find_form(here, part)
+    return here
+
+
+def _find_form(folder: Path, name: str) -> Path:
+    if name.isascii() or is_there(folder / name):
+        return folder / name
+    try:
+        changed = folder.stat().st_mtime_ns
+        return folder / _list_forms(os.fspath(folder), changed).get(unicodedata.normalize("NFC", name), name)
+    except OSError:
+        return folder / name
+
+
+@functools.lru_cache(maxsize=64)
+def _list_forms(folder: str, changed: int) -> Mapping[str, str]:
+    """Return the names in a folder by their composed form; ``changed`` keeps an old listing from being used."""
+    return {unicodedata.normalize("NFC", name): name for name in sorted(os.listdir(folder), reverse=True)}
+
+
 def check_presence(root: Path, path: str, record: str = "") -> Issue | None:
     """Return what keeps a file from being read, or None.
 
@@ -36,10 +79,10 @@ def check_presence(root: Path, path: str, record: str = "") -> Issue | None:
     Returns:
         ``missing-file``, ``broken-link``, ``not-a-file``, ``unreadable-file`` or ``empty-file``.
     """
-    target = root / path
+    target = os.fspath(locate_file(root, path))
     code, message, hint = "", "", ""
     try:
-        status = target.stat()
+        status = os.stat(target)
     except OSError as error:
         if os.path.islink(target):
             code, message = "broken-link", f"link to {os.readlink(target)}, which leads nowhere"
@@ -48,9 +91,11 @@ def check_presence(root: Path, path: str, record: str = "") -> Issue | None:
             code, message = "missing-file", "the file does not exist"
         else:
             code, message = "unreadable-file", (error.strerror or str(error)).lower()
+            hint = f"let user {os.geteuid()} read its folder: chmod u+rx {os.path.dirname(target)}"
     else:
         if not stat.S_ISREG(status.st_mode):
             code, message = "not-a-file", "a folder or a device, not a file"
+            hint = "put the image there, or correct the manifest"
         elif not os.access(target, os.R_OK):
             code, message = "unreadable-file", f"no permission to read it as user {os.geteuid()}"
             hint = f"chmod u+r {target}"
@@ -65,10 +110,30 @@ def read_file(path: Path) -> tuple[bytes | None, str]:
     Raises:
         OSError: the file cannot be read.
     """
-    if path.stat().st_size > MAX_HELD:
-        return None, compute_sha256(path)
-    data = path.read_bytes()
-    return data, hashlib.sha256(data).hexdigest()
+    data, digest, _ = read_stable_file(path)
+    return data, digest
+
+
+def read_stable_file(path: Path) -> tuple[bytes | None, str, State | None]:
+    """Return the bytes, the sha256 and the state of a file; no state if the file changed while it was read.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb", buffering=0) as stream:
+        before = os.fstat(stream.fileno())
+        if before.st_size > MAX_HELD:
+            data, digest = None, compute_sha256(path)
+        else:
+            data = stream.read()
+            digest = hashlib.sha256(data).hexdigest()
+        state = take_state(before)
+        return data, digest, state if take_state(os.fstat(stream.fileno())) == state else None
+
+
+def take_state(status: os.stat_result) -> State:
+    """Return what of a file's status changes with every write; restoring the time of change does not hide one."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def compare_digest(path: str, digest: str, expected: str, record: str = "") -> Issue | None:

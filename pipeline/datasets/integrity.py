@@ -16,21 +16,23 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from pipeline.datasets.contents import CASE_CHECKS, CaseView, count_foreground
+from pipeline.datasets.cache import FileCache
+from pipeline.datasets.case_view import CaseView
+from pipeline.datasets.cohort import find_empty_splits, find_mixed_types, find_shared_masks, find_unknown_palettes
 from pipeline.datasets.copies import find_leaking_pixels, find_near_copies
 from pipeline.datasets.digests import map_threads
-from pipeline.datasets.files import check_presence, compare_digest, is_there, read_file
+from pipeline.datasets.files import is_there, locate_file
+from pipeline.datasets.handled import count_handled
+from pipeline.datasets.inspection import CaseResult, Inspection, Level
 from pipeline.datasets.leakage import find_leaking_files, find_leaking_subjects, find_leaking_volumes
 from pipeline.datasets.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.options import CheckOptions
-from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
 from pipeline.datasets.structure import (
+    check_subjects,
     find_duplicate_ids,
     find_duplicate_paths,
     find_unpaired_slices,
@@ -38,8 +40,9 @@ from pipeline.datasets.structure import (
 )
 from pipeline.issues import Issue
 
-Level = Literal["quick", "default", "deep"]
-Progress = Callable[[Iterable["CaseResult"], int], Iterable["CaseResult"]]
+__all__ = ["CaseResult", "Level", "Report", "check_manifest", "count_splits", "explain_missing_dataset", "is_present"]
+
+Progress = Callable[[Iterable[CaseResult], int], Iterable[CaseResult]]
 
 # One line a check of the manifest alone; checks of a case are in `pipeline.datasets.contents`.
 MANIFEST_CHECKS: tuple[Callable[[Manifest], Iterator[Issue]], ...] = (
@@ -53,26 +56,13 @@ MANIFEST_CHECKS: tuple[Callable[[Manifest], Iterator[Issue]], ...] = (
 )
 # One line a check of all cases together, run after their files were read.
 DATASET_CHECKS: tuple[Callable[[Sequence[CaseView]], Iterator[Issue]], ...] = (
+    find_empty_splits,
+    find_unknown_palettes,
+    find_mixed_types,
+    find_shared_masks,
     find_leaking_pixels,
     find_near_copies,
 )
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """What was found in the files of a case.
-
-    Args:
-        case: the case.
-        issues: findings in the order of files, then of checks.
-        empty: whether the mask has no foreground; None if it was not decoded.
-        view: the case with what was read; None if nothing was.
-    """
-
-    case: Case
-    issues: tuple[Issue, ...]
-    empty: bool | None = None
-    view: CaseView | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +73,15 @@ class Report:
         issues: all findings: the manifest's first, then case by case in the manifest's order.
         results: the cases checked.
         absent: cases that are not on disk and need not be.
+        handled: number of files that are unusual but right as they are, by what is done with them.
+        accepted: findings that a baseline knows; they are not among ``issues``.
     """
 
     issues: tuple[Issue, ...]
     results: tuple[CaseResult, ...] = ()
     absent: tuple[Case, ...] = ()
+    handled: Mapping[str, int] = field(default_factory=dict)
+    accepted: tuple[Issue, ...] = ()
 
     def errors(self) -> list[Issue]:
         """Return the findings that block."""
@@ -103,6 +97,8 @@ def check_manifest(
     jobs: int | None = None,
     progress: Progress | None = None,
     options: CheckOptions | None = None,
+    cache: FileCache | None = None,
+    trust_cache: bool = False,
 ) -> Report:
     """Check a dataset against its manifest.
 
@@ -115,23 +111,25 @@ def check_manifest(
         jobs: number of threads; None takes one a core.
         progress: wraps the stream of results, given their number, for a progress bar.
         options: limits and thresholds.
+        cache: is renewed with what is read.
+        trust_cache: do not read files that are as ``cache`` knows them.
 
     Returns:
         The findings. The same input gives the same list.
     """
+    options = options or CheckOptions()
     wanted = list(manifest.cases if cases is None else cases)
     absent = [case for case in wanted if not is_present(case, root)]
     excused = {id(case) for case in absent if cases is None and case.split == "test"}
     issues = [issue for check in MANIFEST_CHECKS for issue in check(manifest)]
+    issues += check_subjects(manifest, options.require_patient)
     missing_folder = explain_missing_dataset(manifest, root, wanted)
     if missing_folder is not None:
         return Report((*issues, missing_folder))
     lost = {id(case) for case in absent}
     present = [case for case in wanted if id(case) not in excused]
-    if not any(case.sha256 for case in manifest.cases):
-        message = "the manifest has no sha256, so changed files go unnoticed"
-        issues.append(Issue("checksum-missing", "warning", message, hint="pipeline dataset build writes them"))
-    run = _Run(manifest, root, level, options or CheckOptions())
+    issues += _find_missing_checksums(present)
+    run = Inspection(manifest, root, level, options, cache, trust_cache)
     issues += run.check_shared([case for case in present if id(case) not in lost])
 
     def check(case: Case) -> CaseResult:
@@ -142,23 +140,37 @@ def check_manifest(
         warnings.filterwarnings("ignore", module="PIL")
         stream: Iterable[CaseResult] = map_threads(check, present, jobs)
         results = tuple(progress(stream, len(present)) if progress else stream)
+    if cache is not None:
+        cache.save()
     issues += [issue for result in results for issue in result.issues]
     views = [result.view for result in results if result.view is not None]
     issues += [issue for dataset_check in DATASET_CHECKS for issue in dataset_check(views)]
-    return Report(tuple(issues), results, tuple(case for case in absent if id(case) in excused))
+    return Report(tuple(issues), results, tuple(case for case in absent if id(case) in excused), count_handled(views))
+
+
+def _find_missing_checksums(cases: Sequence[Case]) -> Iterator[Issue]:
+    """Yield ``checksum-missing`` once, with the number of files whose changes would go unnoticed."""
+    bare = [(case, file) for case in cases for file in case.files() if file not in case.sha256]
+    if bare:
+        files = len({file for case in cases for file in case.files()})
+        number = len({file for _, file in bare})
+        message = f"{number} of {files} files have no sha256 in the manifest, so a change would go unnoticed"
+        hint = "pipeline dataset check MANIFEST --dataset_dir DIR --write-checksums adds them"
+        yield Issue("checksum-missing", "warning", message, record=bare[0][0].case_id, path=bare[0][1], hint=hint)
 
 
 def is_present(case: Case, root: Path) -> bool:
     """Return whether at least one file of the case is there, be it a dangling link."""
     # Annotations belong to many cases; their file says nothing about one.
     own = [path for path in (*case.image, *(case.label or ())) if not split_fragment(path)[1]]
-    return any(is_there(root / path) for path in own)
+    return any(is_there(locate_file(root, path)) for path in own)
 
 
 def _absent_issue(case: Case) -> Issue:
     files = case.files()
     message = f"none of the {len(files)} files of the case exists"
-    return Issue("missing-file", "error", message, record=case.case_id, path=files[0] if files else "")
+    hint = "copy them from the download, or check one split only (--split)"
+    return Issue("missing-file", "error", message, record=case.case_id, path=files[0] if files else "", hint=hint)
 
 
 def explain_missing_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> Issue | None:
@@ -175,87 +187,6 @@ def explain_missing_dataset(manifest: Manifest, root: Path, cases: Sequence[Case
         hints.append(f"or try it on a small phantom: python -m pipeline dataset phantom {manifest.layout} OUT")
     hint = f"did you mean {nested[0]}?" if nested else "; ".join(hints)
     return Issue("missing-dataset", "error", message, hint=hint)
-
-
-class _Run:
-    """One check of a dataset: what its cases have in common."""
-
-    def __init__(self, manifest: Manifest, root: Path, level: Level, options: CheckOptions) -> None:
-        self.manifest, self.root, self.level, self.options = manifest, root, level, options
-        self.shared: dict[str, Issue | None] = {}
-
-    def check_shared(self, cases: Sequence[Case]) -> list[Issue]:
-        """Check the files that several cases refer to, such as annotations, once."""
-        owners = Counter(file for case in cases for file in case.files())
-        digests = {file: digest for case in cases for file, digest in case.sha256.items() if owners[file] > 1}
-        issues: list[Issue] = []
-        annotations: dict[str, Path] = {}
-        for file in (file for file, number in owners.items() if number > 1 or file.lower().endswith(".json")):
-            problem, _ = self._read(file, digests.get(file), "")
-            if problem is None or problem.code == "checksum-mismatch":
-                annotations |= {file: self.root / file} if file.lower().endswith(".json") else {}
-            self.shared[file] = problem
-            issues += [problem] if problem else []
-        if annotations and self.manifest.coco is not None and self.level != "quick":
-            from pipeline.datasets.coco import find_annotation_issues
-
-            issues += find_annotation_issues(self.manifest, annotations)
-        return issues
-
-    def check_case(self, case: Case) -> CaseResult:
-        """Check the files of a case; whatever a reader raises becomes a finding."""
-        issues: list[Issue] = []
-        probes: dict[str, Probe] = {}
-        masks = set(case.label or ())
-        for path in (*case.image, *(case.label or ())):
-            file, fragment = split_fragment(path)
-            problem, source = (self.shared[file], None) if file in self.shared else (None, None)
-            if file not in self.shared:
-                problem, source = self._read(file, case.sha256.get(file), case.case_id)
-                issues += [problem] if problem else []
-            if self.level == "quick" or (problem and problem.code != "checksum-mismatch"):
-                continue
-            source = source or Source(self.root / file)
-            # Nothing vouches for a file without sha256, or with another one, so it is decoded.
-            decode = self.level == "deep" or file not in case.sha256 or problem is not None
-            probe = self._probe(case.case_id, path, source, fragment, decode, path in masks)
-            if isinstance(probe, Probe):
-                probes[path] = probe
-            else:
-                issues.append(probe)
-        view = CaseView(self.manifest, case, probes, self.options)
-        if probes:
-            issues += [issue for check in CASE_CHECKS for issue in check(view)]
-        foreground = count_foreground(view)
-        return CaseResult(case, tuple(issues), None if foreground is None else foreground == 0, view)
-
-    def _read(self, file: str, expected: str | None, record: str) -> tuple[Issue | None, Source | None]:
-        problem = check_presence(self.root, file, record)
-        if problem is not None or self.level == "quick":
-            return problem, None
-        try:
-            data, digest = read_file(self.root / file)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            return Issue("unreadable-file", "error", reason, record=record, path=file), None
-        problem = compare_digest(file, digest, expected, record) if expected else None
-        return problem, Source(self.root / file, data)
-
-    def _probe(
-        self, record: str, path: str, source: Source, fragment: str, decode: bool, is_mask: bool
-    ) -> Probe | Issue:
-        try:
-            if fragment:
-                from pipeline.datasets.coco import probe_annotations
-
-                return probe_annotations(source.path, fragment, self.manifest, decode)
-            return probe_image(source, decode=decode, is_mask=is_mask, max_pixels=self.options.max_pixels)
-        except ImageError as error:
-            return Issue(error.code, "error", error.message, record=record, path=path, hint=error.hint)
-        except Exception as error:
-            # A reader that breaks in an unforeseen way is a finding about its file, never the end of the check.
-            message = f"reading failed: {type(error).__name__}: {error}"
-            return Issue("unreadable-file", "error", message, record=record, path=path)
 
 
 def count_splits(report: Report) -> dict[str, dict[str, int | None]]:

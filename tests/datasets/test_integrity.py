@@ -301,7 +301,7 @@ MISTAKES: dict[str, tuple[Callable[[Manifest], Manifest], str, str, str]] = {
         lambda m: replace(m, cases=tuple(replace(case, sha256={}) for case in m.cases)),
         "checksum-missing",
         "warning",
-        "the manifest has no sha256",
+        "18 of 18 files have no sha256 in the manifest",
     ),
 }
 
@@ -398,22 +398,22 @@ def test_a_failing_reader_is_a_finding(
 def test_a_file_that_vanishes_during_the_check_is_a_finding(
     kaggle: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.datasets.integrity.check_presence", lambda *_: None)
+    monkeypatch.setattr("pipeline.datasets.inspection.check_presence", lambda *_: None)
     (kaggle / IMAGE).unlink()
     issues = check_manifest(manifest, kaggle).issues
     assert {(issue.code, issue.path) for issue in issues} == {("unreadable-file", IMAGE)}
 
 
 def test_unreadable_parents_are_a_finding(kaggle: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, stat = kaggle / ONE, Path.stat
+    folder, stat = kaggle / ONE, os.stat
 
-    def refuse(self: Path, **options: bool) -> os.stat_result:
-        if self.parent == folder:
+    def refuse(path: str | Path, **options: bool) -> os.stat_result:
+        if isinstance(path, str | Path) and Path(path).parent == folder:
             raise PermissionError(13, "Permission denied")
-        return stat(self, **options)
+        return stat(path, **options)
 
     # What a folder without x permission does to everyone but the superuser.
-    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(os, "stat", refuse)
     issues = check_manifest(manifest, kaggle, level="quick").issues
     assert [issue.path for issue in issues] == list(manifest.cases[0].files())
     assert {(issue.code, issue.message) for issue in issues} == {("unreadable-file", "permission denied")}

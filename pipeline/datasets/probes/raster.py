@@ -8,31 +8,34 @@ from pipeline.datasets.probes import Content, ImageError, Probe, Source
 from pipeline.datasets.probes.damage import explain_damage
 from pipeline.datasets.probes.pixels import summarise_pixels
 
+# Pillow knows forty formats, some of which start other programs; these are tried, the commonest first.
+FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 _DTYPES = {"1": "bool", "I": "int32", "F": "float32", "I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16"}
+_ORIENTATION = 274
 
 
 def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
-    """Read a picture; see `pipeline.datasets.probes.probe_image`."""
+    """Read a picture; see `pipeline.datasets.probes.probe_image`.
+
+    The header holds ``mode`` (Pillow's name of how pixels are stored), ``exif_orientation`` if it is not 1, ``palette``
+    (a colour ``"#rrggbb"`` by index) of palette masks, and once decoded ``alpha`` (``"opaque"`` or ``"varies"``).
+    Coloured masks are counted by colour, packed as 0xRRGGBB; an alpha channel is left out of the statistics.
+    """
     from PIL import Image
 
     try:
-        with source.open() as stream, Image.open(stream) as image:
+        with source.open() as stream, Image.open(stream, formats=FORMATS) as image:
             columns, rows = image.size
             if columns * rows > max_pixels:
-                raise ImageError("too-large", f"{rows} x {columns} pixels; the limit is {max_pixels} pixels")
-            header = {"mode": image.mode}
-            content = _summarise(image, is_mask) if decode else None
-            return Probe(
-                format=str(image.format),
-                shape=(rows, columns),
-                channels=len(image.getbands()),
-                pages=int(getattr(image, "n_frames", 1)),
-                content=content,
-                dtype=_DTYPES.get(image.mode, "uint8"),
-                header=header,
-            )
+                message = f"{rows} x {columns} pixels; the limit is {max_pixels} pixels"
+                raise ImageError("too-large", message, "scale it down, or raise --max-pixels")
+            mode, channels, pages = image.mode, len(image.getbands()), _count_pages(image)
+            header = _describe(image, is_mask)
+            content = _summarise(image, is_mask, header) if decode else None
+            dtype = _DTYPES.get(mode, "uint8")
+            return Probe(str(image.format), (rows, columns), channels, pages, content, dtype, header=header)
     except Image.DecompressionBombError:
-        raise ImageError("too-large", f"more than {max_pixels} pixels") from None
+        raise ImageError("too-large", f"more than {max_pixels} pixels", "scale it down") from None
     except Exception as error:
         # Pillow raises about anything for a damaged file: OSError, SyntaxError, ValueError, struct.error, KeyError.
         if isinstance(error, ImageError | MemoryError):
@@ -40,7 +43,42 @@ def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe
         raise explain_damage(source, error) from None
 
 
-def _summarise(image: Any, is_mask: bool) -> Content:
+def _count_pages(image: Any) -> int:
+    # Counting the pages of a TIFF reads the first again; the directory of most says that there is no second.
+    if image.format == "TIFF" and getattr(image.tag_v2, "next", None) == 0:
+        return 1
+    return int(getattr(image, "n_frames", 1))
+
+
+def _describe(image: Any, is_mask: bool) -> dict[str, Any]:
+    header: dict[str, Any] = {"mode": image.mode}
+    orientation = _read_orientation(image)
+    if orientation != 1:
+        header["exif_orientation"] = orientation
+    if is_mask and image.mode == "P":
+        values = image.getpalette("RGB") or []
+        header["palette"] = [f"#{bytes(values[i : i + 3]).hex()}" for i in range(0, len(values) - 2, 3)]
+    return header
+
+
+def _read_orientation(image: Any) -> int:
+    if image.format == "TIFF":
+        value = image.tag_v2.get(_ORIENTATION, 1)
+    elif "exif" in image.info or "Raw profile type exif" in image.info:
+        value = image.getexif().get(_ORIENTATION, 1)
+    else:
+        return 1
+    # Broken writers leave 0 or worse, which every reader takes for upright.
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _summarise(image: Any, is_mask: bool, header: dict[str, Any]) -> Content:
     import numpy as np
 
-    return summarise_pixels(np.asarray(image), is_mask)
+    array = np.asarray(image)
+    if image.mode in ("RGBA", "LA"):
+        header["alpha"] = "opaque" if array[..., -1].min() == 255 else "varies"
+        array = array[..., :-1] if image.mode == "RGBA" else array[..., 0]
+    if is_mask and array.ndim == 3 and array.shape[-1] == 3:
+        array = (array.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=-1, dtype=np.uint32)
+    return summarise_pixels(array, is_mask)
