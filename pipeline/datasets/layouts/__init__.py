@@ -82,6 +82,21 @@ LAYOUTS: dict[str, Layout] = {
                 LayoutOption("crowd", "annotations marked iscrowd: left out, or drawn", "ignore", ("ignore", "merge")),
             ),
         ),
+        Layout(
+            "isic",
+            "ISIC 2016 to 2018 skin lesions: folders ISIC2018_Task1-2_*_Input and ISIC2018_Task1_*_GroundTruth",
+            "write_isic_phantom",
+            "images",
+            "isic2018",
+            (
+                LayoutOption(
+                    "unpaired",
+                    "images without mask where others have one, masks without image",
+                    "refuse",
+                    ("refuse", "drop"),
+                ),
+            ),
+        ),
     )
 }
 

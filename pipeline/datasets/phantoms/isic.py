@@ -1,0 +1,189 @@
+"""A small synthetic dataset in the layout of ISIC 2018, task 1: photographs of skin lesions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pipeline.datasets.layouts import read_layout
+from pipeline.datasets.manifest import write_manifest
+from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step
+from pipeline.datasets.phantoms.targets import make_folder, require_range
+
+MIN_IMAGES, MAX_IMAGES = 3, 9999
+MIN_SIZE, MAX_SIZE = 32, 4096
+SKIN = ((0.90, 0.72, 0.63), (0.80, 0.58, 0.46), (0.93, 0.80, 0.74))
+PIGMENT = ((0.42, 0.24, 0.16), (0.55, 0.35, 0.26), (0.30, 0.19, 0.18))
+HAIR = (58, 40, 34)
+ASPECTS = ((3, 4), (2, 3), (4, 3))
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """What is seen and how: positions and lengths are fractions of the image's shorter side.
+
+    Attributes:
+        skin: colour of the skin, red, green and blue from 0 to 1.
+        pigment: colour of the lesion.
+        contrast: how much of the skin's colour the pigment hides, 0 to 1.
+        centre: row and column of the lesion.
+        radii: half axes of the lesion.
+        tilt: angle of the first axis, in radians.
+        edge: width over which the border fades.
+        hairs: number of hairs.
+        vignette: loss of light in the corners, 0 to 1.
+        aspect: height and width as small whole numbers.
+    """
+
+    skin: tuple[float, ...]
+    pigment: tuple[float, ...]
+    contrast: float
+    centre: tuple[float, float]
+    radii: tuple[float, float]
+    tilt: float
+    edge: float
+    hairs: int
+    vignette: float
+    aspect: tuple[int, int]
+
+
+def write_isic_phantom(root: str | Path, *, images: int = 12, size: int = 256, seed: int = 0) -> Path:
+    """Write synthetic skin lesions, their manifest and the truth they were made from.
+
+    Every image shows one lesion with an irregular border on skin with hair, which is as dark as the lesion, in light
+    that fades to the corners; so no threshold finds it. Sizes differ, as in the real set. Of every four images one is
+    for validation and one for testing; the split is told by the folders, as in the real set. The same arguments give
+    the same bytes with the same version of the JPEG library.
+
+    Args:
+        root: folder to write to; gets ``isic2018/`` (the official folders), ``manifest.json`` and ``truth.json``.
+        images: number of images, at least 3: one to train, to validate and to test.
+        size: length of an image's longer side in pixels; the real ones have 540 to 6,688.
+        seed: seed of everything that is random, not negative.
+
+    Returns:
+        Path of the manifest.
+
+    Raises:
+        InputError: ``images``, ``size`` or ``seed`` is out of range, or ``root`` cannot be written or is in use.
+
+    Example:
+        >>> import tempfile
+        >>> write_isic_phantom(tempfile.mkdtemp(), images=3, size=32).name
+        'manifest.json'
+    """
+    require_range("images", images, MIN_IMAGES, MAX_IMAGES)
+    require_range("size", size, MIN_SIZE, MAX_SIZE)
+    require_range("seed", seed, 0)
+    root = Path(root)
+    source = make_folder(root / "isic2018")
+    truth: dict[str, Any] = {}
+    for split in ("Training", "Validation", "Test"):
+        for kind in (f"Task1-2_{split}_Input", f"Task1_{split}_GroundTruth"):
+            make_folder(source / f"ISIC2018_{kind}")
+        terms = source / f"ISIC2018_Task1-2_{split}_Input" / "LICENSE.txt"
+        terms.write_text("CC0 1.0. Synthetic images.\n", encoding="utf-8")
+    for index in range(images):
+        split = ("Training", "Validation", "Test", "Training")[index % 4]
+        name = f"ISIC_{index + 1:07d}"
+        truth[name] = {"split": split, **_write_image(source, split, name, np.random.default_rng([seed, index]), size)}
+    record = {"seed": seed, "size": size, "images": truth}
+    (root / "truth.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    manifest = replace(
+        read_layout("isic", source).manifest,
+        name="isic_phantom",
+        licence="CC0-1.0 (synthetic)",
+        source="synthetic, written by `python -m pipeline dataset phantom isic`",
+        citations=(),
+    )
+    return write_manifest(manifest, root / "manifest.json")
+
+
+def _write_image(source: Path, split: str, name: str, rng: np.random.Generator, size: int) -> dict[str, Any]:
+    photograph = _draw_photograph(rng)
+    height, width = (size * length // max(photograph.aspect) for length in photograph.aspect)
+    clean, inside = _render(photograph, rng, height, width)
+    picture = _add_hairs(clean, photograph.hairs, rng)
+    # Sensor noise is drawn last: everything before is the same at every size.
+    pixels = np.asarray(picture, dtype=np.float32) + rng.normal(0, 3, (height, width, 1)).astype(np.float32)
+    image = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+    mask = inside > 0.5
+    image.save(source / f"ISIC2018_Task1-2_{split}_Input" / f"{name}.jpg", quality=92)
+    target = source / f"ISIC2018_Task1_{split}_GroundTruth" / f"{name}_segmentation.png"
+    Image.fromarray(mask.astype(np.uint8) * 255).save(target)
+    return {"shape": [height, width], "pixels": int(mask.sum()), "parameters": asdict(photograph)}
+
+
+def _draw_photograph(rng: np.random.Generator) -> Photograph:
+    tone, pigment = (colours[int(rng.integers(3))] for colours in (SKIN, PIGMENT))
+    shade = rng.uniform(0.92, 1.05)
+    radius = float(rng.uniform(0.16, 0.34))
+    return Photograph(
+        skin=tuple(min(1.0, float(channel * shade)) for channel in tone),
+        pigment=pigment,
+        contrast=float(rng.uniform(0.45, 0.95)),
+        centre=(float(rng.uniform(-0.10, 0.10)), float(rng.uniform(-0.12, 0.12))),
+        radii=(radius, radius * float(rng.uniform(0.65, 1.0))),
+        tilt=float(rng.uniform(0, np.pi)),
+        edge=float(rng.uniform(0.015, 0.05)),
+        hairs=int(rng.integers(0, 15)),
+        vignette=float(rng.uniform(0.15, 0.5)),
+        aspect=ASPECTS[int(rng.integers(len(ASPECTS)))],
+    )
+
+
+def _render(photograph: Photograph, rng: np.random.Generator, height: int, width: int) -> tuple[Image.Image, Field]:
+    """Return the photograph without hair and noise, and the share of lesion in each pixel (H, W)."""
+    short = min(height, width)
+    y = ((np.arange(height) + 0.5 - height / 2) / short)[:, None].astype(np.float32)
+    x = ((np.arange(width) + 0.5 - width / 2) / short)[None, :].astype(np.float32)
+    noises = [draw_smooth_noise(rng, (height, width), cells) for cells in ((5, 5), (9, 9), (24, 24), (60, 60), (3, 3))]
+    inside = _shape_lesion(photograph, y, x, noises[0], noises[1])
+    network = 1 + 0.12 * noises[2] + 0.08 * noises[3]
+    light = (1 - photograph.vignette * np.clip(x**2 + y**2, 0, 1)) * (1 + 0.03 * noises[4])
+    channels = []
+    for skin, pigment in zip(photograph.skin, photograph.pigment, strict=True):
+        below = skin * (1 + 0.02 * noises[2] + 0.02 * noises[3])
+        channels.append(blend(below, pigment * network, inside * photograph.contrast) * light)
+    pixels = np.clip(np.rint(np.stack(channels, axis=-1) * 255), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels), inside
+
+
+def _shape_lesion(
+    photograph: Photograph, y: NDArray[np.float32], x: NDArray[np.float32], coarse: Field, fine: Field
+) -> Field:
+    rows, columns = y - photograph.centre[0], x - photograph.centre[1]
+    along = columns * np.cos(photograph.tilt) + rows * np.sin(photograph.tilt)
+    across = rows * np.cos(photograph.tilt) - columns * np.sin(photograph.tilt)
+    distance = np.hypot(along / photograph.radii[0], across / photograph.radii[1])
+    # The bumps fade with the distance, so that no islands appear far from the lesion.
+    bumps = (0.20 * coarse + 0.07 * fine) * np.exp(-0.5 * ((distance - 1) / 0.5) ** 2)
+    return soft_step((1 - distance + bumps) * photograph.radii[0], photograph.edge / 2)
+
+
+def _add_hairs(image: Image.Image, hairs: int, rng: np.random.Generator) -> Image.Image:
+    """Draw hairs as bent lines, four times as large and reduced, for smooth edges."""
+    scale = 4
+    layer = Image.new("L", (image.width * scale, image.height * scale), 0)
+    pen = ImageDraw.Draw(layer)
+    size = np.array(layer.size, dtype=np.float64)
+    for _ in range(hairs):
+        start, angle, bend = rng.uniform(0, 1, 2), rng.uniform(0, 2 * np.pi), rng.uniform(-1.2, 1.2)
+        steps = np.linspace(0, 1, 24)
+        angles = angle + bend * steps
+        path = start * size + 0.5 * min(size) / 24 * np.cumsum(
+            np.stack([np.cos(angles), np.sin(angles)], axis=1), axis=0
+        )
+        pen.line(
+            [tuple(point) for point in path.tolist()],
+            fill=220,
+            width=max(2, round(min(size) * rng.uniform(0.004, 0.008))),
+        )
+    cover = layer.resize(image.size, Image.Resampling.BOX)
+    return Image.composite(Image.new("RGB", image.size, HAIR), image, cover)
