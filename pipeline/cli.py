@@ -60,7 +60,7 @@ COMMANDS = (
     ),
     Command(
         "dataset check",
-        _DATASET,
+        "pipeline.datasets.check_command",
         "compare a dataset with its manifest: missing, changed, damaged files, wrong masks, leaks",
         (
             f"dataset check {_LGG} --dataset_dir kaggle_3m",

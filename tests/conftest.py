@@ -13,6 +13,9 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 # MONAI only warns of a reference that does not resolve, unless told; children inherit this.
 os.environ["MONAI_ALLOW_MISSING_REFERENCE"] = "0"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Caches of checked datasets go to a folder of this run; matplotlib keeps its list of fonts, which is slow to make.
+_CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+os.environ.setdefault("MPLCONFIGDIR", os.path.join(_CACHE, "matplotlib"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +37,14 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of caches, for children too."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,16 @@
-"""The commands ``pipeline dataset {build,phantom,check}``: their arguments and what they run."""
+"""The commands ``pipeline dataset {build,phantom}``: their arguments and what they run."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
-from pipeline.datasets.manifest import read_bytes, write_manifest
+from pipeline.datasets.manifest import write_manifest
 from pipeline.issues import format_examples
-
-if TYPE_CHECKING:
-    from pipeline.datasets.integrity import Level, Report
 
 T = TypeVar("T")
 
@@ -69,8 +65,11 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
 def run_build(args: argparse.Namespace) -> int:
     """Write the manifest of a downloaded dataset."""
     from pipeline.datasets.digests import read_checksums
+    from pipeline.datasets.output_space import require_space
     from pipeline.datasets.summary import format_notes, format_summary
 
+    # A line a file; files are seldom more than some ten thousand.
+    require_space(args.output, 10_000_000)
     checksums = read_checksums(args.checksums) if args.checksums else None
     options = {option.name: getattr(args, option.name) for option in LAYOUTS[args.layout].options}
     draft = read_layout(
@@ -106,71 +105,6 @@ def run_phantom(args: argparse.Namespace) -> int:
     given = {key: getattr(args, key) for key in (layout.unit, "size", "seed") if hasattr(args, key)}
     print(getattr(phantoms, layout.phantom)(args.out, **given))
     return 0
-
-
-def add_check_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `run_check`."""
-    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="what should be there")
-    parser.add_argument(
-        "--dataset_dir",
-        "--dataset-dir",
-        metavar="DIR",
-        type=Path,
-        required=True,
-        help="the folder that the manifest's paths are relative to",
-    )
-    level = parser.add_mutually_exclusive_group()
-    level.add_argument(
-        "--quick", dest="level", action="store_const", const="quick", help="the manifest, and whether files exist"
-    )
-    level.add_argument(
-        "--deep", dest="level", action="store_const", const="deep", help="decode all pixels: cut-off files, mask values"
-    )
-    parser.set_defaults(level="default")
-    parser.add_argument(
-        "--split",
-        choices=("train", "val", "test", "all"),
-        help="the cases that must be there; without it all, but absent test cases are normal",
-    )
-    parser.add_argument("--jobs", metavar="N", type=_positive, help="threads (default: one a core)")
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-def run_check(args: argparse.Namespace) -> int:
-    """Compare a dataset with its manifest: 1 if there are errors."""
-    import json
-
-    from pipeline.datasets.listing import format_report, report_to_dict
-
-    report = _check(args.manifest, args.dataset_dir, args.level, args.split, args.jobs)
-    if args.json:
-        where = {"manifest": str(args.manifest), "dataset_dir": str(args.dataset_dir), "level": args.level}
-        print(json.dumps({**where, **report_to_dict(report)}, indent=1, ensure_ascii=False))
-    else:
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        title = f"{args.manifest} against {args.dataset_dir} ({args.level} check)"
-        print(format_report(report, title=title, colour=colour))
-    return 1 if report.errors() else 0
-
-
-def _check(path: Path, root: Path, level: Level, split: str | None, jobs: int | None) -> Report:
-    from pipeline.datasets.datalist import select_cases
-    from pipeline.datasets.integrity import Report, check_manifest
-    from pipeline.datasets.schema import parse_manifest
-
-    manifest, issues = parse_manifest(read_bytes(path))
-    if manifest is None:
-        return Report(tuple(issues))
-    cases = select_cases(manifest, split, None) if split else None
-    report = check_manifest(manifest, root, level=level, cases=cases, jobs=jobs, progress=show_progress)
-    return Report((*issues, *report.issues), report.results, report.absent)
 
 
 def show_progress(results: Iterable[T], total: int) -> Iterable[T]:

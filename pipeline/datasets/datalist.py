@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.datasets.manifest import Case, Manifest, read_manifest
+from pipeline.datasets.files import locate_file
+from pipeline.datasets.manifest import Case, Manifest, read_manifest, split_fragment
 from pipeline.datasets.ordering import slice_key, split_number
 from pipeline.flags import read_flag
 from pipeline.issues import InputError, summarise
@@ -41,7 +42,8 @@ def load_datalist(
             the manifest's own splits and no folds.
         repeat: how often each case is listed, for datasets where one sample is a slice of a case.
         check: check presence, sha256 and pixels of every file (the checksum of a file that was damaged from the start
-            is right); all problems are found before training starts.
+            is right); all problems are found before training starts. Files that have not changed since they were last
+            read are not read again, see `pipeline.datasets.cache`.
         allow_missing: leave out cases none of whose files exist, instead of an error.
 
     Returns:
@@ -54,8 +56,8 @@ def load_datalist(
         raise InputError(f"split must be one of {', '.join(SELECTIONS)}, got {split!r}")
     if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
         raise InputError(f"repeat must be an integer from 1, got {repeat!r}")
-    data = read_manifest(manifest)
     root = Path(os.path.abspath(os.path.expanduser(dataset_dir)))
+    data = read_manifest(manifest, root)
     cases = select_cases(data, split, fold)
     if not cases:
         raise InputError(f"{manifest}: no case is selected by split {split!r} and fold {fold!r}")
@@ -116,9 +118,16 @@ def _require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> N
 
 
 def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], source: str | os.PathLike[str]) -> None:
+    from pipeline.datasets.cache import FileCache
     from pipeline.datasets.integrity import check_manifest
+    from pipeline.datasets.options import CheckOptions
 
-    errors = check_manifest(manifest, root, level="deep", cases=cases).errors()
+    # Near copies are warnings, which do not stop a run.
+    options = CheckOptions(search_near=False)
+    report = check_manifest(
+        manifest, root, level="deep", cases=cases, options=options, cache=FileCache(root), trust_cache=True
+    )
+    errors = report.errors()
     if errors:
         command = f"python -m pipeline dataset check {os.fspath(source)} --dataset_dir {root} --deep"
         raise InputError(f"{summarise(errors)}; list all: {command}")
@@ -126,10 +135,15 @@ def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], sourc
 
 def _item(case: Case, root: Path) -> dict[str, Any]:
     item: dict[str, Any] = {"case_id": case.case_id, "subject": case.subject}
-    item["image"] = [str(root / path) for path in case.image]
+    item["image"] = [_locate(root, path) for path in case.image]
     if case.label is not None:
-        item["label"] = [str(root / path) for path in case.label]
+        item["label"] = [_locate(root, path) for path in case.label]
     return item
+
+
+def _locate(root: Path, path: str) -> str:
+    file, fragment = split_fragment(path)
+    return f"{locate_file(root, file)}#{fragment}" if fragment else str(locate_file(root, file))
 
 
 def find_inputs(

@@ -12,21 +12,24 @@ _COLOURS = {"error": "\x1b[31m", "warning": "\x1b[33m"}
 _END = "\x1b[0m"
 
 
-def format_report(report: Report, *, title: str, colour: bool = False) -> str:
+def format_report(report: Report, *, title: str, colour: bool = False, quiet: bool = False) -> str:
     """Return a report as text: what was checked, then the findings by severity and code, then the verdict.
 
     Args:
         report: what was found.
         title: name of what was checked.
         colour: use terminal colours.
+        quiet: the findings only.
     """
-    lines = [title, *_describe_splits(report)]
+    lines = [] if quiet else [title, *_describe_splits(report)]
     for severity in ("error", "warning"):
         own = [issue for issue in report.issues if issue.severity == severity]
         for code in sorted({issue.code for issue in own}):
             lines += _format_group([issue for issue in own if issue.code == code], colour)
     errors = len(report.errors())
-    lines.append(f"{_plural(errors, 'error')}, {_plural(len(report.issues) - errors, 'warning')}")
+    accepted = f", {_plural(len(report.accepted), 'finding')} accepted by the baseline" if report.accepted else ""
+    if not quiet:
+        lines.append(f"{_plural(errors, 'error')}, {_plural(len(report.issues) - errors, 'warning')}{accepted}")
     return "\n".join(lines)
 
 
@@ -38,6 +41,8 @@ def _describe_splits(report: Report) -> Iterator[str]:
         yield f"  {split}: {', '.join([*counts, masks])}"
     if report.absent:
         yield f"  not in the folder, not checked: {_plural(len(report.absent), 'test case')} (check with --split test)"
+    for text, number in report.handled.items():
+        yield f"  handled: {number} {text}"
 
 
 def _format_group(issues: Sequence[Issue], colour: bool) -> list[str]:
@@ -62,5 +67,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "warnings": len(report.issues) - errors,
         "splits": count_splits(report),
         "absent": [case.case_id for case in report.absent],
+        "handled": dict(report.handled),
+        "accepted": [issue.to_dict() for issue in report.accepted],
         "issues": [issue.to_dict() for issue in report.issues],
     }

@@ -138,11 +138,12 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+def read_manifest(path: str | os.PathLike[str], root: Path | None = None) -> Manifest:
     """Read a manifest.
 
     Args:
         path: the JSON file.
+        root: the dataset's folder, an absolute path; with it, absolute paths inside it are allowed.
 
     Returns:
         The manifest, its syntax and schema checked. Whether the files exist is the business of
@@ -153,7 +154,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """
     from pipeline.datasets.schema import parse_manifest
 
-    manifest, issues = parse_manifest(read_bytes(path))
+    manifest, issues = parse_manifest(read_bytes(path), root)
     errors = [issue for issue in issues if issue.severity == "error"]
     if manifest is None or errors:
         raise InputError(f"{path}: {summarise(errors)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, cast
 
 from pipeline.datasets.manifest import SCHEMA_VERSION, Case, Manifest, Split, split_fragment
@@ -29,20 +29,22 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MISSING = object()
 
 
-def parse_manifest(content: bytes) -> tuple[Manifest | None, list[Issue]]:
+def parse_manifest(content: bytes, root: Path | None = None) -> tuple[Manifest | None, list[Issue]]:
     """Read the JSON text of a manifest.
 
     Args:
         content: bytes of the file, UTF-8 with or without a byte order mark.
+        root: the dataset's folder; with it, absolute paths inside it are read as relative ones, with a warning.
 
     Returns:
         The manifest, or None if an error was found; and all findings: ``manifest-syntax`` with line and column,
-        ``manifest-schema`` and ``id-type`` with the place (``cases[12].label``), ``path-escape``, ``backslash-path``.
+        ``manifest-schema`` and ``id-type`` with the place (``cases[12].label``), ``path-escape``, ``path-absolute``,
+        ``backslash-path``, ``split`` for an unknown one.
     """
     data, issues = parse_json(content)
     if issues:
         return None, issues
-    reader = _SchemaReader()
+    reader = _SchemaReader(root)
     manifest = reader.manifest(data)
     has_error = any(issue.severity == "error" for issue in reader.issues)
     return (None if has_error else manifest), reader.issues
@@ -51,8 +53,9 @@ def parse_manifest(content: bytes) -> tuple[Manifest | None, list[Issue]]:
 class _SchemaReader:
     """Walks the parsed JSON and collects findings instead of stopping at the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path | None) -> None:
         self.issues: list[Issue] = []
+        self.root = root
 
     def manifest(self, data: Any) -> Manifest | None:
         if not isinstance(data, dict):
@@ -101,7 +104,7 @@ class _SchemaReader:
             subject=self._identifier(entry, "subject", place),
             image=image,
             label=label,
-            split=cast("Split", self._choice(entry, "split", place, SPLITS, "train")),
+            split=cast("Split", self._choice(entry, "split", place, SPLITS, "train", code="split")),
             fold=fold,
             sha256=digests,
             facts=self._facts(entry, place),
@@ -136,6 +139,12 @@ class _SchemaReader:
             message = f"{path!r} has backslashes, read as {path.replace(chr(92), '/')!r}"
             self._add("backslash-path", message, place, "write / in manifests", severity="warning")
             path = path.replace("\\", "/")
+        inside = _find_inside(path, self.root)
+        if inside:
+            message = f"{path!r} is absolute, read as {inside!r}"
+            hint = "write it relative to the dataset's folder: it will be found on other machines too"
+            self._add("path-absolute", message, place, hint, severity="warning")
+            path = inside
         if _leaves_root(path):
             message = f"{path!r} leaves the dataset's folder"
             self._add("path-escape", message, place, "write a path relative to the dataset's folder, without '..'")
@@ -235,10 +244,21 @@ class _SchemaReader:
                 self._wrong(f"{_join(place, key)}.{name}", wanted, value)
         return {int(name): value for name, value in table.items() if re.fullmatch(r"-?\d+", name)}
 
-    def _choice(self, entry: Mapping[str, Any], key: str, place: str, allowed: tuple[str, ...], default: str) -> str:
+    def _choice(
+        self,
+        entry: Mapping[str, Any],
+        key: str,
+        place: str,
+        allowed: tuple[str, ...],
+        default: str,
+        *,
+        code: str = "manifest-schema",
+    ) -> str:
         value = entry.get(key, default)
         if value not in allowed:
-            self._wrong(_join(place, key), f"one of {', '.join(allowed)}", value)
+            near = difflib.get_close_matches(str(value).lower(), allowed, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else ""
+            self._add(code, f"expected one of {', '.join(allowed)}, got {value!r}", _join(place, key), hint)
             return default
         return str(value)
 
@@ -304,6 +324,17 @@ def _join(place: str, key: str) -> str:
 def _is(value: object, kinds: type | tuple[type, ...]) -> bool:
     # bool is a subclass of int, but `true` is no number in a manifest.
     return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _find_inside(path: str, root: Path | None) -> str:
+    """Return an absolute path relative to the dataset's folder, "" if it is relative or lies elsewhere."""
+    if root is None or not path.startswith("/") or ".." in PurePosixPath(path).parts:
+        return ""
+    try:
+        relative = PurePosixPath(path).relative_to(PurePosixPath(root))
+    except ValueError:
+        return ""
+    return "" if str(relative) == "." else str(relative)
 
 
 def _leaves_root(path: str) -> bool:

@@ -25,11 +25,22 @@ def parse_json(content: bytes) -> tuple[Any, list[Issue]]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        return None, [_syntax_issue(f"line {error.lineno} column {error.colno}: {error.msg}")]
+        message = f"line {error.lineno} column {error.colno}: {error.msg}"
+        return None, [_syntax_issue(message, _suggest_repair(text, error.pos))]
     except (RecursionError, ValueError) as error:
         return None, [_syntax_issue(f"not usable JSON: {type(error).__name__}: {error}")]
     issues = list(_find_loose_json(text))
     return (None if issues else data), issues
+
+
+def _suggest_repair(text: str, position: int) -> str:
+    before, after = text[:position].rstrip(), text[position:].lstrip()
+    # Python 3.13 points to the comma, older ones behind it.
+    if before.endswith(",") and after[:1] in ("}", "]"):
+        return "remove the comma before it"
+    if after[:1] == "," and after[1:].lstrip()[:1] in ("}", "]"):
+        return "remove the comma"
+    return "" if text.lstrip()[:1] in ("{", "[") else "expected JSON, which starts with {; YAML is not read"
 
 
 def _syntax_issue(message: str, hint: str = "") -> Issue:

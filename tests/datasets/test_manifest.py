@@ -145,7 +145,7 @@ SCHEMA = [
     (lambda d: case(d).pop("case_id"), "manifest-schema", "cases[1]: the key 'case_id' is missing"),
     (lambda d: d.update(cases={}), "manifest-schema", "cases: expected a list, got {}"),
     (lambda d: d["cases"].append(7), "manifest-schema", "cases[3]: expected a JSON object, got 7"),
-    (lambda d: case(d).update(split="tset"), "manifest-schema", "cases[1].split: expected one of train, val, test"),
+    (lambda d: case(d).update(split="tset"), "split", "cases[1].split: expected one of train, val, test"),
     (lambda d: case(d).update(fold="1"), "manifest-schema", "cases[1].fold: expected an integer, got '1'"),
     (lambda d: case(d).update(fold=-1), "manifest-schema", "cases[1].fold: expected an integer from 0, got -1"),
     (lambda d: case(d).update(image=[]), "manifest-schema", "cases[1].image: expected at least one file"),
