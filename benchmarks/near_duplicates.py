@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from changed_images import CHANGES, PLANAR_ONLY, UNPROMISED, Array, RealImage, read_sets
 from PIL import Image
 
+from pipeline.datasets.copies import KnownImage, match_cases
 from pipeline.datasets.fingerprints import (
     HASH_BITS,
     SYMMETRIES,
@@ -33,105 +33,11 @@ from pipeline.datasets.fingerprints import (
     compute_hashes,
     read_thumbnails,
 )
+from pipeline.datasets.manifest import Case
 from pipeline.datasets.near import MIN_CORRELATION, NearPairs, find_near_pairs
 
-Array = np.ndarray[Any, Any]
 DISTANCES = range(0, 13, 2)  # two hashes have equally many ones, so distances are even
 CORRELATIONS = (0.8, 0.85, 0.9, 0.93, 0.95)
-
-
-@dataclass(frozen=True)
-class RealImage:
-    """An image: its name, its patient or film ("" if unknown), 8-bit pixels or a volume of floats."""
-
-    name: str
-    subject: str
-    pixels: Array
-
-
-def _jpeg(image: Array, quality: int) -> Array:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=quality)
-    return np.asarray(Image.open(stream))
-
-
-def _resize(image: Array, factor: float) -> Array:
-    if image.ndim == 3 and image.shape[-1] > 4:
-        from scipy.ndimage import zoom
-
-        return zoom(image, factor, order=1, grid_mode=True, mode="nearest")
-    picture = Image.fromarray(image)
-    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
-
-
-def _rescale(image: Array, factor: float, offset: float = 0.0) -> Array:
-    changed = image.astype(np.float32) * factor + offset
-    return np.clip(changed, 0, 255).astype(np.uint8) if image.dtype == np.uint8 else changed
-
-
-def _contrast(image: Array, factor: float) -> Array:
-    return _rescale(image, factor, float(image.mean()) * (1 - factor))
-
-
-def _crop(image: Array, share: float) -> Array:
-    margins = [round(size * share) for size in image.shape[:2]]
-    return np.ascontiguousarray(image[tuple(slice(m, n - m) for m, n in zip(margins, image.shape, strict=False))])
-
-
-CHANGES: dict[str, Callable[[Array], Array]] = {
-    "jpeg 75": lambda image: _jpeg(image, 75),
-    "jpeg 50": lambda image: _jpeg(image, 50),
-    "half size": lambda image: _resize(image, 0.5),
-    "brightness +10 %": lambda image: _rescale(image, 1.1),
-    "brightness -10 %": lambda image: _rescale(image, 0.9),
-    "brightness +25": lambda image: _rescale(image, 1, 25),
-    "contrast +20 %": lambda image: _contrast(image, 1.2),
-    "contrast -20 %": lambda image: _contrast(image, 0.8),
-    "flip left-right": lambda image: image[:, ::-1].copy(),
-    "flip upside down": lambda image: image[::-1].copy(),
-    "turn 90": lambda image: np.rot90(image).copy(),
-    "turn 180": lambda image: image[::-1, ::-1].copy(),
-    "half + jpeg 50 + flip": lambda image: _jpeg(_resize(image[:, ::-1].copy(), 0.5), 50),
-}
-# Reported, not promised: the hash sees the frame as a whole.
-UNPROMISED: dict[str, Callable[[Array], Array]] = {
-    "crop 2.5 % a side": lambda image: _crop(image, 0.025),
-    "crop 5 % a side": lambda image: _crop(image, 0.05),
-}
-PLANAR_ONLY = frozenset(name for name in CHANGES if "jpeg" in name)
-
-
-def read_sets(data: Path) -> dict[str, list[RealImage]]:
-    """Return the real images by set; sets that are not in the folder are empty."""
-    sets = {"isic": [_picture(path, path.stem) for path in sorted(data.glob("isic2017/**/*.jpg"))]}
-    for name in ("brain_tumor_coco_kaggle", "brain_tumor_coco_br35h"):
-        sets[name] = [_picture(path, "") for path in sorted(data.glob(f"{name}/*/*.jpg"))]
-    sets["u373"] = [_picture(path, "01") for path in sorted(data.glob("PhC-C2DH-U373/01/*.tif"))]
-    slices = sorted(data.glob("lgg/slices/*/*.webp"))
-    sets["lgg slices"] = [_picture(path, path.parent.name) for path in slices if not path.stem.endswith("_mask")]
-    volumes = list(_read_volumes(data))
-    sets["hippocampus volumes"] = volumes
-    sets["hippocampus middle slices"] = [_cut_middle(volume) for volume in volumes]
-    return {name: images for name, images in sets.items() if images}
-
-
-def _picture(path: Path, subject: str) -> RealImage:
-    with Image.open(path) as image:
-        return RealImage(f"{path.parent.name}/{path.name}", subject, np.asarray(image))
-
-
-def _read_volumes(data: Path) -> Iterator[RealImage]:
-    import nibabel
-
-    for path in sorted(data.glob("Task04_Hippocampus/imagesTr/*.nii.gz")):
-        yield RealImage(path.name, path.name, np.asarray(nibabel.load(path).dataobj, dtype=np.float32))
-
-
-def _cut_middle(volume: RealImage) -> RealImage:
-    plane = volume.pixels[:, :, volume.pixels.shape[2] // 2]
-    plane = (plane - plane.min()) / (plane.max() - plane.min()) * 255
-    return RealImage(volume.name, volume.subject, plane.astype(np.uint8))
 
 
 def fingerprint(images: list[Array]) -> tuple[Array, Array]:
@@ -262,6 +168,23 @@ def _draw(pixels: Array, size: int) -> Array:
     return np.asarray(Image.fromarray(grey.astype(np.uint8)).resize((size, size)))
 
 
+def measure_stacks(images: list[RealImage], distance: int) -> dict[str, int]:
+    """Return how many patients are found in a copy of their stack (half size, JPEG 50, mirrored), and false pairs."""
+    change = CHANGES["half + jpeg 50 + flip"]
+    subjects = list(dict.fromkeys(image.subject for image in images))
+    stacks = {subject: [image for image in images if image.subject == subject] for subject in subjects}
+    copies = [[replace(image, pixels=change(image.pixels)) for image in stacks[subject]] for subject in subjects]
+    cases, known = [], []
+    for stack in [*stacks.values(), *copies]:
+        prints = [compute_fingerprint(image.pixels) for image in stack]
+        known += [KnownImage(len(cases), image.name, print_, "") for image, print_ in zip(stack, prints, strict=True)]
+        cases.append(Case(str(len(cases)), "", tuple(image.name for image in stack)))
+    pairs = list(match_cases([image for image in known if image.fingerprint.informative], cases, distance))
+    found = sum(pair.second.case - pair.first.case == len(subjects) for pair in pairs)
+    compared = len(cases) * (len(cases) - 1) // 2 - len(subjects)
+    return {"patients": len(subjects), "found": found, "false": len(pairs) - found, "pairs_of_patients": compared}
+
+
 def time_search(count: int = 10_000) -> float:
     """Return seconds to compare random smooth images with each other, hashes included."""
     from scipy.ndimage import gaussian_filter
@@ -305,7 +228,8 @@ def main() -> None:
     parser.add_argument("--correlation", type=float, default=MIN_CORRELATION, choices=CORRELATIONS)
     args = parser.parse_args()
     results = {}
-    for name, images in read_sets(args.data).items():
+    sets = read_sets(args.data)
+    for name, images in sets.items():
         start = time.perf_counter()
         results[name] = measure_set(images)
         print(f"{name}: {len(images)} images, {time.perf_counter() - start:.1f} s", flush=True)
@@ -321,6 +245,8 @@ def main() -> None:
     print(f"\nother half: recall {final['recall']:.4f} ({final['hits']} of {final['made']}), precision", end=" ")
     print(f"{final['precision']:.4f} ({final['false']} false)")
     print_results(results, distance, args.correlation)
+    stacks = measure_stacks(sets["lgg slices"], distance) if "lgg slices" in sets else {}
+    print(f"\nlgg, whole stacks against stacks at half size, jpeg 50, mirrored: {stacks}")
     seconds = time_search()
     print(f"\n10,000 images compared with each other: {seconds:.1f} s")
     if args.sheets:
@@ -328,7 +254,8 @@ def main() -> None:
             draw_sheet(result, args.sheets / f"{name.replace(' ', '_')}.png", args.correlation, distance)
     if args.json:
         public = {n: {k: v for k, v in r.items() if not k.startswith("_")} for n, r in results.items()}
-        head = {"distances": list(DISTANCES), "correlations": list(CORRELATIONS), "chosen": distance}
+        head: dict[str, Any] = {"distances": list(DISTANCES), "correlations": list(CORRELATIONS), "chosen": distance}
+        head["stacks"] = stacks
         answer = {**head, "tuning": table, "held_out": final, "seconds_10000": round(seconds, 2), "sets": public}
         args.json.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
 

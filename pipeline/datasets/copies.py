@@ -34,7 +34,7 @@ _RANK = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
-class Image:
+class KnownImage:
     """An image that can be recognised.
 
     Args:
@@ -63,8 +63,8 @@ class NearCases:
         images: number of images that match one to one.
     """
 
-    first: Image
-    second: Image
+    first: KnownImage
+    second: KnownImage
     distance: int
     correlation: float
     symmetry: int
@@ -170,7 +170,7 @@ def _leak_near(nearest: _Nearest, index: int, cases: Sequence[Case]) -> Leak:
     )
 
 
-def list_images(views: Sequence[CaseView]) -> list[Image]:
+def list_images(views: Sequence[CaseView]) -> list[KnownImage]:
     """Return the decoded images that can be recognised, in the manifest's order."""
     contents = (
         (index, path, view.probes[path].content)
@@ -179,7 +179,7 @@ def list_images(views: Sequence[CaseView]) -> list[Image]:
         if path in view.probes
     )
     return [
-        Image(index, path, content.fingerprint, content.digest)
+        KnownImage(index, path, content.fingerprint, content.digest)
         for index, path, content in contents
         if content is not None and content.fingerprint is not None and content.fingerprint.informative
     ]
@@ -192,7 +192,7 @@ def count_blank_images(views: Iterable[CaseView]) -> int:
     return sum(fingerprint is not None and not fingerprint.informative for fingerprint in prints)
 
 
-def match_cases(images: Sequence[Image], cases: Sequence[Case], distance: int) -> Iterator[NearCases]:
+def match_cases(images: Sequence[KnownImage], cases: Sequence[Case], distance: int) -> Iterator[NearCases]:
     """Yield the pairs of cases of different subjects that are near copies, each once, always in the same order."""
     if len(images) < 2:
         return
@@ -219,7 +219,7 @@ def match_cases(images: Sequence[Image], cases: Sequence[Case], distance: int) -
             yield NearCases(best.first, best.second, best.distance, best.correlation, best.symmetry, matching)
 
 
-def _list_pairs(pairs: NearPairs, images: Sequence[Image]) -> Iterator[tuple[int, int, NearCases]]:
+def _list_pairs(pairs: NearPairs, images: Sequence[KnownImage]) -> Iterator[tuple[int, int, NearCases]]:
     columns = (pairs.first, pairs.second, pairs.distance, pairs.correlation, pairs.symmetry)
     for first, second, bits, correlation, symmetry in zip(*(column.tolist() for column in columns), strict=True):
         yield first, second, NearCases(images[first], images[second], bits, correlation, symmetry)

@@ -78,10 +78,14 @@ def compute_fingerprint(array: NDArray[Any]) -> Fingerprint:
         >>> compute_fingerprint(np.zeros((64, 48))).informative
         False
     """
-    plane = _reduce(_flatten(np.asarray(array)))
-    low, high = (float(plane.min()), float(plane.max())) if plane.size else (0.0, 0.0)
+    blank = Fingerprint(np.zeros((SIDE, SIDE), np.float16).tobytes(), informative=False)
+    array = np.asarray(array)
+    if array.size == 0:
+        return blank
+    plane = _reduce(_flatten(array))
+    low, high = float(plane.min()), float(plane.max())
     if not high > low:
-        return Fingerprint(np.zeros((SIDE, SIDE), np.float16).tobytes(), informative=False)
+        return blank
     thumbnail = _resize((plane - np.float32(low)) / np.float32(high - low))
     least, most = float(thumbnail.min()), float(thumbnail.max())
     varied = float(thumbnail.std()) >= _MIN_VARIATION and most > least
@@ -111,12 +115,16 @@ def _reduce(plane: NDArray[Any]) -> Floats:
     """Average blocks of pixels of a large image, and its channels."""
     from PIL import Image
 
-    channels = plane[..., None] if plane.ndim == 2 else plane
+    layers = [plane] if plane.ndim == 2 else [plane[..., index] for index in range(plane.shape[-1])]
     factors = tuple(max(1, size // _REDUCED) for size in plane.shape[:2])
-    if max(factors) == 1:
-        return channels.mean(axis=-1, dtype=np.float32)
-    reduced = (Image.fromarray(channels[..., index]).reduce(factors[::-1]) for index in range(channels.shape[-1]))
-    return np.stack([np.asarray(channel) for channel in reduced], axis=-1).mean(axis=-1, dtype=np.float32)
+    if max(factors) > 1:
+        layers = [np.asarray(Image.fromarray(layer).reduce(factors[::-1])) for layer in layers]
+    # Layer by layer: a mean over a last axis of 3 is ten times slower.
+    total = np.zeros(layers[0].shape, np.float32)
+    for layer in layers:
+        total += layer
+    total /= len(layers)
+    return total
 
 
 def _resize(plane: NDArray[Any]) -> Floats:

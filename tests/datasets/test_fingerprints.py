@@ -121,8 +121,9 @@ def spot(value: float, size: int) -> Array:
         spot(255, 6),
         np.full((20, 20), np.nan),
         np.zeros((0, 5)),
+        np.zeros((5, 5, 0)),
     ],
-    ids=["black", "white", "constant", "hot pixel", "small spot", "nan", "no pixels"],
+    ids=["black", "white", "constant", "hot pixel", "small spot", "nan", "no pixels", "no channels"],
 )
 def test_blank_images_are_not_informative(image: Array) -> None:
     assert not compute_fingerprint(image).informative
