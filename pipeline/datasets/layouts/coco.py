@@ -222,7 +222,7 @@ def _note(
 def _note_others(listing: Listing, parts: Sequence[_Part]) -> Iterable[Issue]:
     mine = {part.image_path(image) for part in parts for image in part.file.images.values()}
     pictures = [path for path in listing.files if find_ending(path) and path not in mine]
-    yield from note_names("unmatched-file", "are images that no annotation file names", pictures)
+    yield from note_names("unmatched-file", "without a row in an annotation file", pictures)
     told = {part.path for part in parts}
     tables = [path for path in listing.files if path.lower().endswith(".json") and path not in told]
-    yield from note_names("unmatched-file", "were not read as annotations", tables)
+    yield from note_names("unmatched-file", "not read as annotations", tables)
