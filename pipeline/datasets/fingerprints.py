@@ -55,10 +55,18 @@ class Fingerprint:
             and cross process borders.
         informative: whether there is enough in the image to tell it from others; blank and nearly black ones have
             nothing to be recognised by.
+
+    Raises:
+        ValueError: the thumbnail has another length.
     """
 
     thumbnail: bytes
     informative: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what no image can have, for example from a damaged cache."""
+        if len(self.thumbnail) != 2 * SIDE * SIDE:
+            raise ValueError(f"a thumbnail has {2 * SIDE * SIDE} bytes, got {len(self.thumbnail)}")
 
 
 def compute_fingerprint(array: NDArray[Any]) -> Fingerprint:

@@ -181,6 +181,11 @@ def test_fingerprints_are_small_and_comparable() -> None:
     assert fingerprint != compute_fingerprint(draw(1))
 
 
+def test_damaged_fingerprints_are_refused() -> None:
+    with pytest.raises(ValueError, match="a thumbnail has 2048 bytes, got 3"):
+        Fingerprint(b"abc", informative=True)
+
+
 def test_decoded_images_carry_a_fingerprint_and_masks_do_not() -> None:
     assert summarise_pixels(draw(0), False).fingerprint == compute_fingerprint(draw(0))
     assert summarise_pixels(draw(0), True).fingerprint is None
