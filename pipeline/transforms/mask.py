@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,15 +14,24 @@ from monai.utils import ImageMetaKey
 
 __all__ = ["EncodeMask", "EncodeMaskd"]
 
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
 
 class EncodeMask(Transform):
-    """Replace the grey values of a mask by label ids, and refuse any value that was not declared.
+    """Replace the values of a mask by label ids, and refuse any value that was not declared.
 
     MONAI's ``MapLabelValue`` leaves unknown values as they are, so a mask stored as {0, 1} instead of {0, 255}, or
     one damaged by JPEG, would train silently on wrong labels.
 
+    The arguments are what a manifest declares: ``mask_values``, ``binarize``, ``color_map`` and ``ignore_index``.
+
     Args:
-        values: grey value of each label id: ``values[0]`` is background.
+        values: grey value of each label id: ``values[0]`` is background; or a label id for each grey value, where
+            several values may mean the same label and JSON's text keys are read as numbers (``{"0": 0, "255": 1}``).
+        threshold: for lossy masks: values from this one on are label 1, the others 0; ``values`` is not used.
+        colors: for coloured masks ``(3, *spatial)`` or ``(4, *spatial)`` of 8-bit values: label id of each colour
+            ``"#rrggbb"``; an opaque alpha channel is dropped; ``values`` is not used.
+        ignore_index: a value that belongs to no class: it stays as it is, for a loss that leaves it out.
 
     Example:
         >>> import torch
@@ -31,50 +41,138 @@ class EncodeMask(Transform):
         Traceback (most recent call last):
         ...
         ValueError: mask has the values [0, 1], expected only [0, 255]
+        >>> EncodeMask(threshold=128)(torch.tensor([[3.0, 127.0, 250.0]])).tolist()
+        [[0.0, 0.0, 1.0]]
+        >>> EncodeMask(colors={"#000000": 0, "#ff0000": 2})(torch.tensor([[0, 255], [0, 0], [0, 0]])).tolist()
+        [[0, 2]]
+        >>> EncodeMask({0: 0, 1: 1, 2: 1}, ignore_index=255)(torch.tensor([[0, 2, 255]])).tolist()
+        [[0, 1, 255]]
     """
 
-    def __init__(self, values: Sequence[int] = (0, 255)) -> None:
-        if len(values) < 2 or len(set(values)) != len(values):
-            raise ValueError(f"values must name at least two different grey values, got {list(values)}")
-        self.values = list(values)
+    def __init__(
+        self,
+        values: Sequence[int] | Mapping[Any, int] = (0, 255),
+        *,
+        threshold: float | None = None,
+        colors: Mapping[str, int] | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        if threshold is not None and colors is not None:
+            raise ValueError("threshold and colors exclude each other")
+        self.labels = _read_values(values)
+        self.threshold = threshold
+        self.colors = None if colors is None else _read_colors(colors)
+        self.ignore_index = ignore_index
 
     def __call__(self, mask: torch.Tensor) -> torch.Tensor:
-        """Encode a mask ``(1, *spatial)``; the result has the same shape and dtype.
+        """Encode a mask ``(1, *spatial)``, or ``(3, *spatial)`` with colours.
+
+        Returns:
+            Label ids ``(1, *spatial)`` in the mask's dtype.
 
         Raises:
-            ValueError: the mask has several channels, or a value that is not among ``values``.
+            ValueError: the mask has another number of channels, or a value that is not declared.
         """
-        name = mask.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "") if isinstance(mask, MetaTensor) else ""
-        where = f"mask {name}" if name else "mask"
+        where = _name(mask)
+        if self.colors is not None:
+            return self._replace(_pack_colors(mask, where), self.colors, where, _show_colour)
         if mask.shape[0] != 1:
             raise ValueError(f"{where} has {mask.shape[0]} channels, expected 1")
+        if self.threshold is not None:
+            return self._binarize(mask, self.threshold, where)
+        return self._replace(mask, self.labels, where, _show_number)
+
+    def _binarize(self, mask: torch.Tensor, threshold: float, where: str) -> torch.Tensor:
+        if bool(torch.isnan(mask).any()):
+            raise ValueError(f"{where} has values that are not a number")
+        encoded = (mask >= threshold).to(mask.dtype)
+        if self.ignore_index is not None:
+            encoded[mask == self.ignore_index] = self.ignore_index
+        return encoded
+
+    def _replace(self, mask: torch.Tensor, labels: Mapping[int, int], where: str, show: Any) -> torch.Tensor:
+        if self.ignore_index is not None and self.colors is None:
+            labels = {**labels, self.ignore_index: self.ignore_index}
         encoded = torch.zeros_like(mask)
         known = torch.zeros_like(mask, dtype=torch.bool)
-        for label, value in enumerate(self.values):
+        for value, label in labels.items():
             here = mask == value
             encoded[here] = label
             known |= here
         if not bool(known.all()):
-            seen = [int(v) if float(v).is_integer() else float(v) for v in torch.unique(mask).tolist()]
-            shown = str(seen) if len(seen) <= 8 else f"{seen[:8]} and {len(seen) - 8} more"
-            raise ValueError(f"{where} has the values {shown}, expected only {self.values}")
+            seen = [show(value) for value in torch.unique(mask).tolist()]
+            shown = f"[{', '.join(seen[:8])}]" + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
+            allowed = ", ".join(show(value) for value in labels)
+            raise ValueError(f"{where} has the values {shown}, expected only [{allowed}]")
         return encoded
+
+
+def _read_values(values: Sequence[int] | Mapping[Any, int]) -> dict[int, int]:
+    if isinstance(values, Mapping):
+        labels = {int(value): int(label) for value, label in values.items()}
+    else:
+        labels = {value: label for label, value in enumerate(values)}
+    if len(labels) < 2 or len(labels) != len(values):
+        shown = dict(values) if isinstance(values, Mapping) else list(values)
+        raise ValueError(f"values must name at least two different grey values, got {shown}")
+    return labels
+
+
+def _read_colors(colors: Mapping[str, int]) -> dict[int, int]:
+    wrong = [name for name in colors if not _COLOUR.fullmatch(name)]
+    labels = {int(name[1:], 16): int(label) for name, label in colors.items() if name not in wrong}
+    if wrong or len(labels) < 2:
+        raise ValueError(f'colors must name at least two colours "#rrggbb", got {dict(colors)}')
+    return labels
+
+
+def _pack_colors(mask: torch.Tensor, where: str) -> torch.Tensor:
+    """Return colours as numbers 0xRRGGBB ``(1, *spatial)``; float32 holds them exactly."""
+    if mask.shape[0] not in (3, 4):
+        raise ValueError(f"{where} has {mask.shape[0]} channels, expected 3 (red, green, blue)")
+    if mask.shape[0] == 4 and not bool((mask[3] == 255).all()):
+        raise ValueError(f"{where} has an alpha channel that is not opaque everywhere")
+    wide = mask.to(torch.float32 if mask.is_floating_point() else torch.int32)
+    return wide[0:1] * 65536 + wide[1:2] * 256 + wide[2:3]
+
+
+def _show_number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def _show_colour(value: float) -> str:
+    return f"#{int(value):06x}" if float(value).is_integer() and 0 <= value < 1 << 24 else str(value)
+
+
+def _name(mask: torch.Tensor) -> str:
+    name = mask.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "") if isinstance(mask, MetaTensor) else ""
+    return f"mask {name}" if name else "mask"
 
 
 class EncodeMaskd(MapTransform):
     """Dictionary version of :class:`EncodeMask`.
 
     Args:
-        keys: items that hold masks ``(1, *spatial)``.
-        values: grey value of each label id.
+        keys: items that hold masks ``(1, *spatial)``, or ``(3, *spatial)`` with colours.
+        values: grey value of each label id, or label id of each grey value.
+        threshold: values from this one on are label 1.
+        colors: label id of each colour ``"#rrggbb"``.
+        ignore_index: value that stays as it is.
         allow_missing_keys: skip keys that a case does not have.
     """
 
     def __init__(
-        self, keys: KeysCollection, values: Sequence[int] = (0, 255), allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        values: Sequence[int] | Mapping[Any, int] = (0, 255),
+        allow_missing_keys: bool = False,
+        *,
+        threshold: float | None = None,
+        colors: Mapping[str, int] | None = None,
+        ignore_index: int | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.encode = EncodeMask(values)
+        self.encode = EncodeMask(values, threshold=threshold, colors=colors, ignore_index=ignore_index)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Encode the mask under each key."""

@@ -78,3 +78,91 @@ def test_dictionary():
     assert EncodeMaskd(["label", "other"], allow_missing_keys=True)(data)["label"].item() == 1
     with pytest.raises(KeyError):
         EncodeMaskd("other")(data)
+
+
+def test_many_values_may_be_one_label_and_json_keys_are_texts():
+    mask = torch.tensor([[0, 7, 9, 9]], dtype=torch.uint8)
+    for values in ({0: 0, 7: 1, 9: 1}, {"0": 0, "7": 1, "9": 1}):
+        result = EncodeMask(values)(mask)
+        assert result.tolist() == [[0, 1, 1, 1]]
+        assert result.dtype == torch.uint8
+    with pytest.raises(ValueError, match=r"\[0, 7, 9\], expected only \[0, 7\]"):
+        EncodeMask({0: 0, 7: 1})(mask)
+
+
+@given(st.integers(1, 255), st.lists(st.integers(0, 255), min_size=1, max_size=30))
+def test_threshold_takes_any_value(threshold, pixels):
+    mask = torch.tensor([pixels], dtype=torch.uint8)
+    assert EncodeMask(threshold=threshold)(mask).tolist() == [[int(value >= threshold) for value in pixels]]
+
+
+def test_threshold_refuses_what_is_no_number_and_keeps_the_ignored_value():
+    with pytest.raises(ValueError, match="not a number"):
+        EncodeMask(threshold=128)(torch.tensor([[float("nan")]]))
+    assert EncodeMask(threshold=128, ignore_index=255)(torch.tensor([[3, 200, 255]])).tolist() == [[0, 1, 255]]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.int64])
+def test_colours(dtype):
+    colors = {"#000000": 0, "#FF0080": 1, "#00ff00": 2}
+    mask = torch.tensor([[[0, 255, 0]], [[0, 0, 255]], [[0, 128, 0]]], dtype=dtype)
+    assert EncodeMask(colors=colors)(mask).tolist() == [[[0, 1, 2]]]
+    opaque = torch.cat([mask, torch.full_like(mask[:1], 255)])
+    assert EncodeMask(colors=colors)(opaque).tolist() == [[[0, 1, 2]]]
+    with pytest.raises(ValueError, match="alpha channel that is not opaque"):
+        EncodeMask(colors=colors)(torch.cat([mask, mask[:1]]))
+    with pytest.raises(ValueError, match="mask has 1 channels, expected 3"):
+        EncodeMask(colors=colors)(mask[:1])
+    mask[0, 0, 0] = 1
+    with pytest.raises(ValueError, match=r"\[#00ff00, #010000, #ff0080\], expected only \[#000000, #ff0080, #00ff00\]"):
+        EncodeMask(colors=colors)(mask)
+
+
+def test_colours_keep_meta_data():
+    mask = MetaTensor(torch.zeros(3, 2, 2), meta={"filename_or_obj": "p/a.png"})
+    result = EncodeMask(colors={"#000000": 0, "#ffffff": 1})(mask)
+    assert result.meta["filename_or_obj"] == "p/a.png"
+    mask[0] = 9
+    with pytest.raises(ValueError, match=r"mask p/a\.png has the values \[#090000\]"):
+        EncodeMask(colors={"#000000": 0, "#ffffff": 1})(mask)
+
+
+def test_ignored_value_stays():
+    mask = torch.tensor([[0, 1, 255]])
+    assert EncodeMask([0, 1], ignore_index=255)(mask).tolist() == [[0, 1, 255]]
+    with pytest.raises(ValueError, match=r"expected only \[0, 1\]"):
+        EncodeMask([0, 1])(mask)
+    assert EncodeMaskd("label", [0, 1], ignore_index=255)({"label": mask})["label"].tolist() == [[0, 1, 255]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"values": {0: 0}}, "at least two different grey values"),
+        ({"values": {"0": 0, "00": 1}}, "at least two different grey values"),
+        ({"colors": {"red": 1, "#000000": 0}}, '"#rrggbb"'),
+        ({"colors": {"#ff0000": 1}}, "at least two colours"),
+        ({"colors": {"#ff0000": 1, "#000000": 0}, "threshold": 1}, "exclude each other"),
+    ],
+)
+def test_wrong_arguments(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        EncodeMask(**arguments)
+
+
+def test_what_a_manifest_declares_is_what_the_transform_takes():
+    from pipeline.datasets.manifest import Manifest
+
+    fields = {
+        "name": "x",
+        "task": "",
+        "licence": "",
+        "source": "",
+        "labels": {0: "a", 1: "b"},
+        "channels": (),
+        "cases": (),
+    }
+    manifest = Manifest(**fields, mask_values={0: 0, 255: 1}, color_map={"#000000": 0, "#ff0000": 1}, binarize=128)
+    assert EncodeMask(manifest.mask_values)(torch.tensor([[255]])).item() == 1
+    assert EncodeMask(colors=manifest.color_map)(torch.tensor([[255], [0], [0]])).item() == 1
+    assert EncodeMask(threshold=manifest.binarize)(torch.tensor([[130]])).item() == 1
