@@ -83,6 +83,17 @@ LAYOUTS: dict[str, Layout] = {
             ),
         ),
         Layout(
+            "cell_tracking",
+            "Cell Tracking Challenge, 2-D: films 01/t000.tif with masks 01_GT/SEG/man_seg000.tif",
+            "write_cells_phantom",
+            "frames",
+            "PhC-C2DH-U373",
+            (
+                LayoutOption("masks", "gold, silver or gold-else-silver; or one a film: 01=silver,02=gold", "gold"),
+                LayoutOption("unlabelled", "frames without mask: left out, or without label", "drop", ("drop", "keep")),
+            ),
+        ),
+        Layout(
             "isic",
             "ISIC 2016 to 2018 skin lesions: folders ISIC2018_Task1-2_*_Input and ISIC2018_Task1_*_GroundTruth",
             "write_isic_phantom",

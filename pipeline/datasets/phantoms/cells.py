@@ -1,0 +1,191 @@
+"""A small synthetic dataset in the layout of the Cell Tracking Challenge: two films of moving cells."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.datasets.layouts import read_layout
+from pipeline.datasets.manifest import Manifest, write_manifest
+from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise, soft_step
+from pipeline.datasets.phantoms.targets import make_folder, require_range
+
+NAME = "PhC-C2DH-PHANTOM"
+FILMS = ("01", "02")
+MIN_FRAMES, MAX_FRAMES = 2, 999
+MIN_SIZE, MAX_SIZE = 32, 2048
+GOLD_EVERY = 4
+# Algorithms that vote for silver masks agree on a border that lies inside of the true one.
+SILVER_MARGIN = 0.08
+
+Ids = NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell and its way; lengths are fractions of the frame's height.
+
+    Attributes:
+        start: row and column at the first frame.
+        step: rows and columns by frame.
+        wander: amplitude of the swings around the straight way.
+        phase: phase of swings and shape, in radians.
+        radius: mean radius.
+        waves: relative height of the waves of the outline with 2, 3 and 5 crests.
+        turn: rotation by frame, in radians.
+    """
+
+    start: tuple[float, float]
+    step: tuple[float, float]
+    wander: float
+    phase: float
+    radius: float
+    waves: tuple[float, float, float]
+    turn: float
+
+
+def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, seed: int = 0) -> Path:
+    """Write two synthetic films, their manifests and the truth they were made from.
+
+    Cells with bright halos, as in phase contrast, move, turn and touch on an uneven background of the same mean grey.
+    As in the real sets, gold masks are exact but drawn for one frame in four, silver ones exist for every frame and
+    are a little too small, and ``*_ERR_SEG`` is wrong on purpose. The same arguments give the same bytes.
+
+    Args:
+        root: folder to write to; gets ``PhC-C2DH-PHANTOM/`` (films and masks), ``manifest.json`` (gold masks; film 01
+            to train, 02 to test), ``manifest_silver.json`` (silver masks of 01, gold ones of 02) and ``truth.json``.
+        frames: number of frames of each film, at least 2.
+        size: height of a frame in pixels; it is a third wider.
+        seed: seed of everything that is random, not negative.
+
+    Returns:
+        Path of ``manifest.json``.
+
+    Raises:
+        InputError: ``frames``, ``size`` or ``seed`` is out of range, or ``root`` cannot be written or is in use.
+
+    Example:
+        >>> import tempfile
+        >>> write_cells_phantom(tempfile.mkdtemp(), frames=2, size=32).name
+        'manifest.json'
+    """
+    require_range("frames", frames, MIN_FRAMES, MAX_FRAMES)
+    require_range("size", size, MIN_SIZE, MAX_SIZE)
+    require_range("seed", seed, 0)
+    root = Path(root)
+    source = make_folder(root / NAME)
+    truth = {
+        film: _write_film(source, film, np.random.default_rng([seed, index]), frames, size)
+        for index, film in enumerate(FILMS)
+    }
+    record = {"seed": seed, "size": size, "films": truth}
+    (root / "truth.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_manifest(_build_manifest(source, "01=silver,02=gold"), root / "manifest_silver.json")
+    return write_manifest(_build_manifest(source, "gold"), root / "manifest.json")
+
+
+def _build_manifest(source: Path, masks: str) -> Manifest:
+    manifest = read_layout("cell_tracking", source, masks=masks).manifest
+    cases = tuple(replace(case, split="test" if case.facts["sequence"] == "02" else "train") for case in manifest.cases)
+    return replace(
+        manifest,
+        name="cells_phantom",
+        licence="CC0-1.0 (synthetic)",
+        source="synthetic, written by `python -m pipeline dataset phantom cell_tracking`",
+        citations=(),
+        cases=cases,
+    )
+
+
+def _write_film(source: Path, film: str, rng: np.random.Generator, frames: int, size: int) -> dict[str, Any]:
+    height, width = size, size * 4 // 3
+    cells = _draw_cells(rng)
+    ground = 0.03 * draw_smooth_noise(rng, (height, width), (3, 4)) + 0.02 * draw_smooth_noise(
+        rng, (height, width), (24, 32)
+    )
+    texture = draw_smooth_noise(rng, (height, width), (30, 40))
+    folders = ("", "_GT/SEG", "_GT/TRA", "_ST/SEG", "_ERR_SEG")
+    targets = {folder: make_folder(source / f"{film}{folder}") for folder in folders}
+    pixels = []
+    for number in range(frames):
+        inside = _shape_cells(cells, number, height, width)
+        ids = _number_cells(inside, 0.0)
+        _save(_render(inside, ground, texture, rng), targets[""] / f"t{number:03d}.tif")
+        _save(_number_cells(inside, SILVER_MARGIN), targets["_ST/SEG"] / f"man_seg{number:03d}.tif")
+        _save(_number_cells(inside, 0.6), targets["_GT/TRA"] / f"man_track{number:03d}.tif")
+        _save(_spoil(ids), targets["_ERR_SEG"] / f"mask{number:03d}.tif")
+        if number % GOLD_EVERY == 1:
+            _save(ids, targets["_GT/SEG"] / f"man_seg{number:03d}.tif")
+        pixels.append({str(cell): int(count) for cell, count in zip(*np.unique(ids, return_counts=True), strict=True)})
+    rows = [f"{number} 0 {frames - 1} 0" for number in range(1, len(cells) + 1)]
+    (targets["_GT/TRA"] / "man_track.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return {"frames": frames, "cells": [asdict(cell) for cell in cells], "pixels_by_frame": pixels}
+
+
+def _draw_cells(rng: np.random.Generator) -> list[Cell]:
+    """Place cells on a jittered grid, so that they touch at times and rarely hide each other."""
+    places = [(row, column) for row in (0.27, 0.73) for column in (0.25, 0.67, 1.09)]
+    kept = rng.permutation(len(places))[: int(rng.integers(4, 7))]
+    cells = []
+    for index in sorted(kept.tolist()):
+        jitter = rng.uniform(-0.07, 0.07, 2)
+        cells.append(
+            Cell(
+                start=(places[index][0] + float(jitter[0]), places[index][1] + float(jitter[1])),
+                step=(float(rng.uniform(-0.002, 0.002)), float(rng.uniform(-0.003, 0.003))),
+                wander=float(rng.uniform(0.01, 0.04)),
+                phase=float(rng.uniform(0, 2 * np.pi)),
+                radius=float(rng.uniform(0.10, 0.17)),
+                waves=(float(rng.uniform(0.1, 0.3)), float(rng.uniform(0.05, 0.2)), float(rng.uniform(0.0, 0.12))),
+                turn=float(rng.uniform(-0.05, 0.05)),
+            )
+        )
+    return cells
+
+
+def _shape_cells(cells: list[Cell], number: int, height: int, width: int) -> Field:
+    """Return how deep each pixel lies in each cell (N, H, W): 1 in the centre, 0 on the border, negative outside."""
+    y = ((np.arange(height) + 0.5) / height)[:, None]
+    x = ((np.arange(width) + 0.5) / height)[None, :]
+    shapes = []
+    for cell in cells:
+        swing = 0.15 * number + cell.phase
+        row = cell.start[0] + cell.step[0] * number + cell.wander * np.sin(swing)
+        column = cell.start[1] + cell.step[1] * number + cell.wander * np.cos(0.7 * swing)
+        angle = np.arctan2(y - row, x - column) + cell.turn * number
+        crests = zip((2, 3, 5), cell.waves, strict=True)
+        outline = 1 + sum(wave * np.sin(crest * angle + cell.phase + 0.1 * number) for crest, wave in crests)
+        shapes.append(1 - np.hypot(y - row, x - column) / (cell.radius * np.maximum(outline, 0.3)))
+    return np.asarray(np.stack(shapes), dtype=np.float32)
+
+
+def _number_cells(inside: Field, margin: float) -> Ids:
+    """Return the id of the cell that each pixel lies in, by more than a margin; 0 for none."""
+    ids = np.where(inside.max(axis=0) > margin, inside.argmax(axis=0) + 1, 0)
+    return np.asarray(ids, dtype=np.uint16)
+
+
+def _render(inside: Field, ground: Field, texture: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
+    depth = inside.max(axis=0)
+    body = soft_step(depth, 0.04)
+    halo = np.exp(-0.5 * ((depth + 0.12) / 0.10) ** 2)
+    nucleus = np.exp(-0.5 * ((depth - 1) / 0.25) ** 2)
+    signal = 0.45 + ground + 0.10 * halo + body * (0.06 * texture - 0.03) - 0.10 * nucleus
+    signal = signal + rng.normal(0, 0.012, signal.shape)
+    return np.asarray(np.clip(np.rint(signal * 255), 0, 255), dtype=np.uint8)
+
+
+def _spoil(ids: Ids) -> Ids:
+    """Return a mask that nobody can take for a good one: shifted, and all cells are one."""
+    shifted = np.roll(ids, (ids.shape[0] // 4, ids.shape[1] // 4), axis=(0, 1))
+    return (shifted > 0).astype(np.uint16)
+
+
+def _save(pixels: NDArray[np.uint8] | Ids, path: Path) -> None:
+    Image.fromarray(pixels).save(path, compression="tiff_lzw")
