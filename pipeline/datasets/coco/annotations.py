@@ -86,7 +86,7 @@ class CocoFile:
         annotations: the usable annotations of each image that has any.
         categories: the classes by id.
         annotated: ids of the images that have annotations, usable or not.
-        broken: first error of each image of which not everything can be drawn.
+        broken: errors of each image of which not everything can be drawn.
         licences: the licences that the file names.
         issues: what is wrong with the file itself.
     """
@@ -96,7 +96,7 @@ class CocoFile:
     annotations: Mapping[str, Sequence[CocoAnnotation]] = field(default_factory=dict)
     categories: Mapping[int, CocoCategory] = field(default_factory=dict)
     annotated: frozenset[str] = frozenset()
-    broken: Mapping[str, Issue] = field(default_factory=dict)
+    broken: Mapping[str, Sequence[Issue]] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     issues: tuple[Issue, ...] = ()
 
@@ -108,7 +108,7 @@ class CocoFile:
                 that cannot be drawn.
         """
         if image_id in self.broken:
-            raise AnnotationError(self.broken[image_id])
+            raise AnnotationError(self.broken[image_id][0])
         if image_id not in self.images:
             whole = [issue for issue in self.issues if issue.code == "manifest-syntax"]
             unknown = Issue("coco-reference", "error", f"no image with the id {image_id}", path=self.name)

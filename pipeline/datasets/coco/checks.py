@@ -96,7 +96,10 @@ def find_annotation_issues(manifest: Manifest, files: Mapping[str, Path]) -> Ite
             instances=manifest.mask_type == "instance",
             sizes=_true_sizes(owners),
         )
-        yield from (replace(issue, path=relative) for issue in issues)
+        excused = _find_excused(file, owners)
+        for issue in issues:
+            severity = "warning" if issue in excused else issue.severity
+            yield replace(issue, path=relative, severity=severity)
         yield from _check_owners(file, owners, relative)
 
 
@@ -104,6 +107,14 @@ def _find_owners(manifest: Manifest, relative: str) -> dict[str, Case]:
     """Return the cases whose masks are in an annotation file, by image id."""
     places = ((split_fragment(path), case) for case in manifest.cases for path in case.label or ())
     return {image_id: case for (file, image_id), case in places if file == relative}
+
+
+def _find_excused(file: CocoFile, owners: Mapping[str, Case]) -> set[Issue]:
+    """Return the errors of images that the manifest has left out: nothing that is used depends on them."""
+    left_out = (
+        issues for image_id, issues in file.broken.items() if image_id in file.images and image_id not in owners
+    )
+    return {issue for issues in left_out for issue in issues}
 
 
 def _true_sizes(owners: Mapping[str, Case]) -> dict[str, tuple[int, int]]:

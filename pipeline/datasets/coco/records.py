@@ -52,7 +52,7 @@ class _Reader:
         self.annotations: defaultdict[str, list[CocoAnnotation]] = defaultdict(list)
         self.annotated: set[str] = set()
         self.annotation_ids: set[str] = set()
-        self.broken: dict[str, Issue] = {}
+        self.broken: defaultdict[str, list[Issue]] = defaultdict(list)
         self.skipped: Counter[str] = Counter()
 
     def read(self) -> CocoFile:
@@ -72,7 +72,7 @@ class _Reader:
             annotations=dict(self.annotations),
             categories=self.categories,
             annotated=frozenset(self.annotated),
-            broken=self.broken,
+            broken=dict(self.broken),
             licences=tuple(self._licences()),
             issues=tuple(self.issues),
         )
@@ -135,7 +135,7 @@ class _Reader:
             message = f"{show(row['height'])} x {show(row['width'])} pixels; the limit is {MAX_PIXELS}"
             errors = [self._add("too-large", message, place)]
         if errors:
-            self.broken[key] = errors[0]
+            self.broken[key] += errors
         else:
             self.images[key] = CocoImage(key, file_name, row["height"], row["width"])
 
@@ -177,7 +177,8 @@ class _Reader:
         shape = self._read_shape(place, row["segmentation"], image) if image else None
         errors = [issue for issue in self.issues[before:] if issue.severity == "error"]
         if errors:
-            self._break(row["image_id"], errors[0])
+            for issue in errors:
+                self._break(row["image_id"], issue)
         elif image and shape:
             self.annotated.add(image.image_id)
             self.annotations[image.image_id].append(
@@ -213,7 +214,7 @@ class _Reader:
     def _break(self, image_id: Any, issue: Issue) -> None:
         """Remember that not everything of an image can be drawn."""
         if isinstance(image_id, str) or type(image_id) is int:
-            self.broken.setdefault(str(image_id), issue)
+            self.broken[str(image_id)].append(issue)
             self.annotated.add(str(image_id))
 
     def _report_skipped(self) -> None:

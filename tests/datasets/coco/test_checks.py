@@ -179,3 +179,17 @@ def test_training_does_not_start_on_a_broken_annotation(dataset):
         load_datalist(path, root, "train", None)
     # What is wrong in the training part does not hinder an evaluation.
     assert load_datalist(path, root, "test", None)
+
+
+def test_what_was_left_out_does_not_stop_the_rest(dataset):
+    root, manifest = dataset
+    change(root, lambda data: data["annotations"][0].update(segmentation=[[1, 2, 3]], category_id=77))
+    with pytest.raises(InputError, match="coco-reference"):
+        read_layout("coco", root)
+    rest = read_layout("coco", root, skip_broken=True).manifest
+    assert len(rest.cases) == len(manifest.cases) - 1
+    report = check_manifest(rest, root, level="deep")
+    assert report.errors() == []
+    assert {issue.code for issue in report.issues} >= {"degenerate-polygon", "coco-reference"}
+    path = write_manifest(rest, root.parent / "m.json")
+    assert load_datalist(path, root, "train", None)

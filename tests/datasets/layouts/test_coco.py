@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline.cli import main
@@ -306,3 +307,25 @@ def test_real_exports(shared_data, name, expected, unannotated):
     empty = sum(case.facts["foreground"] == 0 for case in all_images.cases)
     assert empty == sum(k for k, _ in unannotated)
     assert len(all_images.cases) == len(manifest.cases) + empty
+
+
+def test_the_card_names_what_the_reader_does(repository, tmp_path):
+    card = yaml.safe_load((repository / "data_manifests" / "braintumor.yaml").read_text(encoding="utf-8"))
+    keys = {"name", "layout", "task", "licence", "source", "download", "citations", "labels", "expected", "build"}
+    assert keys | {"split", "notes", "checksums"} <= set(card)
+    assert {split: count["cases"] for split, count in card["expected"].items()} == {
+        "train": 1502,
+        "val": 429,
+        "test": 215,
+    }
+    for split, folders in card["folders"].items():
+        rows = [(1, box(2, 2, 6, 6), 0)], [(2, box(2, 2, 6, 6), 0)]
+        names = {f"{split}{k}.jpg": rows[k] for k in (0, 1)}
+        write_part(tmp_path / "data" / "braintumor", f"{folders[0]}/{ROBOFLOW}", names, categories=("0", "1"))
+    words = card["build"].replace("data/braintumor", str(tmp_path / "data" / "braintumor")).split()
+    assert words[:3] == ["python", "-m", "pipeline"]
+    assert main([*words[3:-1], str(tmp_path / words[-1])]) == 0
+    manifest = read_manifest(tmp_path / words[-1])
+    assert len(manifest.labels) == len(card["labels"])
+    assert dict(manifest.mask_values) == card["mask_values"]
+    assert {case.split for case in manifest.cases} == set(card["folders"])
