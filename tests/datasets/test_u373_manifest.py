@@ -1,0 +1,74 @@
+"""The committed manifests of PhC-C2DH-U373: film 01 trains, film 02 tests, silver only ever trains."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline.datasets import Manifest, load_datalist, read_manifest
+from pipeline.datasets.digests import read_checksums
+from pipeline.datasets.integrity import MANIFEST_CHECKS, check_manifest
+from pipeline.datasets.layouts import read_layout
+from pipeline.datasets.manifest import dump_manifest
+from pipeline.datasets.splits import read_ids, split_manifest
+
+MASKS = {"u373": "gold", "u373_silver": "01=silver,02=gold"}
+TRAINING = {"u373": 15, "u373_silver": 115}
+
+
+@pytest.fixture(scope="module", params=MASKS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def manifest(name: str, repository: Path) -> Manifest:
+    return read_manifest(repository / "data_manifests" / f"{name}.json")
+
+
+def test_films_are_not_divided(name: str, manifest: Manifest) -> None:
+    counts = Counter((case.split, case.subject) for case in manifest.cases)
+    assert counts == {("train", "PhC-C2DH-U373/01"): TRAINING[name], ("test", "PhC-C2DH-U373/02"): 19}
+    assert [issue for check in MANIFEST_CHECKS for issue in check(manifest)] == []
+
+
+def test_masks_are_cells_and_scored_ones_are_gold(name: str, manifest: Manifest) -> None:
+    assert manifest.mask_type == "instance"
+    for case in manifest.cases:
+        assert case.label is not None
+        folder = "01_ST" if name == "u373_silver" and case.split == "train" else f"{case.facts['sequence']}_GT"
+        assert case.image[0] == f"{case.facts['sequence']}/t{case.facts['frame']:03d}.tif"
+        assert case.label[0] == f"{folder}/SEG/man_seg{case.facts['frame']:03d}.tif"
+        assert set(case.sha256) == set(case.files())
+
+
+def test_test_frames_were_not_read(manifest: Manifest) -> None:
+    assert all("foreground" not in case.facts for case in manifest.cases if case.split == "test")
+
+
+def test_both_manifests_test_on_the_same_frames(repository: Path) -> None:
+    gold, silver = (read_manifest(repository / "data_manifests" / f"{name}.json") for name in MASKS)
+    assert [case for case in gold.cases if case.split == "test"] == [
+        case for case in silver.cases if case.split == "test"
+    ]
+    assert {case.case_id for case in gold.cases} < {case.case_id for case in silver.cases}
+
+
+@pytest.mark.realdata
+def test_building_again_gives_the_committed_file(name: str, repository: Path, shared_data: Path) -> None:
+    folder = shared_data / "PhC-C2DH-U373"
+    checksums = read_checksums(folder / "SHA256SUMS")
+    built = read_layout("cell_tracking", folder, checksums, masks=MASKS[name]).manifest
+    test_ids = read_ids(repository / "data_manifests" / "u373_test.txt")[0]
+    again = split_manifest(built, folds=0, seed=0, test_ids=test_ids)
+    assert dump_manifest(again) == (repository / "data_manifests" / f"{name}.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.realdata
+def test_real_film_agrees_with_it(name: str, manifest: Manifest, repository: Path, shared_data: Path) -> None:
+    folder = shared_data / "PhC-C2DH-U373"
+    report = check_manifest(manifest, folder, level="deep")
+    assert report.issues == ()
+    assert len(report.absent) == 19
+    items = load_datalist(repository / "data_manifests" / f"{name}.json", folder, "train", None)
+    assert len(items) == TRAINING[name]
