@@ -160,7 +160,9 @@ def _make_cases(parts: Sequence[_Part], *, keep_unannotated: bool) -> tuple[Case
     sources = Counter(_source(image) for _, image in rows)
     cases = (
         Case(
-            case_id=_stem(image) if stems[_stem(image)] == 1 else _unique_id(part.image_path(image)),
+            case_id=_stem(image)
+            if stems[_stem(image)] == 1 and _stem(image).strip()
+            else _unique_id(part.image_path(image)),
             # A name that occurs once says nothing of the patient.
             subject=_source(image) if _source(image) and sources[_source(image)] > 1 else "",
             image=(part.image_path(image),),
@@ -174,11 +176,16 @@ def _make_cases(parts: Sequence[_Part], *, keep_unannotated: bool) -> tuple[Case
 
 
 def _stem(image: CocoImage) -> str:
-    return PurePosixPath(image.file_name).stem
+    return _printable(PurePosixPath(image.file_name).stem)
 
 
 def _unique_id(path: str) -> str:
-    return str(PurePosixPath(path)).replace("/", "_")
+    return _printable(path.replace("/", "_"))
+
+
+def _printable(name: str) -> str:
+    """Return a name that a manifest takes as id: joiners within emoji, for instance, are replaced."""
+    return "".join(character if character.isprintable() else "_" for character in name)
 
 
 def _source(image: CocoImage) -> str:

@@ -133,6 +133,19 @@ def test_one_file_without_split(tmp_path):
     assert "split" in codes(draft)
 
 
+def test_names_of_all_kinds(tmp_path):
+    names = ["a.png", "a.jpg", "sub/a.png", " b c.png", " .png", "e\u0301.png", "👨‍👩‍👧.png", "x#1.png", "1;2%3'.png"]
+    write_part(tmp_path, f"train/{ROBOFLOW}", dict.fromkeys(names, ROWS))
+    assert main(["dataset", "build", "coco", str(tmp_path), "-o", str(tmp_path / "m.json")]) == 0
+    manifest = read_manifest(tmp_path / "m.json")
+    assert {case.image[0] for case in manifest.cases} == {f"train/{name}" for name in names}
+    assert len({case.case_id for case in manifest.cases}) == len(names)
+    assert {"train_a.png", "train_a.jpg", "train_sub_a.png", " b c", "👨_👩_👧", "x#1"} <= {
+        c.case_id for c in manifest.cases
+    }
+    assert check_manifest(manifest, tmp_path, level="deep").errors() == []
+
+
 @pytest.mark.parametrize(
     ("categories", "labels", "foreground"),
     [
