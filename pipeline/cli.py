@@ -53,6 +53,15 @@ COMMANDS = (
         ("dataset split lgg.json --folds 5 --seed 0", "dataset split lgg.json --test-list data_manifests/lgg_test.txt"),
     ),
     Command(
+        "dataset convert",
+        "pipeline.datasets.convert_command",
+        "write a dataset as Decathlon, nnU-Net v2 or COCO",
+        (
+            "dataset convert lgg.json --dataset_dir kaggle_3m --to nnunet -o nnUNet_raw/Dataset101_LGG",
+            "dataset convert lgg.json --dataset_dir kaggle_3m --to coco -o lgg_coco --fold 0 --link symlink",
+        ),
+    ),
+    Command(
         "dataset phantom",
         _DATASET,
         "write a small synthetic dataset with known truth",

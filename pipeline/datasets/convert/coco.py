@@ -1,0 +1,160 @@
+"""COCO (Lin et al. 2014): ``annotations/instances_<split>.json`` and a folder of pictures a split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.atomic import write_atomically
+from pipeline.datasets.convert.conversion import Conversion, Item
+from pipeline.datasets.convert.pictures import write_whole_picture
+from pipeline.datasets.convert.reading import IGNORED, is_volume
+from pipeline.datasets.convert.volumes import name_labels
+from pipeline.datasets.manifest import split_fragment
+from pipeline.issues import InputError
+
+Segmentation = dict[str, Any]
+
+
+def write(conversion: Conversion) -> list[str]:
+    """Write a dataset that pycocotools reads.
+
+    An annotation is an object of an instance mask, a connected part of one label of a semantic mask, or an annotation
+    of COCO data. Shapes are compressed run lengths (``iscrowd`` 0), which keep holes and every pixel; outlines keep
+    neither. Images without mask are described by ``annotations/image_info_<split>.json``, for an image without
+    annotation in ``instances_*`` says that nothing is on it.
+
+    Returns:
+        What the user should know.
+
+    Raises:
+        InputError: the dataset holds volumes.
+    """
+    manifest = conversion.manifest
+    volume = next((item.case.case_id for item in conversion.items if is_volume(manifest, item.case)), None)
+    if volume is not None:
+        raise InputError(f"COCO is for pictures, {volume} is a volume; --to decathlon and --to nnunet take volumes")
+    names = name_labels(manifest)
+    for part in sorted({item.part for item in conversion.items}):
+        (conversion.out / part).mkdir()
+    written = conversion.map_items(lambda item: _write_item(conversion, item))
+    categories = [{"id": label, "name": name, "supercategory": ""} for label, name in names.items() if label]
+    groups: dict[str, list[int]] = {}
+    for index, item in enumerate(conversion.items):
+        kind = "image_info" if item.case.label is None else "instances"
+        groups.setdefault(f"{kind}_{item.part}", []).append(index)
+    for name, indices in groups.items():
+        content = _collect([(index + 1, *written[index]) for index in indices])
+        head = {"info": _describe(conversion), "licenses": [{"id": 1, "name": manifest.licence, "url": ""}]}
+        with write_atomically(conversion.out / "annotations" / f"{name}.json") as stream:
+            json.dump({**head, "categories": categories, **content}, stream, ensure_ascii=False)
+            stream.write("\n")
+    return _describe_losses(conversion)
+
+
+def _write_item(conversion: Conversion, item: Item) -> tuple[dict[str, Any], list[tuple[int, Segmentation]]]:
+    """Return the image's record without id, and label and run lengths of its objects."""
+    relative, (height, width) = write_whole_picture(conversion, item, f"{item.part}/{item.name}")
+    record: dict[str, Any] = {"file_name": relative.split("/", 1)[1], "height": height, "width": width, "license": 1}
+    if item.case.subject:
+        record["subject"] = item.case.subject
+    objects = list(_encode_objects(conversion, item)) if item.case.label else []
+    wrong = [runs["size"] for _, runs in objects if runs["size"] != [height, width]]
+    if wrong:
+        raise InputError(f"{item.case.case_id}: the image is {[height, width]}, its mask {wrong[0]}")
+    return record, objects
+
+
+def _encode_objects(conversion: Conversion, item: Item) -> Iterator[tuple[int, Segmentation]]:
+    manifest = conversion.manifest
+    path = (item.case.label or ("",))[0]
+    if split_fragment(path)[1]:
+        yield from _copy_annotations(conversion, path)
+        return
+    labels = conversion.read_labels(item)[0].array
+    if manifest.mask_type == "instance":
+        label = next(number for number in manifest.labels if number)
+        yield from ((label, _encode(labels == number)) for number in np.unique(labels) if number)
+        return
+    from scipy import ndimage
+
+    for label in np.unique(labels).tolist():
+        if label not in (0, IGNORED):
+            parts, _ = ndimage.label(labels == label, structure=np.ones((3, 3)))
+            # Within its box, for a large picture may have hundreds of parts.
+            for number, box in enumerate(ndimage.find_objects(parts), start=1):
+                whole = np.zeros(labels.shape, bool)
+                whole[box] = parts[box] == number
+                yield label, _encode(whole)
+
+
+def _copy_annotations(conversion: Conversion, path: str) -> Iterator[tuple[int, Segmentation]]:
+    """Yield the shapes that the manifest's rules draw, in their order: later ones lie on top."""
+    from pipeline.datasets.coco import AnnotationError, read_annotations, read_policy
+    from pipeline.datasets.coco.drawing import encode_annotation, select_annotations
+
+    file, image_id = split_fragment(path)
+    categories, crowd = read_policy(conversion.manifest)
+    try:
+        annotations = read_annotations(conversion.root / file)
+        image = annotations.image(image_id)
+        for annotation in select_annotations(annotations, image_id, categories, crowd):
+            yield categories[annotation.category_id], _to_text(encode_annotation(annotation, image))
+    except AnnotationError as error:
+        raise InputError(str(error)) from None
+
+
+def _encode(mask: NDArray[np.bool_]) -> Segmentation:
+    from pycocotools import mask as coco_mask
+
+    return _to_text(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
+
+
+def _to_text(runs: dict[str, Any]) -> Segmentation:
+    counts = runs["counts"]
+    size = [int(length) for length in runs["size"]]
+    return {"size": size, "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
+
+
+def _collect(rows: list[tuple[int, dict[str, Any], list[tuple[int, Segmentation]]]]) -> dict[str, Any]:
+    from pycocotools import mask as coco_mask
+
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, record, objects in rows:
+        images.append({"id": image_id, **record})
+        for label, runs in objects:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": label,
+                    "iscrowd": 0,
+                    "area": int(coco_mask.area(runs)),
+                    "bbox": [float(length) for length in coco_mask.toBbox(runs)],
+                    "segmentation": runs,
+                }
+            )
+    return {"images": images, "annotations": annotations}
+
+
+def _describe(conversion: Conversion) -> dict[str, Any]:
+    manifest = conversion.manifest
+    return {"description": manifest.name, "url": manifest.source, "contributor": "; ".join(manifest.citations)}
+
+
+def _describe_losses(conversion: Conversion) -> list[str]:
+    manifest, items = conversion.manifest, conversion.items
+    notes = []
+    if manifest.ignore_index is not None:
+        notes.append("COCO has no pixels that belong to no class; they became background")
+    if any(item.fold is not None for item in items):
+        notes.append("COCO has no folds; --fold K writes that fold as val")
+    unlabelled = sum(item.case.label is None for item in items)
+    if unlabelled:
+        notes.append(f"{unlabelled} images without mask are in annotations/image_info_*.json")
+    return notes

@@ -1,0 +1,251 @@
+"""Convert a dataset whole or not at all: cases are chosen, checked, and written to a folder that is renamed last."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.datasets.convert import TARGETS, Link
+from pipeline.datasets.datalist import select_cases
+from pipeline.datasets.digests import map_threads
+from pipeline.datasets.integrity import check_manifest, explain_missing_dataset, is_present
+from pipeline.datasets.manifest import Case, Manifest, Split
+from pipeline.datasets.probes import expected_format
+from pipeline.issues import InputError, summarise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.datasets.convert.reading import Volume
+
+R = TypeVar("R")
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+_MEGABYTE = 1 << 20
+_ITEM_BYTES = {"uint8": 1, "bool": 1, "int8": 1, "uint16": 2, "int16": 2, "float64": 8, "int64": 8, "uint64": 8}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A case on its way.
+
+    Args:
+        case: the case.
+        name: its name in the converted dataset, safe as a file's name and unique.
+        part: the split that it gets there.
+        fold: its fold, None without folds or if one fold was chosen.
+    """
+
+    case: Case
+    name: str
+    part: Split
+    fold: int | None
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a target's writer needs to know.
+
+    Args:
+        manifest: the dataset, its stacks divided into slices if that is wanted.
+        root: the dataset's folder; nothing is written into it.
+        out: folder to write to, empty.
+        name: the final name of that folder.
+        items: the cases in the manifest's order.
+        link: how unchanged files get there.
+        progress: wraps the stream of cases, given their number.
+        jobs: number of threads; None takes one a core.
+    """
+
+    manifest: Manifest
+    root: Path
+    out: Path
+    name: str
+    items: tuple[Item, ...]
+    link: Link = "copy"
+    progress: Progress | None = None
+    jobs: int | None = None
+
+    def map_items(self, function: Callable[[Item], R]) -> list[R]:
+        """Return ``function(item)`` of all items in their order, computed by threads, with a progress bar."""
+        stream: Iterable[R] = map_threads(function, self.items, self.jobs)
+        return list(self.progress(stream, len(self.items)) if self.progress else stream)
+
+    def read_image(self, item: Item) -> Volume:
+        """Return the image ``(C, *spatial)``; see `pipeline.datasets.convert.reading`."""
+        from pipeline.datasets.convert.reading import read_image
+
+        return read_image(self.manifest, item.case, self.root)
+
+    def read_labels(self, item: Item) -> tuple[Volume, NDArray[Any] | None]:
+        """Return the mask, and its stored values if it is one file."""
+        from pipeline.datasets.convert.reading import read_labels
+
+        return read_labels(self.manifest, item.case, self.root)
+
+
+def convert_manifest(
+    manifest: Manifest,
+    root: Path,
+    target: str,
+    output: Path,
+    *,
+    split: str | None = None,
+    fold: int | str | None = None,
+    link: Link = "copy",
+    slices: bool = False,
+    check: bool = True,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Write a dataset in another layout.
+
+    Args:
+        manifest: the dataset.
+        root: its folder.
+        target: a key of `TARGETS`.
+        output: folder to make; it must not exist, nor lie in ``root``.
+        split: only these cases; None takes all, and test cases that are not on the disk are left out.
+        fold: the fold or named split that becomes the validation set; None keeps the manifest's splits and all folds.
+        link: how files get there whose bytes stay as they are.
+        slices: make each slice of a stack of pictures a case of its own.
+        check: compare the files with the manifest first, at the default level.
+        jobs: number of threads.
+        progress: wraps streams of results, given their number.
+
+    Returns:
+        What the user should know: cases left out, what the format cannot say, what to do next.
+
+    Raises:
+        InputError: the output exists or there is no space for it, a file is missing or wrong, or the target cannot
+            hold such data. Nothing is left behind.
+    """
+    _require_free_name(output, root)
+    chosen = list(_choose(manifest, split, fold))
+    problem = explain_missing_dataset(manifest, root, [case for case, _ in chosen])
+    if problem:
+        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
+    here = [(case, part) for case, part in chosen if split or case.split != "test" or is_present(case, root)]
+    notes = [f"{len(chosen) - len(here)} test cases are not in {root} and were left out"] if here != chosen else []
+    if check:
+        _require_intact(manifest, root, [case for case, _ in here], jobs, progress)
+    if slices or target == "coco":
+        here = [(piece, part) for case, part in here for piece in divide_stack(manifest, case)]
+    items = _name_items(here, keep_folds=fold is None)
+    _require_space(manifest, items, root, output, link)
+    writer = importlib.import_module(TARGETS[target].module)
+    with _make_folder(output) as folder:
+        conversion = Conversion(manifest, root, folder, output.name, items, link, progress, jobs)
+        notes += writer.write(conversion)
+    return notes
+
+
+def _choose(manifest: Manifest, split: str | None, fold: int | str | None) -> Iterator[tuple[Case, Split]]:
+    """Yield the cases with the part that each belongs to."""
+    if fold is None:
+        own = manifest.cases if split is None else select_cases(manifest, split, None)
+        yield from ((case, case.split) for case in own)
+        return
+    part_of: dict[str, Split] = {}
+    # A named split may validate on test cases; then they are not test.
+    parts: tuple[Split, ...] = ("test", "train", "val")
+    for part in parts:
+        part_of |= {case.case_id: part for case in select_cases(manifest, part, fold)}
+    for case in manifest.cases:
+        if split in (None, "all", part_of[case.case_id]):
+            yield case, part_of[case.case_id]
+
+
+def _require_free_name(output: Path, root: Path) -> None:
+    if os.path.lexists(output):
+        raise InputError(f"{output} exists already; remove it or choose another name")
+    if output.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{output} lies in the dataset's folder {root}, where nothing is written; choose another one")
+
+
+def _require_intact(
+    manifest: Manifest, root: Path, cases: Sequence[Case], jobs: int | None, progress: Progress | None
+) -> None:
+    report = check_manifest(manifest, root, level="default", cases=cases, jobs=jobs, progress=progress)
+    if report.errors():
+        hint = "pipeline dataset check lists all; --no-check converts what can be read"
+        raise InputError(f"{summarise(report.errors())}; {hint}")
+
+
+def divide_stack(manifest: Manifest, case: Case) -> Iterator[Case]:
+    """Yield each slice of a stack of pictures as a case of its own, named like its file; other cases as they are."""
+    if manifest.stacking != "slices" or len(case.image) == 1 or expected_format(case.image[0]) in ("NIfTI", "DICOM"):
+        yield case
+        return
+    shape = case.facts.get("shape")
+    facts = {"dtype": case.facts.get("dtype"), "shape": shape[:2] if shape else None}
+    for index, path in enumerate(case.image):
+        label = (case.label[index],) if case.label else None
+        yield replace(case, case_id=PurePosixPath(path).stem, image=(path,), label=label, facts=facts)
+
+
+def _name_items(cases: Iterable[tuple[Case, Split]], *, keep_folds: bool) -> tuple[Item, ...]:
+    items = []
+    taken: set[str] = set()
+    for case, part in cases:
+        name = base = re.sub(r"[^\w.-]+", "_", case.case_id).strip("._") or "case"
+        number = 1
+        # Some disks do not tell upper from lower case.
+        while name.casefold() in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name.casefold())
+        items.append(Item(case, name, part, case.fold if keep_folds and part != "test" else None))
+    if not items:
+        raise InputError("no case is selected; look at --split and --fold")
+    return tuple(items)
+
+
+def _require_space(manifest: Manifest, items: Sequence[Item], root: Path, output: Path, link: Link) -> None:
+    """Refuse before anything is written; the estimate leaves compression out, so it is on the safe side."""
+    needed = sum(_estimate_bytes(manifest, item.case, root, link) for item in items)
+    folder = next(parent for parent in output.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"output-space: the converted dataset may need {needed // _MEGABYTE} MB, {folder} has"
+            f" {free // _MEGABYTE} MB free; choose another disk, or --link symlink for files that stay as they are"
+        )
+
+
+def _estimate_bytes(manifest: Manifest, case: Case, root: Path, link: Link) -> int:
+    voxels = prod(case.facts.get("shape") or ())
+    stored = 0
+    for path in case.image:
+        with contextlib.suppress(OSError):
+            stored += os.stat(root / path).st_size
+    if link != "copy" and len(case.image) == 1:
+        return voxels
+    decoded = voxels * max(1, len(manifest.channels)) * _ITEM_BYTES.get(str(case.facts.get("dtype")), 4)
+    return max(stored, decoded) + voxels
+
+
+@contextlib.contextmanager
+def _make_folder(output: Path) -> Iterator[Path]:
+    """Make a hidden folder beside the output, which gets the final name at the end and vanishes on every error."""
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {temporary}: {(error.strerror or str(error)).lower()}") from None
+    try:
+        yield temporary
+        os.rename(temporary, output)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(f"cannot write {output}: {(error.strerror or str(error)).lower()}") from None
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

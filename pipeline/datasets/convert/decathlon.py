@@ -1,0 +1,95 @@
+"""Medical Segmentation Decathlon (Antonelli et al. 2022): NIfTI volumes, or pictures, and ``dataset.json``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.atomic import write_atomically
+from pipeline.datasets.convert.conversion import Conversion, Item
+from pipeline.datasets.convert.pictures import write_whole_picture
+from pipeline.datasets.convert.reading import is_volume
+from pipeline.datasets.convert.volumes import (
+    VOLUME_ENDING,
+    describe_losses,
+    folder_of,
+    id_of_ignored,
+    make_folders,
+    name_labels,
+    place_volume,
+    write_labels,
+    write_volume,
+)
+
+
+def write(conversion: Conversion) -> list[str]:
+    """Write a dataset that MONAI's ``load_decathlon_datalist`` reads.
+
+    Its keys ``training``, ``validation`` (only if there is such a split) and ``test`` hold paths; an entry tells its
+    ``fold`` and ``subject`` too, as MONAI's cross-validation tools read them. Test cases with a mask have it in
+    ``labelsTs``. Label ids stay what they are, several channels are the last axis.
+
+    Returns:
+        What the user should know.
+    """
+    manifest = conversion.manifest
+    make_folders(conversion)
+    names = name_labels(manifest)
+    ids = id_of_ignored({label: label for label in names}, manifest.ignore_index)
+    entries = conversion.map_items(lambda item: _write_item(conversion, item, ids))
+    lists: dict[str, list[Any]] = {"training": [], "validation": [], "test": []}
+    for item, entry in zip(conversion.items, entries, strict=True):
+        if item.case.label is None or item.part == "test":
+            # As in the original sets, an image without mask is a path alone.
+            lists["test"].append(entry if "label" in entry else entry["image"])
+        else:
+            lists["training" if item.part == "train" else "validation"].append(entry)
+    if not lists["validation"]:
+        del lists["validation"]
+    with write_atomically(conversion.out / "dataset.json") as stream:
+        json.dump({**_describe(conversion, names), **lists}, stream, indent=1, ensure_ascii=False)
+        stream.write("\n")
+    return describe_losses(manifest, conversion.items)
+
+
+def _write_item(conversion: Conversion, item: Item, ids: dict[int, int]) -> dict[str, Any]:
+    stem = f"{folder_of(item, 'images')}/{item.name}"
+    grid = None
+    if is_volume(conversion.manifest, item.case):
+        image, ending = stem + VOLUME_ENDING, VOLUME_ENDING
+        if not place_volume(conversion, item, image):
+            grid = conversion.read_image(item)
+            write_volume(conversion, grid, image)
+    else:
+        image, ending = write_whole_picture(conversion, item, stem)[0], ".png"
+    entry: dict[str, Any] = {"image": f"./{image}"}
+    if item.case.label is not None:
+        label = f"{folder_of(item, 'labels')}/{item.name}{ending}"
+        write_labels(conversion, item, label, ids, grid)
+        entry["label"] = f"./{label}"
+    if item.fold is not None:
+        entry["fold"] = item.fold
+    return {**entry, "subject": item.case.subject} if item.case.subject else entry
+
+
+def _describe(conversion: Conversion, names: dict[int, str]) -> dict[str, Any]:
+    manifest, items = conversion.manifest, conversion.items
+    trained = sum(item.part == "train" and item.case.label is not None for item in items)
+    validated = sum(item.part == "val" and item.case.label is not None for item in items)
+    channels = manifest.channels or ("image",)
+    volumes = any(is_volume(manifest, item.case) for item in items)
+    size = "2D" if not volumes else "3D" if len(channels) == 1 else "4D"
+    head: dict[str, Any] = {
+        "name": manifest.name,
+        "description": manifest.task,
+        "reference": "; ".join([manifest.source, *manifest.citations]),
+        "licence": manifest.licence,
+        "release": "",
+        "tensorImageSize": size,
+        "modality": {str(number): channel for number, channel in enumerate(channels)},
+        "labels": {str(label): name for label, name in names.items()},
+        "numTraining": trained,
+        **({"numValidation": validated} if validated else {}),
+        "numTest": len(items) - trained - validated,
+    }
+    return head if manifest.ignore_index is None else {**head, "ignore_index": manifest.ignore_index}

@@ -1,0 +1,227 @@
+"""Images and masks of a case as arrays, whatever files they are stored in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.datasets.manifest import Case, Manifest, split_fragment
+from pipeline.datasets.probes import expected_format
+from pipeline.issues import InputError
+
+#: Label of pixels that belong to no class.
+IGNORED = -1
+# ITK gives the first axis of a picture to the columns and calls it left; NIfTI counts to the right and anterior.
+PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+# The number of EXIF's tag for how a picture is turned.
+_ORIENTATION = 0x0112
+# ITK's readers are not made for several threads of Python.
+_ITK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image or a mask on its grid.
+
+    Args:
+        array: image ``(C, *spatial)``, mask ``(*spatial)``. ``spatial`` is (rows, columns) for a picture, (columns,
+            rows, slices) for a stack of pictures, and the order of the file for volumes.
+        affine: voxel index to world in mm (RAS); None for pictures.
+        header: nibabel's header of the file that it was read from, None for other formats.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64] | None = None
+    header: Any = None
+
+
+def is_volume(manifest: Manifest, case: Case) -> bool:
+    """Return whether a case has three spatial axes: a volume, a series, or a stack of several pictures."""
+    if manifest.stacking == "series" or expected_format(case.image[0]) in ("NIfTI", "DICOM"):
+        return True
+    return manifest.stacking == "slices" and len(case.image) > 1
+
+
+def read_image(manifest: Manifest, case: Case, root: Path) -> Volume:
+    """Read the image of a case.
+
+    Returns:
+        Array ``(C, *spatial)`` in the type of the file. The voxel size of a stack of pictures is unknown: 1 mm stands
+        in, and the axes lie as ITK lays those of a series of pictures.
+
+    Raises:
+        InputError: a file cannot be read, or files of one case differ in size.
+    """
+    files = [root / path for path in case.image]
+    try:
+        if manifest.stacking == "series" or expected_format(case.image[0]) == "DICOM":
+            return _read_series(files)
+        if expected_format(case.image[0]) == "NIfTI":
+            return _read_channels(files, len(manifest.channels))
+        wanted = len(manifest.channels) if manifest.stacking == "slices" else 1
+        pictures = [_read_picture(file, wanted) for file in files]
+    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
+        raise InputError(f"{case.case_id}: cannot read {case.image[0]}: {error}") from None
+    _require_one_shape(case, pictures)
+    if manifest.stacking == "channels":
+        return Volume(np.concatenate(pictures))
+    return Volume(pictures[0]) if len(files) == 1 else _stack(pictures)
+
+
+def _require_one_shape(case: Case, arrays: Sequence[NDArray[Any]]) -> None:
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise InputError(f"{case.case_id}: its files differ in size: {', '.join(map(str, sorted(shapes)))}")
+
+
+def _stack(pictures: Sequence[NDArray[Any]]) -> Volume:
+    """Stack (C, H, W) or (H, W) to (C, W, H, D) or (W, H, D)."""
+    array = np.stack(pictures, axis=-1)
+    return Volume(np.ascontiguousarray(np.swapaxes(array, -3, -2)), PICTURE_AFFINE)
+
+
+def _read_picture(path: Path, channels: int) -> NDArray[Any]:
+    """Return a picture as (C, H, W), an alpha channel left out that is not among the wanted channels."""
+    array = _read_pixels(path)
+    array = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
+    # The checks refuse transparent pictures, so nothing is lost.
+    return array[:-1] if array.shape[0] in (2, 4) and array.shape[0] == channels + 1 else array
+
+
+def _read_pixels(path: Path) -> NDArray[Any]:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        array: NDArray[Any] = np.asarray(picture)
+    return array.astype(np.uint8) if array.dtype == np.bool_ else array
+
+
+def is_plain(path: Path) -> bool:
+    """Return whether every program reads the same pixels from a picture: no palette, alpha, bits or turned view."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        turned = picture.getexif().get(_ORIENTATION, 1) != 1
+        return picture.mode in ("L", "RGB", "I;16", "I", "F") and not turned
+
+
+def read_nifti(path: Path) -> Volume:
+    """Read a NIfTI file, stored numbers scaled as its header says, axes of length one after the third left out."""
+    import nibabel
+
+    file: Any = nibabel.load(path)
+    array = np.asanyarray(file.dataobj)
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return Volume(array, file.affine, file.header)
+
+
+def _read_channels(files: Sequence[Path], channels: int) -> Volume:
+    volumes = [read_nifti(file) for file in files]
+    first = volumes[0]
+    if len({volume.array.shape for volume in volumes}) > 1:
+        raise ValueError("the channels differ in size")
+    if first.array.ndim == 4:
+        return Volume(np.moveaxis(first.array, -1, 0), first.affine, first.header)
+    return Volume(np.stack([volume.array for volume in volumes]), first.affine, first.header)
+
+
+def _read_series(files: Sequence[Path]) -> Volume:
+    """Read the files of a DICOM series, in this order, onto the grid that NIfTI stores."""
+    import itk
+
+    with _ITK:
+        image = itk.imread([str(file) for file in files] if len(files) > 1 else str(files[0]))
+        array = np.array(itk.array_view_from_image(image))
+        affine = np.eye(4)
+        direction = np.asarray(itk.array_from_matrix(image.GetDirection()))
+        affine[:3, :3] = direction * np.asarray(image.GetSpacing())
+        affine[:3, 3] = np.asarray(image.GetOrigin())
+    # DICOM and ITK count to the left and posterior, NIfTI to the right and anterior.
+    affine[:2] *= -1
+    return Volume(np.ascontiguousarray(array.T)[None], affine)
+
+
+def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDArray[Any] | None]:
+    """Read the mask of a case.
+
+    Returns:
+        The mask as label ids, or numbers of objects where the manifest says ``"instance"``, as int32, `IGNORED` where
+        nothing counts; and the values as they are stored if the mask is one file, else None.
+
+    Raises:
+        InputError: a file cannot be read, or holds values that the manifest does not know.
+    """
+    paths = case.label or ()
+    try:
+        if split_fragment(paths[0])[1]:
+            return Volume(_rasterise(manifest, paths[0], root)), None
+        if expected_format(paths[0]) == "NIfTI":
+            stored = read_nifti(root / paths[0])
+            return Volume(encode_labels(manifest, stored.array, paths[0]), stored.affine, stored.header), stored.array
+        masks = [_read_mask(manifest, path, root) for path in paths]
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InputError(f"{case.case_id}: cannot read {paths[0]}: {error}") from None
+    labels = [label for label, _ in masks]
+    _require_one_shape(case, labels)
+    return (Volume(labels[0]), masks[0][1]) if not is_volume(manifest, case) else (_stack(labels), None)
+
+
+def _rasterise(manifest: Manifest, path: str, root: Path) -> NDArray[np.int32]:
+    from pipeline.datasets.coco import rasterise, read_annotations, read_policy
+
+    file, image_id = split_fragment(path)
+    categories, crowd = read_policy(manifest)
+    mask = rasterise(read_annotations(root / file), image_id, categories, crowd, manifest.mask_type == "instance")
+    return np.asarray(mask, np.int32)
+
+
+def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.int32], NDArray[Any] | None]:
+    from PIL import Image
+
+    with Image.open(root / path) as picture:
+        # Grey masks of a coloured set count by their values.
+        coloured = bool(manifest.color_map) and picture.mode in ("RGB", "RGBA", "P")
+        colours = np.asarray(picture.convert("RGB") if coloured else [], np.int32)
+    if not coloured:
+        stored = _read_pixels(root / path)
+        return encode_labels(manifest, stored, path), stored if is_plain(root / path) else None
+    codes = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+    table = {int(name[1:], 16): label for name, label in manifest.color_map.items()}
+    return _look_up(codes, table, path), None
+
+
+def encode_labels(manifest: Manifest, stored: NDArray[Any], path: str) -> NDArray[np.int32]:
+    """Turn the values of a mask file into label ids, by the manifest's rules.
+
+    Raises:
+        InputError: the mask has several channels, or values that the manifest does not know.
+    """
+    if manifest.binarize is not None:
+        return (stored >= manifest.binarize).astype(np.int32)
+    if manifest.mask_type == "instance":
+        return stored.astype(np.int32)
+    table = dict(manifest.mask_values) or {label: label for label in manifest.labels}
+    if manifest.ignore_index is not None:
+        table[manifest.ignore_index] = IGNORED
+    return _look_up(stored, table, path)
+
+
+def _look_up(stored: NDArray[Any], table: dict[int, int], path: str) -> NDArray[np.int32]:
+    labels = np.full(stored.shape, IGNORED - 1, np.int32)
+    for value, label in table.items():
+        labels[stored == value] = label
+    unknown = labels == IGNORED - 1
+    if unknown.any():
+        first = stored[unknown][0]
+        raise InputError(
+            f"{path}: {int(unknown.sum())} pixels of the mask have values that the manifest does not know, for example"
+            f" {first:g}; pipeline dataset check --deep lists them"
+        )
+    return labels

@@ -1,0 +1,138 @@
+"""Image and mask files of the two layouts that keep them in ``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.datasets.convert.conversion import Conversion, Item
+from pipeline.datasets.convert.reading import IGNORED, Volume, is_volume
+from pipeline.datasets.convert.writing import compress_file, fit_labels, place_file, write_nifti, write_picture
+from pipeline.datasets.manifest import Manifest
+from pipeline.datasets.probes import find_ending
+from pipeline.issues import InputError
+
+VOLUME_ENDING = ".nii.gz"
+
+
+def folder_of(item: Item, kind: str) -> str:
+    """Return the folder of an item's file, ``kind`` being ``"images"`` or ``"labels"``.
+
+    Cases without mask cannot be trained with, so they lie with the test cases.
+    """
+    training = item.part != "test" and item.case.label is not None
+    return f"{kind}{'Tr' if training else 'Ts'}"
+
+
+def make_folders(conversion: Conversion) -> None:
+    """Make ``imagesTr`` and ``labelsTr``, and the others where they are needed."""
+    needed = {"imagesTr", "labelsTr"}
+    for item in conversion.items:
+        needed |= {folder_of(item, "images")} | ({folder_of(item, "labels")} if item.case.label else set())
+    for name in sorted(needed):
+        (conversion.out / name).mkdir()
+
+
+def place_volume(conversion: Conversion, item: Item, relative: str) -> bool:
+    """Put an image that is one NIfTI file to its place unchanged; return False if it is something else."""
+    ending = find_ending(item.case.image[0])
+    if len(item.case.image) != 1 or ending not in (".nii", ".nii.gz"):
+        return False
+    source, target = conversion.root / item.case.image[0], conversion.out / relative
+    if ending == ".nii":
+        compress_file(source, target)
+    else:
+        place_file(source, target, conversion.link)
+    return True
+
+
+def write_volume(conversion: Conversion, volume: Volume, relative: str) -> None:
+    """Write channels ``(C, *spatial)`` as one NIfTI file, 3-D or with the channels last."""
+    array = volume.array[0] if len(volume.array) == 1 else np.moveaxis(volume.array, 0, -1)
+    known = conversion.manifest.stacking == "series" or volume.header is not None
+    write_nifti(replace(volume, array=array), conversion.out / relative, known_spacing=known)
+
+
+def write_labels(
+    conversion: Conversion, item: Item, relative: str, ids: Mapping[int, int], grid: Volume | None
+) -> None:
+    """Write a mask with the target's label ids; the original file serves where its values are these already.
+
+    Args:
+        conversion: the dataset.
+        item: a case with a mask.
+        relative: the file to write, its ending told by its name.
+        ids: the target's id of each label id.
+        grid: the image, if it was read: its affine serves masks that have none.
+
+    Raises:
+        InputError: the mask cannot be read, or does not lie on the image's grid.
+    """
+    volume, stored = conversion.read_labels(item)
+    labels = _map_ids(volume.array, ids, instances=conversion.manifest.mask_type == "instance")
+    if grid is not None and grid.array.shape[1:] != labels.shape:
+        raise InputError(f"{item.case.case_id}: the image is {grid.array.shape[1:]}, its mask {labels.shape}")
+    target = conversion.out / relative
+    source = (item.case.label or ("",))[0]
+    if stored is not None and source.lower().endswith(_ending_of(relative)) and _same_values(stored, labels):
+        place_file(conversion.root / source, target, conversion.link)
+    elif is_volume(conversion.manifest, item.case):
+        affine = volume.affine if volume.affine is not None or grid is None else grid.affine
+        write_nifti(Volume(fit_labels(labels), affine, volume.header), target, known_spacing=volume.header is not None)
+    else:
+        write_picture(fit_labels(labels), target)
+
+
+def _ending_of(relative: str) -> str:
+    return find_ending(relative) or "."
+
+
+def _same_values(stored: NDArray[Any], labels: NDArray[np.int32]) -> bool:
+    # One bit a pixel is read as 0 and 255 by some programs.
+    return stored.dtype != np.bool_ and stored.shape == labels.shape and np.array_equal(stored, labels)
+
+
+def _map_ids(labels: NDArray[np.int32], ids: Mapping[int, int], *, instances: bool) -> NDArray[np.int32]:
+    if instances:
+        return (labels > 0).astype(np.int32)
+    mapped = np.zeros_like(labels)
+    for label in np.unique(labels).tolist():
+        mapped[labels == label] = ids[label]
+    return mapped
+
+
+def describe_losses(manifest: Manifest, items: tuple[Item, ...]) -> list[str]:
+    """Return what these layouts cannot say about the dataset."""
+    notes = []
+    if manifest.mask_type == "instance":
+        notes.append("masks hold no objects here: all of them became label 1")
+    stacks = sum(len(item.case.image) > 1 and manifest.stacking == "slices" for item in items)
+    if stacks:
+        notes.append(f"{stacks} stacks of pictures became volumes; their voxel size is unknown, 1 x 1 x 1 was written")
+    unlabelled = sum(item.case.label is None and item.part != "test" for item in items)
+    if unlabelled:
+        notes.append(f"{unlabelled} cases without mask lie in imagesTs, with the test cases")
+    return notes
+
+
+def name_labels(manifest: Manifest) -> dict[int, str]:
+    """Return the names of the labels by id, background first and called so, as both layouts ask.
+
+    Raises:
+        InputError: the manifest has no label but background.
+    """
+    names = {label: name for label, name in sorted(manifest.labels.items()) if label != 0}
+    if not names:
+        raise InputError(f"manifest {manifest.name!r} names no labels, so its masks cannot be converted")
+    if len(set(names.values()) | {"background"}) <= len(names):
+        raise InputError(f"manifest {manifest.name!r} gives two labels one name: {', '.join(names.values())}")
+    return {0: "background", **names}
+
+
+def id_of_ignored(ids: Mapping[int, int], ignored: int | None) -> dict[int, int]:
+    """Return the table of ids with what becomes of pixels that belong to no class."""
+    return dict(ids) if ignored is None else {**ids, IGNORED: ignored}
