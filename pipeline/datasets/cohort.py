@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from pipeline.datasets.case_view import CaseView, count_foreground, uses_colours
+from pipeline.datasets.manifest import Manifest
 from pipeline.datasets.probes import Probe
 from pipeline.issues import Issue
 
@@ -14,7 +15,10 @@ _MIN_SHARED = 64
 
 
 def find_empty_splits(views: Sequence[CaseView]) -> Iterator[Issue]:
-    """Yield ``empty-mask`` for each split whose masks have no foreground at all: nothing there can be scored."""
+    """Yield ``empty-mask`` for each split whose masks have no foreground at all: nothing there can be scored.
+
+    Only splits of which all cases were read can be judged.
+    """
     by_split: dict[str, list[int | None]] = defaultdict(list)
     first: dict[str, CaseView] = {}
     for view in views:
@@ -23,11 +27,15 @@ def find_empty_splits(views: Sequence[CaseView]) -> Iterator[Issue]:
             first.setdefault(view.case.split, view)
     for split in ("train", "val", "test"):
         counts = by_split.get(split, [])
-        if counts and all(count == 0 for count in counts):
+        if counts and all(count == 0 for count in counts) and len(counts) == _count_masks(views[0].manifest, split):
             message = f"all {len(counts)} masks of the split {split} are empty"
             path = (first[split].case.label or ("",))[0]
             hint = "look whether the masks were exported"
             yield Issue("empty-mask", "error", message, record=split, path=path, hint=hint)
+
+
+def _count_masks(manifest: Manifest, split: str) -> int:
+    return sum(case.split == split and case.label is not None for case in manifest.cases)
 
 
 def find_unknown_palettes(views: Sequence[CaseView]) -> Iterator[Issue]:
