@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from pipeline.issues import Issue
 
+# More of the same would only bury the first; a wrong program makes them by the million.
+MAX_FINDINGS = 100
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
 
 
@@ -29,7 +32,7 @@ def parse_json(content: bytes) -> tuple[Any, list[Issue]]:
         return None, [_syntax_issue(message, _suggest_repair(text, error.pos))]
     except (RecursionError, ValueError) as error:
         return None, [_syntax_issue(f"not usable JSON: {type(error).__name__}: {error}")]
-    issues = list(_find_loose_json(text))
+    issues = list(islice(find_loose_json(text), MAX_FINDINGS))
     return (None if issues else data), issues
 
 
@@ -47,8 +50,13 @@ def _syntax_issue(message: str, hint: str = "") -> Issue:
     return Issue("manifest-syntax", "error", message, hint=hint)
 
 
-def _find_loose_json(text: str) -> Iterable[Issue]:
-    """Yield what Python's parser accepts although it changes the meaning: duplicate keys, NaN, Infinity."""
+def find_loose_json(text: str) -> Iterator[Issue]:
+    """Yield what Python's parser accepts although it changes the meaning: duplicate keys, NaN, Infinity.
+
+    Args:
+        text: JSON that `json.loads` has accepted. The time taken grows with its length alone.
+    """
+    line, line_start, counted = 1, 0, 0
     open_objects: list[set[str]] = []
     previous: re.Match[str] | None = None
     for token in _TOKEN.finditer(text):
@@ -67,7 +75,8 @@ def _find_loose_json(text: str) -> Iterable[Issue]:
             message = f"{sign} is not a JSON number"
         if message:
             at = previous if sign == ":" and previous is not None else token
-            line = text.count("\n", 0, at.start()) + 1
-            column = at.start() - (text.rfind("\n", 0, at.start()) + 1) + 1
-            yield _syntax_issue(f"line {line} column {column}: {message}")
+            line += text.count("\n", counted, at.start())
+            line_start = max(line_start, text.rfind("\n", counted, at.start()) + 1)
+            counted = at.start()
+            yield _syntax_issue(f"line {line} column {at.start() - line_start + 1}: {message}")
         previous = token

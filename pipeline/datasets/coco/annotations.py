@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.strict_json import _find_loose_json, parse_json
+from pipeline.datasets.strict_json import find_loose_json, parse_json
 from pipeline.issues import InputError, Issue
 
 # The largest public file, instances_train2017.json, has 448 MB.
@@ -211,5 +211,5 @@ def _find_loose_issue(content: bytes, name: str) -> tuple[Issue, ...]:
 
     The scan that knows the line is too slow for good files, and `parse_json` too slow for files with many findings.
     """
-    found = _find_loose_json(content.decode("utf-8-sig"))
+    found = find_loose_json(content.decode("utf-8-sig"))
     return tuple(replace(issue, path=name) for issue in islice(found, 1))
