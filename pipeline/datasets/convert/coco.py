@@ -58,7 +58,8 @@ def write(conversion: Conversion) -> list[str]:
 
 def _write_item(conversion: Conversion, item: Item) -> tuple[dict[str, Any], list[tuple[int, Segmentation]]]:
     """Return the image's record without id, and label and run lengths of its objects."""
-    relative, (height, width) = write_whole_picture(conversion, item, f"{item.part}/{item.name}")
+    relative, grid = write_whole_picture(conversion, item, f"{item.part}/{item.name}")
+    height, width = grid.shape
     record: dict[str, Any] = {"file_name": relative.split("/", 1)[1], "height": height, "width": width, "license": 1}
     if item.case.subject:
         record["subject"] = item.case.subject

@@ -54,14 +54,16 @@ def write(conversion: Conversion) -> list[str]:
 
 def _write_item(conversion: Conversion, item: Item, ids: dict[int, int]) -> dict[str, Any]:
     stem = f"{folder_of(item, 'images')}/{item.name}"
-    grid = None
     if is_volume(conversion.manifest, item.case):
         image, ending = stem + VOLUME_ENDING, VOLUME_ENDING
-        if not place_volume(conversion, item, image):
-            grid = conversion.read_image(item)
-            write_volume(conversion, grid, image)
+        grid = place_volume(conversion, item, image)
+        if grid is None:
+            volume = conversion.read_image(item)
+            write_volume(conversion, volume, image)
+            grid = volume.grid()
     else:
-        image, ending = write_whole_picture(conversion, item, stem)[0], ".png"
+        image, grid = write_whole_picture(conversion, item, stem)
+        ending = ".png"
     entry: dict[str, Any] = {"image": f"./{image}"}
     if item.case.label is not None:
         label = f"{folder_of(item, 'labels')}/{item.name}{ending}"

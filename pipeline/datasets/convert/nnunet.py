@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.atomic import write_atomically
 from pipeline.datasets.convert.conversion import Conversion, Item
-from pipeline.datasets.convert.reading import Volume, is_plain, is_volume
+from pipeline.datasets.convert.reading import Grid, Volume, is_plain, is_volume
 from pipeline.datasets.convert.volumes import (
     VOLUME_ENDING,
     describe_losses,
@@ -78,14 +78,13 @@ def _choose_ending(conversion: Conversion) -> str:
 def _write_item(conversion: Conversion, item: Item, ending: str, ids: dict[int, int]) -> int:
     """Write image and mask of a case; return its number of channels."""
     stem = f"{folder_of(item, 'images')}/{item.name}"
-    grid = None
-    if _place_single(conversion, item, f"{stem}_0000{ending}"):
-        channels = 1
-    else:
-        grid = conversion.read_image(item)
-        channels = len(grid.array)
+    channels = 1
+    grid = _place_single(conversion, item, f"{stem}_0000{ending}")
+    if grid is None:
+        image = conversion.read_image(item)
+        grid, channels = image.grid(), len(image.array)
         for number in range(channels):
-            channel = replace(grid, array=grid.array[number : number + 1])
+            channel = replace(image, array=image.array[number : number + 1])
             _write_channel(conversion, channel, f"{stem}_{number:04d}{ending}")
     if item.case.label is not None:
         write_labels(conversion, item, f"{folder_of(item, 'labels')}/{item.name}{ending}", ids, grid)
@@ -99,29 +98,22 @@ def _write_channel(conversion: Conversion, channel: Volume, relative: str) -> No
         write_picture(channel.array[0], conversion.out / relative)
 
 
-def _place_single(conversion: Conversion, item: Item, relative: str) -> bool:
-    """Put an image with one channel to its place unchanged; return False if it has to be written anew."""
-    if len(item.case.image) != 1:
-        return False
-    source = conversion.root / item.case.image[0]
+def _place_single(conversion: Conversion, item: Item, relative: str) -> Grid | None:
+    """Put an image with one channel to its place unchanged; return None if it has to be written anew."""
     if relative.endswith(VOLUME_ENDING):
-        return _has_three_axes(item.case.image[0], source) and place_volume(conversion, item, relative)
-    if not item.case.image[0].lower().endswith(relative[relative.rindex(".") :]) or not is_plain(source):
-        return False
+        return place_volume(conversion, item, relative, channels=False)
+    source = conversion.root / item.case.image[0]
+    same_format = source.name.lower().endswith(relative[relative.rindex(".") :])
+    if len(item.case.image) != 1 or not same_format or not is_plain(source):
+        return None
     from PIL import Image
 
     with Image.open(source) as picture:
         if len(picture.getbands()) != 1:
-            return False
+            return None
+        grid = Grid((picture.height, picture.width))
     place_file(source, conversion.out / relative, conversion.link)
-    return True
-
-
-def _has_three_axes(path: str, source: Any) -> bool:
-    import nibabel
-
-    header: Any = nibabel.load(source).header if path.lower().endswith((".nii", ".nii.gz")) else None
-    return header is not None and len(header.get_data_shape()) == 3
+    return grid
 
 
 def _describe(

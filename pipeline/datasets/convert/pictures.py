@@ -7,12 +7,12 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from pipeline.datasets.convert.conversion import Conversion, Item
-from pipeline.datasets.convert.reading import is_plain
+from pipeline.datasets.convert.reading import Grid, is_plain
 from pipeline.datasets.convert.writing import place_file, write_picture
 from pipeline.issues import InputError
 
 
-def write_whole_picture(conversion: Conversion, item: Item, stem: str) -> tuple[str, tuple[int, int]]:
+def write_whole_picture(conversion: Conversion, item: Item, stem: str) -> tuple[str, Grid]:
     """Write the picture of a case, all channels in one file.
 
     Args:
@@ -21,7 +21,7 @@ def write_whole_picture(conversion: Conversion, item: Item, stem: str) -> tuple[
         stem: path of the file to write, without ending.
 
     Returns:
-        Path of the file, relative to the output, and its rows and columns.
+        Path of the file, relative to the output, and the grid of the picture.
 
     Raises:
         InputError: no format of pictures holds such channels.
@@ -33,10 +33,11 @@ def write_whole_picture(conversion: Conversion, item: Item, stem: str) -> tuple[
         relative = stem + PurePosixPath(item.case.image[0]).suffix.lower()
         place_file(source, conversion.out / relative, conversion.link)
         with Image.open(source) as picture:
-            return relative, (picture.height, picture.width)
-    array = conversion.read_image(item).array
+            return relative, Grid((picture.height, picture.width))
+    volume = conversion.read_image(item)
+    array = volume.array
     if len(array) not in (1, 3):
         raise InputError(f"{item.case.case_id}: {len(array)} channels; a picture has 1 or 3")
     relative = f"{stem}.png"
     write_picture(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1), conversion.out / relative)
-    return relative, (array.shape[1], array.shape[2])
+    return relative, volume.grid()

@@ -26,6 +26,19 @@ _ITK = threading.Lock()
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Where the voxels of an image lie.
+
+    Args:
+        shape: its spatial axes.
+        affine: voxel index to world in mm (RAS); None for pictures.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
 class Volume:
     """An image or a mask on its grid.
 
@@ -39,6 +52,10 @@ class Volume:
     array: NDArray[Any]
     affine: NDArray[np.float64] | None = None
     header: Any = None
+
+    def grid(self) -> Grid:
+        """Return the grid of an image ``(C, *spatial)``."""
+        return Grid(self.array.shape[1:], self.affine)
 
 
 def is_volume(manifest: Manifest, case: Case) -> bool:
@@ -120,6 +137,14 @@ def read_nifti(path: Path) -> Volume:
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     return Volume(array, file.affine, file.header)
+
+
+def read_grid(path: Path) -> tuple[Grid, int]:
+    """Return where the voxels of a NIfTI file lie, and its number of axes, from its header alone."""
+    import nibabel
+
+    file: Any = nibabel.load(path)
+    return Grid(tuple(file.shape[:3]), file.affine), len(file.shape)
 
 
 def _read_channels(files: Sequence[Path], channels: int) -> Volume:

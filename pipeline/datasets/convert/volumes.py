@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datasets.convert.conversion import Conversion, Item
-from pipeline.datasets.convert.reading import IGNORED, Volume, is_volume
+from pipeline.datasets.convert.reading import IGNORED, Grid, Volume, is_volume, read_grid
 from pipeline.datasets.convert.writing import compress_file, fit_labels, place_file, write_nifti, write_picture
 from pipeline.datasets.manifest import Manifest
 from pipeline.datasets.probes import find_ending
@@ -37,17 +37,30 @@ def make_folders(conversion: Conversion) -> None:
         (conversion.out / name).mkdir()
 
 
-def place_volume(conversion: Conversion, item: Item, relative: str) -> bool:
-    """Put an image that is one NIfTI file to its place unchanged; return False if it is something else."""
+def place_volume(conversion: Conversion, item: Item, relative: str, *, channels: bool = True) -> Grid | None:
+    """Put an image that is one NIfTI file to its place unchanged.
+
+    Args:
+        conversion: the dataset.
+        item: a case.
+        relative: the file to write.
+        channels: several channels may be in the file.
+
+    Returns:
+        Its grid; None if it is something else and was not placed.
+    """
     ending = find_ending(item.case.image[0])
     if len(item.case.image) != 1 or ending not in (".nii", ".nii.gz"):
-        return False
+        return None
     source, target = conversion.root / item.case.image[0], conversion.out / relative
+    grid, axes = read_grid(source)
+    if axes > 3 and not channels:
+        return None
     if ending == ".nii":
         compress_file(source, target)
     else:
         place_file(source, target, conversion.link)
-    return True
+    return grid
 
 
 def write_volume(conversion: Conversion, volume: Volume, relative: str) -> None:
@@ -57,9 +70,7 @@ def write_volume(conversion: Conversion, volume: Volume, relative: str) -> None:
     write_nifti(replace(volume, array=array), conversion.out / relative, known_spacing=known)
 
 
-def write_labels(
-    conversion: Conversion, item: Item, relative: str, ids: Mapping[int, int], grid: Volume | None
-) -> None:
+def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping[int, int], grid: Grid) -> None:
     """Write a mask with the target's label ids; the original file serves where its values are these already.
 
     Args:
@@ -67,21 +78,21 @@ def write_labels(
         item: a case with a mask.
         relative: the file to write, its ending told by its name.
         ids: the target's id of each label id.
-        grid: the image, if it was read: its affine serves masks that have none.
+        grid: of the image; its affine serves masks that have none.
 
     Raises:
         InputError: the mask cannot be read, or does not lie on the image's grid.
     """
     volume, stored = conversion.read_labels(item)
     labels = _map_ids(volume.array, ids, instances=conversion.manifest.mask_type == "instance")
-    if grid is not None and grid.array.shape[1:] != labels.shape:
-        raise InputError(f"{item.case.case_id}: the image is {grid.array.shape[1:]}, its mask {labels.shape}")
+    if grid.shape != labels.shape:
+        raise InputError(f"{item.case.case_id}: the image is {grid.shape}, its mask {labels.shape}")
     target = conversion.out / relative
     source = (item.case.label or ("",))[0]
     if stored is not None and source.lower().endswith(_ending_of(relative)) and _same_values(stored, labels):
         place_file(conversion.root / source, target, conversion.link)
     elif is_volume(conversion.manifest, item.case):
-        affine = volume.affine if volume.affine is not None or grid is None else grid.affine
+        affine = grid.affine if volume.affine is None else volume.affine
         write_nifti(Volume(fit_labels(labels), affine, volume.header), target, known_spacing=volume.header is not None)
     else:
         write_picture(fit_labels(labels), target)
