@@ -94,6 +94,26 @@ LAYOUTS: dict[str, Layout] = {
             ),
         ),
         Layout(
+            "folders",
+            "any images and masks of the same names: images/a.png and masks/a.png, pictures or NIfTI",
+            "write_folders_phantom",
+            "images",
+            "dataset",
+            (
+                LayoutOption("image", "pattern of the images, in quotes: 'scans/*.png'"),
+                LayoutOption("mask", "pattern of the masks: 'drawn/*_mask.png'; what * stands for must be equal"),
+                LayoutOption("subject", "where the subject stands in an image's name: '{subject}_*'"),
+                LayoutOption("mask_values", "values, background first: 0,255 or 0,1=cyst,2=tumour; or instances"),
+                LayoutOption("binarize", "for lossy masks: values from this number on are label 1"),
+                LayoutOption(
+                    "unpaired",
+                    "images without mask where others have one, masks without image",
+                    "refuse",
+                    ("refuse", "drop"),
+                ),
+            ),
+        ),
+        Layout(
             "isic",
             "ISIC 2016 to 2018 skin lesions: folders ISIC2018_Task1-2_*_Input and ISIC2018_Task1_*_GroundTruth",
             "write_isic_phantom",

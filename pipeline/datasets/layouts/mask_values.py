@@ -1,0 +1,118 @@
+"""What the values of masks mean: told by the user, or proposed from all masks where only one reading makes sense."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.digests import map_threads
+from pipeline.datasets.probes import ImageError, Probe, probe_image
+from pipeline.issues import InputError
+
+INSTANCES = "instances"
+MAX_LABELS = 32
+_SHOWN = 8
+
+
+def parse_mask_values(text: str) -> dict[str, Any]:
+    """Read ``"0,255"``, ``"0,128=cyst,255=tumour"`` or ``"instances"``.
+
+    Values become the label ids 0, 1, 2, ... in the order given, background first; values of one name become one label.
+
+    Args:
+        text: the option.
+
+    Returns:
+        The fields ``labels``, ``mask_values`` and ``mask_type`` of a manifest.
+
+    Raises:
+        InputError: the text cannot be read.
+
+    Example:
+        >>> parse_mask_values("0,128=lesion,255=lesion")["mask_values"]
+        {0: 0, 128: 1, 255: 1}
+    """
+    if text.strip() == INSTANCES:
+        return {"labels": {0: "background", 1: "object"}, "mask_values": {}, "mask_type": "instance"}
+    names: list[str] = []
+    values: dict[int, int] = {}
+    parts = [part.partition("=") for part in text.split(",")]
+    for number, mark, name in parts:
+        if not re.fullmatch(r"\s*-?\d+\s*", number) or int(number) in values or (mark and not name.strip()):
+            expected = "expected values, background first: 0,255 or 0,128=cyst,255=tumour; or instances"
+            raise InputError(f"--mask-values: {text!r} is not understood; {expected}")
+        label = name.strip() or _name_label(len(names), len(parts))
+        if label not in names:
+            names.append(label)
+        values[int(number)] = names.index(label)
+    if len(names) < 2:
+        raise InputError(f"--mask-values: {text!r} holds one label; expected the background and at least one more")
+    return {"labels": dict(enumerate(names)), "mask_values": values, "mask_type": "semantic"}
+
+
+def _name_label(label: int, number: int) -> str:
+    if label == 0:
+        return "background"
+    return "foreground" if number == 2 else f"label {label}"
+
+
+def propose_mask_values(values: Iterable[float]) -> str:
+    """Return the option that says what the values found in all masks mean, if only one reading makes sense.
+
+    Args:
+        values: all values of all masks.
+
+    Returns:
+        Text for `parse_mask_values`: of 0 and one more value, or of 0 to n.
+
+    Raises:
+        InputError: the values can be read in several ways, or are no labels.
+
+    Example:
+        >>> propose_mask_values([0, 255]), propose_mask_values([2, 1, 0])
+        ('0,255', '0,1,2')
+    """
+    found = sorted(set(values))
+    shown = ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+    whole = all(value % 1 == 0 for value in found)
+    text = ",".join(f"{value:g}" for value in found)
+    counts_up = found == list(range(len(found))) and len(found) <= MAX_LABELS
+    if len(found) > 1 and whole and found[0] == 0 and (len(found) == 2 or counts_up):
+        return text
+    if whole and len(found) <= _SHOWN:
+        example = text if len(found) > 1 and found[0] == 0 else "0,255"
+        raise InputError(
+            f"the masks hold {shown}; say which values are labels, background first: --mask-values {example};"
+            " or --binarize 128 for borders that were blurred"
+        )
+    hint = "--binarize 128 reads lossy masks, --mask-values instances masks with a number for each object"
+    raise InputError(f"the masks hold {len(found)} values ({shown}), which are no labels; {hint}")
+
+
+def observe_values(root: Path, paths: Sequence[str]) -> set[float]:
+    """Return all values of masks on disk; masks that cannot be read are left to those who report them.
+
+    Args:
+        root: the dataset's folder.
+        paths: the masks.
+
+    Raises:
+        InputError: a mask is coloured.
+    """
+
+    def probe(path: str) -> tuple[str, Probe | None]:
+        try:
+            return path, probe_image(root / path, decode=True, is_mask=True)
+        except (ImageError, OSError):
+            return path, None
+
+    found: set[float] = set()
+    for path, result in map_threads(probe, paths):
+        if result is not None and result.channels != 1:
+            hint = "save the masks in grey, or say what the grey values will be with --mask-values"
+            raise InputError(f"{root}: the mask {path} has {result.channels} channels, expected 1; {hint}")
+        if result is not None and result.content is not None:
+            found |= set(result.content.counts)
+    return found

@@ -1,0 +1,107 @@
+"""Patterns of paths, such as ``images/*.png`` or ``{subject}_*``: which files match, and what a wildcard stands for."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from pipeline.datasets.probes import find_ending
+from pipeline.issues import InputError
+
+_TOKEN = re.compile(r"\*\*/|\*|\?|\{subject\}")
+_REGEX = {"**/": "(?:.*/)?", "*": "([^/]*)", "?": "([^/])", "{subject}": "(?P<subject>[^/]+?)"}
+
+
+def split_ending(path: str) -> tuple[str, str]:
+    """Split a path into what comes before its ending, in composed Unicode (NFC), and the ending in lower case.
+
+    Example:
+        >>> split_ending("a/Scan 1.NII.GZ")
+        ('a/Scan 1', '.nii.gz')
+    """
+    ending = find_ending(path)
+    return unicodedata.normalize("NFC", path[: len(path) - len(ending)]), ending
+
+
+class PathPattern:
+    """A pattern of paths relative to the dataset's folder.
+
+    ``*`` stands for any part of one name, ``**/`` for any number of folders, ``?`` for one character, ``{subject}`` for
+    the subject, as short as the rest allows; all else stands for itself. Upper and lower case count, but not in the
+    ending. A pattern without wildcard is a folder with all that is in it.
+
+    Args:
+        text: the pattern.
+        option: its name, for errors.
+
+    Raises:
+        InputError: the pattern is empty, absolute, or leaves the folder.
+
+    Example:
+        >>> pattern = PathPattern("*/masks/*_mask.png", "mask")
+        >>> pattern.match("p1/masks/7_mask.PNG"), pattern.match("p1/images/7.png")
+        ((('p1',), '7'), None)
+    """
+
+    def __init__(self, text: str, option: str) -> None:
+        clean = unicodedata.normalize("NFC", text).replace("\\", "/").removeprefix("./")
+        if not clean or clean.startswith("/") or ".." in clean.split("/"):
+            raise InputError(
+                f"--{option}: {text!r} is no pattern relative to the dataset's folder, such as 'images/*.png'"
+            )
+        if clean.count("{subject}") > 1:
+            raise InputError(f"--{option}: {text!r} holds {{subject}} twice; once is enough")
+        if not _TOKEN.search(clean):
+            clean = clean.rstrip("/") + "/**/*"
+        clean += "/*" if clean.endswith("/**") else ""
+        self.text = clean
+        stem, self.ending = split_ending(clean)
+        if not self.ending:
+            stem = stem.removesuffix(".*")
+        *folders, name = stem.split("/")
+        self._folders = folders
+        self._name = re.compile("".join(_translate(name)))
+        self._path = re.compile("".join(_translate(stem)))
+
+    def match(self, path: str) -> tuple[tuple[str, ...], str] | None:
+        """Return what tells a file from others, None if its path does not match.
+
+        That is its folders without those that the pattern spells out, and what the wildcards of its name stand for.
+        """
+        stem, ending = split_ending(path)
+        if (self.ending and ending != self.ending) or not self._path.fullmatch(stem):
+            return None
+        *folders, name = stem.split("/")
+        spelt = [folder for folder in self._folders if not _TOKEN.search(folder) and folder != "**"]
+        for folder in spelt:
+            folders.remove(folder)
+        match = self._name.fullmatch(name)
+        return tuple(folders), "".join(match.groups()) if match else name
+
+    def find_subject(self, path: str) -> str | None:
+        """Return what ``{subject}`` stands for in the last parts of a path; None if the path does not match.
+
+        Example:
+            >>> PathPattern("{subject}_slice*", "subject").find_subject("images/TCGA_1_slice7.png")
+            'TCGA_1'
+            >>> PathPattern("{subject}/images/*", "subject").find_subject("train/p1/images/7.png")
+            'p1'
+        """
+        stem, ending = split_ending(path)
+        if self.ending and ending != self.ending:
+            return None
+        parts = stem.split("/")
+        tail = "/".join(parts[-len(self.text.split("/")) :])
+        match = self._path.fullmatch(tail) if "**" not in self.text else self._path.fullmatch(stem)
+        return match["subject"] if match else None
+
+
+def _translate(text: str) -> Iterator[str]:
+    """Yield the regular expression of a pattern, piece by piece."""
+    end = 0
+    for token in _TOKEN.finditer(text):
+        yield re.escape(text[end : token.start()])
+        yield _REGEX[token[0]]
+        end = token.end()
+    yield re.escape(text[end:])

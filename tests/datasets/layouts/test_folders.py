@@ -1,0 +1,361 @@
+"""Plain folders of images and masks: found by folder or pattern, matched by name, values explained or refused."""
+
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.cli import main
+from pipeline.datasets.layouts import read_layout
+from pipeline.datasets.layouts.listing import Draft
+from pipeline.datasets.layouts.pairing import strip_words
+from pipeline.datasets.layouts.patterns import PathPattern
+from pipeline.issues import InputError
+
+
+def write_image(path: Path, *, bands: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([*str(path).encode()])
+    pixels = rng.integers(0, 255, (16, 20) if bands == 1 else (16, 20, bands), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def write_mask(path: Path, *values: int) -> None:
+    """Write a mask of zeros with one square of 4 pixels for each value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros((16, 20), np.uint8)
+    for place, value in enumerate(values or (255,)):
+        mask[2:4, 2 + 2 * place : 4 + 2 * place] = value
+    Image.fromarray(mask).save(path)
+
+
+def pairs_of(draft: Draft) -> dict[str, str | None]:
+    return {case.image[0]: case.label[0] if case.label else None for case in draft.manifest.cases}
+
+
+def told(root: Path, **options: str) -> str:
+    with pytest.raises(InputError) as caught:
+        read_layout("folders", root, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """Three images and masks of equal names."""
+    root = tmp_path / "my data"
+    for name in ("a", "b", "c 1"):
+        write_image(root / "images" / f"{name}.png")
+        write_mask(root / "masks" / f"{name}.png")
+    return root
+
+
+def test_images_and_masks_are_the_default(plain: Path) -> None:
+    draft = read_layout("folders", plain)
+    manifest = draft.manifest
+    assert pairs_of(draft) == {f"images/{name}.png": f"masks/{name}.png" for name in ("a", "b", "c 1")}
+    assert [case.case_id for case in manifest.cases] == ["a", "b", "c 1"]
+    assert (manifest.name, manifest.channels, manifest.spacing_policy) == ("my_data", ("intensity",), "none")
+    assert manifest.cases[0].facts["foreground"] == 4
+    assert manifest.cases[0].subject == ""
+    assert [note.code for note in draft.notes] == ["mask-values", "split"]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("images/a.png", "labels/a.png"),
+        ("Images/a.PNG", "MASKS/a.Png"),
+        ("images/a.jpg", "masks/a_mask.png"),
+        ("images/a.tif", "masks/a-Segmentation.bmp"),
+        ("images/a.jpeg", "label/a_gt.tiff"),
+        ("imgs/img_7.png", "masks/mask_7.png"),
+        ("images/7_image.png", "labels/7_labels.png"),
+        ("p1/images/7.png", "p1/masks/7_seg.png"),
+        ("images/p1/7.png", "masks/p1/7.png"),
+        ("input/scan.1.png", "GroundTruth/scan.1.png"),
+        ("images/ e .png", "masks/ e _mask.png"),
+    ],
+)
+def test_names_that_belong_together(tmp_path: Path, image: str, mask: str) -> None:
+    write_image(tmp_path / image)
+    write_mask(tmp_path / mask)
+    assert pairs_of(read_layout("folders", tmp_path)) == {image: mask}
+
+
+def test_composed_and_decomposed_names_match(tmp_path: Path) -> None:
+    image, mask = unicodedata.normalize("NFD", "images/lésion.png"), unicodedata.normalize("NFC", "masks/lésion.png")
+    write_image(tmp_path / image)
+    write_mask(tmp_path / mask)
+    draft = read_layout("folders", tmp_path)
+    assert pairs_of(draft) == {image: mask}
+    assert draft.manifest.cases[0].case_id == unicodedata.normalize("NFC", "lésion")
+
+
+def test_patients_with_equal_names_stay_apart(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        write_image(tmp_path / patient / "images" / "1.png")
+        write_mask(tmp_path / patient / "masks" / "1.png")
+    draft = read_layout("folders", tmp_path, subject="{subject}/images/*")
+    assert pairs_of(draft) == {f"{p}/images/1.png": f"{p}/masks/1.png" for p in ("p1", "p2")}
+    assert [(case.case_id, case.subject) for case in draft.manifest.cases] == [("p1_1", "p1"), ("p2_1", "p2")]
+
+
+@pytest.mark.parametrize("shape", ["{split}/images", "images/{split}"])
+def test_folders_named_for_a_split_are_the_split(tmp_path: Path, shape: str) -> None:
+    for split in ("train", "Valid", "testing"):
+        folder = shape.format(split=split)
+        write_image(tmp_path / folder / "1.png")
+        write_mask(tmp_path / folder.replace("images", "masks") / "1.png")
+    draft = read_layout("folders", tmp_path)
+    assert [(case.case_id, case.split) for case in draft.manifest.cases] == [
+        ("train_1", "train"),
+        ("Valid_1", "val"),
+        ("testing_1", "test"),
+    ]
+    assert "split" not in [note.code for note in draft.notes]
+
+
+def test_patterns_find_what_has_other_names(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_image(tmp_path / "scans" / f"p{number}_flair.png", bands=3)
+        write_image(tmp_path / "scans" / f"p{number}_t1.png", bands=3)
+        write_mask(tmp_path / "drawn" / f"tumour-p{number}.png", 1)
+    options = {"image": "scans/*_flair.png", "mask": "drawn/tumour-*.png", "subject": "{subject}_flair"}
+    draft = read_layout("folders", tmp_path, **options)
+    assert pairs_of(draft) == {f"scans/p{n}_flair.png": f"drawn/tumour-p{n}.png" for n in (1, 2)}
+    assert [case.subject for case in draft.manifest.cases] == ["p1", "p2"]
+    assert draft.manifest.channels == ("red", "green", "blue")
+    assert "2 images of 2 subjects: scans/p1_flair.png is of 'p1'" in [note.message for note in draft.notes]
+    assert "2 files are neither image nor mask, for example scans/p1_t1.png" in [note.message for note in draft.notes]
+
+
+def test_images_and_masks_may_share_a_folder(tmp_path: Path) -> None:
+    for kind in ("benign", "malignant"):
+        write_image(tmp_path / kind / f"{kind} (1).png")
+        write_mask(tmp_path / kind / f"{kind} (1)_mask.png")
+    draft = read_layout("folders", tmp_path, image="*/*.png", mask="*/*_mask.png")
+    assert pairs_of(draft) == {
+        f"{kind}/{kind} (1).png": f"{kind}/{kind} (1)_mask.png" for kind in ("benign", "malignant")
+    }
+
+
+def test_a_pattern_without_wildcard_is_a_folder(tmp_path: Path) -> None:
+    write_image(tmp_path / "in" / "deep" / "a.png")
+    write_mask(tmp_path / "out" / "deep" / "a.png")
+    assert pairs_of(read_layout("folders", tmp_path, image="in", mask="out/")) == {"in/deep/a.png": "out/deep/a.png"}
+    assert pairs_of(read_layout("folders", tmp_path, image="./in/**", mask="out/**/*.png")) == {
+        "in/deep/a.png": "out/deep/a.png"
+    }
+
+
+def test_masks_are_optional(plain: Path) -> None:
+    for mask in (plain / "masks").iterdir():
+        mask.unlink()
+    draft = read_layout("folders", plain)
+    assert set(pairs_of(draft).values()) == {None}
+    assert draft.notes[0].message == "no masks: the 3 images are cases without label"
+
+
+def test_unpaired_files_are_counted_and_refused_or_left_out(plain: Path) -> None:
+    write_image(plain / "images" / "x.png")
+    write_image(plain / "images" / "y.png")
+    write_mask(plain / "masks" / "z.png")
+    text = told(plain)
+    assert "2 images have no mask, for example images/x.png; 1 masks have no image, for example masks/z.png" in text
+    assert text.endswith("say which files belong together with --image and --mask, or --unpaired drop")
+    draft = read_layout("folders", plain, unpaired="drop")
+    assert len(draft.manifest.cases) == 3
+    assert [note.message for note in draft.notes if note.code == "unpaired-file"] == [
+        "2 images have no mask, for example images/x.png; left out",
+        "1 masks have no image, for example masks/z.png; left out",
+    ]
+    # Nothing fits at all: leaving everything out is no way out.
+    assert "--unpaired drop" not in told(plain, mask="masks/z.png", unpaired="drop")
+
+
+def test_two_files_for_one_are_refused(plain: Path) -> None:
+    write_mask(plain / "labels" / "a.png")
+    assert "both labels/a.png and masks/a.png fit images/a.png; name the files with --image and --mask" in told(plain)
+    (plain / "labels" / "a.png").unlink()
+    write_image(plain / "images" / "b.jpg")
+    assert "both images/b.jpg and images/b.png fit masks/b.png" in told(plain)
+    for mask in (plain / "masks").iterdir():
+        mask.unlink()
+    assert "both images/b.jpg and images/b.png would be the case 'b'; rename one" in told(plain)
+
+
+@pytest.mark.parametrize(
+    ("found", "option", "mask_values", "labels"),
+    [
+        ((255,), None, {0: 0, 255: 1}, ["background", "foreground"]),
+        ((1,), None, {0: 0, 1: 1}, ["background", "foreground"]),
+        ((1, 2, 3), None, {0: 0, 1: 1, 2: 2, 3: 3}, ["background", "label 1", "label 2", "label 3"]),
+        ((128, 255), "0,128,255", {0: 0, 128: 1, 255: 2}, ["background", "label 1", "label 2"]),
+        ((128, 255), "0, 255=tumour, 128=cyst", {0: 0, 255: 1, 128: 2}, ["background", "tumour", "cyst"]),
+        ((1, 2), "0,1=tumour,2=tumour", {0: 0, 1: 1, 2: 1}, ["background", "tumour"]),
+    ],
+)
+def test_values_are_read_off_or_told(
+    tmp_path: Path, found: tuple[int, ...], option: str | None, mask_values: dict[int, int], labels: list[str]
+) -> None:
+    # Each value is in a mask of its own: one mask alone never says all.
+    for value in found:
+        write_image(tmp_path / "images" / f"{value}.png")
+        write_mask(tmp_path / "masks" / f"{value}.png", value)
+    draft = read_layout("folders", tmp_path, **({"mask_values": option} if option else {}))
+    assert dict(draft.manifest.mask_values) == mask_values
+    assert list(draft.manifest.labels.values()) == labels
+    assert ("mask-values" in [note.code for note in draft.notes]) == (option is None)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ((1, 255), "the masks hold 0, 1, 255; say which values are labels, background first: --mask-values 0,1,255"),
+        ((2, 3), "the masks hold 0, 2, 3; say which values are labels, background first: --mask-values 0,2,3"),
+        ((0,), "the masks hold 0; say which values are labels, background first: --mask-values 0,255"),
+        (tuple(range(240, 249)), "the masks hold 10 values (0, 240, 241, 242, 243, 244, 245, 246, ...), which are no"),
+    ],
+)
+def test_values_that_could_mean_anything_are_refused(tmp_path: Path, found: tuple[int, ...], message: str) -> None:
+    write_image(tmp_path / "images" / "a.png")
+    write_mask(tmp_path / "masks" / "a.png", *found)
+    assert f"{tmp_path}: {message}" in told(tmp_path)
+
+
+def test_masks_of_instances_and_with_a_threshold(tmp_path: Path) -> None:
+    write_image(tmp_path / "images" / "a.png")
+    write_mask(tmp_path / "masks" / "a.png", *range(100, 108))
+    manifest = read_layout("folders", tmp_path, mask_values="instances").manifest
+    assert (manifest.mask_type, dict(manifest.mask_values)) == ("instance", {})
+    # Eight squares of 4 pixels, side by side.
+    assert manifest.cases[0].facts["foreground"] == 32
+    manifest = read_layout("folders", tmp_path, binarize="104").manifest
+    assert (manifest.binarize, manifest.cases[0].facts["foreground"]) == (104.0, 16)
+
+
+def test_lossy_and_coloured_masks_are_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "images" / "a.png")
+    write_mask(tmp_path / "masks" / "a.jpg")
+    text = told(tmp_path)
+    assert (
+        "1 masks are JPEG, whose values are not the ones that were drawn, for example masks/a.jpg; --binarize" in text
+    )
+    assert read_layout("folders", tmp_path, binarize="128").manifest.cases[0].facts["foreground"] > 0
+    (tmp_path / "masks" / "a.jpg").unlink()
+    write_image(tmp_path / "masks" / "a.png", bands=3)
+    assert "the mask masks/a.png has 3 channels, expected 1; save the masks in grey" in told(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unpaired": "maybe"}, "--unpaired must be one of refuse, drop, got 'maybe'"),
+        ({"image": "/abs/*.png"}, "--image: '/abs/*.png' is no pattern relative to the dataset's folder"),
+        ({"image": "../x/*.png"}, "--image: '../x/*.png' is no pattern relative to the dataset's folder"),
+        ({"image": "none/*.png"}, "match 'none/*.png'; expected images/ and masks/ (or labels/), or patterns"),
+        ({"mask": "none/*.png"}, "match --mask 'none/*.png'; leave it out for none"),
+        ({"subject": "p*"}, "--subject: 'p*' must hold {subject} once, for example '{subject}_*'"),
+        (
+            {"subject": "p{subject}_*"},
+            "does not fit 3 of 3 images, for example images/a.png; unknown subjects could leak",
+        ),
+        ({"mask_values": "0;255"}, "--mask-values: '0;255' is not understood; expected values, background first"),
+        ({"mask_values": "0,0"}, "--mask-values: '0,0' is not understood"),
+        ({"mask_values": "7"}, "--mask-values: '7' holds one label; expected the background and at least one more"),
+        ({"binarize": "half"}, "--binarize expects a number such as 128, got 'half'"),
+        ({"binarize": "9", "mask_values": "0,1"}, "--binarize and --mask-values exclude each other"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_told(plain: Path, options: dict[str, str], message: str) -> None:
+    assert message in told(plain, **options)
+
+
+def test_volumes_are_matched_as_pictures_are(tmp_path: Path) -> None:
+    for name, values in (("7", np.zeros((5, 6, 4), np.int16)), ("7_seg", np.zeros((5, 6, 4), np.uint8))):
+        values[1:3, 2, 1] = 1
+        target = tmp_path / ("labels" if "seg" in name else "images") / f"{name}.nii.gz"
+        target.parent.mkdir()
+        nib.save(nib.Nifti1Image(values, np.diag([0.5, 1, 2, 1])), target)
+    draft = read_layout("folders", tmp_path)
+    assert pairs_of(draft) == {"images/7.nii.gz": "labels/7_seg.nii.gz"}
+    facts = draft.manifest.cases[0].facts
+    assert (facts["shape"], facts["spacing"], facts["foreground"]) == ([5, 6, 4], [0.5, 1.0, 2.0], 2)
+    assert draft.manifest.spacing_policy == "header"
+    assert draft.manifest.cases[0].case_id == "7"
+
+
+def test_files_of_another_kind_are_counted(plain: Path) -> None:
+    (plain / "images" / "readme.txt").write_text("x")
+    (plain / "images" / ".DS_Store").write_text("x")
+    notes = read_layout("folders", plain).notes
+    assert [(note.code, note.message) for note in notes[-2:]] == [
+        ("unmatched-file", "1 file are neither image nor mask, for example images/readme.txt"),
+        ("hidden-file", "1 file are hidden and were ignored, for example .DS_Store".replace(".DS", "images/.DS")),
+    ]
+
+
+def test_the_command_takes_the_options(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "m.json"
+    words = ["dataset", "build", "folders", str(plain), "-o", str(target), "--mask-values", "0,255=lesion"]
+    assert main([*words, "--subject", "{subject}"]) == 0
+    streams = capsys.readouterr()
+    assert "labels: lesion" in streams.out
+    assert "3 images of 3 subjects" in streams.err
+    assert main(["dataset", "check", str(target), "--dataset_dir", str(plain), "--deep"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("*.png", "a/b.png", None),
+        ("**/*.png", "a/b.png", (("a",), "b")),
+        ("**/*.png", "b.png", ((), "b")),
+        ("a/*", "a/b.nii.gz", ((), "b")),
+        ("a/*.*", "a/b.nii.gz", ((), "b")),
+        ("a/*.nii.gz", "a/b.nii", None),
+        ("a?/x*", "a1/x7.png", (("a1",), "7")),
+        ("a [1]/*.png", "a [1]/b.png", ((), "b")),
+        ("A/*.png", "a/b.png", None),
+        ("a\\*.png", "a/b.png", ((), "b")),
+    ],
+)
+def test_patterns(pattern: str, path: str, expected: tuple[tuple[str, ...], str] | None) -> None:
+    assert PathPattern(pattern, "image").match(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("{subject}_*", "x/p1_2_3.png", "p1"),
+        ("{subject}_slice*", "x/p1_2_slice3.png", "p1_2"),
+        ("{subject}/*", "x/p1/7.png", "p1"),
+        ("{subject}/**/*", "p1/a/b/7.png", "p1"),
+        ("{subject}", "x/p1.png", "p1"),
+        ("{subject}_*.jpg", "x/p1_2.png", None),
+        ("{subject}_*", "x/p1.png", None),
+    ],
+)
+def test_subjects(pattern: str, path: str, expected: str | None) -> None:
+    assert PathPattern(pattern, "subject").find_subject(path) == expected
+
+
+def test_words_are_stripped_once_and_never_to_nothing() -> None:
+    assert strip_words("a_mask_mask", is_mask=True) == "a_mask"
+    assert strip_words("_mask", is_mask=True) == "_mask"
+    assert strip_words("unmasked", is_mask=True) == "unmasked"
+    assert strip_words("a_mask", is_mask=False) == "a_mask"
+
+
+@pytest.mark.realdata
+def test_real_sets_build_from_patterns(shared_data: Path) -> None:
+    isic = read_layout("folders", shared_data / "isic2017", image="ISIC2017_Input", mask="ISIC2017_GroundTruth")
+    assert len(isic.manifest.cases) == 70
+    assert dict(isic.manifest.mask_values) == {0: 0, 255: 1}
+    own = read_layout("isic", shared_data / "isic2017").manifest
+    assert Counter(pairs_of(isic)) == Counter({case.image[0]: (case.label or ("",))[0] for case in own.cases})
