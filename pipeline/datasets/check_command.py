@@ -69,10 +69,11 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+    if not text.strip().lstrip("-+").isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {int(text)}")
+    return int(text)
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -83,14 +84,15 @@ def run_check(args: argparse.Namespace) -> int:
         args.parser.error("--write-checksums: --quick reads no file; leave out one of them")
     baseline = read_baseline(args.baseline) if args.baseline else None
     _require_outputs(args)
+    root = Path(os.path.abspath(args.dataset_dir.expanduser()))
     with _end_on_sigterm():
-        manifest, report, records = _check(args)
+        manifest, report, records = _check(args, root)
         if baseline is not None and manifest is not None:
             report = apply_baseline(report, baseline, args.level, records)
         if args.html:
             from pipeline.reports.dataset_html import write_html
 
-            write_html(report, args.html, title=_title(args), manifest=manifest, root=args.dataset_dir)
+            write_html(report, args.html, title=_title(args), manifest=manifest, root=root)
         if args.write_baseline:
             number = write_baseline((*report.issues, *report.accepted), args.level, args.write_baseline)
             print(f"{args.write_baseline}: accepts {number} findings", file=sys.stderr)
@@ -112,7 +114,7 @@ def _require_outputs(args: argparse.Namespace) -> None:
         require_space(args.manifest, 2 * len(read_bytes(args.manifest)))
 
 
-def _check(args: argparse.Namespace) -> tuple[Manifest | None, Report, list[str] | None]:
+def _check(args: argparse.Namespace, root: Path) -> tuple[Manifest | None, Report, list[str] | None]:
     """Return the manifest if it can be read, what was found, and the only records looked at (None: all)."""
     from pipeline.datasets.cache import FileCache
     from pipeline.datasets.commands import show_progress
@@ -120,7 +122,6 @@ def _check(args: argparse.Namespace) -> tuple[Manifest | None, Report, list[str]
     from pipeline.datasets.integrity import Report, check_manifest
     from pipeline.datasets.schema import parse_manifest
 
-    root = Path(os.path.abspath(args.dataset_dir.expanduser()))
     manifest, issues = parse_manifest(read_bytes(args.manifest), root)
     if manifest is None:
         return None, Report(tuple(issues)), None

@@ -25,7 +25,12 @@ def compute_sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def map_threads(function: Callable[[T], R], items: Iterable[T], jobs: int | None = None) -> Iterator[R]:
+def map_threads(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    jobs: int | None = None,
+    abandon: Callable[[], object] | None = None,
+) -> Iterator[R]:
     """Yield ``function(item)`` in the order of the items, computed by threads.
 
     Hashing and decoding release Python's global lock, so threads reach the speed of memory.
@@ -34,12 +39,16 @@ def map_threads(function: Callable[[T], R], items: Iterable[T], jobs: int | None
         function: must be safe in threads.
         items: what to work on.
         jobs: number of threads; None takes one a core.
+        abandon: called when the results are no longer wanted (Ctrl-C, an exception), so that running calls can end
+            early.
     """
     with ThreadPoolExecutor(max_workers=jobs or os.cpu_count() or 1) as pool:
         try:
             yield from pool.map(function, items)
         except BaseException:
             # Ctrl-C: do not work off the queue first.
+            if abandon is not None:
+                abandon()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

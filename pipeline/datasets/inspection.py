@@ -74,6 +74,11 @@ class Inspection:
         self.manifest, self.root, self.level, self.options = manifest, root, level, options
         self.cache, self.trusted = cache, cache if trust_cache else None
         self.shared: dict[str, _Reading] = {}
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Let running calls of `check_case` end after the file they are reading; their results are worth nothing."""
+        self._abandoned = True
 
     def check_shared(self, cases: Sequence[Case]) -> list[Issue]:
         """Check the files that several cases refer to, such as annotations, once."""
@@ -102,6 +107,8 @@ class Inspection:
         readings: dict[str, _Reading] = {}
         masks = set(case.label or ())
         for path in (*case.image, *(case.label or ())):
+            if self._abandoned:
+                return CaseResult(case, ())
             file, fragment = split_fragment(path)
             reading = self.shared.get(file)
             if reading is None:
@@ -139,8 +146,8 @@ class Inspection:
             return _Reading(problem)
         try:
             data, digest, state = read_stable_file(target)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+        except (OSError, MemoryError) as error:
+            reason = (getattr(error, "strerror", "") or str(error) or "no memory left").lower()
             hint = "look at the disk or the network, then check again"
             return _Reading(Issue("unreadable-file", "error", reason, record=record, path=file, hint=hint))
         problem = compare_digest(file, digest, expected, record) if expected else None

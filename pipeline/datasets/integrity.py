@@ -138,7 +138,7 @@ def check_manifest(
     with warnings.catch_warnings():
         # Pillow warns of what is odd in a damaged file; the checks say it better.
         warnings.filterwarnings("ignore", module="PIL")
-        stream: Iterable[CaseResult] = map_threads(check, present, jobs)
+        stream: Iterable[CaseResult] = map_threads(check, present, jobs, run.abandon)
         results = tuple(progress(stream, len(present)) if progress else stream)
     if cache is not None:
         cache.save()

@@ -24,6 +24,8 @@ _OPTIONAL = (
 )
 _CASE_REQUIRED = ("case_id", "image", "split")
 _CASE_OPTIONAL = ("subject", "label", "fold", "facts")
+# Half a character: JSON can spell it, no file name can hold it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MISSING = object()
@@ -122,7 +124,7 @@ class _SchemaReader:
             if isinstance(item, dict):
                 self._check_keys(item, here, ("path",), ("sha256",))
                 path, digest = item.get("path", ""), item.get("sha256")
-            if not isinstance(path, str) or not path:
+            if not isinstance(path, str) or not path or _SURROGATE.search(path):
                 self._wrong(here, "a path relative to the dataset's folder", path)
                 continue
             path = self._inside(path, here)
