@@ -52,6 +52,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
             " cases that are only in it become part of the manifest with unknown sizes",
         )
         leaf.add_argument("--skip-broken", action="store_true", help="leave out cases that cannot be read")
+        leaf.add_argument("--card", metavar="FILE", type=Path, help="dataset card: tell where its counts differ")
         for option in layout.options:
             leaf.add_argument(
                 "--" + option.name.replace("_", "-"),
@@ -64,6 +65,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_build(args: argparse.Namespace) -> int:
     """Write the manifest of a downloaded dataset."""
+    from pipeline.datasets.card import compare_with_card
     from pipeline.datasets.digests import read_checksums
     from pipeline.datasets.output_space import require_space
     from pipeline.datasets.summary import format_notes, format_summary
@@ -75,8 +77,11 @@ def run_build(args: argparse.Namespace) -> int:
     draft = read_layout(
         args.layout, args.root, checksums, progress=show_progress, skip_broken=args.skip_broken, **options
     )
+    notes = list(draft.notes)
+    if args.card:
+        notes += compare_with_card(draft.manifest, args.card)
     write_manifest(draft.manifest, args.output)
-    for line in format_notes(draft.notes):
+    for line in format_notes(notes):
         print(line, file=sys.stderr)
     print("\n".join([f"{args.output}:", *format_summary(draft.manifest)]))
     print(f"next: python -m pipeline dataset check {args.output} --dataset_dir {args.root} --deep")
