@@ -101,7 +101,9 @@ LAYOUTS: dict[str, Layout] = {
             "dataset",
             (
                 LayoutOption("image", "pattern of the images, in quotes: 'scans/*.png'"),
-                LayoutOption("mask", "pattern of the masks: 'drawn/*_mask.png'; what * stands for must be equal"),
+                LayoutOption(
+                    "mask", "pattern of the masks: 'drawn/*_mask.png'; * stands for the same part of the name"
+                ),
                 LayoutOption("subject", "where the subject stands in an image's name: '{subject}_*'"),
                 LayoutOption("mask_values", "values, background first: 0,255 or 0,1=cyst,2=tumour; or instances"),
                 LayoutOption("binarize", "for lossy masks: values from this number on are label 1"),

@@ -117,6 +117,7 @@ def _gather(listing: Listing) -> tuple[str, dict[str, _Film], list[str]]:
     """Return the set's name, its films by their number, and all other files on disk."""
     films: dict[tuple[str, str], _Film] = defaultdict(_Film)
     others = []
+    absent = set(listing.absent)
     for path in listing.known():
         frame, mask = _FRAME.fullmatch(path), _MASK.fullmatch(path)
         match = frame or mask
@@ -126,7 +127,7 @@ def _gather(listing: Listing) -> tuple[str, dict[str, _Film], list[str]]:
             _add(table, int(match["number"]), path)
         elif _PLANE.fullmatch(path):
             raise InputError(f"{listing.root}: {path} is a plane of a volume; only sets of 2-D films can be read")
-        elif path not in listing.absent:
+        elif path not in absent:
             others.append(path)
     sets = sorted({folder for (folder, _), film in films.items() if film.frames})
     if not sets:

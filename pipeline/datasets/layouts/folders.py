@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
 from pipeline.datasets.layouts.mask_values import observe_values, parse_mask_values, propose_mask_values
-from pipeline.datasets.layouts.pairing import IMAGE_FOLDERS, MASK_FOLDERS, Context, Entry, pair_files
+from pipeline.datasets.layouts.pairing import IMAGE_FOLDERS, MASK_FOLDERS, Context, Entry, describe_unpaired, pair_files
 from pipeline.datasets.layouts.patterns import PathPattern, split_ending
 from pipeline.datasets.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import ImageError, expected_format, probe_image
@@ -63,7 +63,7 @@ def read(
     """Read images and masks that are matched by name.
 
     A case is an image. Without patterns, images lie in a folder ``images`` and masks in ``masks`` or ``labels``, at any
-    depth. Without masks at all, the cases have no label.
+    depth. Images of a split without any mask become cases without label.
 
     Args:
         listing: the folder.
@@ -87,8 +87,11 @@ def read(
         raise InputError(f"--unpaired must be one of refuse, drop, got {unpaired!r}")
     files = _sort_files(listing, image, mask)
     pairs = pair_files(files.images, files.masks)
-    notes = _note_unpaired(listing, files, pairs, unpaired)
-    entries = [entry for entry in files.images if not files.masks or entry.path in pairs]
+    segmented = {_find_split(entry.path) for entry in files.masks}
+    bare = [entry for entry in files.images if entry.path not in pairs and _find_split(entry.path) not in segmented]
+    kept = {*pairs, *(entry.path for entry in bare)}
+    entries = [entry for entry in files.images if entry.path in kept]
+    notes = _note_unpaired(listing, files, pairs, bare, unpaired)
     cases = _make_cases(entries, pairs, _find_subjects(entries, subject))
     meaning, decided = _explain_values(listing, sorted(pairs.values()), mask_values, binarize)
     volumes = expected_format(cases[0].image[0]) == "NIfTI"
@@ -108,6 +111,7 @@ def _sort_files(listing: Listing, image: str | None, mask: str | None) -> _Files
     image_pattern = PathPattern(image, "image") if image else None
     mask_pattern = PathPattern(mask, "mask") if mask else None
     images, masks, others = [], [], []
+    absent = set(listing.absent)
     for path in listing.known():
         as_image, as_mask = (
             _find_entry(path, image_pattern, is_mask=False),
@@ -118,7 +122,7 @@ def _sort_files(listing: Listing, image: str | None, mask: str | None) -> _Files
             masks.append(as_mask)
         elif as_image:
             images.append(as_image)
-        elif path not in listing.absent:
+        elif path not in absent:
             others.append(path)
     if not images:
         looked = f"match {image!r}" if image else "lie in a folder images/"
@@ -149,18 +153,24 @@ def _drop_roles(folders: Sequence[str]) -> Context:
     return tuple(folder for folder in folders if folder.casefold() not in IMAGE_FOLDERS | MASK_FOLDERS)
 
 
-def _note_unpaired(listing: Listing, files: _Files, pairs: Mapping[str, str], unpaired: str) -> list[Issue]:
-    if not files.masks:
-        return [note("no-masks", f"no masks: the {len(files.images)} images are cases without label")]
-    paired = set(pairs.values())
-    bare = [entry.path for entry in files.images if entry.path not in pairs]
-    orphans = [entry.path for entry in files.masks if entry.path not in paired]
-    groups = ((bare, "images have no mask"), (orphans, "masks have no image"))
-    problems = [f"{len(paths)} {what}, for example {paths[0]}" for paths, what in groups if paths]
+def _note_unpaired(
+    listing: Listing, files: _Files, pairs: Mapping[str, str], bare: Sequence[Entry], unpaired: str
+) -> list[Issue]:
+    """Refuse files without counterpart, or say that they are left out; ``bare`` are of parts without any mask."""
+    paired = {*pairs, *pairs.values(), *(entry.path for entry in bare)}
+    lonely, orphans = ([e.path for e in entries if e.path not in paired] for entries in (files.images, files.masks))
+    problems = describe_unpaired(lonely, orphans)
     if problems and (unpaired == "refuse" or not pairs):
-        hint = "say which files belong together with --image and --mask" + ("" if not pairs else ", or --unpaired drop")
+        hint = "say which files belong together with --image and --mask" + (", or --unpaired drop" if pairs else "")
         raise InputError(f"{listing.root}: {'; '.join(problems)}; {hint}")
-    return [note("unpaired-file", f"{problem}; left out") for problem in problems]
+    notes = [note("unpaired-file", f"{problem}; left out") for problem in problems]
+    counts = Counter(_find_split(entry.path) for entry in bare)
+    for split in counts if files.masks else ():
+        message = f"none of the {counts[split]} images of {split} has a mask; they are cases without label"
+        notes.append(note("no-masks", message))
+    if not files.masks:
+        notes.append(note("no-masks", f"no masks: the {len(files.images)} images are cases without label"))
+    return notes
 
 
 def _find_subjects(entries: Sequence[Entry], subject: str | None) -> dict[str, str]:
@@ -214,12 +224,12 @@ def _explain_values(
         if not re.fullmatch(r"\d+(\.\d+)?", binarize):
             raise InputError(f"--binarize expects a number such as 128, got {binarize!r}")
         return {**parse_mask_values("0,255"), "binarize": float(binarize)}, []
-    if mask_values:
-        return parse_mask_values(mask_values), []
     lossy = [path for path in masks if expected_format(path) == "JPEG"]
     if lossy:
         message = f"{len(lossy)} masks are JPEG, whose values are not the ones that were drawn, for example {lossy[0]}"
         raise InputError(f"{listing.root}: {message}; --binarize 128 takes values from 128 on as label")
+    if mask_values:
+        return parse_mask_values(mask_values), []
     there = set(listing.files)
     found = observe_values(listing.root, [path for path in masks if path in there])
     if not found:

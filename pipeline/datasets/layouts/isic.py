@@ -18,6 +18,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
+from pipeline.datasets.layouts.pairing import describe_unpaired
 from pipeline.datasets.manifest import Case, Manifest, Split
 from pipeline.issues import InputError, Issue
 
@@ -110,12 +111,13 @@ def read(listing: Listing, *, unpaired: str = "refuse") -> Draft:
     masks: dict[Key, str] = {}
     extras: list[str] = []
     others: list[str] = []
+    absent = set(listing.absent)
     for path in listing.known():
         *folders, name = path.split("/")
         match, is_foreign = _FILE.fullmatch(name), any(map(_OTHER_TASK.search, folders))
         if match and not is_foreign:
             _add(masks if match["mask"] else images, (_find_split(folders), match["id"]), path)
-        elif path not in listing.absent:
+        elif path not in absent:
             (extras if is_foreign or _EXTRAS.fullmatch(name) else others).append(path)
     if not images:
         expected = "expected ISIC2018_Task1-2_Training_Input/ISIC_0000000.jpg or the like"
@@ -149,7 +151,8 @@ def _pair(
     """Return the cases, split by split in order of their ids, and what is to be said about them."""
     segmented = {split for split, _ in masks}
     lonely = {key: path for key, path in images.items() if key not in masks and key[0] in segmented}
-    notes = _note_unpaired(listing, lonely.values(), [masks[key] for key in masks if key not in images], unpaired)
+    orphans = [path for key, path in masks.items() if key not in images]
+    notes = _note_unpaired(listing, list(lonely.values()), orphans, unpaired)
     ordered = sorted((key for key in images if key not in lonely), key=lambda key: (SPLITS.index(key[0]), key[1]))
     copies = sorted(name for name, number in Counter(name for _, name in ordered).items() if number > 1)
     if copies:
@@ -168,9 +171,8 @@ def _pair(
     return tuple(cases), [*notes, *_note_splits(ordered, segmented, images.values())]
 
 
-def _note_unpaired(listing: Listing, images: Iterable[str], masks: Iterable[str], unpaired: str) -> list[Issue]:
-    pairs = ((sorted(images), "images have no mask"), (sorted(masks), "masks have no image"))
-    problems = [f"{len(paths)} {what}, for example {paths[0]}" for paths, what in pairs if paths]
+def _note_unpaired(listing: Listing, images: Sequence[str], masks: Sequence[str], unpaired: str) -> list[Issue]:
+    problems = describe_unpaired(images, masks)
     if problems and unpaired == "refuse":
         hint = "unpack the archives again, or leave them out with --unpaired drop"
         raise InputError(f"{listing.root}: {'; '.join(problems)}; {hint}")

@@ -100,6 +100,22 @@ def _require_one(entries: Sequence[Entry], others: Sequence[Entry]) -> None:
         raise InputError(f"both {both} fit {others[0].path}; {hint}")
 
 
+def describe_unpaired(images: Sequence[str], masks: Sequence[str]) -> list[str]:
+    """Return how many images lack a mask and how many masks an image, in words, with the first of them.
+
+    Example:
+        >>> describe_unpaired(["b.png", "a.png"], ["x.png"])
+        ['2 images have no mask, for example a.png', '1 mask has no image: x.png']
+    """
+    lines = []
+    for paths, kind, other in ((images, "image", "mask"), (masks, "mask", "image")):
+        if len(paths) == 1:
+            lines.append(f"1 {kind} has no {other}: {paths[0]}")
+        elif paths:
+            lines.append(f"{len(paths)} {kind}s have no {other}, for example {min(paths)}")
+    return lines
+
+
 def strip_words(stem: str, *, is_mask: bool) -> str:
     """Return a stem without a usual word for a mask (or an image) at its end or beginning.
 

@@ -12,8 +12,6 @@ from PIL import Image
 from pipeline.cli import main
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.layouts.listing import Draft
-from pipeline.datasets.layouts.pairing import strip_words
-from pipeline.datasets.layouts.patterns import PathPattern
 from pipeline.issues import InputError
 
 
@@ -63,28 +61,6 @@ def test_images_and_masks_are_the_default(plain: Path) -> None:
     assert manifest.cases[0].facts["foreground"] == 4
     assert manifest.cases[0].subject == ""
     assert [note.code for note in draft.notes] == ["mask-values", "split"]
-
-
-@pytest.mark.parametrize(
-    ("image", "mask"),
-    [
-        ("images/a.png", "labels/a.png"),
-        ("Images/a.PNG", "MASKS/a.Png"),
-        ("images/a.jpg", "masks/a_mask.png"),
-        ("images/a.tif", "masks/a-Segmentation.bmp"),
-        ("images/a.jpeg", "label/a_gt.tiff"),
-        ("imgs/img_7.png", "masks/mask_7.png"),
-        ("images/7_image.png", "labels/7_labels.png"),
-        ("p1/images/7.png", "p1/masks/7_seg.png"),
-        ("images/p1/7.png", "masks/p1/7.png"),
-        ("input/scan.1.png", "GroundTruth/scan.1.png"),
-        ("images/ e .png", "masks/ e _mask.png"),
-    ],
-)
-def test_names_that_belong_together(tmp_path: Path, image: str, mask: str) -> None:
-    write_image(tmp_path / image)
-    write_mask(tmp_path / mask)
-    assert pairs_of(read_layout("folders", tmp_path)) == {image: mask}
 
 
 def test_composed_and_decomposed_names_match(tmp_path: Path) -> None:
@@ -161,18 +137,32 @@ def test_masks_are_optional(plain: Path) -> None:
     assert draft.notes[0].message == "no masks: the 3 images are cases without label"
 
 
+def test_a_test_set_may_be_without_masks(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_image(tmp_path / split / "images" / f"{split}1.png")
+    write_mask(tmp_path / "train" / "masks" / "train1.png")
+    draft = read_layout("folders", tmp_path)
+    assert pairs_of(draft) == {
+        "train/images/train1.png": "train/masks/train1.png",
+        "test/images/test1.png": None,
+    }
+    assert draft.notes[0].message == "none of the 1 images of test has a mask; they are cases without label"
+    write_image(tmp_path / "train" / "images" / "train2.png")
+    assert "1 image has no mask: train/images/train2.png; say which" in told(tmp_path)
+
+
 def test_unpaired_files_are_counted_and_refused_or_left_out(plain: Path) -> None:
     write_image(plain / "images" / "x.png")
     write_image(plain / "images" / "y.png")
     write_mask(plain / "masks" / "z.png")
     text = told(plain)
-    assert "2 images have no mask, for example images/x.png; 1 masks have no image, for example masks/z.png" in text
+    assert "2 images have no mask, for example images/x.png; 1 mask has no image: masks/z.png" in text
     assert text.endswith("say which files belong together with --image and --mask, or --unpaired drop")
     draft = read_layout("folders", plain, unpaired="drop")
     assert len(draft.manifest.cases) == 3
     assert [note.message for note in draft.notes if note.code == "unpaired-file"] == [
         "2 images have no mask, for example images/x.png; left out",
-        "1 masks have no image, for example masks/z.png; left out",
+        "1 mask has no image: masks/z.png; left out",
     ]
     # Nothing fits at all: leaving everything out is no way out.
     assert "--unpaired drop" not in told(plain, mask="masks/z.png", unpaired="drop")
@@ -187,69 +177,6 @@ def test_two_files_for_one_are_refused(plain: Path) -> None:
     for mask in (plain / "masks").iterdir():
         mask.unlink()
     assert "both images/b.jpg and images/b.png would be the case 'b'; rename one" in told(plain)
-
-
-@pytest.mark.parametrize(
-    ("found", "option", "mask_values", "labels"),
-    [
-        ((255,), None, {0: 0, 255: 1}, ["background", "foreground"]),
-        ((1,), None, {0: 0, 1: 1}, ["background", "foreground"]),
-        ((1, 2, 3), None, {0: 0, 1: 1, 2: 2, 3: 3}, ["background", "label 1", "label 2", "label 3"]),
-        ((128, 255), "0,128,255", {0: 0, 128: 1, 255: 2}, ["background", "label 1", "label 2"]),
-        ((128, 255), "0, 255=tumour, 128=cyst", {0: 0, 255: 1, 128: 2}, ["background", "tumour", "cyst"]),
-        ((1, 2), "0,1=tumour,2=tumour", {0: 0, 1: 1, 2: 1}, ["background", "tumour"]),
-    ],
-)
-def test_values_are_read_off_or_told(
-    tmp_path: Path, found: tuple[int, ...], option: str | None, mask_values: dict[int, int], labels: list[str]
-) -> None:
-    # Each value is in a mask of its own: one mask alone never says all.
-    for value in found:
-        write_image(tmp_path / "images" / f"{value}.png")
-        write_mask(tmp_path / "masks" / f"{value}.png", value)
-    draft = read_layout("folders", tmp_path, **({"mask_values": option} if option else {}))
-    assert dict(draft.manifest.mask_values) == mask_values
-    assert list(draft.manifest.labels.values()) == labels
-    assert ("mask-values" in [note.code for note in draft.notes]) == (option is None)
-
-
-@pytest.mark.parametrize(
-    ("found", "message"),
-    [
-        ((1, 255), "the masks hold 0, 1, 255; say which values are labels, background first: --mask-values 0,1,255"),
-        ((2, 3), "the masks hold 0, 2, 3; say which values are labels, background first: --mask-values 0,2,3"),
-        ((0,), "the masks hold 0; say which values are labels, background first: --mask-values 0,255"),
-        (tuple(range(240, 249)), "the masks hold 10 values (0, 240, 241, 242, 243, 244, 245, 246, ...), which are no"),
-    ],
-)
-def test_values_that_could_mean_anything_are_refused(tmp_path: Path, found: tuple[int, ...], message: str) -> None:
-    write_image(tmp_path / "images" / "a.png")
-    write_mask(tmp_path / "masks" / "a.png", *found)
-    assert f"{tmp_path}: {message}" in told(tmp_path)
-
-
-def test_masks_of_instances_and_with_a_threshold(tmp_path: Path) -> None:
-    write_image(tmp_path / "images" / "a.png")
-    write_mask(tmp_path / "masks" / "a.png", *range(100, 108))
-    manifest = read_layout("folders", tmp_path, mask_values="instances").manifest
-    assert (manifest.mask_type, dict(manifest.mask_values)) == ("instance", {})
-    # Eight squares of 4 pixels, side by side.
-    assert manifest.cases[0].facts["foreground"] == 32
-    manifest = read_layout("folders", tmp_path, binarize="104").manifest
-    assert (manifest.binarize, manifest.cases[0].facts["foreground"]) == (104.0, 16)
-
-
-def test_lossy_and_coloured_masks_are_refused(tmp_path: Path) -> None:
-    write_image(tmp_path / "images" / "a.png")
-    write_mask(tmp_path / "masks" / "a.jpg")
-    text = told(tmp_path)
-    assert (
-        "1 masks are JPEG, whose values are not the ones that were drawn, for example masks/a.jpg; --binarize" in text
-    )
-    assert read_layout("folders", tmp_path, binarize="128").manifest.cases[0].facts["foreground"] > 0
-    (tmp_path / "masks" / "a.jpg").unlink()
-    write_image(tmp_path / "masks" / "a.png", bands=3)
-    assert "the mask masks/a.png has 3 channels, expected 1; save the masks in grey" in told(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -274,6 +201,18 @@ def test_lossy_and_coloured_masks_are_refused(tmp_path: Path) -> None:
 )
 def test_options_that_cannot_be_meant_are_told(plain: Path, options: dict[str, str], message: str) -> None:
     assert message in told(plain, **options)
+
+
+def test_palette_and_one_bit_masks_are_read_as_indices(tmp_path: Path) -> None:
+    write_image(tmp_path / "images" / "a.png")
+    write_mask(tmp_path / "masks" / "a.png", 1, 2)
+    with Image.open(tmp_path / "masks" / "a.png") as mask:
+        palette = mask.convert("L")
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    palette.save(tmp_path / "masks" / "a.png")
+    assert dict(read_layout("folders", tmp_path).manifest.mask_values) == {0: 0, 1: 1, 2: 2}
+    palette.point(lambda value: value > 0, "1").save(tmp_path / "masks" / "a.png")
+    assert dict(read_layout("folders", tmp_path).manifest.mask_values) == {0: 0, 1: 1}
 
 
 def test_volumes_are_matched_as_pictures_are(tmp_path: Path) -> None:
@@ -308,48 +247,6 @@ def test_the_command_takes_the_options(plain: Path, tmp_path: Path, capsys: pyte
     assert "labels: lesion" in streams.out
     assert "3 images of 3 subjects" in streams.err
     assert main(["dataset", "check", str(target), "--dataset_dir", str(plain), "--deep"]) == 0
-
-
-@pytest.mark.parametrize(
-    ("pattern", "path", "expected"),
-    [
-        ("*.png", "a/b.png", None),
-        ("**/*.png", "a/b.png", (("a",), "b")),
-        ("**/*.png", "b.png", ((), "b")),
-        ("a/*", "a/b.nii.gz", ((), "b")),
-        ("a/*.*", "a/b.nii.gz", ((), "b")),
-        ("a/*.nii.gz", "a/b.nii", None),
-        ("a?/x*", "a1/x7.png", (("a1",), "7")),
-        ("a [1]/*.png", "a [1]/b.png", ((), "b")),
-        ("A/*.png", "a/b.png", None),
-        ("a\\*.png", "a/b.png", ((), "b")),
-    ],
-)
-def test_patterns(pattern: str, path: str, expected: tuple[tuple[str, ...], str] | None) -> None:
-    assert PathPattern(pattern, "image").match(path) == expected
-
-
-@pytest.mark.parametrize(
-    ("pattern", "path", "expected"),
-    [
-        ("{subject}_*", "x/p1_2_3.png", "p1"),
-        ("{subject}_slice*", "x/p1_2_slice3.png", "p1_2"),
-        ("{subject}/*", "x/p1/7.png", "p1"),
-        ("{subject}/**/*", "p1/a/b/7.png", "p1"),
-        ("{subject}", "x/p1.png", "p1"),
-        ("{subject}_*.jpg", "x/p1_2.png", None),
-        ("{subject}_*", "x/p1.png", None),
-    ],
-)
-def test_subjects(pattern: str, path: str, expected: str | None) -> None:
-    assert PathPattern(pattern, "subject").find_subject(path) == expected
-
-
-def test_words_are_stripped_once_and_never_to_nothing() -> None:
-    assert strip_words("a_mask_mask", is_mask=True) == "a_mask"
-    assert strip_words("_mask", is_mask=True) == "_mask"
-    assert strip_words("unmasked", is_mask=True) == "unmasked"
-    assert strip_words("a_mask", is_mask=False) == "a_mask"
 
 
 @pytest.mark.realdata

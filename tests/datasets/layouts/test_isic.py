@@ -150,8 +150,8 @@ def test_unpaired_files_are_refused_or_left_out(isic: Path) -> None:
     (isic / "ISIC2018_Task1-2_Validation_Input" / "ISIC_0000003.jpg").unlink()
     write_pairs(isic, "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth", ["ISIC_0000009"])
     text = told(isic)
-    assert "1 images have no mask, for example ISIC2018_Task1-2_Training_Input/ISIC_0000001.jpg" in text
-    assert "1 masks have no image, for example ISIC2018_Task1_Validation_GroundTruth/ISIC_0000003_seg" in text
+    assert "1 image has no mask: ISIC2018_Task1-2_Training_Input/ISIC_0000001.jpg" in text
+    assert "1 mask has no image: ISIC2018_Task1_Validation_GroundTruth/ISIC_0000003_seg" in text
     assert text.endswith("or leave them out with --unpaired drop")
     draft = read_layout("isic", isic, unpaired="drop")
     assert [case.case_id for case in draft.manifest.cases] == [
