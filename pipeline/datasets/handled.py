@@ -13,7 +13,7 @@ HANDLED: tuple[tuple[str, Callable[[CaseView, str, Probe], bool]], ...] = (
     ("masks with a palette, read by index", lambda view, _, p: "palette" in p.header and not view.manifest.color_map),
     ("masks read by colour", lambda view, path, p: path in (view.case.label or ()) and _is_coloured(view, p)),
     ("JPEG masks read with a threshold", lambda view, path, p: _is_lossy(view, path, p)),
-    ("images with an opaque alpha channel, which is dropped", lambda view, _, p: _drops_alpha(view, p)),
+    ("images with an opaque alpha channel, which DropAlphad drops", lambda view, _, p: _drops_alpha(view, p)),
     ("files stored with 1 bit a pixel", lambda view, _, p: p.header.get("mode") == "1"),
     ("files stored with the high byte first", lambda view, _, p: p.header.get("mode") == "I;16B"),
 )

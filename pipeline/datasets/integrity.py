@@ -199,7 +199,7 @@ def count_splits(report: Report) -> dict[str, dict[str, int | None]]:
             table[split] = {
                 "cases": len(own),
                 "subjects": len({result.case.subject_key() for result in own}),
-                "files": sum(len(result.case.files()) for result in own),
+                "files": len({file for result in own for file in result.case.files()}),
                 "empty_masks": sum(decoded) if decoded else None,
             }
     return table

@@ -1,5 +1,6 @@
 """MONAI-style transforms (``Foo`` for arrays, ``Food`` for dictionaries) for what MONAI lacks."""
 
+from pipeline.transforms.alpha import DropAlpha, DropAlphad
 from pipeline.transforms.coco import LoadCocoMask, LoadCocoMaskd
 from pipeline.transforms.intensity import (
     NormalizeForeground,
@@ -14,6 +15,8 @@ from pipeline.transforms.neighbours import NeighbourSlicesToChannels, NeighbourS
 from pipeline.transforms.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
 
 __all__ = [
+    "DropAlpha",
+    "DropAlphad",
     "EncodeMask",
     "EncodeMaskd",
     "LoadCocoMask",

@@ -654,7 +654,7 @@ HANDLED: dict[str, tuple[Callable[[Lab], Any], str]] = {
     "19-colours": (read_colours, "4 masks read by colour"),
     "20-opaque-alpha": (
         put_image(lambda i: add_alpha(i, 255)),
-        "1 images with an opaque alpha channel, which is dropped",
+        "1 images with an opaque alpha channel, which DropAlphad drops",
     ),
     "21-grey-as-declared": (store_floats(lambda g: None), ""),
     "26-one-bit": (store_bits, "4 files stored with 1 bit a pixel"),
