@@ -192,8 +192,8 @@ def _make_cases(entries: Sequence[Entry], pairs: Mapping[str, str], subjects: Ma
     stems = Counter(entry.stem for entry in entries)
     cases = [
         Case(
-            case_id=entry.stem if stems[entry.stem] == 1 else "_".join((*entry.context, entry.stem)),
-            subject=subjects.get(entry.path, ""),
+            case_id=_printable(entry.stem if stems[entry.stem] == 1 else "_".join((*entry.context, entry.stem))),
+            subject=_printable(subjects[entry.path]) if subjects else "",
             image=(entry.path,),
             label=(pairs[entry.path],) if entry.path in pairs else None,
             split=_find_split(entry.path),
@@ -206,6 +206,11 @@ def _make_cases(entries: Sequence[Entry], pairs: Mapping[str, str], subjects: Ma
             both = f"{owners[case.case_id]} and {case.image[0]}"
             raise InputError(f"both {both} would be the case {case.case_id!r}; rename one, or choose with --image")
     return tuple(sorted(cases, key=lambda case: (SPLITS.index(case.split), case.image)))
+
+
+def _printable(name: str) -> str:
+    """Return a file's name as a manifest takes it: ids name folders and are shown on screens."""
+    return "".join(character if character.isprintable() else "_" for character in name) if name.strip() else "_"
 
 
 def _find_split(path: str) -> Split:

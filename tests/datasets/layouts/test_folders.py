@@ -12,6 +12,8 @@ from PIL import Image
 from pipeline.cli import main
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.layouts.listing import Draft
+from pipeline.datasets.manifest import dump_manifest
+from pipeline.datasets.schema import parse_manifest
 from pipeline.issues import InputError
 
 
@@ -70,6 +72,15 @@ def test_composed_and_decomposed_names_match(tmp_path: Path) -> None:
     draft = read_layout("folders", tmp_path)
     assert pairs_of(draft) == {image: mask}
     assert draft.manifest.cases[0].case_id == unicodedata.normalize("NFC", "lésion")
+
+
+def test_any_name_gives_an_id_that_a_manifest_takes(tmp_path: Path) -> None:
+    for name in ("a\nb", " ", " x ", "🙂"):
+        write_image(tmp_path / "images" / f"{name}.png")
+        write_mask(tmp_path / "masks" / f"{name}.png")
+    manifest = read_layout("folders", tmp_path, subject="{subject}").manifest
+    assert sorted(case.case_id for case in manifest.cases) == [" x ", "_", "a_b", "🙂"]
+    assert parse_manifest(dump_manifest(manifest).encode())[0] == manifest
 
 
 def test_patients_with_equal_names_stay_apart(tmp_path: Path) -> None:
