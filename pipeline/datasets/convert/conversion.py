@@ -7,11 +7,11 @@ import importlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pipeline.datasets.convert import TARGETS, Link
 from pipeline.datasets.datalist import select_cases
@@ -75,8 +75,10 @@ class Conversion:
 
     def map_items(self, function: Callable[[Item], R]) -> list[R]:
         """Return ``function(item)`` of all items in their order, computed by threads, with a progress bar."""
-        stream: Iterable[R] = map_threads(function, self.items, self.jobs)
-        return list(self.progress(stream, len(self.items)) if self.progress else stream)
+        # Closed on every error: no thread may go on writing when the folder is removed.
+        results = cast("Generator[R, None, None]", map_threads(function, self.items, self.jobs))
+        with contextlib.closing(results) as stream:
+            return list(self.progress(stream, len(self.items)) if self.progress else stream)
 
     def read_image(self, item: Item) -> Volume:
         """Return the image ``(C, *spatial)``; see `pipeline.datasets.convert.reading`."""

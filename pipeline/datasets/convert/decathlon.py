@@ -40,10 +40,12 @@ def write(conversion: Conversion) -> list[str]:
     lists: dict[str, list[Any]] = {"training": [], "validation": [], "test": []}
     for item, entry in zip(conversion.items, entries, strict=True):
         if item.case.label is None or item.part == "test":
-            # As in the original sets, an image without mask is a path alone.
-            lists["test"].append(entry if "label" in entry else entry["image"])
+            lists["test"].append(entry)
         else:
             lists["training" if item.part == "train" else "validation"].append(entry)
+    if not any("label" in entry for entry in lists["test"]):
+        # Paths alone, as in the original sets; MONAI wants all entries of one kind.
+        lists["test"] = [entry["image"] for entry in lists["test"]]
     if not lists["validation"]:
         del lists["validation"]
     with write_atomically(conversion.out / "dataset.json") as stream:

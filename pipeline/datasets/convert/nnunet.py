@@ -146,7 +146,11 @@ def _make_splits(items: tuple[Item, ...]) -> list[dict[str, list[str]]]:
     else:
         held_out = [{item.name for item in training if item.part == "val"}]
     names = sorted(item.name for item in training)
-    return [{"train": [name for name in names if name not in val], "val": sorted(val)} for val in held_out if val]
+    return [
+        {"train": [name for name in names if name not in val], "val": sorted(val)}
+        for val in held_out
+        if 0 < len(val) < len(names)
+    ]
 
 
 def _write_json(conversion: Conversion, name: str, content: Any) -> None:
