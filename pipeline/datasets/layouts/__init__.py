@@ -130,6 +130,37 @@ LAYOUTS: dict[str, Layout] = {
                 ),
             ),
         ),
+        Layout(
+            "decathlon",
+            "Medical Segmentation Decathlon: imagesTr, labelsTr, imagesTs of NIfTI, with or without dataset.json",
+            "write_hippocampus_phantom",
+            "cases",
+            "Task04_Hippocampus",
+            (
+                LayoutOption(
+                    "labels", "names of the masks' values: 0=background,1=anterior,... (default: dataset.json)"
+                ),
+            ),
+        ),
+        Layout(
+            "nnunet",
+            "nnU-Net raw data, versions 1 and 2: imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json",
+            "write_nnunet_phantom",
+            "cases",
+            "Dataset004_Hippocampus",
+            (
+                LayoutOption(
+                    "labels", "names of the masks' values: 0=background,1=anterior,... (default: dataset.json)"
+                ),
+            ),
+        ),
+        Layout(
+            "dicom",
+            "DICOM series in any tree of folders, without labels: for inference",
+            "write_dicom_phantom",
+            "cases",
+            "series",
+        ),
     )
 }
 

@@ -2,14 +2,20 @@
 
 from pipeline.datasets.phantoms.cells import write_cells_phantom
 from pipeline.datasets.phantoms.coco import write_coco_phantom
+from pipeline.datasets.phantoms.dicom import write_dicom_phantom
 from pipeline.datasets.phantoms.folders import write_folders_phantom
+from pipeline.datasets.phantoms.hippocampus import write_hippocampus_phantom
 from pipeline.datasets.phantoms.isic import write_isic_phantom
 from pipeline.datasets.phantoms.lgg import write_lgg_phantom
+from pipeline.datasets.phantoms.nnunet import write_nnunet_phantom
 
 __all__ = [
     "write_cells_phantom",
     "write_coco_phantom",
+    "write_dicom_phantom",
     "write_folders_phantom",
+    "write_hippocampus_phantom",
     "write_isic_phantom",
     "write_lgg_phantom",
+    "write_nnunet_phantom",
 ]

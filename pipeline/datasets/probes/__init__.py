@@ -139,7 +139,7 @@ def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixel
         ImageError: ``unsupported-format``, ``not-an-image``, ``truncated``, ``too-large``.
     """
     source = source if isinstance(source, Source) else Source(source)
-    ending = find_ending(source.path.name)
+    ending = find_ending(source.path.name) or find_signature(source)
     if not ending:
         suffix = PurePosixPath(source.path.name).suffix.lower()
         known = ", ".join(sorted(FORMATS))
@@ -147,6 +147,14 @@ def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixel
     module = importlib.import_module(f"pipeline.datasets.probes.{FORMATS[ending][1]}")
     probe: Probe = module.probe(source, decode, is_mask, max_pixels)
     return probe
+
+
+def find_signature(source: Source) -> str:
+    """Return ``".dcm"`` for DICOM files, which often have no ending, else ""."""
+    try:
+        return ".dcm" if source.head(132)[128:] == b"DICM" else ""
+    except OSError:
+        return ""
 
 
 def find_ending(name: str) -> str:

@@ -1,0 +1,175 @@
+"""A few small synthetic DICOM series: crops around a hippocampus, oblique, with made-up patients."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.atomic import write_atomically
+from pipeline.datasets.layouts import read_layout
+from pipeline.datasets.manifest import write_manifest
+from pipeline.datasets.phantoms.hippocampus import draw_hippocampus
+from pipeline.datasets.phantoms.targets import make_folder, require_range
+from pipeline.datasets.phantoms.volume_files import write_json
+
+MIN_CASES, MAX_CASES = 1, 999
+MIN_SIZE, MAX_SIZE = 24, 256
+MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
+# Root of identifiers that are made from a hash (DICOM PS3.5 B.2).
+_UID_ROOT = "2.25."
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Place of a series in the patient, in mm.
+
+    Args:
+        origin: centre of the first pixel of the first slice (LPS).
+        orientation: direction cosines of a row and of a column.
+        spacing: distance of rows, of columns and of slices.
+    """
+
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def place(self, index: int) -> tuple[float, ...]:
+        """Return the position of a slice."""
+        normal = np.cross(self.orientation[:3], self.orientation[3:])
+        return tuple(round(float(v), 6) for v in np.asarray(self.origin) + index * self.spacing[2] * normal)
+
+
+def write_dicom_phantom(root: str | Path, *, cases: int = 3, seed: int = 0, size: int = 48) -> Path:
+    """Write synthetic MR series, their manifest and the truth they were made from.
+
+    Every second series is of the same patient as the one before. Planes are oblique, slices 1.5 to 3 mm apart, and
+    the file's numbers run against their place. There are no labels. The same arguments give the same bytes.
+
+    Args:
+        root: folder to write to; gets ``series/<study>/<series>/*.dcm``, ``manifest.json`` and ``truth.json``.
+        cases: number of series.
+        seed: seed of everything that is random, not negative.
+        size: typical number of rows; a slice has about three quarters as many columns.
+
+    Returns:
+        Path of the manifest, all cases ``"test"``.
+
+    Raises:
+        InputError: ``cases``, ``seed`` or ``size`` is out of range, or ``root`` cannot be written or is in use.
+    """
+    require_range("cases", cases, MIN_CASES, MAX_CASES)
+    require_range("size", size, MIN_SIZE, MAX_SIZE)
+    require_range("seed", seed, 0)
+    root = Path(root)
+    source = make_folder(root / "series")
+    truth = {}
+    for index in range(cases):
+        rng = np.random.default_rng([seed, index, 5])
+        image, _ = draw_hippocampus(rng, size)
+        voxels = np.asarray(image / image.max() * 1000, dtype=np.int16)
+        geometry = _draw_geometry(rng)
+        name = f"study_{index // 2 + 1}/series_{index + 1}"
+        write_series(source / name, voxels.transpose(2, 1, 0), geometry, f"PHANTOM-{index // 2 + 1}", str(seed))
+        rows, columns = voxels.shape[1], voxels.shape[0]
+        shape = [rows, columns, voxels.shape[2]]
+        truth[name] = {"shape": shape, "spacing": list(geometry.spacing), "origin": list(geometry.origin)}
+    write_json(root / "truth.json", {"seed": seed, "size": size, "series": truth})
+    manifest = read_layout("dicom", source).manifest
+    text = "synthetic, written by `python -m pipeline dataset phantom dicom`"
+    return write_manifest(
+        replace(manifest, name="dicom_phantom", licence="CC0-1.0 (synthetic)", source=text), root / "manifest.json"
+    )
+
+
+def _draw_geometry(rng: np.random.Generator) -> Geometry:
+    angle = float(rng.uniform(-0.3, 0.3))
+    orientation = (1.0, 0.0, 0.0, 0.0, round(float(np.cos(angle)), 6), round(float(np.sin(angle)), 6))
+    origin = tuple(round(float(value), 3) for value in rng.uniform(-80, 80, 3))
+    step = round(float(rng.uniform(1.5, 3)), 2)
+    return Geometry(origin, orientation, (0.875, 0.75, step))  # type: ignore[arg-type]
+
+
+def write_series(
+    folder: Path, slices: NDArray[np.int16], geometry: Geometry, patient: str, salt: str = "", *, first: int = 1
+) -> list[Path]:
+    """Write a series, a file a slice.
+
+    Args:
+        folder: is created; its name, patient and ``salt`` make the identifiers.
+        slices: voxels (slices, rows, columns), int16.
+        geometry: place of the slices.
+        patient: PatientID; the name is made of it.
+        salt: further text for the identifiers.
+        first: instance number of the first slice.
+
+    Returns:
+        The files in order of place.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    series = make_uid("series", folder.name, patient, salt)
+    files = []
+    for index, pixels in enumerate(slices):
+        # Numbers run against the place, as scanners do.
+        number = first + len(slices) - 1 - index
+        dataset = _make_dataset(pixels, geometry, index)
+        dataset.update(_identify(series, patient, salt, number))
+        path = folder / f"{number:06d}.dcm"
+        with write_atomically(path, "wb", sync=False) as stream:
+            dataset.save_as(stream, enforce_file_format=True)
+        files.append(path)
+    return files
+
+
+def make_uid(*parts: str) -> Any:
+    """Return a valid DICOM identifier that depends on the parts alone."""
+    from pydicom.uid import UID
+
+    digest = hashlib.sha256("/".join(parts).encode()).digest()[:16]
+    return UID(f"{_UID_ROOT}{int.from_bytes(digest, 'big')}")
+
+
+def _identify(series: str, patient: str, salt: str, number: int) -> Any:
+    from pydicom.dataset import Dataset
+
+    part = Dataset()
+    part.SOPClassUID = MR_IMAGE_STORAGE
+    part.SOPInstanceUID = make_uid(series, str(number))
+    part.StudyInstanceUID = make_uid("study", patient, salt)
+    part.SeriesInstanceUID = series
+    part.FrameOfReferenceUID = make_uid("frame", series)
+    part.Modality = "MR"
+    part.PatientID = patient
+    part.PatientName = f"{patient}^Synthetic"
+    part.StudyDate = part.SeriesDate = f"{datetime.date(2000, 1, 1):%Y%m%d}"
+    part.SeriesNumber = 1
+    part.InstanceNumber = number
+    return part
+
+
+def _make_dataset(pixels: NDArray[np.int16], geometry: Geometry, index: int) -> Any:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID, ExplicitVRLittleEndian
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = UID(MR_IMAGE_STORAGE)
+    dataset.file_meta.MediaStorageSOPInstanceUID = make_uid("file", str(geometry), str(index))
+    dataset.ImagePositionPatient = list(geometry.place(index))
+    dataset.ImageOrientationPatient = list(geometry.orientation)
+    dataset.PixelSpacing = list(geometry.spacing[:2])
+    dataset.SliceThickness = dataset.SpacingBetweenSlices = geometry.spacing[2]
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = 1
+    dataset.PixelData = np.ascontiguousarray(pixels, dtype="<i2").tobytes()
+    return dataset
