@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, cast
 
 from pipeline.datasets.manifest import SCHEMA_VERSION, Case, Manifest, Split, split_fragment
+from pipeline.datasets.schema_fields import FieldReader, has_value, is_kind
 from pipeline.datasets.strict_json import parse_json
 from pipeline.issues import Issue
 
@@ -52,61 +52,61 @@ def parse_manifest(content: bytes, root: Path | None = None) -> tuple[Manifest |
     return (None if has_error else manifest), reader.issues
 
 
-class _SchemaReader:
+class _SchemaReader(FieldReader):
     """Walks the parsed JSON and collects findings instead of stopping at the first."""
 
     def __init__(self, root: Path | None) -> None:
-        self.issues: list[Issue] = []
+        super().__init__()
         self.root = root
 
     def manifest(self, data: Any) -> Manifest | None:
         if not isinstance(data, dict):
-            self._wrong("manifest", "a JSON object", data)
+            self.wrong("manifest", "a JSON object", data)
             return None
         version = data.get("schema_version")
         if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
             message = f"schema version {version} is newer than {SCHEMA_VERSION}, the newest that this program knows"
-            self._add("manifest-schema", message, "schema_version", "update the program")
+            self.add("manifest-schema", message, "schema_version", "update the program")
             return None
-        self._check_keys(data, "", _REQUIRED, _OPTIONAL)
-        self._number(data, "schema_version", "")
-        cases = self._get(data, "cases", "", list, "a list", [])
+        self.check_keys(data, "", _REQUIRED, _OPTIONAL)
+        self.number(data, "schema_version", "")
+        cases = self.get(data, "cases", "", list, "a list", [])
         return Manifest(
-            name=self._text(data, "name", ""),
-            task=self._text(data, "task", ""),
-            licence=self._text(data, "licence", ""),
-            source=self._text(data, "source", ""),
-            labels=self._integer_keys(data, "labels", str, "a text"),
-            mask_values=self._integer_keys(data, "mask_values", int, "an integer"),
-            channels=self._texts(data, "channels", ""),
+            name=self.text(data, "name", ""),
+            task=self.text(data, "task", ""),
+            licence=self.text(data, "licence", ""),
+            source=self.text(data, "source", ""),
+            labels=self.integer_keys(data, "labels", str, "a text"),
+            mask_values=self.integer_keys(data, "mask_values", int, "an integer"),
+            channels=self.texts(data, "channels", ""),
             cases=tuple(self._case(entry, f"cases[{index}]") for index, entry in enumerate(cases)),
             spacing_policy=cast(
-                "Literal['none', 'header']", self._choice(data, "spacing_policy", "", SPACING_POLICIES, "none")
+                "Literal['none', 'header']", self.choice(data, "spacing_policy", "", SPACING_POLICIES, "none")
             ),
             **self._mask_rules(data),
             named_splits=self._named_splits(data),
-            layout=self._text(data, "layout", "", default=""),
-            citations=self._texts(data, "citations", ""),
+            layout=self.text(data, "layout", "", default=""),
+            citations=self.texts(data, "citations", ""),
         )
 
     def _case(self, entry: Any, place: str) -> Case:
         if not isinstance(entry, dict):
-            self._wrong(place, "a JSON object", entry)
+            self.wrong(place, "a JSON object", entry)
             entry = {}
         else:
-            self._check_keys(entry, place, _CASE_REQUIRED, _CASE_OPTIONAL)
+            self.check_keys(entry, place, _CASE_REQUIRED, _CASE_OPTIONAL)
         digests: dict[str, str] = {}
         image = self._files(entry, "image", place, digests)
         label = self._files(entry, "label", place, digests) if entry.get("label") is not None else None
-        fold = self._number(entry, "fold", place) if entry.get("fold") is not None else None
+        fold = self.number(entry, "fold", place) if entry.get("fold") is not None else None
         if fold is not None and fold < 0:
-            self._wrong(f"{place}.fold", "an integer from 0", fold)
+            self.wrong(f"{place}.fold", "an integer from 0", fold)
         return Case(
             case_id=self._identifier(entry, "case_id", place),
             subject=self._identifier(entry, "subject", place),
             image=image,
             label=label,
-            split=cast("Split", self._choice(entry, "split", place, SPLITS, "train", code="split")),
+            split=cast("Split", self.choice(entry, "split", place, SPLITS, "train", code="split")),
             fold=fold,
             sha256=digests,
             facts=self._facts(entry, place),
@@ -116,21 +116,21 @@ class _SchemaReader:
         value = entry.get(key, [])
         items = value if isinstance(value, list) else [value]
         if key in entry and not items:
-            self._wrong(f"{place}.{key}", "at least one file", value)
+            self.wrong(f"{place}.{key}", "at least one file", value)
         paths = []
         for index, item in enumerate(items):
             here = f"{place}.{key}[{index}]" if isinstance(value, list) else f"{place}.{key}"
             path, digest = item, None
             if isinstance(item, dict):
-                self._check_keys(item, here, ("path",), ("sha256",))
+                self.check_keys(item, here, ("path",), ("sha256",))
                 path, digest = item.get("path", ""), item.get("sha256")
             if not isinstance(path, str) or not path or _SURROGATE.search(path):
-                self._wrong(here, "a path relative to the dataset's folder", path)
+                self.wrong(here, "a path relative to the dataset's folder", path)
                 continue
             path = self._inside(path, here)
             paths.append(path)
             if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
-                self._wrong(f"{here}.sha256", "64 lower-case hexadecimal digits", digest)
+                self.wrong(f"{here}.sha256", "64 lower-case hexadecimal digits", digest)
             elif digest is not None:
                 digests[split_fragment(path)[0]] = digest
         return tuple(paths)
@@ -139,17 +139,17 @@ class _SchemaReader:
         """Return the path in POSIX form; a path that leaves the dataset's folder is a finding."""
         if "\\" in path:
             message = f"{path!r} has backslashes, read as {path.replace(chr(92), '/')!r}"
-            self._add("backslash-path", message, place, "write / in manifests", severity="warning")
+            self.add("backslash-path", message, place, "write / in manifests", severity="warning")
             path = path.replace("\\", "/")
         inside = _find_inside(path, self.root)
         if inside:
             message = f"{path!r} is absolute, read as {inside!r}"
             hint = "write it relative to the dataset's folder: it will be found on other machines too"
-            self._add("path-absolute", message, place, hint, severity="warning")
+            self.add("path-absolute", message, place, hint, severity="warning")
             path = inside
         if _leaves_root(path):
             message = f"{path!r} leaves the dataset's folder"
-            self._add("path-escape", message, place, "write a path relative to the dataset's folder, without '..'")
+            self.add("path-escape", message, place, "write a path relative to the dataset's folder, without '..'")
         return path
 
     def _identifier(self, entry: Mapping[str, Any], key: str, place: str) -> str:
@@ -157,68 +157,68 @@ class _SchemaReader:
         if value is _MISSING:
             return ""
         if not isinstance(value, str):
-            self._add("id-type", f"{key} is {value!r}, not a text", f"{place}.{key}", f'quote it: "{value}"')
+            self.add("id-type", f"{key} is {value!r}, not a text", f"{place}.{key}", f'quote it: "{value}"')
             return str(value)
         # An empty subject says "unknown"; an empty case id says nothing.
         if (not value.strip() and key != "subject") or not (value.isprintable() or not value):
-            self._wrong(f"{place}.{key}", "a text of printable characters", value)
+            self.wrong(f"{place}.{key}", "a text of printable characters", value)
         elif key == "case_id" and _leaves_root(value):
             # The id names output folders, so it must not lead out of them.
-            self._add("path-escape", f"{key} {value!r} would leave the output folder", f"{place}.{key}")
+            self.add("path-escape", f"{key} {value!r} would leave the output folder", f"{place}.{key}")
         return value
 
     def _facts(self, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
-        facts: dict[str, Any] = self._get(entry, "facts", place, dict, "a JSON object", {})
+        facts: dict[str, Any] = self.get(entry, "facts", place, dict, "a JSON object", {})
         here = f"{place}.facts"
-        self._check_keys(facts, here, (), FACTS)
+        self.check_keys(facts, here, (), FACTS)
         for key, kinds in (("shape", int), ("spacing", (int, float))):
             value = facts.get(key)
-            if value is not None and not (isinstance(value, list) and all(_is(item, kinds) for item in value)):
-                self._wrong(f"{here}.{key}", "a list of numbers or null", value)
+            if value is not None and not (isinstance(value, list) and all(is_kind(item, kinds) for item in value)):
+                self.wrong(f"{here}.{key}", "a list of numbers or null", value)
         for key in ("foreground", "frame"):
-            if facts.get(key) is not None and not _is(facts[key], int):
-                self._wrong(f"{here}.{key}", "an integer or null", facts[key])
+            if facts.get(key) is not None and not is_kind(facts[key], int):
+                self.wrong(f"{here}.{key}", "an integer or null", facts[key])
         if facts.get("voxels") is not None:
-            self._integer_keys(facts, "voxels", int, "an integer", place=here)
+            self.integer_keys(facts, "voxels", int, "an integer", place=here)
         for key in ("dtype", "group", "sequence"):
             if facts.get(key) is not None and not isinstance(facts[key], str):
-                self._wrong(f"{here}.{key}", "a text or null", facts[key])
+                self.wrong(f"{here}.{key}", "a text or null", facts[key])
         return facts
 
     def _named_splits(self, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        named = self._get(data, "named_splits", "", dict, "a JSON object", {})
+        named = self.get(data, "named_splits", "", dict, "a JSON object", {})
         result = {}
         for name, split in named.items():
             place = f"named_splits.{name}"
             if not isinstance(split, dict):
-                self._wrong(place, "a JSON object", split)
+                self.wrong(place, "a JSON object", split)
                 continue
-            self._check_keys(split, place, ("val",), ("description",))
-            description = self._text(split, "description", place, default="")
-            result[name] = {"description": description, "val": list(self._texts(split, "val", place))}
+            self.check_keys(split, place, ("val",), ("description",))
+            description = self.text(split, "description", place, default="")
+            result[name] = {"description": description, "val": list(self.texts(split, "val", place))}
         return result
 
     def _mask_rules(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Read the optional keys that say what image files and mask values mean."""
         span = (
-            self._get(data, "intensity_range", "", list, "a list of two numbers", [])
-            if _has(data, "intensity_range")
+            self.get(data, "intensity_range", "", list, "a list of two numbers", [])
+            if has_value(data, "intensity_range")
             else []
         )
-        if span and not (len(span) == 2 and all(_is(item, (int, float)) for item in span) and span[0] < span[1]):
-            self._wrong("intensity_range", "the smallest and the largest value", span)
+        if span and not (len(span) == 2 and all(is_kind(item, (int, float)) for item in span) and span[0] < span[1]):
+            self.wrong("intensity_range", "the smallest and the largest value", span)
             span = []
-        colours = self._get(data, "color_map", "", dict, "a JSON object", {})
+        colours = self.get(data, "color_map", "", dict, "a JSON object", {})
         for name, value in colours.items():
-            if not _COLOUR.fullmatch(name) or not _is(value, int):
-                self._wrong(f"color_map.{name}", "#rrggbb as key and a label id as value", {name: value})
-        if _has(data, "binarize"):
-            self._get(data, "binarize", "", (int, float), "a number", 0)
-        if _has(data, "ignore_index"):
-            self._number(data, "ignore_index", "")
+            if not _COLOUR.fullmatch(name) or not is_kind(value, int):
+                self.wrong(f"color_map.{name}", "#rrggbb as key and a label id as value", {name: value})
+        if has_value(data, "binarize"):
+            self.get(data, "binarize", "", (int, float), "a number", 0)
+        if has_value(data, "ignore_index"):
+            self.number(data, "ignore_index", "")
         return {
-            "stacking": self._choice(data, "stacking", "", STACKINGS, "slices"),
-            "mask_type": self._choice(data, "mask_type", "", MASK_TYPES, "semantic"),
+            "stacking": self.choice(data, "stacking", "", STACKINGS, "slices"),
+            "mask_type": self.choice(data, "mask_type", "", MASK_TYPES, "semantic"),
             "binarize": data.get("binarize"),
             "color_map": {name.lower(): value for name, value in colours.items()},
             "ignore_index": data.get("ignore_index"),
@@ -227,105 +227,13 @@ class _SchemaReader:
         }
 
     def _coco(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        if not _has(data, "coco"):
+        if not has_value(data, "coco"):
             return None
-        entry = self._get(data, "coco", "", dict, "a JSON object", {})
-        self._check_keys(entry, "coco", ("categories", "crowd"), ())
-        self._integer_keys(entry, "categories", int, "a label id", place="coco")
-        self._choice(entry, "crowd", "coco", ("ignore", "merge"), "ignore")
+        entry = self.get(data, "coco", "", dict, "a JSON object", {})
+        self.check_keys(entry, "coco", ("categories", "crowd"), ())
+        self.integer_keys(entry, "categories", int, "a label id", place="coco")
+        self.choice(entry, "crowd", "coco", ("ignore", "merge"), "ignore")
         return dict(entry)
-
-    def _integer_keys(
-        self, data: Mapping[str, Any], key: str, kind: type, wanted: str, *, place: str = ""
-    ) -> dict[int, Any]:
-        table = self._get(data, key, place, dict, "a JSON object", {})
-        for name, value in table.items():
-            if not re.fullmatch(r"-?\d+", name):
-                self._wrong(f"{_join(place, key)}.{name}", "an integer as key", name)
-            if not _is(value, kind):
-                self._wrong(f"{_join(place, key)}.{name}", wanted, value)
-        return {int(name): value for name, value in table.items() if re.fullmatch(r"-?\d+", name)}
-
-    def _choice(
-        self,
-        entry: Mapping[str, Any],
-        key: str,
-        place: str,
-        allowed: tuple[str, ...],
-        default: str,
-        *,
-        code: str = "manifest-schema",
-    ) -> str:
-        value = entry.get(key, default)
-        if value not in allowed:
-            near = difflib.get_close_matches(str(value).lower(), allowed, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else ""
-            self._add(code, f"expected one of {', '.join(allowed)}, got {value!r}", _join(place, key), hint)
-            return default
-        return str(value)
-
-    def _text(self, entry: Mapping[str, Any], key: str, place: str, default: str = "") -> str:
-        return str(self._get(entry, key, place, str, "a text", default))
-
-    def _number(self, entry: Mapping[str, Any], key: str, place: str) -> int:
-        return int(self._get(entry, key, place, int, "an integer", 0))
-
-    def _texts(self, entry: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
-        value = self._get(entry, key, place, list, "a list of texts", [])
-        for index, item in enumerate(value):
-            if not isinstance(item, str):
-                self._wrong(f"{_join(place, key)}[{index}]", "a text", item)
-        return tuple(str(item) for item in value)
-
-    def _get(
-        self,
-        entry: Mapping[str, Any],
-        key: str,
-        place: str,
-        kind: type | tuple[type, ...],
-        wanted: str,
-        default: Any,
-    ) -> Any:
-        value = entry.get(key, default)
-        if _is(value, kind):
-            return value
-        self._wrong(_join(place, key), wanted, value)
-        return default
-
-    def _check_keys(
-        self, entry: Mapping[str, Any], place: str, required: tuple[str, ...], optional: tuple[str, ...]
-    ) -> None:
-        known = required + optional
-        for key in entry:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-                self._add("manifest-schema", f"unknown key {key!r}", _join(place, key), hint)
-        for key in required:
-            if key not in entry:
-                self._add("manifest-schema", f"the key {key!r} is missing", place or "manifest")
-
-    def _wrong(self, place: str, wanted: str, got: object) -> None:
-        shown = repr(got) if len(repr(got)) <= 60 else f"{repr(got)[:57]}..."
-        self._add("manifest-schema", f"expected {wanted}, got {shown}", place)
-
-    def _add(
-        self, code: str, message: str, place: str, hint: str = "", severity: Literal["error", "warning"] = "error"
-    ) -> None:
-        self.issues.append(Issue(code, severity, message, record=place, hint=hint))
-
-
-def _has(data: Mapping[str, Any], key: str) -> bool:
-    return data.get(key) is not None
-
-
-def _join(place: str, key: str) -> str:
-    return f"{place}.{key}" if place else key
-
-
-def _is(value: object, kinds: type | tuple[type, ...]) -> bool:
-    # bool is a subclass of int, but `true` is no number in a manifest.
-    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _find_inside(path: str, root: Path | None) -> str:

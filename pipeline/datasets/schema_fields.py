@@ -1,0 +1,124 @@
+"""Read fields of parsed JSON one by one: a value of the right type, or a finding with its place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pipeline.issues import Issue
+
+
+class FieldReader:
+    """Reads fields and collects findings instead of stopping at the first; a wrong field gives its default.
+
+    ``place`` is where an object stands in the file (``cases[12].label``), "" at the top.
+    """
+
+    def __init__(self) -> None:
+        self.issues: list[Issue] = []
+
+    def integer_keys(
+        self, data: Mapping[str, Any], key: str, kind: type, wanted: str, *, place: str = ""
+    ) -> dict[int, Any]:
+        """Return an object whose keys are integers."""
+        table = self.get(data, key, place, dict, "a JSON object", {})
+        for name, value in table.items():
+            if not re.fullmatch(r"-?\d{1,18}", name):
+                self.wrong(f"{join_place(place, key)}.{name}", "an integer as key", name)
+            if not is_kind(value, kind):
+                self.wrong(f"{join_place(place, key)}.{name}", wanted, value)
+        return {int(name): value for name, value in table.items() if re.fullmatch(r"-?\d{1,18}", name)}
+
+    def choice(
+        self,
+        entry: Mapping[str, Any],
+        key: str,
+        place: str,
+        allowed: tuple[str, ...],
+        default: str,
+        *,
+        code: str = "manifest-schema",
+    ) -> str:
+        """Return one of the allowed texts."""
+        value = entry.get(key, default)
+        if value not in allowed:
+            near = difflib.get_close_matches(str(value).lower(), allowed, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else ""
+            self.add(code, f"expected one of {', '.join(allowed)}, got {value!r}", join_place(place, key), hint)
+            return default
+        return str(value)
+
+    def text(self, entry: Mapping[str, Any], key: str, place: str, default: str = "") -> str:
+        """Return a text."""
+        return str(self.get(entry, key, place, str, "a text", default))
+
+    def number(self, entry: Mapping[str, Any], key: str, place: str) -> int:
+        """Return an integer."""
+        return int(self.get(entry, key, place, int, "an integer", 0))
+
+    def texts(self, entry: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+        """Return a list of texts."""
+        value = self.get(entry, key, place, list, "a list of texts", [])
+        for index, item in enumerate(value):
+            if not isinstance(item, str):
+                self.wrong(f"{join_place(place, key)}[{index}]", "a text", item)
+        return tuple(str(item) for item in value)
+
+    def get(
+        self,
+        entry: Mapping[str, Any],
+        key: str,
+        place: str,
+        kind: type | tuple[type, ...],
+        wanted: str,
+        default: Any,
+    ) -> Any:
+        """Return a value of the given types."""
+        value = entry.get(key, default)
+        if is_kind(value, kind):
+            return value
+        self.wrong(join_place(place, key), wanted, value)
+        return default
+
+    def check_keys(
+        self, entry: Mapping[str, Any], place: str, required: tuple[str, ...], optional: tuple[str, ...]
+    ) -> None:
+        """Tell of unknown and missing keys."""
+        known = required + optional
+        for key in entry:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+                self.add("manifest-schema", f"unknown key {key!r}", join_place(place, key), hint)
+        for key in required:
+            if key not in entry:
+                self.add("manifest-schema", f"the key {key!r} is missing", place or "manifest")
+
+    def wrong(self, place: str, wanted: str, got: object) -> None:
+        """Add ``manifest-schema``: what was expected and what was found."""
+        shown = repr(got) if len(repr(got)) <= 60 else f"{repr(got)[:57]}..."
+        self.add("manifest-schema", f"expected {wanted}, got {shown}", place)
+
+    def add(
+        self, code: str, message: str, place: str, hint: str = "", severity: Literal["error", "warning"] = "error"
+    ) -> None:
+        """Add a finding."""
+        self.issues.append(Issue(code, severity, message, record=place, hint=hint))
+
+
+def has_value(data: Mapping[str, Any], key: str) -> bool:
+    """Return whether a key is there and not null."""
+    return data.get(key) is not None
+
+
+def join_place(place: str, key: str) -> str:
+    """Return the place of a key."""
+    return f"{place}.{key}" if place else key
+
+
+def is_kind(value: object, kinds: type | tuple[type, ...]) -> bool:
+    """Return whether a value is of a type, where true and false are no numbers."""
+    # bool is a subclass of int, but `true` is no number in a manifest.
+    return isinstance(value, kinds) and not isinstance(value, bool)
