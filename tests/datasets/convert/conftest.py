@@ -13,9 +13,7 @@ from pipeline.datasets import Case, Manifest
 from pipeline.datasets.phantoms import write_cells_phantom, write_coco_phantom
 
 # A grid that is turned, mirrored, of uneven spacing and off the origin.
-AFFINE = np.array(
-    [[-0.9 * 0.8, 1.1 * 0.6, 0, 12.5], [0.9 * 0.6, 1.1 * 0.8, 0, -7], [0, 0, 2.5, 3.25], [0, 0, 0, 1]]
-)
+AFFINE = np.array([[-0.9 * 0.8, 1.1 * 0.6, 0, 12.5], [0.9 * 0.6, 1.1 * 0.8, 0, -7], [0, 0, 2.5, 3.25], [0, 0, 0, 1]])
 SHAPE = (7, 9, 5)
 
 
