@@ -73,7 +73,7 @@ COMMANDS = (
         "compare a dataset with its manifest: missing, changed, damaged files, wrong masks, leaks",
         (
             f"dataset check {_LGG} --dataset_dir kaggle_3m",
-            f"dataset check {_LGG} --dataset_dir kaggle_3m --deep --json",
+            f"dataset check {_LGG} --dataset_dir kaggle_3m --deep --html check.html",
         ),
     ),
     Command(

@@ -80,8 +80,9 @@ def run_check(args: argparse.Namespace) -> int:
     """Compare a dataset with its manifest: 1 if there are errors, 143 if the process was told to end."""
     from pipeline.datasets.baseline import apply_baseline, read_baseline, write_baseline
 
-    if args.write_checksums and args.level == "quick":
-        args.parser.error("--write-checksums: --quick reads no file; leave out one of them")
+    for given, option in ((args.level == "quick", "--quick"), (args.cached, "--cached")):
+        if args.write_checksums and given:
+            args.parser.error(f"--write-checksums: {option} does not read the files; leave out one of them")
     baseline = read_baseline(args.baseline) if args.baseline else None
     _require_outputs(args)
     root = Path(os.path.abspath(args.dataset_dir.expanduser()))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.datasets.integrity import Report, count_splits
+from pipeline.datasets.manifest import normalise_subject
 from pipeline.issues import Issue, join_lines
 
 _COLOURS = {"error": "\x1b[31m", "warning": "\x1b[33m"}
@@ -37,12 +38,21 @@ def _describe_splits(report: Report) -> Iterator[str]:
     for split, numbers in count_splits(report).items():
         empty = numbers["empty_masks"]
         masks = "masks not read" if empty is None else _plural(empty, "empty mask")
-        counts = [_plural(numbers[key] or 0, key.removesuffix("s")) for key in ("cases", "subjects", "files")]
+        cases, files = (_plural(numbers[key] or 0, key.removesuffix("s")) for key in ("cases", "files"))
+        counts = [cases, _describe_subjects(report, split), files]
         yield f"  {split}: {', '.join([*counts, masks])}"
     if report.absent:
         yield f"  not in the folder, not checked: {_plural(len(report.absent), 'test case')} (check with --split test)"
     for text, number in report.handled.items():
         yield f"  handled: {number} {text}"
+
+
+def _describe_subjects(report: Report, split: str) -> str:
+    names = [normalise_subject(result.case.subject) for result in report.results if result.case.split == split]
+    known, unknown = len({name for name in names if name}), names.count("")
+    if not known:
+        return "subjects unknown"
+    return _plural(known, "subject") + (f" and {_plural(unknown, 'case')} of unknown ones" if unknown else "")
 
 
 def _format_group(issues: Sequence[Issue], colour: bool) -> list[str]:

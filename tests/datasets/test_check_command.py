@@ -64,11 +64,25 @@ def test_no_checksum_vouches_for_what_is_wrong(
     assert path.read_bytes() == before
 
 
-def test_checksums_need_files_to_be_read(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--quick", "--cached"])
+def test_checksums_need_files_to_be_read(words: list[str], option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main([*words, "--write-checksums", "--quick"])
+        main([*words, "--write-checksums", option])
     assert caught.value.code == 2
-    assert "--quick reads no file" in capsys.readouterr().err
+    assert f"{option} does not read the files" in capsys.readouterr().err
+
+
+def test_unknown_patients_are_not_counted_as_known(
+    words: list[str], path: Path, manifest: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("", "n/a", "A")
+    cases = tuple(replace(case, subject=name) for case, name in zip(manifest.cases, names, strict=True))
+    write_manifest(replace(manifest, cases=cases), path)
+    assert main([*words, "--quick"]) == 0
+    assert "  train: 3 cases, 1 subject and 2 cases of unknown ones, 18 files" in capsys.readouterr().out
+    write_manifest(replace(manifest, cases=tuple(replace(case, subject="") for case in cases)), path)
+    assert main([*words, "--quick"]) == 0
+    assert "  train: 3 cases, subjects unknown, 18 files" in capsys.readouterr().out
 
 
 def test_html(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

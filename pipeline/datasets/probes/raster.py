@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from pipeline.datasets.probes import Content, ImageError, Probe, Source
@@ -56,9 +57,14 @@ def _describe(image: Any, is_mask: bool) -> dict[str, Any]:
     if orientation != 1:
         header["exif_orientation"] = orientation
     if is_mask and image.mode == "P":
-        values = image.getpalette("RGB") or []
-        header["palette"] = [f"#{bytes(values[i : i + 3]).hex()}" for i in range(0, len(values) - 2, 3)]
+        header["palette"] = _name_colours(bytes(image.getpalette("RGB") or []))
     return header
+
+
+@functools.lru_cache(maxsize=64)
+def _name_colours(palette: bytes) -> list[str]:
+    """Return the colours of a palette; the masks of a dataset mostly share one, which is then held once."""
+    return [f"#{palette[i : i + 3].hex()}" for i in range(0, len(palette) - 2, 3)]
 
 
 def _read_orientation(image: Any) -> int:
