@@ -6,6 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 from pipeline.datasets.case_view import CaseView, count_foreground, count_labels
+from pipeline.datasets.geometry import (
+    check_affines,
+    check_axis_order,
+    check_dimensions,
+    check_grids,
+    check_patch,
+    check_series,
+    has_fourth_axis,
+)
 from pipeline.datasets.labels import (
     check_foreground,
     check_label_values,
@@ -37,7 +46,7 @@ def check_channels(view: CaseView) -> Iterator[Issue]:
     wanted = len(view.manifest.channels) if view.manifest.stacking != "channels" else 1
     for path, probe in view.images():
         found = {probe.channels, probe.channels - (probe.header.get("mode") in ("RGBA", "LA"))}
-        if wanted and wanted not in found:
+        if wanted and wanted not in found and not has_fourth_axis(probe):
             yield view.error("channels", path, f"{probe.channels} channels, the manifest names {wanted}")
 
 
@@ -109,9 +118,15 @@ CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     check_format,
     check_image_mode,
     check_channels,
+    check_dimensions,
     check_alpha,
     check_orientation,
     check_shapes,
+    check_grids,
+    check_affines,
+    check_axis_order,
+    check_patch,
+    check_series,
     check_mask_encoding,
     check_whole_numbers,
     check_label_values,

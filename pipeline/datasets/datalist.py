@@ -48,6 +48,7 @@ def load_datalist(
 
     Returns:
         Items ``{"case_id", "subject", "image": [absolute paths], "label": [absolute paths]}``; no label without mask.
+        The image of a DICOM series is its folder, which `LoadImaged` with `ITKReader` reads as one volume.
 
     Raises:
         InputError: one line: what is wrong, how many more problems there are, and the command that lists them all.
@@ -68,7 +69,14 @@ def load_datalist(
         cases = [case for case in cases if is_present(case, root)]
     if read_flag(check, "check"):
         _require_intact(data, root, cases, manifest)
-    return [_item(case, root) for case in cases for _ in range(repeat)]
+    items = [_item(case, root) for case in cases]
+    if data.stacking == "series":
+        from pipeline.datasets.dicom_series import require_folders
+
+        folders = require_folders(cases, root, manifest)
+        # MONAI's ITKReader would make channels of a list of slices; a folder it reads as one volume.
+        items = [{**item, "image": folders[item["case_id"]]} for item in items]
+    return [dict(item) for item in items for _ in range(repeat)]
 
 
 def select_cases(manifest: Manifest, split: str, fold: int | str | None) -> list[Case]:

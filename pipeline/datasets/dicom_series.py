@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pipeline.datasets.files import locate_file
+from pipeline.issues import InputError
+
+if TYPE_CHECKING:
+    from pipeline.datasets.manifest import Case
 
 Vector = tuple[float, ...]
 
@@ -142,3 +151,46 @@ def _is_same(first: Vector, second: Vector) -> bool:
 
 def _join(values: Sequence[float]) -> str:
     return " x ".join(f"{value:g}" for value in values) if values else "none"
+
+
+def require_folders(cases: Sequence[Case], root: Path, manifest: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the folder of each case's series: MONAI reads a series from a folder that holds nothing else of DICOM.
+
+    Args:
+        cases: the cases, with the files of a series each.
+        root: the dataset's folder.
+        manifest: its file, for the message.
+
+    Returns:
+        Absolute folder by case id.
+
+    Raises:
+        InputError: the files of a case lie in several folders, or beside those of another series.
+    """
+    folders = {}
+    for case in cases:
+        parents = sorted({PurePosixPath(path).parent.as_posix() for path in case.image})
+        folder = locate_file(root, case.image[0]).parent
+        own = {PurePosixPath(path).name for path in case.image}
+        foreign = [] if len(parents) > 1 else _find_foreign(folder, own)
+        if len(parents) > 1 or foreign:
+            what = f"lies in {len(parents)} folders" if len(parents) > 1 else f"shares {folder} with {foreign[0]}"
+            more = f" and {len(foreign) - 1} more DICOM files" if len(foreign) > 1 else ""
+            raise InputError(
+                f"case {case.case_id}: the series {what}{more}, but MONAI reads a series from a folder of its own:"
+                f" python -m pipeline dataset convert {os.fspath(manifest)} --dataset_dir {root} --to decathlon -o OUT"
+            )
+        folders[case.case_id] = str(folder)
+    return folders
+
+
+def _find_foreign(folder: Path, own: set[str]) -> list[str]:
+    """Return the DICOM files of a folder that are not of the series."""
+    from pipeline.datasets.probes import Source
+    from pipeline.datasets.probes.dicom import is_dicom
+
+    try:
+        others = sorted(path for path in folder.iterdir() if path.name not in own and path.is_file())
+        return [path.name for path in others if is_dicom(Source(path).head(132))]
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename or folder}: {(error.strerror or '').lower()}") from None

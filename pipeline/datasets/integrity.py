@@ -26,6 +26,7 @@ from pipeline.datasets.cohort import find_empty_splits, find_mixed_types, find_s
 from pipeline.datasets.copies import find_leaking_pixels, find_near_copies
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import is_there, locate_file
+from pipeline.datasets.geometry import find_mixed_orientations, find_spacing_outliers
 from pipeline.datasets.handled import count_handled
 from pipeline.datasets.inspection import CaseResult, Inspection, Level
 from pipeline.datasets.leakage import find_leaking_files, find_leaking_subjects, find_leaking_volumes
@@ -60,6 +61,8 @@ DATASET_CHECKS: tuple[Callable[[Sequence[CaseView]], Iterator[Issue]], ...] = (
     find_unknown_palettes,
     find_mixed_types,
     find_shared_masks,
+    find_mixed_orientations,
+    find_spacing_outliers,
     find_leaking_pixels,
     find_near_copies,
 )

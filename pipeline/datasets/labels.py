@@ -19,7 +19,11 @@ def check_mask_encoding(view: CaseView) -> Iterator[Issue]:
             message = "the mask is a JPEG, whose values are not the ones that were drawn"
             hint = 'save it as PNG, or declare "binarize": 128 in the manifest (values from it on are label 1)'
             yield view.error("lossy-mask", path, message, hint)
-        if probe.channels != 1 and not (has_colours(probe) and view.manifest.color_map):
+        if (
+            probe.channels != 1
+            and probe.header.get("ndim", 0) <= 3
+            and not (has_colours(probe) and view.manifest.color_map)
+        ):
             message = f"the mask has {probe.channels} channels, expected 1"
             hint = 'save it as 8-bit grey, or declare its colours in the manifest: "color_map": {"#ffffff": 1, ...}'
             yield view.error("color-mask", path, message, hint)
