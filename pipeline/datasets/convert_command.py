@@ -40,7 +40,9 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="|".join(LINKS),
         help="how files get there whose bytes stay as they are; a hard link is the original itself (default: copy)",
     )
-    parser.add_argument("--no-check", action="store_true", help="do not compare the files with the manifest first")
+    parser.add_argument(
+        "--no-check", action="store_true", help="neither compare the files with the manifest nor read the result back"
+    )
     parser.add_argument("--jobs", metavar="N", type=int, help="threads (default: one a core)")
 
 

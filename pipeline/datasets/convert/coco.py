@@ -38,7 +38,7 @@ def write(conversion: Conversion) -> list[str]:
     volume = next((item.case.case_id for item in conversion.items if is_volume(manifest, item.case)), None)
     if volume is not None:
         raise InputError(f"COCO is for pictures, {volume} is a volume; --to decathlon and --to nnunet take volumes")
-    names = name_labels(manifest)
+    names = name_labels(manifest, conversion.items)
     for part in sorted({item.part for item in conversion.items}):
         (conversion.out / part).mkdir()
     written = conversion.map_items(lambda item: _write_item(conversion, item))

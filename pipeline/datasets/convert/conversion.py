@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pipeline.datasets.convert import TARGETS, Link
+from pipeline.datasets.convert.verification import verify_result
 from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.integrity import check_manifest, explain_missing_dataset, is_present
@@ -118,7 +119,7 @@ def convert_manifest(
         fold: the fold or named split that becomes the validation set; None keeps the manifest's splits and all folds.
         link: how files get there whose bytes stay as they are.
         slices: make each slice of a stack of pictures a case of its own.
-        check: compare the files with the manifest first, at the default level.
+        check: compare the files with the manifest first, at the default level, and read the result back at the end.
         jobs: number of threads.
         progress: wraps streams of results, given their number.
 
@@ -138,6 +139,7 @@ def convert_manifest(
     notes = [f"{len(chosen) - len(here)} test cases are not in {root} and were left out"] if here != chosen else []
     if check:
         _require_intact(manifest, root, [case for case, _ in here], jobs, progress)
+    sources = [case for case, _ in here]
     if slices or target == "coco":
         here = [(piece, part) for case, part in here for piece in divide_stack(manifest, case)]
     items = _name_items(here, keep_folds=fold is None)
@@ -146,6 +148,9 @@ def convert_manifest(
     with _make_folder(output) as folder:
         conversion = Conversion(manifest, root, folder, output.name, items, link, progress, jobs)
         notes += writer.write(conversion)
+        if check:
+            pieces = sum(item.case.label is not None for item in items)
+            verify_result(target, folder, manifest, sources, pieces)
     return notes
 
 

@@ -34,7 +34,7 @@ def write(conversion: Conversion) -> list[str]:
     """
     manifest = conversion.manifest
     make_folders(conversion)
-    names = name_labels(manifest)
+    names = name_labels(manifest, conversion.items)
     ids = id_of_ignored({label: label for label in names}, manifest.ignore_index)
     entries = conversion.map_items(lambda item: _write_item(conversion, item, ids))
     lists: dict[str, list[Any]] = {"training": [], "validation": [], "test": []}

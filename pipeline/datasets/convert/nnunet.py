@@ -44,7 +44,7 @@ def write(conversion: Conversion) -> list[str]:
         example = f"Dataset101_{re.sub(r'[^A-Za-z0-9]+', '_', manifest.name)}"
         raise InputError(f"nnU-Net wants a folder called DatasetXXX_NAME, got {conversion.name!r}; write -o {example}")
     ending = _choose_ending(conversion)
-    names = name_labels(manifest)
+    names = name_labels(manifest, items)
     numbers = {label: number for number, label in enumerate(names)}
     ids = id_of_ignored(numbers, None if manifest.ignore_index is None else len(numbers))
     make_folders(conversion)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -116,7 +116,7 @@ def _map_ids(labels: NDArray[np.int32], ids: Mapping[int, int], *, instances: bo
     return mapped
 
 
-def describe_losses(manifest: Manifest, items: tuple[Item, ...]) -> list[str]:
+def describe_losses(manifest: Manifest, items: Sequence[Item]) -> list[str]:
     """Return what these layouts cannot say about the dataset."""
     notes = []
     if manifest.mask_type == "instance":
@@ -130,14 +130,14 @@ def describe_losses(manifest: Manifest, items: tuple[Item, ...]) -> list[str]:
     return notes
 
 
-def name_labels(manifest: Manifest) -> dict[int, str]:
+def name_labels(manifest: Manifest, items: Sequence[Item]) -> dict[int, str]:
     """Return the names of the labels by id, background first and called so, as both layouts ask.
 
     Raises:
-        InputError: the manifest has no label but background.
+        InputError: the manifest has no label but background though there are masks, or two labels of one name.
     """
     names = {label: name for label, name in sorted(manifest.labels.items()) if label != 0}
-    if not names:
+    if not names and any(item.case.label for item in items):
         raise InputError(f"manifest {manifest.name!r} names no labels, so its masks cannot be converted")
     if len(set(names.values()) | {"background"}) <= len(names):
         raise InputError(f"manifest {manifest.name!r} gives two labels one name: {', '.join(names.values())}")

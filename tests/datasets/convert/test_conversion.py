@@ -15,6 +15,7 @@ from pipeline.datasets import Manifest, read_manifest, write_manifest
 from pipeline.datasets.convert import TARGETS, conversion
 from pipeline.datasets.convert.conversion import convert_manifest, divide_stack
 from pipeline.datasets.convert.reading import IGNORED, encode_labels, read_image, read_labels
+from pipeline.datasets.integrity import Report
 from pipeline.issues import InputError
 
 NAMES = {"decathlon": "Task01_Toy", "nnunet": "Dataset101_Toy", "coco": "coco"}
@@ -97,6 +98,23 @@ def test_changed_files_are_refused_unless_told(pictures: tuple[Manifest, Path], 
     with pytest.raises(InputError, match=r"checksum-mismatch p0.png"):
         convert_manifest(manifest, root, "coco", tmp_path / "out")
     convert_manifest(manifest, root, "coco", tmp_path / "out", check=False)
+
+
+def test_what_does_not_come_back_whole_is_removed(
+    pictures: tuple[Manifest, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, root = pictures
+    told = replace(manifest, cases=tuple(replace(case, facts={"foreground": 76}) for case in manifest.cases))
+    convert_manifest(told, root, "coco", tmp_path / "right")
+    wrong = replace(told, cases=(replace(told.cases[0], facts={"foreground": 75}), *told.cases[1:]))
+    monkeypatch.setattr(conversion, "check_manifest", lambda *_, **__: Report(()))
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="the masks hold 379 foreground voxels, 380 came back; all was removed"):
+        convert_manifest(wrong, root, "coco", out / "a")
+    monkeypatch.setattr("pipeline.datasets.convert.coco._encode_objects", lambda *_: iter(()))
+    with pytest.raises(InputError, match="the masks hold 380 foreground voxels, 0 came back"):
+        convert_manifest(told, root, "coco", out / "b")
+    assert os.listdir(out) == []
 
 
 def test_missing_folders_and_cases(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:

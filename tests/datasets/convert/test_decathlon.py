@@ -223,7 +223,8 @@ def test_real_series_lie_where_monai_reads_them(shared_data: Path, tmp_path: Pat
         files = ordered.GetFileNames(ordered.GetSeriesUIDs()[0])
         cases.append(Case(folder.name, "", tuple(str(Path(file).relative_to(root)) for file in files)))
     manifest = Manifest("mr", "", "", "", {0: "background", 1: "x"}, {}, ("MR",), tuple(cases), stacking="series")
-    notes = convert_manifest(manifest, root, "decathlon", tmp_path / "out", check=False)
+    manifest = replace(manifest, labels={0: "background"})
+    notes = convert_manifest(manifest, root, "decathlon", tmp_path / "out")
     assert notes == ["2 cases without mask lie in imagesTs, with the test cases"]
     for folder in folders:
         series = LoadImage(reader=ITKReader())(folder)
