@@ -53,7 +53,7 @@ def test_notes_are_one_line_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "text"), [(["b"], "1 file x, for example b"), (["b", "a"], "2 files x, for example a")]
+    ("names", "text"), [(["b"], "1 file x: b"), (["b", "a"], "2 files x, for example a")]
 )
 def test_names_are_counted(names: list[str], text: str) -> None:
     assert note_names("code", "x", names)[0].message == text

@@ -13,6 +13,8 @@ from pipeline.issues import InputError, Issue
 # What systems and archives leave behind; files that start with a dot are hidden anyway.
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
+_SINGULAR = {"are": "is", "were": "was", "have": "has", "belong": "belongs", "masks": "a mask"}
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -101,9 +103,13 @@ def note_names(code: str, what: str, names: Iterable[str], *, hint: str = "") ->
     Example:
         >>> note_names("unmatched-file", "belong to no case", ["b.txt", "a.txt"])[0].message
         '2 files belong to no case, for example a.txt'
+        >>> note_names("hidden-file", "are hidden and were ignored", [".DS_Store"])[0].message
+        '1 file is hidden and was ignored: .DS_Store'
     """
     ordered = sorted(names)
     if not ordered:
         return ()
-    files = "file" if len(ordered) == 1 else "files"
-    return (note(code, f"{len(ordered)} {files} {what}, for example {ordered[0]}", hint=hint),)
+    if len(ordered) == 1:
+        words = " ".join(_SINGULAR.get(word, word) for word in what.split(" "))
+        return (note(code, f"1 file {words}: {ordered[0]}", hint=hint),)
+    return (note(code, f"{len(ordered)} files {what}, for example {ordered[0]}", hint=hint),)

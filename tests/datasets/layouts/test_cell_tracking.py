@@ -117,7 +117,7 @@ def test_wrong_masks_and_markers_are_never_read(films: Path) -> None:
     assert [note.message for note in draft.notes] == [
         "8 files are masks that are wrong on purpose, never read, for example 01_ERR_SEG/mask000.tif",
         "8 files are for tracking and were ignored, for example 01_GT/TRA/man_track000.tif",
-        "1 file belong to no film, for example notes.txt",
+        "1 file belongs to no film: notes.txt",
     ]
 
 
@@ -160,9 +160,7 @@ def test_volumes_are_refused(films: Path, tmp_path: Path) -> None:
 def test_frames_that_are_there_twice_and_masks_without_frame(films: Path) -> None:
     write_mask(films / "01_GT" / "SEG" / "man_seg099.tif", 1)
     notes = read_layout("cell_tracking", films).notes
-    assert "1 file of film 01 are masks without a frame, for example 01_GT/SEG/man_seg099.tif" in [
-        note.message for note in notes
-    ]
+    assert "1 file of film 01 is a mask without a frame: 01_GT/SEG/man_seg099.tif" in [note.message for note in notes]
     write_mask(films / "01_GT" / "SEG" / "man_seg0001.tif", 1)
     assert told(films) == ("frame 1 is there twice: 01_GT/SEG/man_seg0001.tif and 01_GT/SEG/man_seg001.tif; keep one")
 

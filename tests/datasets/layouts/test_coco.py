@@ -1,6 +1,7 @@
 """Roboflow exports and plain COCO folders, as they are downloaded."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_other_annotations_of_the_same_images_are_not_read(tmp_path):
     assert len(draft.manifest.cases) == 1
     messages = [issue.message for issue in draft.notes if issue.code == "unmatched-file"]
     assert messages == [
-        "1 file without a row in an annotation file, for example val2017/stray.png",
+        "1 file without a row in an annotation file: val2017/stray.png",
         "2 files not read as annotations, for example annotations/captions_val2017.json",
     ]
 
@@ -322,7 +323,7 @@ def test_real_exports(shared_data, name, expected, unannotated):
     assert len(all_images.cases) == len(manifest.cases) + empty
 
 
-def test_the_card_names_what_the_reader_does(repository, tmp_path):
+def test_the_card_names_what_the_reader_does(repository, tmp_path, monkeypatch, capsys):
     card = yaml.safe_load((repository / "data_manifests" / "braintumor.yaml").read_text(encoding="utf-8"))
     keys = {"name", "layout", "task", "licence", "source", "download", "citations", "labels", "expected", "build"}
     assert keys | {"split", "notes", "checksums"} <= set(card)
@@ -335,10 +336,14 @@ def test_the_card_names_what_the_reader_does(repository, tmp_path):
         rows = [(1, box(2, 2, 6, 6), 0)], [(2, box(2, 2, 6, 6), 0)]
         names = {f"{split}{k}.jpg": rows[k] for k in (0, 1)}
         write_part(tmp_path / "data" / "braintumor", f"{folders[0]}/{ROBOFLOW}", names, categories=("0", "1"))
-    words = card["build"].replace("data/braintumor", str(tmp_path / "data" / "braintumor")).split()
+    words = card["build"].split()
     assert words[:3] == ["python", "-m", "pipeline"]
-    assert main([*words[3:-1], str(tmp_path / words[-1])]) == 0
-    manifest = read_manifest(tmp_path / words[-1])
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(repository / "data_manifests", tmp_path / "data_manifests")
+    assert main(words[3:]) == 0
+    told = capsys.readouterr().err
+    assert all(f"2 {split} cases, the card says" in told for split in card["folders"])
+    manifest = read_manifest(tmp_path / "braintumor.json")
     assert len(manifest.labels) == len(card["labels"])
     assert dict(manifest.mask_values) == card["mask_values"]
     assert {case.split for case in manifest.cases} == set(card["folders"])

@@ -245,8 +245,8 @@ def test_files_of_another_kind_are_counted(plain: Path) -> None:
     (plain / "images" / ".DS_Store").write_text("x")
     notes = read_layout("folders", plain).notes
     assert [(note.code, note.message) for note in notes[-2:]] == [
-        ("unmatched-file", "1 file are neither image nor mask, for example images/readme.txt"),
-        ("hidden-file", "1 file are hidden and were ignored, for example .DS_Store".replace(".DS", "images/.DS")),
+        ("unmatched-file", "1 file is neither image nor mask: images/readme.txt"),
+        ("hidden-file", "1 file is hidden and was ignored: images/.DS_Store"),
     ]
 
 

@@ -131,7 +131,7 @@ def test_superpixels_terms_and_other_tasks_are_ignored_and_counted(isic: Path) -
         ("unmatched-file", "1"),
         ("hidden-file", "1"),
     ]
-    assert "for example todo.md" in draft.notes[1].message
+    assert "belongs to no image: todo.md" in draft.notes[1].message
 
 
 def test_a_part_without_masks_becomes_cases_without_label(isic: Path) -> None:

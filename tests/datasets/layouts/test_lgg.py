@@ -151,6 +151,6 @@ def test_hidden_and_foreign_files_are_ignored_and_named(kaggle: Path, patients: 
     draft = read_layout("lgg", kaggle)
     assert draft.manifest == before
     assert [(note.code, note.message) for note in draft.notes] == [
-        ("unmatched-file", "1 file belong to no patient, for example notes.txt"),
+        ("unmatched-file", "1 file belongs to no patient: notes.txt"),
         ("hidden-file", "4 files are hidden and were ignored, for example .DS_Store"),
     ]
