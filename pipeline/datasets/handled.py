@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from pipeline.datasets.case_view import CaseView
+from pipeline.datasets.files import locate_file
 from pipeline.datasets.probes import Probe
 
 # What is said of the files for which the function of (view, path, probe) is true.
@@ -19,13 +21,22 @@ HANDLED: tuple[tuple[str, Callable[[CaseView, str, Probe], bool]], ...] = (
 )
 
 
-def count_handled(views: Iterable[CaseView]) -> dict[str, int]:
-    """Return the number of files by what was done with them, without zeros."""
+OTHER_FORM = "files whose names have another Unicode form on the disk"
+
+
+def count_handled(views: Iterable[CaseView], root: Path) -> dict[str, int]:
+    """Return the number of files by what was done with them, without zeros.
+
+    Args:
+        views: the cases that were read.
+        root: the dataset's folder.
+    """
     counts: Counter[str] = Counter()
     for view in views:
+        counts[OTHER_FORM] += sum(locate_file(root, file) != root / file for file in view.case.files())
         for path, probe in view.probes.items():
             counts.update(text for text, applies in HANDLED if applies(view, path, probe))
-    return {text: counts[text] for text, _ in HANDLED if counts[text]}
+    return {text: counts[text] for text in (*(text for text, _ in HANDLED), OTHER_FORM) if counts[text]}
 
 
 def _is_coloured(view: CaseView, probe: Probe) -> bool:

@@ -148,7 +148,9 @@ def check_manifest(
     issues += [issue for result in results for issue in result.issues]
     views = [result.view for result in results if result.view is not None]
     issues += [issue for dataset_check in DATASET_CHECKS for issue in dataset_check(views)]
-    return Report(tuple(issues), results, tuple(case for case in absent if id(case) in excused), count_handled(views))
+    return Report(
+        tuple(issues), results, tuple(case for case in absent if id(case) in excused), count_handled(views, root)
+    )
 
 
 def _find_missing_checksums(cases: Sequence[Case]) -> Iterator[Issue]:
