@@ -203,7 +203,7 @@ def _decode(source: Source, length: int, is_mask: bool) -> Content:
         if not compressed and len(dataset.PixelData) < length:
             missing = length - len(dataset.PixelData)
             raise ImageError("truncated", f"cut off: {missing} bytes of pixels are missing", _RESTORE)
-        array = _inflate(source) if compressed else _scale(dataset, dataset.pixel_array)
+        array = _inflate(source, dataset) if compressed else _scale(dataset, dataset.pixel_array)
     except Exception as error:
         if isinstance(error, ImageError | MemoryError):
             raise
@@ -219,8 +219,16 @@ def _scale(dataset: Any, array: Any) -> Any:
     return array if (slope, intercept) == (1, 0) else array * slope + intercept
 
 
-def _inflate(source: Source) -> Any:
-    """Decode compressed pixels with ITK, which scales them too."""
+def _inflate(source: Source, dataset: Any) -> Any:
+    """Decode compressed pixels with pydicom where it can (run lengths), else with ITK, which scales them too."""
+    from pydicom.pixels import get_decoder
+
+    try:
+        available = get_decoder(dataset.file_meta.TransferSyntaxUID).is_available
+    except NotImplementedError:
+        available = False
+    if available:
+        return _scale(dataset, dataset.pixel_array)
     import itk
 
     return itk.array_from_image(itk.imread(str(source.path)))
