@@ -766,12 +766,12 @@ def test_row_70_outputs_are_refused_before_the_work(
 ELSEWHERE = {
     8: "tests/datasets/probes/test_nifti.py::test_cut_off",
     9: "tests/datasets/probes/test_nifti.py::test_the_checksum_at_the_end_of_the_gzip_data_is_compared",
-    38: "tests/datasets/probes/test_nifti.py::test_axes_of_length_one_behind_the_third_count_for_nothing",
     15: "tests/datasets/test_geometry.py::test_a_picture_with_a_mask_in_nifti",
     34: "tests/datasets/test_geometry.py::test_a_mask_that_lies_elsewhere",
     35: "tests/datasets/test_geometry.py::test_affines_that_place_no_voxel_or_two",
     36: "tests/datasets/test_geometry.py::test_orientations_that_differ_between_cases",
     37: "tests/datasets/test_geometry.py::test_voxel_sizes_unlike_the_others",
+    38: "tests/datasets/probes/test_nifti.py::test_axes_of_length_one_behind_the_third_count_for_nothing",
     39: "tests/datasets/test_geometry.py::test_volumes_smaller_than_the_patch_or_not_divisible",
     40: "tests/datasets/test_geometry.py::test_volumes_smaller_than_the_patch_or_not_divisible",
     44: "tests/datasets/test_copies.py::test_equal_bytes_are_reported_once",
@@ -788,9 +788,10 @@ ELSEWHERE = {
     66: "tests/datasets/coco/test_drawing.py::test_crowds",
     67: "tests/datasets/coco/test_drawing.py::test_later_annotations_are_drawn_over_earlier_ones",
     68: "tests/datasets/coco/test_validation.py::test_sizes_of_the_files",
+    72: "tests/datasets/layouts/test_dicom.py::test_missing_duplicate_and_foreign_slices_are_errors",
 }
 # Rows that nothing tests, with the reason.
-UNTESTED: dict[int, str] = {72: "series: its checks are being written"}
+UNTESTED: dict[int, str] = {}
 
 
 @pytest.mark.parametrize("number", ELSEWHERE)
