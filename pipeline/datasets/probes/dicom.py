@@ -221,7 +221,7 @@ def _scale(dataset: Any, array: Any) -> Any:
 
 def _inflate(source: Source, dataset: Any) -> Any:
     """Decode compressed pixels with pydicom where it can (run lengths), else with ITK, which scales them too."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     try:
         available = get_decoder(dataset.file_meta.TransferSyntaxUID).is_available
