@@ -238,7 +238,7 @@ class _SchemaReader(FieldReader):
 
 def _find_inside(path: str, root: Path | None) -> str:
     """Return an absolute path relative to the dataset's folder, "" if it is relative or lies elsewhere."""
-    if root is None or not path.startswith("/") or ".." in PurePosixPath(path).parts:
+    if root is None or not path.startswith("/"):
         return ""
     try:
         relative = PurePosixPath(path).relative_to(PurePosixPath(root))

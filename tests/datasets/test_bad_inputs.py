@@ -428,6 +428,14 @@ TABLE = (
         "every voxel of the case is 7",
         severity=W,
     ),
+    case(
+        "28-constant-beside-alpha",
+        put_image(lambda i: add_alpha(np.full_like(i, 7), 255)),
+        "constant-image",
+        "deep",
+        "every voxel of the case is 7",
+        severity=W,
+    ),
     case("29-empty-mask", put_mask(lambda m: m * 0), "empty-mask", "deep", "no foreground", where=MASK, severity=W),
     case("30-full-mask", put_mask(lambda m: m * 0 + 255), "full-mask", "deep", "inverted", where=MASK, severity=W),
     case(

@@ -164,6 +164,15 @@ def test_another_manifest_is_checked_on_the_same_facts(
     assert len(reads) == 18
 
 
+def test_the_sha256_of_another_manifest_is_compared(path: Path, kaggle: Path, manifest: Manifest) -> None:
+    load_datalist(path, kaggle, "all")
+    first = manifest.cases[0]
+    wrong = replace(first, sha256={**first.sha256, first.image[0]: "0" * 64})
+    write_manifest(replace(manifest, cases=(wrong, *manifest.cases[1:])), path)
+    with pytest.raises(InputError, match=f"checksum-mismatch {first.image[0]}"):
+        load_datalist(path, kaggle, "all")
+
+
 def test_check_false_neither_reads_nor_writes(path: Path, kaggle: Path, tmp_path: Path, reads: list[str]) -> None:
     load_datalist(path, kaggle, "all", check=False)
     assert reads == []
