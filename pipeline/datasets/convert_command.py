@@ -43,7 +43,14 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-check", action="store_true", help="neither compare the files with the manifest nor read the result back"
     )
-    parser.add_argument("--jobs", metavar="N", type=int, help="threads (default: one a core)")
+    parser.add_argument("--jobs", metavar="N", type=_positive, help="threads (default: one a core)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
 
 
 def run_convert(args: argparse.Namespace) -> int:

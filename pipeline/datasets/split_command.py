@@ -113,7 +113,7 @@ def _find_near(manifest: Manifest, root: Path | None) -> list[frozenset[str]]:
         raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
     found = group_near_duplicates(manifest, root)
     cases = sum(map(len, found))
-    print(f"note: {len(found)} sets of near duplicates ({cases} cases) are kept together", file=sys.stderr)
+    print(f"note: sets of near duplicates that stay together: {len(found)} ({cases} cases)", file=sys.stderr)
     return found
 
 
@@ -134,4 +134,4 @@ def _note_changes(before: Manifest, after: Manifest, resplit: str) -> Iterator[s
         if old.split != new.split and new.split in official
     )
     for (old_split, new_split), number in sorted(moved.items()):
-        yield f"{number} {old_split} cases became {new_split}: they belong together with {new_split} cases"
+        yield f"{old_split} cases that became {new_split}, for they belong together with {new_split} cases: {number}"

@@ -68,8 +68,8 @@ def test_near_duplicates_of_test_images_leave_the_training_set(
         "test_12",
     ]
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "note: 1 sets of near duplicates (2 cases) are kept together"
-    assert lines[-1] == "note: 1 train cases became test: they belong together with test cases"
+    assert lines[0] == "note: sets of near duplicates that stay together: 1 (2 cases)"
+    assert lines[-1] == "note: train cases that became test, for they belong together with test cases: 1"
 
 
 def test_the_folder_of_near_duplicates_must_be_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

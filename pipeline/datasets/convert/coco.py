@@ -157,5 +157,5 @@ def _describe_losses(conversion: Conversion) -> list[str]:
         notes.append("COCO has no folds; --fold K writes that fold as val")
     unlabelled = sum(item.case.label is None for item in items)
     if unlabelled:
-        notes.append(f"{unlabelled} images without mask are in annotations/image_info_*.json")
+        notes.append(f"images without mask, in annotations/image_info_*.json: {unlabelled}")
     return notes

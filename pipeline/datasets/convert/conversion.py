@@ -136,7 +136,9 @@ def convert_manifest(
     if problem:
         raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
     here = [(case, part) for case, part in chosen if split or case.split != "test" or is_present(case, root)]
-    notes = [f"{len(chosen) - len(here)} test cases are not in {root} and were left out"] if here != chosen else []
+    notes = (
+        [f"test cases that are not in {root} and were left out: {len(chosen) - len(here)}"] if here != chosen else []
+    )
     if check:
         _require_intact(manifest, root, [case for case, _ in here], jobs, progress)
     sources = [case for case, _ in here]

@@ -123,10 +123,10 @@ def describe_losses(manifest: Manifest, items: Sequence[Item]) -> list[str]:
         notes.append("masks hold no objects here: all of them became label 1")
     stacks = sum(len(item.case.image) > 1 and manifest.stacking == "slices" for item in items)
     if stacks:
-        notes.append(f"{stacks} stacks of pictures became volumes; their voxel size is unknown, 1 x 1 x 1 was written")
+        notes.append(f"stacks of pictures that became volumes, their unknown voxel size written as 1 x 1 x 1: {stacks}")
     unlabelled = sum(item.case.label is None and item.part != "test" for item in items)
     if unlabelled:
-        notes.append(f"{unlabelled} cases without mask lie in imagesTs, with the test cases")
+        notes.append(f"cases without mask, in imagesTs with the test cases: {unlabelled}")
     return notes
 
 

@@ -119,7 +119,7 @@ def test_what_coco_cannot_say_is_said(lgg_phantom: Path, pictures: tuple[Manifes
     notes = convert_manifest(bare, root, "coco", tmp_path / "out")
     assert notes == [
         "COCO has no pixels that belong to no class; they became background",
-        "1 images without mask are in annotations/image_info_*.json",
+        "images without mask, in annotations/image_info_*.json: 1",
     ]
     info: dict[str, Any] = json.loads((tmp_path / "out/annotations/image_info_test.json").read_text())
     assert [entry["file_name"] for entry in info["images"]] == ["p4.png"]

@@ -124,7 +124,7 @@ def test_missing_folders_and_cases(pictures: tuple[Manifest, Path], tmp_path: Pa
     for name in ("p4.png", "m4.png"):
         (root / name).unlink()
     notes = convert_manifest(manifest, root, "coco", tmp_path / "out")
-    assert notes[0] == f"1 test cases are not in {root} and were left out"
+    assert notes[0] == f"test cases that are not in {root} and were left out: 1"
     with pytest.raises(InputError, match="holds none of the 1 cases"):
         convert_manifest(manifest, root, "coco", tmp_path / "out2", split="test")
     (root / "p0.png").unlink()

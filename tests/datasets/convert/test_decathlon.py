@@ -158,7 +158,7 @@ def test_round_trip_of_volumes(volumes: tuple[Manifest, Path], tmp_path: Path) -
 def test_round_trip_of_stacks(lgg_phantom: Path, tmp_path: Path) -> None:
     manifest = read_manifest(lgg_phantom / "manifest.json")
     notes = convert_manifest(manifest, lgg_phantom / "kaggle_3m", "decathlon", tmp_path / "out")
-    assert notes == ["6 stacks of pictures became volumes; their voxel size is unknown, 1 x 1 x 1 was written"]
+    assert notes == ["stacks of pictures that became volumes, their unknown voxel size written as 1 x 1 x 1: 6"]
     again = read_back(tmp_path / "out")
     compare((manifest, lgg_phantom / "kaggle_3m"), again, {case.case_id: case.case_id for case in manifest.cases})
     assert again[0].channels == manifest.channels
@@ -225,7 +225,7 @@ def test_real_series_lie_where_monai_reads_them(shared_data: Path, tmp_path: Pat
     manifest = Manifest("mr", "", "", "", {0: "background", 1: "x"}, {}, ("MR",), tuple(cases), stacking="series")
     manifest = replace(manifest, labels={0: "background"})
     notes = convert_manifest(manifest, root, "decathlon", tmp_path / "out")
-    assert notes == ["2 cases without mask lie in imagesTs, with the test cases"]
+    assert notes == ["cases without mask, in imagesTs with the test cases: 2"]
     for folder in folders:
         series = LoadImage(reader=ITKReader())(folder)
         name = next((tmp_path / "out" / "imagesTs").glob(f"{folder.name}*"))
