@@ -13,9 +13,9 @@ pytestmark = [pytest.mark.fault, pytest.mark.skipif(os.name == "nt", reason="POS
 
 # Reading stalls for a moment, as on a network disk.
 STALL = (
-    "import sys, time\nimport pipeline.datasets.inspection as i\nfrom pipeline.cli import main\n"
+    "import os, sys, time\nimport pipeline.datasets.inspection as i\nfrom pipeline.cli import main\n"
     "read = i.read_stable_file\n"
-    "def wait(path):\n print('reading', flush=True)\n time.sleep(0.2)\n return read(path)\n"
+    "def wait(path):\n os.write(1, b'reading\\n')\n time.sleep(0.2)\n return read(path)\n"
     "i.read_stable_file = wait\nsys.exit(main(sys.argv[1:]))"
 )
 
