@@ -52,8 +52,6 @@ def test_notes_are_one_line_each() -> None:
     assert format_notes(notes) == ["note: a-code x.png: two lines; do this"]
 
 
-@pytest.mark.parametrize(
-    ("names", "text"), [(["b"], "1 file x: b"), (["b", "a"], "2 files x, for example a")]
-)
+@pytest.mark.parametrize(("names", "text"), [(["b"], "1 file x: b"), (["b", "a"], "2 files x, for example a")])
 def test_names_are_counted(names: list[str], text: str) -> None:
     assert note_names("code", "x", names)[0].message == text
