@@ -2,5 +2,6 @@
 
 from pipeline.inferers.autocast import AutocastInferer, supports_bfloat16
 from pipeline.inferers.flips import FlipAverageInferer
+from pipeline.inferers.overlap_tile import OverlapTileInferer
 
-__all__ = ["AutocastInferer", "FlipAverageInferer", "supports_bfloat16"]
+__all__ = ["AutocastInferer", "FlipAverageInferer", "OverlapTileInferer", "supports_bfloat16"]

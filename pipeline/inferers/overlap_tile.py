@@ -1,0 +1,178 @@
+"""Whole images by overlapping tiles, for networks without padding."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+__all__ = ["OverlapTileInferer"]
+
+
+class OverlapTileInferer(Inferer):
+    """Segment images of any size tile by tile, with mirrored borders (Ronneberger et al. 2015, figure 2).
+
+    A network without padding gives the centre of its input tile only. Here the tiles overlap by that margin, so that
+    their outputs lie side by side, and beyond the image's border its pixels are mirrored, as often as it takes.
+    MONAI's ``SlidingWindowInferer`` does not do: it takes an output smaller than the window for a zoom of the whole
+    window, and stretches positions instead of leaving the margin out.
+
+    Tiles are placed at multiples of ``pooling_stride``, counted from the image's first pixel: the poolings then fall
+    on the same pixels in every tile as in one forward pass of the whole mirrored image, so the result is the same (up
+    to rounding) and no seam exists. The step between tiles is the largest such multiple within ``output_size``, 384
+    for 388; where two outputs overlap they are equal, and the later one is kept. The last tile reaches over the border
+    and is cut.
+
+    Args:
+        input_size: pixels of an input tile along each spatial axis, or one number for all axes; a size that fits the
+            network, see :meth:`pipeline.networks.UNet2015.fits`. A tile that takes the whole image costs the least
+            time, smaller ones less memory.
+        output_size: pixels of the network's output for it; the difference is the margin, half of it on each side.
+        sw_batch_size: tiles that go through the network together.
+        pooling_stride: product of the network's pooling strides: ``2**4`` for four 2x2 poolings.
+
+    Raises:
+        ValueError: the sizes do not go together.
+
+    Example:
+        >>> import torch
+        >>> inferer = OverlapTileInferer(input_size=20, output_size=16)
+        >>> image = torch.arange(63.0).reshape(1, 1, 9, 7)
+        >>> crop_centre = lambda tiles: tiles[:, :, 2:-2, 2:-2]  # a network that only loses its margin
+        >>> torch.equal(inferer(image, crop_centre), image)
+        True
+    """
+
+    def __init__(
+        self,
+        input_size: Sequence[int] | int,
+        output_size: Sequence[int] | int,
+        sw_batch_size: int = 1,
+        pooling_stride: int = 16,
+    ) -> None:
+        super().__init__()
+        sizes = [[size] if isinstance(size, int) else list(size) for size in (input_size, output_size)]
+        if sw_batch_size < 1 or pooling_stride < 1:
+            raise ValueError(
+                f"sw_batch_size and pooling_stride must be at least 1, got {sw_batch_size} and {pooling_stride}"
+            )
+        longest = max(len(size) for size in sizes)
+        inputs, outputs = (size * longest if len(size) == 1 else size for size in sizes)
+        if len(inputs) != len(outputs):
+            raise ValueError(f"input_size and output_size must name as many axes, got {inputs} and {outputs}")
+        for n_input, n_output in zip(inputs, outputs, strict=True):
+            _check_sizes(n_input, n_output, pooling_stride)
+        self.input_size = inputs
+        self.output_size = outputs
+        self.sw_batch_size = sw_batch_size
+        self.pooling_stride = pooling_stride
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Run the network on all tiles.
+
+        Args:
+            inputs: ``(B, C, *spatial)``.
+            network: gives ``(N, classes, *output_size)`` for ``(N, C, *input_size)``.
+            args: passed on to the network.
+            kwargs: passed on to the network.
+
+        Returns:
+            The network's output for every pixel, ``(B, classes, *spatial)``, on the inputs' device; with the inputs'
+            meta data where they have some.
+
+        Raises:
+            ValueError: the inputs have another number of axes or no pixels, or the network's output another size.
+        """
+        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        size = list(plain.shape[2:])
+        tile, output = (self._by_axis(values, plain) for values in (self.input_size, self.output_size))
+        mirrored, offsets = plain, []
+        for axis, (n, n_input, n_output) in enumerate(zip(size, tile, output, strict=True)):
+            starts = self._place_tiles(n, n_output)
+            index = _mirror(n, (n_input - n_output) // 2, starts[-1] + n_input, plain.device)
+            mirrored = mirrored.index_select(axis + 2, index)
+            offsets.append(starts)
+
+        result: torch.Tensor | None = None
+        for places in _batches(itertools.product(range(len(plain)), *offsets), self.sw_batch_size):
+            tiles = torch.stack([_cut(mirrored[place[0]], place[1:], tile) for place in places])
+            predicted = network(tiles, *args, **kwargs)
+            _check_output(predicted, len(places), tile, output)
+            if result is None:
+                result = predicted.new_zeros((len(plain), predicted.shape[1], *size), device=plain.device)
+            for place, part in zip(places, predicted, strict=True):
+                _paste(result[place[0]], place[1:], part)
+        return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
+
+    def _by_axis(self, values: list[int], inputs: torch.Tensor) -> list[int]:
+        """Return a tile's size for every spatial axis of the inputs."""
+        n_axes = inputs.ndim - 2
+        if n_axes < 1 or min(inputs.shape) < 1 or len(values) not in (1, n_axes):
+            raise ValueError(
+                f"expected inputs (B, C, *spatial) that fit tiles of {self.input_size}, got shape {tuple(inputs.shape)}"
+            )
+        return values * n_axes if len(values) == 1 else values
+
+    def _place_tiles(self, n: int, n_output: int) -> list[int]:
+        """Return the first output pixel of each tile along an axis of ``n`` pixels."""
+        step = n_output - n_output % self.pooling_stride
+        return list(range(0, max(n - n_output, 0) + step, step))
+
+
+def _check_sizes(n_input: int, n_output: int, pooling_stride: int) -> None:
+    if n_output < pooling_stride:
+        raise ValueError(
+            f"output_size must be at least the pooling_stride of {pooling_stride}, got {n_output}; take a larger tile"
+        )
+    if n_input < n_output or (n_input - n_output) % 2:
+        raise ValueError(
+            f"input_size must exceed output_size by an even number, the margins of both sides, got {n_input} and "
+            f"{n_output}"
+        )
+
+
+def _mirror(n: int, margin: int, length: int, device: torch.device) -> torch.Tensor:
+    """Return which of ``n`` pixels stands at each of ``length`` places from ``-margin`` on, mirrored at both ends.
+
+    The outermost pixels are not repeated: ``2 1 [0 1 2 3] 2 1 0 1 2 ..``. PyTorch's padding does this up to ``n - 1``
+    pixels only.
+    """
+    places = torch.arange(-margin, length - margin, device=device)
+    period = max(2 * (n - 1), 1)
+    places = places.remainder(period)
+    return torch.minimum(places, period - places) if n > 1 else torch.zeros_like(places)
+
+
+def _batches(places: Iterator[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
+    while batch := list(itertools.islice(places, size)):
+        yield batch
+
+
+def _cut(image: torch.Tensor, offsets: Sequence[int], size: Sequence[int]) -> torch.Tensor:
+    """Cut a tile out of an image ``(C, *spatial)``."""
+    for axis, (start, n) in enumerate(zip(offsets, size, strict=True)):
+        image = image.narrow(axis + 1, start, n)
+    return image
+
+
+def _paste(target: torch.Tensor, offsets: Sequence[int], part: torch.Tensor) -> None:
+    """Write a part into ``target`` ``(C, *spatial)``, without what reaches over its border."""
+    for axis, start in enumerate(offsets, 1):
+        n = min(part.shape[axis], target.shape[axis] - start)
+        target, part = target.narrow(axis, start, n), part.narrow(axis, 0, n)
+    target.copy_(part)
+
+
+def _check_output(predicted: Any, n_tiles: int, tile: Sequence[int], output: Sequence[int]) -> None:
+    if not isinstance(predicted, torch.Tensor):
+        raise ValueError(f"expected one tensor from the network, got a {type(predicted).__name__}")
+    shape = tuple(predicted.shape)
+    if len(shape) != len(output) + 2 or shape[0] != n_tiles or shape[2:] != tuple(output):
+        raise ValueError(
+            f"the network gave {shape} for {n_tiles} tiles of {list(tile)}, expected ({n_tiles}, classes, "
+            f"{', '.join(map(str, output))}); set output_size to what the network gives"
+        )
