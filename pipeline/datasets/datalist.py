@@ -1,24 +1,18 @@
-"""`load_datalist`, the one function that training configs call, and `find_inputs`, the one of inference configs."""
+"""`load_datalist`, the one function that training configs call."""
 
 from __future__ import annotations
 
-import fnmatch
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pipeline.datasets.files import locate_file
 from pipeline.datasets.manifest import Case, Manifest, read_manifest, split_fragment
-from pipeline.datasets.ordering import slice_key, split_number
 from pipeline.flags import read_flag
 from pipeline.issues import InputError, summarise
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
 SELECTIONS = ("train", "val", "test", "all")
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
 
 def load_datalist(
@@ -152,96 +146,3 @@ def _item(case: Case, root: Path) -> dict[str, Any]:
 def _locate(root: Path, path: str) -> str:
     file, fragment = split_fragment(path)
     return f"{locate_file(root, file)}#{fragment}" if fragment else str(locate_file(root, file))
-
-
-def find_inputs(
-    input: str | os.PathLike[str],
-    *,
-    suffixes: Sequence[str] = IMAGE_SUFFIXES,
-    exclude: Sequence[str] = ("*_mask.*", "*_pred.*", "*_overlay.*"),
-    channels: int | None = None,
-) -> list[dict[str, Any]]:
-    """Find images for inference, and make sure that they can be read before the network starts.
-
-    Args:
-        input: a slice file (a stack of one), a patient's folder, or a folder of patients.
-        suffixes: file name endings that are images, compared without case.
-        exclude: patterns of file names that are no images. Hidden files are always ignored.
-        channels: channels that every image must have; None takes any number.
-
-    Returns:
-        Items ``{"case_id", "image": [absolute paths]}``. The files of a folder that differ only in their trailing
-        number are one stack, in order of that number; a folder with one stack gives it its name.
-
-    Raises:
-        InputError: nothing there, nothing that is an image, an image that cannot be decoded or has other channels, or
-            slices of one stack that differ in size.
-    """
-    path = Path(os.path.abspath(os.path.expanduser(input)))
-    if os.path.isfile(path):
-        if not path.name.lower().endswith(tuple(suffixes)):
-            raise InputError(f"{path} is no image: expected a name ending in {', '.join(suffixes)}")
-        return _require_readable([{"case_id": path.stem, "image": [str(path)]}], channels)
-    if not os.path.isdir(path):
-        raise InputError(f"no such file or folder: {path}; expected a slice, or a folder of slices or of patients")
-    try:
-        folders = [path, *sorted(child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")]
-        stacks = [stack for folder in folders for stack in _find_stacks(folder, suffixes, exclude)]
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename}: {(error.strerror or '').lower()}") from None
-    if not stacks:
-        raise InputError(f"no image in {path} or its {len(folders) - 1} folders; looked for {', '.join(suffixes)}")
-    names = [name for _, name, _ in stacks]
-    items = [
-        {"case_id": name if names.count(name) == 1 else f"{folder.name}_{name}", "image": files}
-        for folder, name, files in stacks
-    ]
-    return _require_readable(items, channels)
-
-
-def _require_readable(items: list[dict[str, Any]], channels: int | None) -> list[dict[str, Any]]:
-    """Return the items if all their files decode, else raise one line: reading twice costs little beside a network."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor() as pool:
-        problems = [problem for item in items for problem in _find_unreadable(item["image"], channels, pool)]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(f"{problems[0]}{more}")
-    return items
-
-
-def _find_unreadable(files: Sequence[str], channels: int | None, pool: ThreadPoolExecutor) -> Iterator[str]:
-    from pipeline.datasets.probes import ImageError, Probe, probe_image
-
-    def probe(file: str) -> Probe | ImageError:
-        try:
-            return probe_image(Path(file), decode=True, is_mask=False)
-        except ImageError as error:
-            return error
-
-    first: Probe | None = None
-    for file, found in zip(files, pool.map(probe, files), strict=True):
-        if isinstance(found, ImageError):
-            yield f"{file}: {found.message}" + (f"; {found.hint}" if found.hint else "")
-            continue
-        first = first or found
-        if channels is not None and found.channels != channels:
-            yield f"{file}: has {found.channels} channels, expected {channels}"
-        elif (found.shape, found.channels) != (first.shape, first.channels):
-            yield f"{file}: is {found.shape} x {found.channels}, but {files[0]} is {first.shape} x {first.channels}"
-
-
-def _find_stacks(folder: Path, suffixes: Sequence[str], exclude: Iterable[str]) -> list[tuple[Path, str, list[str]]]:
-    """Return (folder, name, files) of each stack in a folder, not looking into its folders."""
-    stacks: dict[str, list[Path]] = {}
-    for file in sorted(folder.iterdir(), key=lambda item: slice_key(item.stem)):
-        name = file.name.lower()
-        hidden = name.startswith(".") or not name.endswith(tuple(suffixes)) or not file.is_file()
-        if not hidden and not any(fnmatch.fnmatch(name, pattern.lower()) for pattern in exclude):
-            stacks.setdefault(split_number(file.stem)[0], []).append(file)
-    only = folder.name if len(stacks) == 1 else ""
-    return [
-        (folder, only or prefix.rstrip("_- ") or folder.name, [str(file) for file in files])
-        for prefix, files in stacks.items()
-    ]

@@ -46,7 +46,7 @@ def read(listing: Listing) -> Draft:
     Raises:
         InputError: there is no DICOM image, or files that cannot be read (the first, and how many more).
     """
-    names = [name for name in listing.files if _may_be_dicom(listing, name)]
+    names = [name for name in listing.files if may_be_dicom(listing, name)]
     facts, broken = _read_facts(listing, names)
     images = {name: found for name, found in facts.items() if found.rows and found.columns}
     if not images:
@@ -74,7 +74,8 @@ def read(listing: Listing) -> Draft:
     return Draft(replace(_DATASET, channels=channels, cases=cases), tuple(notes))
 
 
-def _may_be_dicom(listing: Listing, name: str) -> bool:
+def may_be_dicom(listing: Listing, name: str) -> bool:
+    """Return whether a file is DICOM by its ending or, without one, by its first bytes; an index (DICOMDIR) is not."""
     if find_ending(name) == ".dcm":
         return True
     # DICOMDIR is an index of the others.
