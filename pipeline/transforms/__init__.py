@@ -1,7 +1,9 @@
 """MONAI-style transforms (``Foo`` for arrays, ``Food`` for dictionaries) for what MONAI lacks."""
 
 from pipeline.transforms.alpha import DropAlpha, DropAlphad
+from pipeline.transforms.border_weight import BorderWeightMap, BorderWeightMapd
 from pipeline.transforms.coco import LoadCocoMask, LoadCocoMaskd
+from pipeline.transforms.instances import LabelInstances, LabelInstancesd, SeparateInstances, SeparateInstancesd
 from pipeline.transforms.intensity import (
     NormalizeForeground,
     NormalizeForegroundd,
@@ -15,10 +17,14 @@ from pipeline.transforms.neighbours import NeighbourSlicesToChannels, NeighbourS
 from pipeline.transforms.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
 
 __all__ = [
+    "BorderWeightMap",
+    "BorderWeightMapd",
     "DropAlpha",
     "DropAlphad",
     "EncodeMask",
     "EncodeMaskd",
+    "LabelInstances",
+    "LabelInstancesd",
     "LoadCocoMask",
     "LoadCocoMaskd",
     "LoadSliceStack",
@@ -33,4 +39,6 @@ __all__ = [
     "RandGammaByChanneld",
     "SaveSliceStack",
     "SaveSliceStackd",
+    "SeparateInstances",
+    "SeparateInstancesd",
 ]
