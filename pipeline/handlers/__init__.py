@@ -2,6 +2,7 @@
 
 from pipeline.handlers.case_metrics_saver import CaseMetricsSaver
 from pipeline.handlers.early_stop import EarlyStop
+from pipeline.handlers.encoder_weights_loader import EncoderWeightsLoader
 from pipeline.handlers.epoch_seed import EpochSeed
 from pipeline.handlers.graceful_stop import GracefulStop
 from pipeline.handlers.learning_rate_log import LearningRateLog
@@ -15,6 +16,7 @@ from pipeline.handlers.training_checkpoint import TrainingCheckpoint
 __all__ = [
     "CaseMetricsSaver",
     "EarlyStop",
+    "EncoderWeightsLoader",
     "EpochSeed",
     "GracefulStop",
     "LearningRateLog",

@@ -1,0 +1,148 @@
+"""Where pretrained weights come from: a file, a known name, a file on Hugging Face; as plain tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pipeline.issues import InputError
+
+__all__ = ["read_weights"]
+
+_LOGGER = logging.getLogger(__name__)
+
+#: Names of weights for each encoder; the file's name ends in the first digits of its SHA-256, as torch.hub has it.
+URLS = {
+    "resnet18": {"imagenet": "https://download.pytorch.org/models/resnet18-f37072fd.pth"},
+    "resnet34": {"imagenet": "https://download.pytorch.org/models/resnet34-b627a593.pth"},
+    "resnet50": {
+        "imagenet": "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+        "imagenet1k_v1": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    },
+}
+HUGGING_FACE = "https://huggingface.co"
+
+_HF_NAME = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)/(?P<file>[^@]+)@(?P<sha256>[0-9a-fA-F]{8,64})")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
+
+
+def read_weights(weights: str | Path, encoder: str) -> tuple[dict[str, torch.Tensor], str]:
+    """Read a state dict.
+
+    Args:
+        weights: a file (``.safetensors``, or anything that ``torch.load`` reads without running code); a name such as
+            ``"imagenet"``; or ``hf://owner/repository/file@sha256``, of which at least 8 digits. What is fetched is
+            kept in torch.hub's folder and compared with its checksum at every use.
+        encoder: name of the encoder, for weights that go by name.
+
+    Returns:
+        Tensors by key, wrappers such as ``{"state_dict": ...}`` taken off, and where they come from.
+
+    Raises:
+        InputError: there is no such file or name, it cannot be fetched, or it holds no plain tensors.
+    """
+    text = str(weights)
+    if text.startswith("hf://"):
+        return _read_file(_fetch_hugging_face(text)), text
+    if text.lower() in URLS.get(encoder, {}):
+        return _read_file(_fetch_known(URLS[encoder][text.lower()])), f"{text} weights of {encoder}"
+    if text.lower() == "imagenet" and encoder.startswith("efficientnet-"):
+        return _fetch_efficientnet(encoder), f"{text} weights of {encoder}"
+    path = Path(text).expanduser()
+    if not path.is_file():
+        names = ", ".join(_list_names(encoder)) or "none"
+        raise InputError(
+            f"no weights file at {path}, and names of weights for the encoder {encoder} are: {names}; "
+            "give the path of a .pth, .pt or .safetensors file"
+        )
+    return _read_file(path), str(path)
+
+
+def _list_names(encoder: str) -> list[str]:
+    return [*URLS.get(encoder, {}), *(["imagenet"] if encoder.startswith("efficientnet-") else [])]
+
+
+def _read_file(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path, device="cpu")
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path} is damaged or holds more than plain tensors: {reason}") from None
+    while isinstance(content, Mapping) and not any(isinstance(value, torch.Tensor) for value in content.values()):
+        inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+        if not inner:
+            break
+        content = inner[0]
+    if not isinstance(content, Mapping):
+        content = {}
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise InputError(f"{path} holds no state dict; expected tensors by name, such as conv1.weight")
+    return tensors
+
+
+def _fetch_known(url: str) -> Path:
+    name = url.rsplit("/", 1)[1]
+    return _fetch(url, name, re.split(r"[-.]", name)[-2])
+
+
+def _fetch_hugging_face(text: str) -> Path:
+    match = _HF_NAME.fullmatch(text)
+    if match is None:
+        raise InputError(
+            f"expected hf://owner/repository/file@sha256 with at least 8 digits of the file's checksum, got {text}"
+        )
+    repo, file, sha256 = match["repo"], match["file"], match["sha256"].lower()
+    return _fetch(f"{HUGGING_FACE}/{repo}/resolve/main/{quote(file)}", f"{sha256[:16]}-{Path(file).name}", sha256)
+
+
+def _fetch(url: str, name: str, sha256: str) -> Path:
+    """Return the file behind an address, from torch.hub's folder if it is there."""
+    target = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not target.is_file():
+        _LOGGER.info("fetching %s", url)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(target), hash_prefix=sha256, progress=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _not_fetched(url, error, target) from None
+    with target.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not found.startswith(sha256):
+        raise InputError(f"{target} has the SHA-256 {found[:16]}..., expected {sha256}...; delete it to fetch it again")
+    return target
+
+
+def _fetch_efficientnet(encoder: str) -> dict[str, torch.Tensor]:
+    from monai.networks.nets import EfficientNetBNFeatures
+    from monai.networks.nets.efficientnet import url_map
+
+    url = url_map.get(encoder)
+    if url is None:
+        raise InputError(f"MONAI has no ImageNet weights of {encoder}; it has those of efficientnet-b0 to -b7")
+    target = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    try:
+        return dict(EfficientNetBNFeatures(encoder, pretrained=True, progress=False).state_dict())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _not_fetched(url, error, target) from None
+
+
+def _not_fetched(url: str, error: Exception, target: Path) -> InputError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return InputError(
+        f"could not fetch {url} ({reason}); without network, download it elsewhere "
+        f"and give the file: --encoder_weights /path/to/{target.name}"
+    )
