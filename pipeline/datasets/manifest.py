@@ -171,9 +171,10 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise InputError(
-            f"cannot read the manifest {path}: {reason}; manifests of the suite's datasets are in data_manifests/"
-        ) from None
+        card = Path(path).with_suffix(".yaml")
+        builds = f"{card} says how to build it" if card.is_file() else "pipeline dataset build makes one"
+        message = f"cannot read the manifest {path}: {reason}; {builds}, the suite's are in data_manifests/"
+        raise InputError(message) from None
 
 
 def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Path:

@@ -220,7 +220,7 @@ def test_backslashes_are_read_as_slashes_and_told(manifest: Manifest, tmp_path: 
 
 
 def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read the manifest .*none.json: no such file or directory; manifests"):
+    with pytest.raises(InputError, match=r"cannot read the manifest .*none.json: no such file or directory; pipeline dataset build"):
         read_manifest(tmp_path / "none.json")
     with pytest.raises(InputError, match="is a directory"):
         read_manifest(tmp_path)
