@@ -8,6 +8,7 @@ from pipeline.handlers.graceful_stop import GracefulStop
 from pipeline.handlers.learning_rate_log import LearningRateLog
 from pipeline.handlers.network_checkpoint_loader import NetworkCheckpointLoader
 from pipeline.handlers.non_finite_guard import NonFiniteGuard
+from pipeline.handlers.output_folder_guard import OutputFolderGuard
 from pipeline.handlers.run_lock import RunLock
 from pipeline.handlers.run_record import RunRecord
 from pipeline.handlers.segmentation_figures import SegmentationFigures
@@ -22,6 +23,7 @@ __all__ = [
     "LearningRateLog",
     "NetworkCheckpointLoader",
     "NonFiniteGuard",
+    "OutputFolderGuard",
     "RunLock",
     "RunRecord",
     "SegmentationFigures",

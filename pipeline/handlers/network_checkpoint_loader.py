@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
 from pipeline.handlers.exits import keep_one_line
-from pipeline.issues import InputError
+from pipeline.weights import load_weights
 
 __all__ = ["NetworkCheckpointLoader"]
 
@@ -47,30 +44,5 @@ class NetworkCheckpointLoader:
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights."""
-        if not self.load_path.is_file():
-            raise InputError(
-                f"no checkpoint at {self.load_path}; name one with --checkpoint, "
-                "such as the model.pt in the output folder of a training"
-            )
-        state = self._read()
-        try:
-            self.network.load_state_dict(state)
-        except RuntimeError as error:
-            lines = [" ".join(line.split()) for line in str(error).splitlines()[1:]]
-            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-            raise InputError(
-                f"{self.load_path} does not fit the network of this config: {lines[0][:300] if lines else error}{more}"
-            ) from None
+        load_weights(self.network, self.load_path, self.network_key)
         _LOGGER.info("weights from %s", self.load_path)
-
-    def _read(self) -> Mapping[str, Any]:
-        try:
-            content = torch.load(self.load_path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{self.load_path} is no checkpoint of plain tensors: {reason}") from None
-        if isinstance(content, Mapping) and isinstance(content.get(self.network_key), Mapping):
-            content = content[self.network_key]
-        if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-            raise InputError(f"{self.load_path} holds no state dict; expected the weights of a network")
-        return content

@@ -53,24 +53,41 @@ class AutocastInferer(Inferer):
         self.amp = amp if amp == "auto" else read_flag(amp, "amp")
         self.channels_last = channels_last
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run ``inferer(inputs, network)``.
 
         Args:
             inputs: ``(B, C, *spatial)``, whatever the wrapped inferer takes.
-            network: the network.
+            network: the network; it may return a list of tensors, as deep supervision does in training.
             args: passed on.
             kwargs: passed on.
+
+        Returns:
+            What the inferer gives, in float32; outside training with the meta data of ``inputs``.
         """
         device_type = inputs.device.type
         enabled = supports_bfloat16(device_type) if self.amp == "auto" else self.amp is True
 
-        def run(batch: torch.Tensor, *more: Any, **options: Any) -> torch.Tensor:
+        def run(batch: torch.Tensor, *more: Any, **options: Any) -> Any:
             # meta data would be carried through every layer, for nothing
             plain = batch.as_tensor() if isinstance(batch, MetaTensor) else batch
             if self.channels_last and plain.ndim == 4:
                 plain = plain.contiguous(memory_format=torch.channels_last)
-            return network(plain, *more, **options).float()
+            return _to_float32(network(plain, *more, **options))
 
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=enabled):
-            return self.inferer(inputs, run, *args, **kwargs)
+            result = self.inferer(inputs, run, *args, **kwargs)
+        return _copy_meta(result, inputs)
+
+
+def _copy_meta(result: Any, inputs: torch.Tensor) -> Any:
+    """Give a prediction the image's meta data, without which MONAI's ``Invertd`` passes it by; losses need none."""
+    if isinstance(inputs, MetaTensor) and type(result) is torch.Tensor and not result.requires_grad:
+        return MetaTensor(result).copy_meta_from(inputs)
+    return result
+
+
+def _to_float32(output: Any) -> Any:
+    if isinstance(output, list | tuple):
+        return type(output)(_to_float32(item) for item in output)
+    return output.float()

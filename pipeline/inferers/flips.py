@@ -1,28 +1,41 @@
-"""Test-time augmentation by flips, as a wrapper around any MONAI inferer."""
+"""Test-time augmentation by flips and quarter turns, as a wrapper around any MONAI inferer."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
 
+from pipeline.inferers.averaging import Activation, PredictionMean
+
 __all__ = ["FlipAverageInferer"]
+
+_BEFORE = 2  # axes before the spatial ones: batch and channels
+_PLANE = (_BEFORE, _BEFORE + 1)
 
 
 class FlipAverageInferer(Inferer):
-    """Run another inferer on the image and on mirrored copies of it, and average the outputs flipped back.
+    """Run another inferer on the image and on mirrored and turned copies of it, and average the outputs turned back.
 
-    What is averaged is the network's output: logits here, since the activation comes later.
+    The copies are every turn with every flip: ``flips=[[1]]`` and ``rotations=[1, 2, 3]`` give the eight of a square's
+    symmetries, the "7 rotated versions" of Ronneberger et al. (2015) and the image itself. Time grows with their
+    number, memory does not.
 
     Args:
         inferer: the inferer that is run.
         flips: one entry a mirrored copy: the spatial axes (0 is the first after the channels) to flip together.
-            Without entries the inferer runs once, as it is.
+            Without entries there are only turned copies, or the inferer runs once, as it is.
+        rotations: one entry a turned copy: quarter turns, 1 to 3, in the plane of the spatial axes 0 and 1.
+        activation: None averages the network's output: logits here, since the activation comes later. "sigmoid" and
+            "softmax" average probabilities, and give back what has their mean, see
+            `pipeline.inferers.averaging.PredictionMean`.
 
     Raises:
-        ValueError: an entry names no axis, or a negative one.
+        ValueError: an entry of ``flips`` names no axis, or a negative one; an entry of ``rotations`` is not 1, 2 or 3;
+            another activation.
 
     Example:
         >>> import torch
@@ -32,12 +45,23 @@ class FlipAverageInferer(Inferer):
         [[[[2.0, 4.0]]]]
     """
 
-    def __init__(self, inferer: Inferer, flips: Sequence[Sequence[int]] = ()) -> None:
+    def __init__(
+        self,
+        inferer: Inferer,
+        flips: Sequence[Sequence[int]] = (),
+        rotations: Sequence[int] = (),
+        activation: Activation | None = None,
+    ) -> None:
         super().__init__()
         if any(len(axes) == 0 or min(axes) < 0 for axes in flips):
             raise ValueError(f"every entry of flips must list spatial axes from 0, got {list(flips)}")
+        if any(turns not in (1, 2, 3) for turns in rotations):
+            raise ValueError(f"rotations must list quarter turns, 1 to 3, got {list(rotations)}")
+        PredictionMean(activation)  # refuses an unknown one
         self.inferer = inferer
-        self.dims = [tuple(axis + 2 for axis in axes) for axes in flips]  # behind batch and channels
+        self.activation = activation
+        dims: list[tuple[int, ...]] = [tuple(axis + _BEFORE for axis in axes) for axes in flips]
+        self.copies = list(itertools.product([0, *rotations], [(), *dims]))
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         """Run ``inferer(inputs, network)`` on all copies.
@@ -51,8 +75,12 @@ class FlipAverageInferer(Inferer):
         Returns:
             The mean of the outputs, of the shape that the inferer gives.
         """
-        total = self.inferer(inputs, network, *args, **kwargs)
-        for dims in self.dims:
-            mirrored = self.inferer(torch.flip(inputs, dims), network, *args, **kwargs)
-            total = total + torch.flip(mirrored, dims)
-        return total / (1 + len(self.dims))
+        mean = PredictionMean(self.activation)
+        for turns, dims in self.copies:
+            if not turns and not dims:
+                mean.add(self.inferer(inputs, network, *args, **kwargs))
+                continue
+            copy = torch.flip(torch.rot90(inputs, turns, _PLANE), dims)
+            output = self.inferer(copy, network, *args, **kwargs)
+            mean.add(torch.rot90(torch.flip(output, dims), -turns, _PLANE))
+        return mean.compute()

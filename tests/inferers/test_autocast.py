@@ -1,5 +1,6 @@
 """AutocastInferer: float32 out, bfloat16 inside where it is asked for or supported."""
 
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -125,6 +126,36 @@ def test_network_gets_plain_tensors_and_the_volume_keeps_its_meta_data():
     assert type(network.inputs[-1]) is torch.Tensor
 
 
+def test_a_prediction_finds_the_way_back_to_the_files_grid(tmp_path):
+    """MONAI's Invertd passes by what has no meta data, with a warning only."""
+    from monai.data import DataLoader, Dataset
+    from monai.engines import SupervisedEvaluator
+    from monai.transforms import Compose, Invertd, LoadImaged, Resized
+    from PIL import Image
+
+    Image.fromarray(np.zeros((9, 13, 3), np.uint8)).save(tmp_path / "a.png")
+    load = LoadImaged("image", reader="PILReader", reverse_indexing=False, ensure_channel_first=True)
+    before = Compose([load, Resized("image", [8, 8])])
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset([{"image": str(tmp_path / "a.png")}], before), batch_size=1),
+        network=torch.nn.Conv2d(3, 1, 1),
+        inferer=AutocastInferer(SimpleInferer(), amp=False),
+        postprocessing=Invertd("pred", before, orig_keys="image", nearest_interp=False),
+    )
+    evaluator.run()
+    pred = evaluator.state.output[0]["pred"]
+    assert pred.shape == (1, 9, 13)
+    assert pred.meta["filename_or_obj"] == str(tmp_path / "a.png")
+
+
+def test_losses_get_plain_predictions():
+    batch = MetaTensor(make_batch(), meta={"filename_or_obj": "a"})
+    result = AutocastInferer(SimpleInferer(), amp=False)(batch, Recorder())
+    assert type(result) is torch.Tensor
+    assert result.requires_grad
+
+
 def test_volumes_are_not_laid_out_channels_last():
     network, volume = Recorder(dims=3), make_batch(1, 2, 4, 4, 4)
     result = AutocastInferer(SimpleInferer(), amp=False)(volume, network)
@@ -160,3 +191,13 @@ def test_cuda_support_needs_the_hardware_not_an_emulation(monkeypatch, available
 
 def test_other_devices_are_unsupported():
     assert supports_bfloat16("mps") is False
+
+
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_of_deep_supervision_are_float32_too(amp, kind):
+    network, batch = Recorder(), make_batch()
+    result = AutocastInferer(SimpleInferer(), amp=amp)(batch, lambda x: kind([network(x), network.first(x)]))
+    assert type(result) is kind
+    assert [item.dtype for item in result] == [torch.float32] * 2
+    torch.testing.assert_close(result[1], network.first(batch), rtol=0.05, atol=0.05)

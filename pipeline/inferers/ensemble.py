@@ -1,0 +1,100 @@
+"""Several checkpoints of a network asked for one answer, as a wrapper around a bundle's whole inferer."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+
+from pipeline.inferers.averaging import Activation, PredictionMean
+from pipeline.issues import InputError
+from pipeline.weights import load_weights
+
+__all__ = ["EnsembleInferer"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class EnsembleInferer(Inferer):
+    """Run another inferer with each of several checkpoints, and give back logits of their mean probability.
+
+    It stands outermost, around mixed precision, test-time augmentation and sliding windows. The network that the
+    evaluator hands over is not used: each checkpoint gets a copy of ``network``, made at the first call and kept, so
+    the device holds the weights once for each checkpoint and once for the evaluator's own network. Time is that of one
+    checkpoint times their number.
+
+    Args:
+        inferer: the bundle's own inferer.
+        network: the network that the checkpoints are of, such as ``"@network"``.
+        checkpoints: files such as the ``model.pt`` of each fold, or one text with commas between them.
+        activation: what turns the network's output into probabilities: "sigmoid" or "softmax".
+        network_key: entry of a *last* checkpoint that is the network.
+
+    Raises:
+        InputError: there is no checkpoint; at the first call: one is missing or does not fit the network.
+        ValueError: another activation.
+
+    Example:
+        >>> import tempfile
+        >>> from monai.inferers import SimpleInferer
+        >>> files = [Path(tempfile.mkdtemp()) / "model.pt" for _ in range(2)]
+        >>> for file, bias in zip(files, (0.8, 0.4)):
+        ...     torch.save({"weight": torch.zeros(1, 1), "bias": torch.tensor([bias]).logit()}, file)
+        >>> inferer = EnsembleInferer(SimpleInferer(), torch.nn.Linear(1, 1), files, "sigmoid")
+        >>> round(inferer(torch.ones(1, 1), None).sigmoid().item(), 4)
+        0.6
+    """
+
+    def __init__(
+        self,
+        inferer: Inferer,
+        network: torch.nn.Module,
+        checkpoints: Sequence[str | Path] | str,
+        activation: Activation,
+        network_key: str = "network",
+    ) -> None:
+        super().__init__()
+        if activation is None:
+            raise ValueError("activation must be 'sigmoid' or 'softmax': an ensemble averages probabilities")
+        PredictionMean(activation)  # refuses an unknown one
+        given = checkpoints.split(",") if isinstance(checkpoints, str) else checkpoints
+        self.checkpoints = [Path(str(path).strip()) for path in given if str(path).strip()]
+        if not self.checkpoints:
+            raise InputError("--checkpoints names no file; expected a list such as \"['fold0/model.pt', ...]\"")
+        self.inferer = inferer
+        self.network = network
+        self.activation = activation
+        self.network_key = network_key
+        self._members: list[torch.nn.Module] = []
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Run ``inferer(inputs, member)`` with the copy of each checkpoint.
+
+        Args:
+            inputs: ``(B, C, *spatial)``.
+            network: not used.
+            args: passed on.
+            kwargs: passed on.
+
+        Returns:
+            Logits of the mean of the probabilities, of the shape that the inferer gives.
+        """
+        if not self._members:
+            self._members = [self._load(path, inputs.device) for path in self.checkpoints]
+        mean = PredictionMean(self.activation)
+        for member in self._members:
+            mean.add(self.inferer(inputs, member, *args, **kwargs))
+        return mean.compute()
+
+    def _load(self, path: Path, device: torch.device) -> torch.nn.Module:
+        parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+        template = self.network.module if isinstance(self.network, parallel) else self.network
+        member = copy.deepcopy(template).eval()
+        load_weights(member, path, self.network_key, knob="checkpoints")
+        _LOGGER.info("weights from %s", path)
+        return member.to(device)

@@ -1,0 +1,81 @@
+"""Weights of a network from a checkpoint, with an answer in one line when they do not fit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.issues import InputError
+
+__all__ = ["load_weights", "read_weights"]
+
+
+def read_weights(
+    path: str | Path, network_key: str = "network", knob: str = "checkpoint"
+) -> Mapping[str, torch.Tensor]:
+    """Read the state dict of a network: a raw one, or one entry of a *last* checkpoint.
+
+    Args:
+        path: ``model.pt`` or ``last_epoch=N.pt``.
+        network_key: entry of a *last* checkpoint that is the network.
+        knob: the option that names the file, for the message.
+
+    Returns:
+        The weights by name, on the CPU.
+
+    Raises:
+        InputError: the file is missing, is no checkpoint of plain tensors, or holds no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"no checkpoint at {path}; name one with --{knob}, such as the model.pt in the output folder of a training"
+        )
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is no checkpoint of plain tensors: {reason}") from None
+    if isinstance(content, Mapping) and isinstance(content.get(network_key), Mapping):
+        content = content[network_key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise InputError(f"{path} holds no state dict; expected the weights of a network")
+    return content
+
+
+def load_weights(
+    network: torch.nn.Module, path: str | Path, network_key: str = "network", knob: str = "checkpoint"
+) -> None:
+    """Load the weights of a checkpoint into a network; every key must fit.
+
+    Args:
+        network: gets the weights.
+        path: see `read_weights`.
+        network_key: see `read_weights`.
+        knob: see `read_weights`.
+
+    Raises:
+        InputError: as `read_weights`, or the checkpoint has other keys or shapes than the network.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "model.pt"
+        >>> torch.save({"weight": torch.ones(1, 1), "bias": torch.zeros(1)}, path)
+        >>> network = torch.nn.Linear(1, 1)
+        >>> load_weights(network, path)
+        >>> network.weight.item()
+        1.0
+    """
+    state = read_weights(path, network_key, knob)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        lines = [" ".join(line.split()) for line in str(error).splitlines()[1:]]
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        raise InputError(
+            f"{path} does not fit the network of this config: {lines[0][:300] if lines else error}{more}"
+        ) from None
