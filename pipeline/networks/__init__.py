@@ -1,14 +1,17 @@
 """Networks that MONAI lacks."""
 
 from pipeline.networks.encoders import list_encoders, load_encoder_weights, make_encoder, parameter_groups
+from pipeline.networks.transunet import TransUNet, load_vit_npz
 from pipeline.networks.unet2015 import UNet2015
 from pipeline.networks.unetplusplus import UNetPlusPlus
 
 __all__ = [
+    "TransUNet",
     "UNet2015",
     "UNetPlusPlus",
     "list_encoders",
     "load_encoder_weights",
+    "load_vit_npz",
     "make_encoder",
     "parameter_groups",
 ]

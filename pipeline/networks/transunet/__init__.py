@@ -1,0 +1,6 @@
+"""TransUNet, and Google's weights for its encoder."""
+
+from pipeline.networks.transunet.model import TransUNet
+from pipeline.networks.transunet.weights import load_vit_npz
+
+__all__ = ["TransUNet", "load_vit_npz"]
