@@ -3,9 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.parallel.pair import Pair
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -67,6 +72,18 @@ def lgg_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipeline.datasets.phantoms import write_lgg_phantom
 
     return write_lgg_phantom(tmp_path_factory.mktemp("lgg_phantom"), patients=6, size=64).parent
+
+
+@pytest.fixture(scope="session")
+def pair(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Pair]":
+    """Two processes for trainings on several, started once."""
+    from tests.parallel.pair import Pair
+
+    if str(REPOSITORY) not in sys.path:  # the children must find the tests' modules, also after a plain `pytest`
+        sys.path.insert(0, str(REPOSITORY))
+    processes = Pair(tmp_path_factory.mktemp("pair") / "log.txt")
+    yield processes
+    processes.end()
 
 
 @pytest.fixture(scope="session")

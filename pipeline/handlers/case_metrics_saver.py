@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
 from typing import Any, cast
 
+import ignite.distributed as idist
 from ignite.engine import Engine
 from monai.handlers import MetricsSaver
+
+from pipeline.parallel.agreement import exit_together
 
 __all__ = ["CaseMetricsSaver"]
 
@@ -41,16 +45,21 @@ class CaseMetricsSaver(MetricsSaver):
             self._filenames.extend(_quote(str(item["case_id"]), self.deli) for item in batch)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the tables of the validation that has just ended."""
+        """Write the tables of the validation that has just ended; of several processes one gets all rows and writes."""
         final = Path(self.save_dir)
-        final.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final, prefix=".metrics-") as folder:
-            self.save_dir = folder
+        place: contextlib.AbstractContextManager[str | None] = contextlib.nullcontext()
+        with exit_together():
+            if idist.get_rank() == self.save_rank:
+                final.mkdir(parents=True, exist_ok=True)
+                place = tempfile.TemporaryDirectory(dir=final, prefix=".metrics-")
+        # In a block of its own, for the processes exchange rows in it before one writes them.
+        with exit_together(), place as folder:
+            self.save_dir = folder or str(final)
             try:
                 super().__call__(engine)
             finally:
                 self.save_dir = str(final)
-            for table in sorted(Path(folder).iterdir()):
+            for table in sorted(Path(folder).iterdir()) if folder else ():
                 os.replace(table, final / table.name)
 
 

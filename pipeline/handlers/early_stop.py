@@ -8,6 +8,8 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from pipeline.parallel.agreement import agree_on
+
 _LOGGER = logging.getLogger(__name__)
 _KEYS = ("early_stop_best", "early_stop_count")
 
@@ -63,9 +65,9 @@ class EarlyStop:
         self.stop_if_due(trainer)
 
     def stop_if_due(self, trainer: Engine) -> None:
-        """Stop the training if patience is at its end."""
+        """Stop the training if patience is at its end; of several processes the first one decides."""
         state: Any = trainer.state
-        if state.early_stop_count >= self.patience:
+        if agree_on(state.early_stop_count >= self.patience):
             _LOGGER.info(
                 "stopped early: %s has not improved on %s for %d validations; raise patience to train on",
                 self.key_metric,

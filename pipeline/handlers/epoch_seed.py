@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -13,6 +14,7 @@ from monai.data.utils import set_rnd
 from pipeline.issues import InputError
 
 _NUMPY_LIMIT = 2**32
+_STRIDE = 1_000_003  # between processes: more epochs than a run has
 
 
 class EpochSeed:
@@ -22,6 +24,9 @@ class EpochSeed:
     saved at all). With this handler the state at the start of epoch ``n`` depends on ``seed + n`` alone, so a run that
     is resumed after epoch ``n`` computes exactly the losses of a run that was never interrupted, with any number of
     workers.
+
+    Each of several processes draws numbers of its own, for its samples should not be augmented alike. The order of the
+    samples is not drawn here then, but by a ``DistributedSampler`` from its own seed, the same in all processes.
 
     Args:
         seed: of the run.
@@ -56,8 +61,8 @@ class EpochSeed:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Reseed everything from seed + epoch."""
-        seed = (self.seed + engine.state.epoch) % _NUMPY_LIMIT
+        """Reseed everything from seed + epoch; the first process as if it were alone."""
+        seed = (self.seed + engine.state.epoch + idist.get_rank() * _STRIDE) % _NUMPY_LIMIT
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)

@@ -3,6 +3,8 @@
 ignite calls the handlers of ``EXCEPTION_RAISED`` in turn, but the first one that raises hides the others, and one that
 does not raise swallows the exception. MONAI's ``StatsHandler`` logs a trace and raises. So all our clean-ups
 are one handler, in front of the others, that raises when they are all done.
+
+Of several processes the one that fails first says why; that the others then miss it is one line more, without a trace.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import sys
 from collections.abc import Callable
 
 from ignite.engine import Engine, Events
+
+from pipeline.parallel.agreement import explain_lost_process, record_failure
 
 #: Called with the engine and the exception; returns another exception to raise in its place, or None.
 OnException = Callable[[Engine, BaseException], BaseException | None]
@@ -41,7 +45,7 @@ def on_exception(engine: Engine, callback: OnException) -> None:
 
 
 def keep_one_line(engine: Engine) -> None:
-    """Keep ignite and MONAI from logging a ``SystemExit``: its message is printed once, by Python, at the end."""
+    """Keep ignite and MONAI from logging an error that is told in one line at the end, by Python."""
     _find_exits(engine)
 
 
@@ -52,8 +56,10 @@ class _Exits:
 
     def __call__(self, engine: Engine, error: BaseException) -> None:
         if error is not self._raised:  # ignite reports an iteration's exception a second time, for the run
+            error = explain_lost_process(error) or error
             for callback in self.callbacks:
                 error = callback(engine, error) or error
+            record_failure(error)
             self._raised = error
         raise error
 
@@ -73,4 +79,7 @@ def _find_exits(engine: Engine) -> _Exits:
 
 class _HideSystemExit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno < logging.ERROR or not isinstance(sys.exc_info()[1], SystemExit)
+        error = sys.exc_info()[1]
+        if record.levelno < logging.ERROR or error is None:
+            return True
+        return not isinstance(error, SystemExit) and explain_lost_process(error) is None

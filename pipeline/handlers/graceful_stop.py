@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from pipeline.handlers.exits import on_exception
@@ -23,6 +25,9 @@ class GracefulStop:
     uninterrupted one: the last complete epoch's stays, and ``--resume true`` repeats the epoch that was broken off. If
     the signal comes during validation, that and the epoch's checkpoint are finished first. A second signal ends the
     process at once. The former signal handlers come back when the run ends.
+
+    Of several processes all stop after the same iteration, whichever of them got the signal. torchrun passes a signal
+    on to all and kills those that are still there after 30 seconds.
 
     Note:
         Signals reach a process's main thread only; in another thread this handler does nothing and says so.
@@ -53,13 +58,21 @@ class GracefulStop:
 
     def stop_if_told(self, engine: Engine) -> None:
         """Leave the run if a signal has come."""
-        if self._signal is None:
+        told = self._find_signal()
+        if told is None:
             return
         length = engine.state.epoch_length
         done = engine.state.iteration // length if length else 0
         advice = "continue with --resume true" if done else "nothing was saved yet, start again"
-        _LOGGER.warning("stopped by %s after %d complete epochs; %s", self._signal.name, done, advice)
-        raise SystemExit(128 + self._signal)
+        if idist.get_rank() == 0:
+            _LOGGER.warning("stopped by %s after %d complete epochs; %s", told.name, done, advice)
+        raise SystemExit(128 + told)
+
+    def _find_signal(self) -> signal.Signals | None:
+        number = self._signal or 0
+        if idist.get_world_size() > 1:
+            number = int(idist.all_reduce(int(number), "MAX"))
+        return signal.Signals(number) if number else None
 
     def restore(self, engine: Engine) -> None:
         """Give the signal handlers back."""
@@ -79,6 +92,9 @@ class GracefulStop:
 
     def _replace_exception(self, engine: Engine, error: BaseException) -> BaseException | None:
         self.restore(engine)
+        if idist.get_world_size() > 1 and threading.current_thread() is threading.main_thread():
+            # This process ends in order. When the first one is gone, torchrun tells the others to end.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # A signal to the whole process group ends the loader's workers, and their loss is reported as an error.
         if self._signal is not None and isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
             return SystemExit(128 + self._signal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 
@@ -30,6 +31,8 @@ class LearningRateLog:
 
     def __call__(self, engine: Engine) -> None:
         """Write the rates in force, at the number of the epoch that starts."""
+        if idist.get_rank() != 0:
+            return
         groups = self.optimizer.param_groups
         for number, group in enumerate(groups):
             tag = self.tag if len(groups) == 1 else f"{self.tag}/group_{number}"

@@ -13,10 +13,13 @@ from ignite.engine import Engine, Events
 from pipeline.handlers.checkpoint_files import find_last
 from pipeline.handlers.exits import keep_one_line
 from pipeline.issues import InputError
+from pipeline.parallel.agreement import any_process, collect, exit_together
 
 
 class NonFiniteGuard:
     """Stop the run at the first loss that is NaN or infinite, and name the cases of that batch.
+
+    Of several processes all stop, and the cases are those of the processes whose loss it is.
 
     The exit code is 1 and nothing is saved afterwards: best and last checkpoints stay as they are. A step that the
     gradient scaler of mixed precision skips is no such loss.
@@ -47,14 +50,17 @@ class NonFiniteGuard:
     def __call__(self, engine: Engine) -> None:
         """Check the loss of the iteration that just ended."""
         loss = _read_loss(engine.state.output)
-        if loss is None or math.isfinite(loss):
+        if not any_process(loss is not None and not math.isfinite(loss)):
             self._last_finite = self._last_finite if loss is None else loss
             return
-        raise InputError("; ".join(self._describe(engine, loss)))
+        found = collect((loss, list_case_ids(engine.state.batch)))
+        with exit_together():
+            raise InputError("; ".join(self._describe(engine, found)))
 
-    def _describe(self, engine: Engine, loss: float) -> Iterable[str]:
-        cases = ", ".join(list_case_ids(engine.state.batch)) or "unknown"
-        yield f"loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}: cases {cases}"
+    def _describe(self, engine: Engine, found: list[tuple[float | None, list[str]]]) -> Iterable[str]:
+        bad = [(loss, cases) for loss, cases in found if loss is not None and not math.isfinite(loss)]
+        cases = ", ".join(dict.fromkeys(case for _, cases in bad for case in cases)) or "unknown"
+        yield f"loss is {bad[0][0]} in epoch {engine.state.epoch}, iteration {engine.state.iteration}: cases {cases}"
         yield f"last finite loss {'none' if self._last_finite is None else f'{self._last_finite:.4g}'}"
         optimizer = getattr(engine, "optimizer", None)
         if optimizer is not None:

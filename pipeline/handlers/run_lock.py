@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 
 from pipeline.handlers.exits import on_exception
 from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
 
 _LOGGER = logging.getLogger(__name__)
 LOCK_NAME = ".run.lock"
@@ -60,9 +61,12 @@ class RunLock:
         on_exception(engine, self.release)
 
     def acquire(self, engine: Engine) -> None:
-        """Take the lock, or refuse to run."""
-        if idist.get_rank() != 0:
-            return
+        """Take the lock in the first process, or refuse to run in all."""
+        with exit_together():
+            if idist.get_rank() == 0:
+                self._acquire()
+
+    def _acquire(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _open_alone(self.path) as file:
             holder = _parse(file.read())

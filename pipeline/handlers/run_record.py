@@ -24,6 +24,7 @@ from ignite.engine import Engine, Events
 from pipeline.handlers.atomic import remove_stale, write_json
 from pipeline.handlers.exits import on_exception
 from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
 
 _LOGGER = logging.getLogger(__name__)
 _PACKAGES = {
@@ -84,8 +85,11 @@ class RunRecord:
 
     def start(self, engine: Engine) -> None:
         """Write the record of a run that begins."""
-        if idist.get_rank() != 0:
-            return
+        with exit_together():
+            if idist.get_rank() == 0:
+                self._start(engine)
+
+    def _start(self, engine: Engine) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale(self.path.parent, (re.escape(self.path.name),))
         self._started = datetime.now(UTC)
@@ -101,6 +105,7 @@ class RunRecord:
             "versions": _list_versions(),
             "device": _describe_device(getattr(engine.state, "device", None)),
             "threads": torch.get_num_threads(),
+            "processes": idist.get_world_size(),
             "dataset_dir": None if self.dataset_dir is None else str(self.dataset_dir),
             "manifest": _describe_manifest(self.manifest),
             "git": _read_git(self.source_dir),

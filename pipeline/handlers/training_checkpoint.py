@@ -21,6 +21,8 @@ from pipeline.handlers.atomic import OVERHEAD, count_bytes, format_size, remove_
 from pipeline.handlers.checkpoint_files import LAST_PATTERN, find_last, name_last, read_newest
 from pipeline.handlers.exits import keep_one_line
 from pipeline.issues import InputError
+from pipeline.parallel.agreement import agree_on, collect, exit_together
+from pipeline.parallel.network import unwrap_network
 
 _LOGGER = logging.getLogger(__name__)
 _RESERVED = ("trainer", "scaler", "best")
@@ -104,6 +106,12 @@ class TrainingCheckpoint:
 
     def start(self, trainer: Engine) -> None:
         """Clean up, restore if asked to, and check that the disk has room for the run."""
+        with exit_together():
+            self._start(trainer)
+        with exit_together():
+            _require_same_epoch(collect(trainer.state.epoch))
+
+    def _start(self, trainer: Engine) -> None:
         if _is_main():
             self.output_dir.mkdir(parents=True, exist_ok=True)
             for path in remove_stale(self.output_dir, (LAST_PATTERN, re.escape(self.best_name))):
@@ -127,17 +135,21 @@ class TrainingCheckpoint:
                 f"key_metric {self.key_metric!r} is no metric of the evaluator; it has {', '.join(map(repr, metrics))}"
             )
         metric = float(metrics[self.key_metric])
-        if self._is_better(metric):
-            self._write(self._collect(self.network_key), self.best_path)
+        if agree_on(self._is_better(metric)):
+            with exit_together():
+                if _is_main():
+                    self._write(self._collect(self.network_key), self.best_path)
             self.best_metric, self.best_epoch = metric, trainer.state.epoch
         self._tell_evaluator()
 
     def save_last(self, trainer: Engine) -> None:
         """Save the full state, then remove what is older than the newest ``n_saved``."""
-        path = self.output_dir / name_last(trainer.state.epoch)
+        with exit_together():
+            if _is_main():
+                self._save_last(trainer, self.output_dir / name_last(trainer.state.epoch))
+
+    def _save_last(self, trainer: Engine, path: Path) -> None:
         self._write(self._full_state(trainer), path)
-        if not _is_main():
-            return
         if not self._verified:
             _verify(path)
             self._verified = True
@@ -154,12 +166,11 @@ class TrainingCheckpoint:
         return state
 
     def _collect(self, name: str) -> Any:
-        return _unwrap(self.to_save[name]).state_dict()
+        return unwrap_network(self.to_save[name]).state_dict()
 
     def _write(self, state: Mapping[str, Any], path: Path) -> None:
-        if _is_main():
-            newest = find_last(self.output_dir)
-            save_state(state, path, last_good=str(newest[0]) if newest else None)
+        newest = find_last(self.output_dir)
+        save_state(state, path, last_good=str(newest[0]) if newest else None)
 
     def _is_better(self, metric: float) -> bool:
         if not math.isfinite(metric):
@@ -234,6 +245,14 @@ def _restore_counters(trainer: Engine, saved: Mapping[str, Any], path: Path) -> 
         _LOGGER.info("resumed after epoch %d of %d from %s", epoch, wanted, path)
 
 
+def _require_same_epoch(epochs: list[int]) -> None:
+    if len(set(epochs)) > 1:
+        raise InputError(
+            f"resume: the processes found checkpoints of different epochs, {', '.join(map(str, epochs))}: "
+            "--output_dir must be one folder that all machines share"
+        )
+
+
 def _verify(path: Path) -> None:
     try:
         torch.load(path, map_location="cpu", weights_only=True)
@@ -243,11 +262,6 @@ def _verify(path: Path) -> None:
         raise InputError(
             f"a checkpoint must hold plain tensors and numbers, to_save has something else: {reason}"
         ) from None
-
-
-def _unwrap(item: Any) -> Any:
-    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
-    return item.module if isinstance(item, parallel) else item
 
 
 def _is_main() -> bool:

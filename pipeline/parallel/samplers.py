@@ -1,0 +1,41 @@
+"""Cases of a validation, spread over processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ignite.distributed as idist
+from monai.data import DistributedSampler
+
+from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
+
+__all__ = ["ValidationSampler"]
+
+
+class ValidationSampler(DistributedSampler):
+    """Give each process its cases of a validation, every case to one process.
+
+    MONAI's sampler with ``even_divisible=False``, which does not fill up with repeated cases, and with one line where a
+    process would have none and the others would wait for it.
+
+    Args:
+        dataset: the cases.
+
+    Raises:
+        InputError: there are more processes than cases.
+
+    Example:
+        >>> list(ValidationSampler([10, 20, 30]))
+        [0, 1, 2]
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        processes = idist.get_world_size()
+        with exit_together():
+            if len(dataset) < processes:
+                raise InputError(
+                    f"{processes} processes, but {len(dataset)} validation cases: each process needs one; "
+                    f"start at most {len(dataset)} with --nproc_per_node"
+                )
+        super().__init__(dataset, even_divisible=False, num_replicas=processes, rank=idist.get_rank(), shuffle=False)

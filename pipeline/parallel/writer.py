@@ -1,0 +1,37 @@
+"""TensorBoard events, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.parallel.launch import is_main
+
+__all__ = ["open_summary_writer"]
+
+
+def open_summary_writer(log_dir: str) -> Any:
+    """Open TensorBoard's ``SummaryWriter`` in the first process, and one that drops everything in the others.
+
+    Each ``SummaryWriter`` makes an event file of its own, and TensorBoard would show the curves of all processes as
+    one zigzag.
+
+    Args:
+        log_dir: folder of the events.
+    """
+    if not is_main():
+        return _SilentWriter()
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(log_dir)
+
+
+class _SilentWriter:
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _ignore
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    """Do nothing."""
