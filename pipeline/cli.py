@@ -38,6 +38,7 @@ class Command:
 
 
 _DATASET = "pipeline.datasets.commands"
+_BUNDLE = "pipeline.bundle.commands"
 _LGG = "data_manifests/lgg.json"
 COMMANDS = (
     Command(
@@ -83,13 +84,31 @@ COMMANDS = (
         ("dataset download u373 -o data/u373", "dataset download --list"),
     ),
     Command(
+        "bundle list",
+        _BUNDLE,
+        "print every bundle: data, network, parameters, weights, score, and the command that trains it",
+        ("bundle list", "bundle list --json"),
+    ),
+    Command(
+        "bundle new",
+        _BUNDLE,
+        "make a bundle for your own dataset from an existing one",
+        (
+            "bundle new my_bundle --from other_bundle --manifest my.json --dataset_dir my_data",
+            "bundle new organs --from other_bundle --manifest organs.json --labels liver,spleen --channels CT",
+        ),
+    ),
+    Command(
         "report",
         "pipeline.cli",
         "print the scores in an output folder",
         ("report output/lgg_attunet", "report output/lgg_attunet --json"),
     ),
 )
-_NOUNS = {"dataset": "downloads, manifests, splits, phantoms and checks of datasets"}
+_NOUNS = {
+    "dataset": "downloads, manifests, splits, phantoms and checks of datasets",
+    "bundle": "lists of bundles, and new ones for your own data",
+}
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:

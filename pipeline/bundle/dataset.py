@@ -1,0 +1,233 @@
+"""The dataset that a new bundle is made for: what the configs need to know of it, checked before they are written."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.bundle.kinds import Kind, find_kind_of_data
+from pipeline.datasets.datalist import select_cases
+from pipeline.datasets.manifest import Case, Manifest, read_manifest
+from pipeline.issues import InputError
+
+PLACEHOLDERS = ("foreground", "object", "label ", "channel ")
+
+
+@dataclass(frozen=True)
+class UserDataset:
+    """A dataset with the names of its channels and labels.
+
+    Args:
+        manifest: as it was read.
+        path: of the manifest, absolute.
+        folder: that the manifest's paths are relative to, absolute; None if it was not told.
+        channels: names, in the order of the image's channels.
+        labels: names by label id, background first.
+    """
+
+    manifest: Manifest
+    path: Path
+    folder: Path | None
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What a case is."""
+        return find_kind_of_data(self.manifest)
+
+    @cached_property
+    def fold(self) -> int:
+        """The fold that serves as validation: the first that there is, 0 without folds."""
+        return min((case.fold for case in self.manifest.cases if case.fold is not None), default=0)
+
+    @cached_property
+    def parts(self) -> dict[str, list[Case]]:
+        """The cases by split, for `fold`."""
+        return {split: select_cases(self.manifest, split, self.fold) for split in ("train", "val", "test")}
+
+    @property
+    def drawn(self) -> bool:
+        """Whether masks are drawn from COCO annotations."""
+        return self.manifest.coco is not None
+
+    @property
+    def is_eight_bit(self) -> bool:
+        """Whether all images hold 8-bit values, as far as the manifest knows."""
+        return {case.facts.get("dtype") for case in self.manifest.cases} <= {"uint8", None}
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether every case names its subject, and no two cases the same."""
+        keys = [case.subject_key() for case in self.manifest.cases if case.subject]
+        return len(keys) == len(set(keys)) == len(self.manifest.cases)
+
+    def encoding(self) -> dict[str, Any]:
+        """Return the arguments of `pipeline.transforms.EncodeMaskd` that turn the masks' values into label ids."""
+        if self.manifest.binarize is not None:
+            return {"threshold": self.manifest.binarize}
+        if self.manifest.color_map:
+            return {"colors": dict(self.manifest.color_map)}
+        values = dict(self.manifest.mask_values) or {label: label for label in range(len(self.labels))}
+        if list(values.values()) == list(range(len(self.labels))):
+            return {"values": list(values)}
+        return {"values": {str(value): label for value, label in values.items()}}
+
+    def grey_values(self) -> list[int]:
+        """Return the grey value with which each label is written: the masks' own where there is one."""
+        if self.manifest.mask_values and not self.manifest.color_map and self.manifest.binarize is None:
+            own = {label: value for value, label in reversed(list(self.manifest.mask_values.items()))}
+            if sorted(own) == list(range(len(self.labels))) and all(0 <= value <= 255 for value in own.values()):
+                return [own[label] for label in sorted(own)]
+        return [0, 255] if len(self.labels) == 2 else list(range(len(self.labels)))
+
+    def image_folder(self) -> str:
+        """Return the folder of the images to predict first, relative to the dataset's: the test set's, if any."""
+        cases = self.parts["test"] or self.parts["val"] or list(self.manifest.cases)
+        folders = [str(PurePosixPath(file).parent) for case in cases for file in case.image]
+        common = os.path.commonpath(folders)
+        depth = max(len(PurePosixPath(folder).parts) for folder in folders) - len(PurePosixPath(common).parts)
+        # Pictures are looked for in a folder and in those in it.
+        return common if depth <= 1 or self.kind.shape == "volumes" else folders[0]
+
+    def masks_among_images(self, known: Sequence[str]) -> list[str] | None:
+        """Return patterns for the masks that lie where images are looked for.
+
+        Args:
+            known: patterns that are left out anyway.
+
+        Returns:
+            Patterns of file names; None if the masks' names say nothing.
+        """
+        inside = f"{self.image_folder()}/" if self.image_folder() != "." else ""
+        patterns = set()
+        for case in self.manifest.cases:
+            for image, mask in zip(case.image, case.label or (), strict=False):
+                name = PurePosixPath(mask).name
+                near = mask.startswith(inside) and "#" not in mask
+                if not near or any(fnmatch.fnmatch(name.lower(), pattern) for pattern in known):
+                    continue
+                pattern = _find_pattern(_stem(image), _stem(mask))
+                if not pattern:
+                    return None
+                patterns.add(pattern)
+        return sorted(patterns)
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).name.split(".")[0]
+
+
+def _find_pattern(image: str, mask: str) -> str:
+    """Return a pattern that a mask's name fits and its image's does not.
+
+    Example:
+        >>> _find_pattern("scan 1", "scan 1_lesion"), _find_pattern("a", "mask_a"), _find_pattern("a", "a")
+        ('*_lesion.*', 'mask_*', '')
+    """
+    if mask != image and mask.startswith(image):
+        return f"*{mask[len(image) :]}.*"
+    if mask != image and mask.endswith(image):
+        return f"{mask[: -len(image)]}*"
+    return ""
+
+
+def read_dataset(
+    path: Path,
+    folder: Path | None = None,
+    *,
+    channels: Sequence[str] | int | None = None,
+    labels: Sequence[str] | None = None,
+) -> UserDataset:
+    """Read what a new bundle needs to know of a dataset, and make sure that it can be trained on.
+
+    Args:
+        path: the manifest.
+        folder: that its paths are relative to; None if it is not known yet.
+        channels: names of the channels, or their number; None takes those of the manifest.
+        labels: names of the labels from 1 on, or from the background on; None takes those of the manifest.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        InputError: the manifest cannot be read, lists no validation cases, cases without mask, labels that no network
+            can be trained on, or is of another dataset than the one in ``folder``.
+    """
+    from pipeline.datasets.integrity import explain_missing_dataset
+
+    manifest = read_manifest(path)
+    dataset = UserDataset(
+        manifest,
+        Path(os.path.abspath(path)),
+        None if folder is None else Path(os.path.abspath(os.path.expanduser(folder))),
+        _name_channels(path, manifest, channels),
+        _name_labels(path, manifest, labels),
+    )
+    _require_trainable(path, dataset)
+    if dataset.folder is not None:
+        cases = [*dataset.parts["train"], *dataset.parts["val"]]
+        problem = explain_missing_dataset(manifest, dataset.folder, cases)
+        if problem:
+            raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
+    return dataset
+
+
+def _name_channels(path: Path, manifest: Manifest, given: Sequence[str] | int | None) -> tuple[str, ...]:
+    if given is None and not manifest.channels:
+        raise InputError(f"{path} names no channels; say how many there are, or their names: --channels red,green,blue")
+    known = manifest.channels
+    number = given if isinstance(given, int) else len(known if given is None else given)
+    if known and number != len(known):
+        raise InputError(f"--channels: the images have {len(known)} by {path} ({', '.join(known)}), got {number}")
+    if number < 1:
+        raise InputError("--channels: expected a number from 1, or names: --channels red,green,blue")
+    if given is None or isinstance(given, int):
+        return known or tuple(f"channel {index + 1}" for index in range(number))
+    return tuple(given)
+
+
+def _name_labels(path: Path, manifest: Manifest, given: Sequence[str] | None) -> tuple[str, ...]:
+    known = dict(sorted(manifest.labels.items()))
+    if list(known) != list(range(len(known))) or len(known) < 2:
+        shown = ", ".join(f"{label} {name}" for label, name in known.items()) or "none"
+        raise InputError(
+            f"{path}: a network needs the label ids 0 (background), 1, 2, ... without gaps, got {shown};"
+            " build the manifest again with --mask-values"
+        )
+    if given is None:
+        return tuple(known.values())
+    names = list(given) if len(given) == len(known) else [known[0], *given]
+    if len(names) != len(known) or len({name.casefold() for name in names}) != len(names):
+        raise InputError(
+            f"--labels: expected {len(known) - 1} different names, for {', '.join(list(known.values())[1:])}, got"
+            f" {', '.join(given)}"
+        )
+    return tuple(names)
+
+
+def _require_trainable(path: Path, dataset: UserDataset) -> None:
+    manifest, parts = dataset.manifest, dataset.parts
+    if manifest.ignore_index is not None:
+        raise InputError(
+            f"{path}: the value {manifest.ignore_index} of the masks is ignore_index, but no loss of a bundle leaves"
+            " pixels out; give them a label, or take the cases out"
+        )
+    for split in ("train", "val"):
+        if not parts[split]:
+            hint = f"first: python -m pipeline dataset split {path} --folds 5"
+            raise InputError(f"{path} has no {_WORDS[split]} cases; {hint}")
+    bare = [case.case_id for split in ("train", "val") for case in parts[split] if case.label is None]
+    if bare:
+        raise InputError(
+            f"{path}: {len(bare)} cases for training and validation have no mask, for example {bare[0]}; build the"
+            " manifest again without them"
+        )
+
+
+_WORDS: Mapping[str, str] = {"train": "training", "val": "validation"}

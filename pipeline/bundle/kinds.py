@@ -1,0 +1,126 @@
+"""Which bundle is for which data: told by what its configs load, and by what a manifest lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.bundle.configs import Configs
+from pipeline.bundle.reading import TRAIN, find_bundles, read_config
+from pipeline.datasets.manifest import Manifest
+from pipeline.datasets.probes import expected_format
+from pipeline.issues import InputError
+
+Shape = Literal["pictures", "stacks", "volumes", "series", "channels", "other"]
+NAMES: dict[Shape, str] = {
+    "pictures": "single pictures",
+    "stacks": "stacks of slices",
+    "volumes": "volumes (NIfTI)",
+    "series": "DICOM series, which have no masks",
+    "channels": "images whose channels are files of their own; make one file of each, or name one channel",
+    "other": "files that no bundle reads",
+}
+# A network that learns borders between touching objects, or a score that counts objects, needs masks that number them.
+_OBJECTS = ("BorderWeightMapd", "SeparateInstancesd", "LabelInstancesd", "SegMeasure")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a bundle is made for, or what a dataset is.
+
+    Args:
+        shape: what a case is.
+        objects: masks number objects instead of naming classes.
+    """
+
+    shape: Shape
+    objects: bool = False
+
+    def describe(self) -> str:
+        """Return the kind in words."""
+        return NAMES[self.shape] + (" with numbered objects (instances)" if self.objects else "")
+
+
+def find_kind(configs: Configs) -> Kind:
+    """Return what a bundle is made for, told by what its training loads.
+
+    Args:
+        configs: of the bundle.
+
+    Raises:
+        InputError: none of its transforms is a loader that is known.
+    """
+    train = Configs({TRAIN: configs.files.get(TRAIN, {})})
+    objects = bool(train.find(*_OBJECTS))
+    if train.find("LoadSliceStackd"):
+        return Kind("stacks", objects)
+    network = train.files[TRAIN].get("network_def", {})
+    if train.find("LoadImaged"):
+        return Kind("volumes" if network.get("spatial_dims") == 3 else "pictures", objects)
+    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so what it is for is unknown")
+
+
+def find_kind_of_data(manifest: Manifest) -> Kind:
+    """Return what the cases of a manifest are."""
+    objects = manifest.mask_type == "instance"
+    formats = {expected_format(file) for case in manifest.cases for file in case.image}
+    if manifest.stacking == "series" or "DICOM" in formats:
+        return Kind("series", objects)
+    several = any(len(case.image) > 1 for case in manifest.cases)
+    if several and manifest.stacking == "channels":
+        return Kind("channels", objects)
+    if formats == {"NIfTI"}:
+        flat = several or any(len(case.facts.get("shape") or (1, 1, 1)) != 3 for case in manifest.cases)
+        return Kind("other" if flat else "volumes", objects)
+    if not formats or "NIfTI" in formats or "" in formats:
+        return Kind("other", objects)
+    return Kind("stacks" if several else "pictures", objects)
+
+
+def is_fit(source: Kind, data: Kind, *, drawn: bool = False) -> bool:
+    """Return whether a bundle of one kind can be turned into one for data of another; a picture is a stack of one.
+
+    Args:
+        source: what the bundle is made for.
+        data: what the dataset is.
+        drawn: masks are drawn from COCO annotations, which the loader of stacks does not read.
+    """
+    if source.objects != data.objects:
+        return False
+    if source.shape == "stacks":
+        return data.shape in ("stacks", "pictures") and not drawn
+    return source.shape == data.shape
+
+
+def require_fit(name: str, source: Kind, manifest: Manifest, path: Path, folders: Iterable[Path]) -> None:
+    """Refuse data that a bundle cannot be made for, and name the bundles that fit.
+
+    Args:
+        name: of the bundle.
+        source: what it is made for.
+        manifest: of the data.
+        path: of the manifest, for the message.
+        folders: where other bundles are looked for.
+
+    Raises:
+        InputError: the kinds differ.
+    """
+    data, drawn = find_kind_of_data(manifest), manifest.coco is not None
+    if is_fit(source, data, drawn=drawn):
+        return
+    found = f"{path} lists {data.describe()}" + (", with masks drawn from COCO annotations" if drawn else "")
+    raise InputError(f"{name} is for {source.describe()}, but {found}; {_name_fitting(data, drawn, folders)}")
+
+
+def _name_fitting(data: Kind, drawn: bool, folders: Iterable[Path]) -> str:
+    fitting = set()
+    for bundle in (bundle for folder in folders if folder.is_dir() for bundle in find_bundles(folder)):
+        try:
+            kind = find_kind(Configs({TRAIN: read_config(bundle, TRAIN)}))
+        except InputError:
+            continue
+        if is_fit(kind, data, drawn=drawn):
+            fitting.add(bundle.name)
+    return f"bundles that fit: {', '.join(sorted(fitting))}" if fitting else "no bundle fits"
