@@ -83,7 +83,7 @@ def adapt_stem(kernel: torch.Tensor, in_channels: int) -> torch.Tensor:
 class KeyMatch:
     """What of a file fits an encoder, and what does not."""
 
-    total: int
+    total: int = 0
     fitting: dict[str, torch.Tensor] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -113,12 +113,14 @@ def match_keys(encoder: Encoder, state: Mapping[str, torch.Tensor]) -> KeyMatch:
     wanted = encoder.state_dict()
     prefix = _find_prefix(list(wanted), list(state))
     found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    match = KeyMatch(total=len(wanted))
+    match = KeyMatch()
     for key, own in wanted.items():
         value = found.pop(key, None)
+        if key.endswith("num_batches_tracked"):  # not in files of old; not used either
+            continue
+        match.total += 1
         if value is None:
-            if not key.endswith("num_batches_tracked"):  # not in files of old; not used either
-                match.missing.append(key)
+            match.missing.append(key)
             continue
         if key == encoder.stem_key and value.ndim == own.ndim and value.shape[1] == 3:
             value = adapt_stem(value, encoder.in_channels)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from monai.networks.layers.factories import Conv
 from torch import nn
 
+from pipeline.flags import read_flag
 from pipeline.networks.encoders import Encoder, PlainEncoder, load_encoder_weights, make_encoder
 from pipeline.networks.encoders.plain import double_convolution, initialize
 from pipeline.networks.unetplusplus.nodes import make_nodes, make_upsampling
@@ -81,7 +82,7 @@ class UNetPlusPlus(nn.Module):
         encoder_frozen: bool | int | str = 0,
         encoder_frozen_norm: bool | str = False,
         decoder_channels: Sequence[int] | None = None,
-        deep_supervision: bool = False,
+        deep_supervision: bool | str = False,
         pruning_level: int | None = None,
         norm: str | Sequence[Any] | None = "batch",
         act: str | Sequence[Any] | None = ("relu", {"inplace": True}),
@@ -92,7 +93,7 @@ class UNetPlusPlus(nn.Module):
         _check_arguments(spatial_dims, in_channels, out_channels)
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
-        self.deep_supervision = deep_supervision
+        self.deep_supervision = read_flag(deep_supervision, "deep_supervision")
         self.encoder: Encoder
         if encoder is None:
             self.encoder = _make_plain_encoder(spatial_dims, in_channels, channels, norm, act, dropout)
@@ -101,7 +102,7 @@ class UNetPlusPlus(nn.Module):
         self.encoder.freeze(encoder_frozen, encoder_frozen_norm)
         self.stride = max(self.encoder.strides)
         self.columns = len(self.encoder.channels) - 1
-        self.pruning_level = _choose_pruning(pruning_level, self.columns, deep_supervision)
+        self.pruning_level = _choose_pruning(pruning_level, self.columns, self.deep_supervision)
 
         last = _choose_decoder_channels(decoder_channels, self.encoder)
         upsample = upsample or ("deconv" if encoder is None else "nearest")
