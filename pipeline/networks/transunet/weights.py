@@ -87,10 +87,10 @@ def load_vit_npz(network: TransUNet, path: str | Path, partial: bool | str = Fal
         for name, source in sources.items()
         if all(key in arrays and source.takes(arrays[key].shape) for key in source.keys)
     ]
-    if not fitting:
+    if not arrays:
         raise InputError(f"{path} holds nothing of a hybrid ViT, such as {_ROOT}; expected Google's R50+ViT-B_16.npz")
     misfits = _describe_misfits(sources.values(), arrays, unexpected)
-    if misfits and not partial:
+    if misfits and not (partial and fitting):
         raise InputError(
             f"{path} does not fit this TransUNet: {misfits}; "
             "use a file of the same blocks, layers and widths, or set partial to true to load what fits"

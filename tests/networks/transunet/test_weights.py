@@ -197,6 +197,14 @@ def test_file_of_nothing_like_it(build_small: Build, tmp_path: Path) -> None:
     )
 
 
+def test_nothing_fits(build_small: Build, google_weights: Weights, tmp_path: Path) -> None:
+    """Not even a part can be loaded, so partial does not help."""
+    kernels = {name: value[..., None] for name, value in google_weights.items() if "kernel" in name}
+    np.savez(tmp_path / "wide.npz", **kernels)
+    with pytest.raises(InputError, match="does not fit this TransUNet: .* tensors of another shape"):
+        load_vit_npz(build_small(), tmp_path / "wide.npz", partial=True)
+
+
 def test_damaged_files(build_small: Build, weights_path: Path, tmp_path: Path) -> None:
     whole = weights_path.read_bytes()
     middle = len(whole) // 2
