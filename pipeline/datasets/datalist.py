@@ -32,8 +32,8 @@ def load_datalist(
         dataset_dir: folder that the manifest's paths are relative to.
         split: ``"train"``: cases that are not test and not of ``fold``; ``"val"``: cases of ``fold``; ``"test"``;
             ``"all"``. Cases without a fold keep the split that the manifest gives them.
-        fold: number of the validation fold, or the name of a named split, whose cases are then ``"val"``; None uses
-            the manifest's own splits and no folds.
+        fold: number of the validation fold, or the name of a named split, whose cases are then ``"val"`` and whose
+            excluded cases are in neither part; None uses the manifest's own splits and no folds.
         repeat: how often each case is listed, for datasets where one sample is a slice of a case.
         check: check presence, sha256 and pixels of every file (the checksum of a file that was damaged from the start
             is right); all problems are found before training starts. Files that have not changed since they were last
@@ -92,7 +92,8 @@ def select_cases(manifest: Manifest, split: str, fold: int | str | None) -> list
         val = set(named["val"])
         if split == "val":
             return [case for case in manifest.cases if case.case_id in val]
-        return [case for case in manifest.cases if case.case_id not in val and case.split != "test"]
+        unused = val | set(named.get("exclude", ()))
+        return [case for case in manifest.cases if case.case_id not in unused and case.split != "test"]
     folds = {case.fold for case in manifest.cases} - {None}
     if fold is not None and folds and fold not in folds:
         raise InputError(f"manifest {manifest.name!r} has no fold {fold!r}; {_describe_folds(manifest)}")

@@ -5,10 +5,12 @@ Leaks that only pixels tell are in `pipeline.datasets.copies`.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from pipeline.datasets.manifest import Case, Manifest
 from pipeline.datasets.volume_names import find_volumes
@@ -46,20 +48,50 @@ class Occurrence:
 def find_leaking_subjects(manifest: Manifest) -> Iterator[Issue]:
     """Yield ``leak-patient`` for each subject with cases in two splits or folds.
 
-    Subjects are compared stripped and case-folded; unknown ones are nobody. Named splits are looked at too.
+    Subjects are compared stripped and case-folded; unknown ones are nobody. Named splits are looked at too: one that
+    divides a film in time, with frames left out wherever training and validation would meet, is a warning,
+    ``leak-time``.
     """
     by_subject: dict[str, list[Case]] = defaultdict(list)
     for case in manifest.cases:
         by_subject[case.subject_key()].append(case)
-    named_val = {name: set(split["val"]) for name, split in manifest.named_splits.items()}
     for cases in by_subject.values():
         parts = {name_part(case): case for case in reversed(cases)}
         if len(parts) > 1:
             yield _leak_subject(cases[0].subject, parts)
-        for name, val in named_val.items():
-            sides = {f"{name} {'val' if case.case_id in val else 'train'}": case for case in reversed(cases)}
-            if len(sides) > 1:
-                yield _leak_subject(cases[0].subject, sides)
+        for name, split in manifest.named_splits.items():
+            yield from _find_divided(name, split, cases)
+
+
+def _find_divided(name: str, split: Mapping[str, Any], cases: Sequence[Case]) -> Iterator[Leak]:
+    """Yield a finding if a named split divides the cases of a subject."""
+    part_of = dict.fromkeys(split.get("exclude", ()), "") | dict.fromkeys(split["val"], "val")
+    part_of = {case.case_id: part_of.get(case.case_id, "train") for case in cases}
+    sides = {f"{name} {part_of[case.case_id]}": case for case in reversed(cases) if part_of[case.case_id]}
+    if len(sides) < 2:
+        return
+    leak = _leak_subject(cases[0].subject, sides)
+    if _is_divided_in_time(cases, part_of):
+        parts = Counter(part_of.values())
+        message = (
+            f"film {cases[0].subject!r} is divided in time by the split {name!r}: {parts['train']} frames train,"
+            f" {parts['val']} validate, {parts['']} between them are left out"
+        )
+        hint = "it is one film all the same: a score on another film says more"
+        leak = replace(leak, code="leak-time", severity="warning", message=message, hint=hint)
+    yield leak
+
+
+def _is_divided_in_time(cases: Sequence[Case], part_of: Mapping[str, str]) -> bool:
+    """Tell whether all cases are frames of films, and an excluded one lies wherever training and validation meet."""
+    films: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for case in cases:
+        sequence, frame = case.facts.get("sequence"), case.facts.get("frame")
+        if sequence is None or frame is None:
+            return False
+        films[sequence].append((frame, part_of[case.case_id]))
+    in_order = [[part for _, part in sorted(frames)] for frames in films.values()]
+    return not any({one, other} == {"train", "val"} for parts in in_order for one, other in pairwise(parts))
 
 
 def _leak_subject(subject: str, parts: dict[str, Case]) -> Leak:

@@ -110,7 +110,9 @@ class Manifest:
         intensity_range: smallest and largest value that an image may hold; None: any.
         coco: how annotations become masks: ``categories`` (label id of each category id) and ``crowd`` (``"ignore"`` or
             ``"merge"``); None for masks that are files.
-        named_splits: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``.
+        named_splits: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``, with
+            ``"exclude": [case ids]`` if cases are left out of training too, such as the frames between two parts of a
+            film.
         layout: reader in `pipeline.datasets.layouts` that made the manifest, also the name of its phantom.
         citations: what to cite.
         schema_version: version of the file format.

@@ -193,9 +193,11 @@ class _SchemaReader(FieldReader):
             if not isinstance(split, dict):
                 self.wrong(place, "a JSON object", split)
                 continue
-            self.check_keys(split, place, ("val",), ("description",))
+            self.check_keys(split, place, ("val",), ("description", "exclude"))
             description = self.text(split, "description", place, default="")
             result[name] = {"description": description, "val": list(self.texts(split, "val", place))}
+            if has_value(split, "exclude"):
+                result[name]["exclude"] = list(self.texts(split, "exclude", place))
         return result
 
     def _mask_rules(self, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,14 +61,15 @@ def add_split_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         action="append",
         default=[],
-        help="a further validation set, for fold=NAME: ids one a line, lines with # describe it",
+        help="a further validation set, for fold=NAME: ids one a line, lines with # describe it, lines 'exclude: ID'"
+        " name cases that neither train nor validate",
     )
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="manifest to write (default: MANIFEST)")
 
 
 def run_split(args: argparse.Namespace) -> int:
     """Divide a manifest's cases into test set, validation set and folds."""
-    from pipeline.datasets.splits import add_named_split, describe_folds, read_ids, split_manifest
+    from pipeline.datasets.splits import add_named_split, describe_folds, read_ids, read_named_split, split_manifest
 
     before = read_manifest(args.manifest)
     folds = _choose_folds(before, args)
@@ -87,7 +88,7 @@ def run_split(args: argparse.Namespace) -> int:
         name, _, file = entry.partition("=")
         if not name or not file:
             raise InputError(f"--named expects NAME=FILE, got {entry!r}")
-        manifest = add_named_split(manifest, name, *read_ids(Path(file)))
+        manifest = add_named_split(manifest, name, *read_named_split(Path(file)))
     path = write_manifest(manifest, args.output or args.manifest)
     for line in _note_changes(before, manifest, args.resplit):
         print(f"note: {line}", file=sys.stderr)

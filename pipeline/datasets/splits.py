@@ -209,14 +209,28 @@ def _describe_part(name: str, cases: Sequence[Case]) -> str:
     return f"  {name}: {len(cases)} cases{shown}{mean}"
 
 
-def add_named_split(manifest: Manifest, name: str, val_ids: Sequence[str], description: str = "") -> Manifest:
+def add_named_split(
+    manifest: Manifest, name: str, val_ids: Sequence[str], description: str = "", exclude_ids: Sequence[str] = ()
+) -> Manifest:
     """Return the manifest with a further validation set that ``fold=name`` selects.
 
+    Args:
+        manifest: the dataset.
+        name: of the split.
+        val_ids: case ids of the validation set.
+        description: what it is for.
+        exclude_ids: case ids that neither train nor validate, such as frames between the two parts of a film.
+
     Raises:
-        InputError: a case id is unknown.
+        InputError: a case id is unknown, or in both lists.
     """
     known = {case.case_id: case.case_id for case in manifest.cases}
-    entry = {"description": description, "val": sorted(require_known(val_ids, known, manifest.name))}
+    entry: dict[str, object] = {"description": description, "val": sorted(require_known(val_ids, known, manifest.name))}
+    if exclude_ids:
+        both = sorted(set(val_ids) & set(exclude_ids))
+        if both:
+            raise InputError(f"{both[0]!r} is excluded from the split {name!r} and validates in it; list it once")
+        entry["exclude"] = sorted(require_known(exclude_ids, known, manifest.name))
     return replace(manifest, named_splits={**manifest.named_splits, name: entry})
 
 
@@ -247,3 +261,22 @@ def read_ids(path: Path) -> tuple[list[str], str]:
     if not ids:
         raise InputError(f"the list of ids {path} is empty; write one case id a line")
     return ids, " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+
+
+def read_named_split(path: Path) -> tuple[list[str], str, list[str]]:
+    """Read the list of a named split: as `read_ids`, where a line ``exclude: ID`` names a case of neither part.
+
+    Returns:
+        Ids of the validation set, the description, ids that are excluded: the arguments of `add_named_split`.
+
+    Raises:
+        InputError: the file cannot be read or holds no id for validation.
+    """
+    lines, description = read_ids(path)
+    parts: tuple[list[str], list[str]] = ([], [])
+    for line in lines:
+        case_id = line.removeprefix("exclude:")
+        parts[case_id != line].append(case_id.strip())
+    if not parts[0]:
+        raise InputError(f"the list of ids {path} excludes cases but names none for validation; write one id a line")
+    return parts[0], description, parts[1]

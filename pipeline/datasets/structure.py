@@ -74,9 +74,12 @@ def find_wrong_splits(manifest: Manifest) -> Iterator[Issue]:
     known = {case.case_id for case in manifest.cases}
     for name, split in manifest.named_splits.items():
         place = f"named_splits.{name}"
-        for case_id in split["val"]:
+        excluded = split.get("exclude", [])
+        for case_id in [*split["val"], *excluded]:
             if case_id not in known:
                 yield Issue("split", "error", f"{case_id!r} is no case of the manifest", record=place)
+        for case_id in sorted(set(split["val"]) & set(excluded)):
+            yield Issue("split", "error", f"{case_id!r} is excluded, but in the validation set", record=place)
         if not split["val"]:
             yield Issue("split", "error", "the list of validation cases is empty", record=place)
     for case in manifest.cases:

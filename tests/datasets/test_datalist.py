@@ -46,6 +46,14 @@ def test_selection(path: Path, kaggle: Path, split: Any, fold: Any, expected: li
     assert ids(load_datalist(path, kaggle, split, fold)) == expected
 
 
+def test_excluded_cases_neither_train_nor_validate(manifest: Manifest, kaggle: Path, tmp_path: Path) -> None:
+    path = write_manifest(add_named_split(manifest, "time", [THREE], "", [TWO]), tmp_path / "m.json")
+    assert ids(load_datalist(path, kaggle, "train", "time")) == [ONE]
+    assert ids(load_datalist(path, kaggle, "val", "time")) == [THREE]
+    assert ids(load_datalist(path, kaggle, "all", "time")) == [ONE, TWO, THREE]
+    assert ids(load_datalist(path, kaggle, "train", None)) == [ONE, TWO, THREE]
+
+
 def test_fixed_splits_without_folds_are_kept(manifest: Manifest, kaggle: Path, tmp_path: Path) -> None:
     one, two, three = manifest.cases
     cases = (one, replace(two, split="val"), replace(three, split="test"))

@@ -272,6 +272,18 @@ MISTAKES: dict[str, tuple[Callable[[Manifest], Manifest], str, str, str]] = {
         "error",
         "named_splits.ref: 'nobody' is no case",
     ),
+    "unknown id among the excluded of a named split": (
+        lambda m: replace(m, named_splits={"ref": {"val": [ONE], "exclude": ["nobody"]}}),
+        "split",
+        "error",
+        "named_splits.ref: 'nobody' is no case",
+    ),
+    "excluded from a named split and in it": (
+        lambda m: replace(m, named_splits={"ref": {"val": [ONE], "exclude": [ONE]}}),
+        "split",
+        "error",
+        f"named_splits.ref: {ONE!r} is excluded, but in the validation set",
+    ),
     "test case with fold": (
         lambda m: change(m, 0, split="test", fold=1),
         "split",

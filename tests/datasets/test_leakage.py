@@ -54,6 +54,44 @@ def test_a_leaking_patient_is_shown_by_two_files() -> None:
     assert leak.to_dict()["other"] == "v.png"
 
 
+def make_film(parts: str, **facts: object) -> Manifest:
+    """A film of one frame a letter (t train, v val, x excluded), with the split ``time``."""
+    cases = [
+        make_case(f"f{frame:02d}", subject="film", facts={"sequence": "01", "frame": frame, **facts})
+        for frame in range(len(parts))
+    ]
+    lists = {key: [f"f{frame:02d}" for frame, part in enumerate(parts) if part == key[0]] for key in ("val", "xclude")}
+    named = {"time": {"description": "", "val": lists["val"], "exclude": lists["xclude"]}}
+    return make_manifest(*reversed(cases), named_splits=named)
+
+
+@pytest.mark.parametrize("parts", ["tttxxvv", "vvxtttt", "ttxvvxtt", "txv"])
+def test_a_film_divided_in_time_with_a_gap_is_a_warning(parts: str) -> None:
+    (leak,) = find_leaking_subjects(make_film(parts))
+    assert (leak.code, leak.severity) == ("leak-time", "warning")
+    assert leak.message == (
+        f"film 'film' is divided in time by the split 'time': {parts.count('t')} frames train, {parts.count('v')} "
+        f"validate, {parts.count('x')} between them are left out"
+    )
+
+
+@pytest.mark.parametrize("parts", ["tttvv", "ttxvvt", "tvx", "xtvxt"])
+def test_a_film_divided_without_a_gap_is_an_error(parts: str) -> None:
+    (leak,) = find_leaking_subjects(make_film(parts))
+    assert (leak.code, leak.severity) == ("leak-patient", "error")
+    assert "time train (f" in leak.message
+
+
+@pytest.mark.parametrize("facts", [{"sequence": None}, {"frame": None}])
+def test_what_is_no_film_cannot_be_divided_in_time(facts: dict[str, object]) -> None:
+    assert [leak.code for leak in find_leaking_subjects(make_film("ttxvv", **facts))] == ["leak-patient"]
+
+
+@pytest.mark.parametrize("parts", ["ttxx", "xxvv", "xxx", "vv", "tt"])
+def test_excluded_cases_are_in_no_part(parts: str) -> None:
+    assert list(find_leaking_subjects(make_film(parts))) == []
+
+
 def stack(name: str, split: str, digests: list[str]) -> Case:
     paths = tuple(f"{name}/{number}.tif" for number in range(len(digests)))
     return Case(name, "", paths, split=split, sha256=dict(zip(paths, digests, strict=True)))  # type: ignore[arg-type]

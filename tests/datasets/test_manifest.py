@@ -165,6 +165,16 @@ SCHEMA = [
     (lambda d: d.update(spacing_policy="mm"), "manifest-schema", "spacing_policy: expected one of none, header"),
     (lambda d: d.update(named_splits={"a": []}), "manifest-schema", "named_splits.a: expected a JSON object"),
     (lambda d: d.update(named_splits={"a": {}}), "manifest-schema", "named_splits.a: the key 'val' is missing"),
+    (
+        lambda d: d.update(named_splits={"a": {"val": [], "exclude": [1]}}),
+        "manifest-schema",
+        "named_splits.a.exclude[0]: expected a text, got 1",
+    ),
+    (
+        lambda d: d.update(named_splits={"a": {"val": [], "excluded": []}}),
+        "manifest-schema",
+        "named_splits.a.excluded: unknown key 'excluded'; did you mean 'exclude'?",
+    ),
     (lambda d: case(d).update(case_id=7), "id-type", 'cases[1].case_id: case_id is 7, not a text; quote it: "7"'),
     (lambda d: case(d).update(subject="a\n"), "manifest-schema", "cases[1].subject: expected a text of printable"),
     (lambda d: case(d).update(case_id="../x"), "path-escape", "cases[1].case_id: case_id '../x' would leave"),
@@ -220,7 +230,8 @@ def test_backslashes_are_read_as_slashes_and_told(manifest: Manifest, tmp_path: 
 
 
 def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read the manifest .*none.json: no such file or directory; pipeline dataset build"):
+    message = r"cannot read the manifest .*none.json: no such file or directory; pipeline dataset build"
+    with pytest.raises(InputError, match=message):
         read_manifest(tmp_path / "none.json")
     with pytest.raises(InputError, match="is a directory"):
         read_manifest(tmp_path)

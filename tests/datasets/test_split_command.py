@@ -77,6 +77,17 @@ def test_the_folder_of_near_duplicates_must_be_there(folder: Path, capsys: pytes
     assert "none does not exist" in capsys.readouterr().err
 
 
+def test_excluded_cases(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = folder / "ids.txt"
+    ids.write_text("# late ones\ntrain_6\ntrain_7\nexclude: train_5\n")
+    assert main(["dataset", "split", str(folder / "m.json"), "--named", f"time={ids}"]) == 0
+    entry = {"description": "late ones", "val": ["train_6", "train_7"], "exclude": ["train_5"]}
+    assert read_manifest(folder / "m.json").named_splits == {"time": entry}
+    ids.write_text("train_6\nexclude: train_6\n")
+    assert main(["dataset", "split", str(folder / "m.json"), "--named", f"time={ids}"]) == 1
+    assert "'train_6' is excluded from the split 'time' and validates in it" in capsys.readouterr().err
+
+
 def test_the_committed_lgg_manifest_follows_byte_for_byte(repository: Path, tmp_path: Path) -> None:
     source = repository / "data_manifests"
     output = tmp_path / "lgg.json"

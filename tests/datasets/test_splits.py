@@ -18,6 +18,7 @@ from pipeline.datasets.splits import (
     gather_subjects,
     join_subjects,
     read_ids,
+    read_named_split,
     split_manifest,
 )
 from pipeline.issues import InputError
@@ -164,7 +165,7 @@ def test_what_belongs_together_stays_together(pool: list[Case], by: By, seed: in
     assert {case.case_id: case.fold for case in again.cases} == parts
 
 
-@given(films, st.floats(0.05, 0.5), st.floats(0.05, 0.4), st.integers(0, 3))
+@given(films, st.floats(0.05, 0.49), st.floats(0.05, 0.4), st.integers(0, 3))
 def test_shares_are_within_one_subject_of_the_wish(pool: list[Case], test: float, val: float, seed: int) -> None:
     manifest = make_manifest(pool)
     total = len({case.subject_key() for case in pool})
@@ -292,6 +293,27 @@ def test_named_split(manifest: Manifest, patients: tuple[str, ...]) -> None:
     assert split.named_splits == {"ref": {"description": "why", "val": [patients[0], patients[2]]}}
     with pytest.raises(InputError, match="'x' is no case"):
         add_named_split(manifest, "ref", ["x"])
+
+
+def test_named_split_that_excludes_cases(manifest: Manifest, patients: tuple[str, ...]) -> None:
+    one, two, three = patients
+    split = add_named_split(manifest, "time", [three], "why", [two, one])
+    assert split.named_splits == {"time": {"description": "why", "val": [three], "exclude": [one, two]}}
+    with pytest.raises(InputError, match="'x' is no case"):
+        add_named_split(manifest, "time", [three], "", ["x"])
+    with pytest.raises(InputError, match=f"{one!r} is excluded from the split 'time' and validates in it"):
+        add_named_split(manifest, "time", [one, two], "", [one])
+
+
+def test_read_named_split(tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_text("# why\nb\nexclude: c\na\nexclude:d e\n")
+    assert read_named_split(path) == (["b", "a"], "why", ["c", "d e"])
+    path.write_text("a\n")
+    assert read_named_split(path) == (["a"], "", [])
+    path.write_text("exclude: a\n")
+    with pytest.raises(InputError, match="excludes cases but names none for validation"):
+        read_named_split(path)
 
 
 def test_read_ids(tmp_path: Path) -> None:

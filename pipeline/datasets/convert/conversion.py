@@ -168,8 +168,9 @@ def _choose(manifest: Manifest, split: str | None, fold: int | str | None) -> It
     for part in parts:
         part_of |= {case.case_id: part for case in select_cases(manifest, part, fold)}
     for case in manifest.cases:
-        if split in (None, "all", part_of[case.case_id]):
-            yield case, part_of[case.case_id]
+        its_part = part_of.get(case.case_id)  # none for the cases that a named split excludes
+        if its_part and split in (None, "all", its_part):
+            yield case, its_part
 
 
 def _require_free_name(output: Path, root: Path) -> None:

@@ -14,6 +14,7 @@ from pipeline.datasets.convert.conversion import convert_manifest
 from pipeline.datasets.convert.reading import read_labels
 from pipeline.datasets.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
+from pipeline.datasets.splits import add_named_split
 from pipeline.issues import InputError
 
 
@@ -107,6 +108,18 @@ def test_slices_of_stacks_are_images(lgg_phantom: Path, tmp_path: Path) -> None:
     first = manifest.cases[0]
     linked = next((tmp_path / "out").rglob(Path(first.image[0]).name))
     assert linked.samefile(root / first.image[0])
+
+
+def test_cases_that_a_named_split_excludes_are_left_out(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, root = pictures
+    first, second = (case.case_id for case in manifest.cases[:2])
+    named = add_named_split(manifest, "time", [first], "", [second])
+    convert_manifest(named, root, "coco", tmp_path / "out", fold="time")
+    assert sorted(case.case_id for case in read_back(tmp_path / "out").cases) == sorted(
+        case.case_id for case in manifest.cases if case.case_id != second
+    )
+    convert_manifest(named, root, "coco", tmp_path / "val", fold="time", split="val")
+    assert [case.case_id for case in read_layout("coco", tmp_path / "val", categories="keep").manifest.cases] == [first]
 
 
 def test_what_coco_cannot_say_is_said(lgg_phantom: Path, pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
