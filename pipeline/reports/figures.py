@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 #: Okabe and Ito's orange and sky blue: told apart by colour-blind readers, and not found in grey images.
 PRED_COLOUR = (230, 159, 0)
 TRUTH_COLOUR = (86, 180, 233)
-_GAP = 4  # pixels between the tiles of a panel
+#: All colours of Okabe and Ito but black; label 1 has the first, label 8 the first again.
+PALETTE = (
+    *(PRED_COLOUR, TRUTH_COLOUR, (0, 158, 115), (240, 228, 66)),
+    *((0, 114, 178), (213, 94, 0), (204, 121, 167)),
+)
+GAP = 4  # pixels between the tiles of a panel
 
 
 def draw_overlay(image: Rgb, mask: NDArray[np.bool_], truth: NDArray[np.bool_] | None = None) -> Rgb:
@@ -57,16 +62,64 @@ def draw_overlay(image: Rgb, mask: NDArray[np.bool_], truth: NDArray[np.bool_] |
     return drawn
 
 
+def draw_labels(image: Rgb, labels: NDArray[Any]) -> Rgb:
+    """Outline every label or instance on an image, each in its own colour, touching ones apart.
+
+    Args:
+        image: (H, W, 3), 8 bit.
+        labels: (H, W) of whole numbers, 0 is background; colours repeat after seven.
+
+    Returns:
+        (H, W, 3), a copy.
+
+    Raises:
+        ValueError: the shapes do not agree.
+
+    Example:
+        >>> import numpy as np
+        >>> labels = np.repeat([[0, 1, 2]], 3, axis=0)
+        >>> draw_labels(np.zeros((3, 3, 3), dtype=np.uint8), labels)[1].tolist()
+        [[0, 0, 0], [230, 159, 0], [86, 180, 233]]
+    """
+    from skimage.segmentation import find_boundaries
+
+    if image.shape != (*labels.shape, 3):
+        raise ValueError(f"an image (H, W, 3) and labels (H, W) are needed, got {image.shape} and {labels.shape}")
+    numbers = labels.astype(int)
+    boundary = find_boundaries(numbers, mode="inner")
+    drawn = image.copy()
+    drawn[boundary] = colour_labels(numbers)[boundary]
+    return drawn
+
+
+def colour_labels(labels: NDArray[Any]) -> Rgb:
+    """Return each label in its colour on black; see `draw_labels`.
+
+    Args:
+        labels: (H, W) of whole numbers from 0.
+
+    Returns:
+        (H, W, 3), 8 bit.
+    """
+    import numpy as np
+
+    numbers = labels.astype(int)
+    table = np.array([(0, 0, 0), *PALETTE], dtype=np.uint8)
+    coloured: Rgb = table[np.where(numbers > 0, (numbers - 1) % len(PALETTE) + 1, 0)]
+    return coloured
+
+
 def draw_panel(image: NDArray[Any], label: NDArray[Any], pred: NDArray[Any]) -> Rgb:
     """Draw image, truth and prediction side by side.
 
     Args:
         image: (H, W) or (H, W, 3), any range; it is stretched from its 1st to its 99th percentile.
-        label: (H, W), foreground where it is not 0.
-        pred: (H, W), foreground where it is not 0.
+        label: (H, W), labels or instances, 0 is background.
+        pred: as ``label``.
 
     Returns:
-        (H, 3 W + 8, 3): the image, the image with the truth, the image with both outlines.
+        (H, 3 W + 8, 3): the image, the image with the truth, the image with both outlines; where there is more than one
+        label, the last has the prediction alone and every label has its colour.
 
     Example:
         >>> import numpy as np
@@ -77,10 +130,42 @@ def draw_panel(image: NDArray[Any], label: NDArray[Any], pred: NDArray[Any]) -> 
     """
     import numpy as np
 
-    plain, nothing = to_rgb(image), np.zeros(label.shape, dtype=bool)
-    gap = np.full((plain.shape[0], _GAP, 3), 255, dtype=np.uint8)
-    tiles = [plain, draw_overlay(plain, nothing, label != 0), draw_overlay(plain, pred != 0, label != 0)]
-    return np.concatenate([tiles[0], gap, tiles[1], gap, tiles[2]], axis=1)
+    plain = as_rgb(image)
+    gap = np.full((plain.shape[0], GAP, 3), 255, dtype=np.uint8)
+    if max(label.max(), pred.max()) > 1:
+        truth, both = draw_labels(plain, label), draw_labels(plain, pred)
+    else:
+        nothing = np.zeros(label.shape, dtype=bool)
+        truth, both = draw_overlay(plain, nothing, label != 0), draw_overlay(plain, pred != 0, label != 0)
+    return np.concatenate([plain, gap, truth, gap, both], axis=1)
+
+
+def resize_picture(image: Rgb, height: int, width: int) -> Rgb:
+    """Return an 8-bit picture (H, W, 3) scaled to a size, smoothly."""
+    import numpy as np
+    from PIL import Image
+
+    if image.shape[:2] == (height, width):
+        return image
+    # BOX is the mean of what a pixel covers, and enlarges without inventing anything.
+    scaled: Rgb = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+    return scaled
+
+
+def resize_labels(labels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Return labels (H, W) scaled to a size by the nearest pixel, so that no new label arises."""
+    import numpy as np
+
+    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
+    return labels[rows][:, columns]
+
+
+def as_rgb(image: NDArray[Any]) -> Rgb:
+    """Return 8-bit colours as they are, any other image as `to_rgb` does."""
+    import numpy as np
+
+    return image if image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3 else to_rgb(image)
 
 
 def to_rgb(image: NDArray[Any]) -> Rgb:

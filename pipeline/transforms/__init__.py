@@ -14,6 +14,7 @@ from pipeline.transforms.intensity import (
 )
 from pipeline.transforms.mask import EncodeMask, EncodeMaskd
 from pipeline.transforms.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
+from pipeline.transforms.save_mask import SaveMask, SaveMaskd
 from pipeline.transforms.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "RandCopyChanneld",
     "RandGammaByChannel",
     "RandGammaByChanneld",
+    "SaveMask",
+    "SaveMaskd",
     "SaveSliceStack",
     "SaveSliceStackd",
     "SeparateInstances",

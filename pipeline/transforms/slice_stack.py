@@ -13,11 +13,10 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
-from PIL import Image
 
-from pipeline.atomic import write_atomically
 from pipeline.flags import read_flag
 from pipeline.reports.figures import draw_overlay
+from pipeline.reports.pictures import read_pixels, to_uint8, write_picture
 
 __all__ = ["LoadSliceStack", "LoadSliceStackd", "SaveSliceStack", "SaveSliceStackd"]
 
@@ -26,20 +25,6 @@ SLICE_PATHS = "slice_paths"
 
 # JPEG would change the mask's values, so its masks are written as PNG.
 _MASK_FORMATS = {".tif": ("TIFF", ".tif"), ".tiff": ("TIFF", ".tiff"), ".png": ("PNG", ".png")}
-
-
-def _read_slice(path: str | os.PathLike[str]) -> np.ndarray:
-    """Return the pixels of one slice file as ``(H, W, C)`` in the file's own dtype."""
-    try:
-        with Image.open(path) as image:
-            pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-            if pages > 1:  # Pillow would read the first and say nothing
-                raise ValueError(f"it holds {pages} pages, expected one slice a file")
-            pixels = np.asarray(image)
-    # Pillow lets a SyntaxError through for a damaged PNG
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"cannot read slice {path}: {error}") from error
-    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 class LoadSliceStack(Transform):
@@ -83,7 +68,7 @@ class LoadSliceStack(Transform):
         files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if not files:
             raise ValueError("a slice stack needs at least one file, got an empty list")
-        slices = [_read_slice(path) for path in files]
+        slices = [read_pixels(path, "slice") for path in files]
         for path, pixels in zip(files, slices, strict=True):
             if pixels.shape != slices[0].shape:
                 raise ValueError(
@@ -178,7 +163,7 @@ class SaveSliceStack(Transform):
             raise ValueError(f"two slices of {paths[0].parent} differ in their suffix only and would share one mask")
         for k, target in enumerate(targets):
             kind = _MASK_FORMATS.get(target.suffix.lower(), ("PNG", ".png"))[0]
-            _write_image(binary[..., k].astype(np.uint8) * self.foreground_value, target, kind)
+            write_picture(binary[..., k].astype(np.uint8) * self.foreground_value, target, kind)
         return targets + self._write_overlays(paths, binary)
 
     def _target(self, path: Path) -> Path:
@@ -190,26 +175,12 @@ class SaveSliceStack(Transform):
             return []
         written = []
         for k, path in enumerate(paths):
-            image = _read_slice(path)
+            image = read_pixels(path, "slice")
             shown = [min(channel, image.shape[-1] - 1) for channel in self.channels]
             target = self.output_dir / path.parent.name / f"{path.stem}_overlay.png"
-            _write_image(draw_overlay(_to_uint8(image[..., shown]), binary[..., k]), target, "PNG")
+            write_picture(draw_overlay(to_uint8(image[..., shown]), binary[..., k]), target, "PNG")
             written.append(target)
         return written
-
-
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    """Return the image as 8 bits: unchanged where it is, else scaled from its own range."""
-    if image.dtype == np.uint8:
-        return image
-    low, high = float(image.min()), float(image.max())
-    return ((image - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
-
-
-def _write_image(pixels: np.ndarray, target: Path, kind: str) -> None:
-    """Write an image through a temporary file in the same folder, then rename it."""
-    with write_atomically(target, "wb", sync=False) as stream:
-        Image.fromarray(pixels).save(stream, format=kind)
 
 
 class SaveSliceStackd(MapTransform):

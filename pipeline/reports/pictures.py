@@ -1,0 +1,72 @@
+"""Picture files in and out as arrays: pixels read whole or not at all, 8-bit views, atomic writing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def read_pixels(path: str | os.PathLike[str], kind: str = "picture") -> NDArray[Any]:
+    """Return the pixels of a picture file as ``(H, W, C)`` in the file's own dtype and row order.
+
+    Args:
+        path: a file with one picture.
+        kind: what the file is, for the message.
+
+    Raises:
+        OSError: it cannot be opened, is damaged or cut off, or holds several pages.
+    """
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            if pages > 1:  # Pillow would read the first and say nothing
+                raise ValueError(f"it holds {pages} pages, expected one {kind} a file")
+            pixels = np.asarray(image)
+    # Pillow lets a SyntaxError through for a damaged PNG
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f"cannot read {kind} {path}: {error}") from error
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def to_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the image as 8 bits: unchanged where it is, else scaled from its own range.
+
+    Example:
+        >>> import numpy as np
+        >>> to_uint8(np.array([300, 400, 555], dtype=np.uint16))
+        array([  0, 100, 255], dtype=uint8)
+    """
+    import numpy as np
+
+    if image.dtype == np.uint8:
+        return image
+    low, high = float(image.min()), float(image.max())
+    scaled: NDArray[np.uint8] = ((image - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
+    return scaled
+
+
+def write_picture(pixels: NDArray[Any], target: Path, kind: str = "PNG") -> None:
+    """Write a picture through a temporary file in the same folder, then rename it.
+
+    Args:
+        pixels: ``(H, W)`` of 8 or 16 bits, or ``(H, W, 3)`` of 8 bits.
+        target: the file; its folder is created.
+        kind: Pillow's name of the format.
+
+    Raises:
+        OSError: the file cannot be written; nothing under its name has changed.
+    """
+    from PIL import Image
+
+    from pipeline.atomic import write_atomically
+
+    with write_atomically(target, "wb", sync=False) as stream:
+        Image.fromarray(pixels).save(stream, format=kind)
