@@ -201,7 +201,7 @@ def test_nothing_fits(build_small: Build, google_weights: Weights, tmp_path: Pat
     """Not even a part can be loaded, so partial does not help."""
     kernels = {name: value[..., None] for name, value in google_weights.items() if "kernel" in name}
     np.savez(tmp_path / "wide.npz", **kernels)
-    with pytest.raises(InputError, match="does not fit this TransUNet: .* tensors of another shape"):
+    with pytest.raises(InputError, match=r"does not fit this TransUNet: .* tensors of another shape"):
         load_vit_npz(build_small(), tmp_path / "wide.npz", partial=True)
 
 
