@@ -1,0 +1,206 @@
+"""Training step of our UNet++ (ResNet-34 encoder) beside MONAI's BasicUNetPlusPlus, in one process, in turns.
+
+The goal is two times the speed of MONAI's network as it comes (float32, its default features) at equal input, batch,
+loss and optimizer, both with an output of the image's size. They are different networks: the GFLOP of a forward pass
+and the parameters are printed beside the times. segmentation-models-pytorch, the other peer, is left out: it needs
+torchvision, which does not import beside a CPU build of torch from another index.
+
+A ratio is the median over the rounds of (MONAI's time / ours) of the same round, so that a load that comes and goes
+weighs on both; wall time is what a user waits for, CPU time shows how far others disturbed it. Below 15 % is no
+difference. Building the networks, the data and one step of each to warm up are not counted.
+
+Example:
+    python benchmarks/unetplusplus.py --batch 4 --size 256 --repeats 5 --threads 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import monai
+import torch
+from monai.losses import DiceCELoss
+from monai.networks.nets import BasicUNetPlusPlus
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.inferers import supports_bfloat16
+from pipeline.networks import UNetPlusPlus
+
+STOCK = "MONAI BasicUNetPlusPlus, float32 (as it comes)"
+
+
+@dataclass
+class Contestant:
+    """A network with its layout and precision, and the times of its steps."""
+
+    network: torch.nn.Module
+    bfloat16: bool = False
+    channels_last: bool = False
+    fused: bool = False
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def prepare(self, image: torch.Tensor, label: torch.Tensor) -> Callable[[], float]:
+        """Return a function that trains one step and returns the loss."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        image = image.contiguous(memory_format=layout)
+        network = self.network.to(memory_format=layout).train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=self.fused)
+        loss_function = DiceCELoss(sigmoid=True)
+
+        def step() -> float:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                output = take_one(network(image))
+            loss = loss_function(output.float(), label)
+            loss.backward()
+            optimizer.step()
+            return float(loss.detach())
+
+        return step
+
+
+def take_one(output: Any) -> torch.Tensor:
+    """Return the tensor; MONAI's network wraps it in a list."""
+    return output[0] if isinstance(output, list) else output
+
+
+def make_contestants(with_bfloat16: bool) -> dict[str, Contestant]:
+    """Make both networks in the settings that are compared, MONAI's own first."""
+
+    def make_monai() -> torch.nn.Module:
+        return BasicUNetPlusPlus(spatial_dims=2, in_channels=3, out_channels=1)
+
+    def make_ours() -> torch.nn.Module:
+        return UNetPlusPlus(2, 3, 1, encoder="resnet34")
+
+    contestants = {
+        STOCK: Contestant(make_monai()),
+        "ours, float32": Contestant(make_ours()),
+        "ours, float32, channels last, fused AdamW": Contestant(make_ours(), channels_last=True, fused=True),
+    }
+    if with_bfloat16:
+        contestants["MONAI BasicUNetPlusPlus, bfloat16, fused AdamW"] = Contestant(
+            make_monai(), bfloat16=True, fused=True
+        )
+        contestants["ours, bfloat16, channels last, fused AdamW"] = Contestant(
+            make_ours(), bfloat16=True, channels_last=True, fused=True
+        )
+    return contestants
+
+
+def check_outputs(contestants: dict[str, Contestant], image: torch.Tensor) -> dict[str, tuple[float, int]]:
+    """Check that each network's output has the image's size and is finite; return its GFLOP an image and parameters.
+
+    Raises:
+        SystemExit: one is not as it must be, so no speed is printed.
+    """
+    facts = {}
+    for name, contestant in contestants.items():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            output = take_one(contestant.network.eval()(image[:1]))
+        if output.shape != (1, 1, *image.shape[2:]) or not bool(output.isfinite().all()):
+            raise SystemExit(f"{name}: output {tuple(output.shape)} is not finite or not of the image's size")
+        parameters = sum(parameter.numel() for parameter in contestant.network.parameters())
+        facts[name] = (counter.get_total_flops() / 1e9, parameters)
+    return facts
+
+
+def run_rounds(contestants: dict[str, Contestant], image: torch.Tensor, label: torch.Tensor, repeats: int) -> None:
+    """Let all take turns, in alternating order, and note their times.
+
+    Raises:
+        SystemExit: a loss is not finite.
+    """
+    steps = {name: contestant.prepare(image, label) for name, contestant in contestants.items()}
+    for number in range(repeats + 1):
+        order = list(steps) if number % 2 == 0 else list(reversed(steps))
+        for name in order:
+            wall, cpu = time.perf_counter(), time.process_time()
+            loss = steps[name]()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            if not loss < float("inf"):
+                raise SystemExit(f"{name}: the loss is {loss}")
+            if number > 0:  # the first round warms up
+                contestants[name].wall.append(wall)
+                contestants[name].cpu.append(cpu)
+
+
+def summarise(contestant: Contestant, stock: Contestant) -> dict[str, float]:
+    """Return median times in seconds, and the ratios to the stock network with their spread."""
+
+    def compare(ours: list[float], theirs: list[float]) -> list[float]:
+        return sorted(other / own for own, other in zip(ours, theirs, strict=True))
+
+    wall, cpu = compare(contestant.wall, stock.wall), compare(contestant.cpu, stock.cpu)
+    return {
+        "wall_s": statistics.median(contestant.wall),
+        "cpu_s": statistics.median(contestant.cpu),
+        "ratio_wall": statistics.median(wall),
+        "ratio_cpu": statistics.median(cpu),
+        "ratio_cpu_min": cpu[0],
+        "ratio_cpu_max": cpu[-1],
+    }
+
+
+def read_cpu_model() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def main() -> None:
+    """Measure, print a table, and write it as JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, default=256, help="side of the images, a multiple of 32")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", type=Path, help="write the numbers there")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    image = torch.randn(args.batch, 3, args.size, args.size)
+    label = (torch.rand(args.batch, 1, args.size, args.size) > 0.8).float()
+    contestants = make_contestants(supports_bfloat16("cpu"))
+    facts = check_outputs(contestants, image)
+    conditions = {
+        "batch": args.batch,
+        "size": args.size,
+        "rounds": args.repeats,
+        "threads": args.threads,
+        "cpu": read_cpu_model(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "load_before": os.getloadavg()[0],
+    }
+    run_rounds(contestants, image, label, args.repeats)
+    conditions["load_after"] = os.getloadavg()[0]
+    print(", ".join(f"{name} {value}" for name, value in conditions.items()))
+    results = {name: summarise(contestant, contestants[STOCK]) for name, contestant in contestants.items()}
+    print(f"{'training step':50}  GFLOP  params   wall s    CPU s   ratio of wall, of CPU time (spread)")
+    for name, line in results.items():
+        gflop, parameters = facts[name]
+        times = f"{line['wall_s']:8.2f} {line['cpu_s']:8.2f}"
+        ratios = f"{line['ratio_wall']:5.2f}  {line['ratio_cpu']:5.2f}"
+        spread = f"{line['ratio_cpu_min']:.2f} to {line['ratio_cpu_max']:.2f}"
+        print(f"{name:50} {gflop:6.1f} {parameters / 1e6:6.2f}M {times}   {ratios} ({spread})")
+    if args.json:
+        args.json.write_text(json.dumps({"conditions": conditions, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
