@@ -9,9 +9,11 @@ from pipeline.handlers.learning_rate_log import LearningRateLog
 from pipeline.handlers.network_checkpoint_loader import NetworkCheckpointLoader
 from pipeline.handlers.non_finite_guard import NonFiniteGuard
 from pipeline.handlers.output_folder_guard import OutputFolderGuard
+from pipeline.handlers.prediction_gallery import PredictionGallery
 from pipeline.handlers.run_lock import RunLock
 from pipeline.handlers.run_record import RunRecord
 from pipeline.handlers.segmentation_figures import SegmentationFigures
+from pipeline.handlers.threshold_search import ThresholdSearch
 from pipeline.handlers.training_checkpoint import TrainingCheckpoint
 
 __all__ = [
@@ -24,8 +26,10 @@ __all__ = [
     "NetworkCheckpointLoader",
     "NonFiniteGuard",
     "OutputFolderGuard",
+    "PredictionGallery",
     "RunLock",
     "RunRecord",
     "SegmentationFigures",
+    "ThresholdSearch",
     "TrainingCheckpoint",
 ]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.issues import InputError
-from pipeline.reports.summary import print_summary, read_scores, summarize
+from pipeline.reports.summary import print_summary, read_scores, read_values, summarize
 
 NAN = float("nan")
 
@@ -131,7 +131,7 @@ def test_printed_table(run_folder, capsys):
     rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     assert rows[0] == ["metric", "n", "missing", "mean", "95 % interval", "median", "sd", "zeros", "worst case"]
     assert rows[1] == ["dice_patient", "2", "1", "0.250", "0.000 to 0.500", "0.250", "0.354", "1", "0.000 b"]
-    assert rows[2] == ["hd95", "1", "0", "2.000", "-", "2.000", "-", "0", "2.000 a"]
+    assert rows[2] == ["hd95", "1", "0", "2.000", "-", "2.000", "-", "-", "2.000 a"]
     assert rows[3] == ["95 % interval: percentile bootstrap by case, 10000 resamples, seed 0"]
     assert len(rows) == 4
     assert {line.index("0.250" if "dice" in line else "2.000") for line in out.splitlines()[1:3]} == {
@@ -176,6 +176,88 @@ def test_no_metric_with_a_value_is_an_error(tmp_path):
 def test_folder_without_tables(tmp_path):
     with pytest.raises(InputError, match=r"holds no <metric>_raw\.csv; run evaluate\.json"):
         print_summary(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("metric", "worst"),
+    [
+        ("dice", "low"),
+        ("hd_image", "high"),
+        ("hd95_posterior", "high"),
+        ("posterior_hd95", "high"),
+        ("assd", "high"),
+        ("val_loss", "high"),
+        ("nsd_1mm_anterior", "low"),
+        ("shade", "low"),
+        ("thd_dice", "low"),
+    ],
+)
+def test_worst_distance_is_the_largest(metric, worst):
+    assert summarize(metric, {"low": 0.25, "high": 0.75}).worst[0] == worst
+
+
+def test_values_of_metrics(tmp_path):
+    (tmp_path / "metrics.csv").write_text("a,0.5\nb,tensor([1., 2.])\nc,nan\nd\n\nn_missed,3.0\n")
+    values = read_values(tmp_path / "metrics.csv")
+    assert list(values) == ["a", "c", "n_missed"]
+    assert (values["a"], math.isnan(values["c"]), values["n_missed"]) == (0.5, True, 3.0)
+    assert read_values(tmp_path / "none.csv") == {}
+
+
+@pytest.fixture
+def mixed_folder(tmp_path):
+    """Two metrics by case, three pooled ones of which two have tables, two counts, and one without any value."""
+    write_table(tmp_path / "dice_image_raw.csv", {"a": 0.9, "b": 0.3})
+    write_table(tmp_path / "hd95_raw.csv", {"a": 0.0, "b": 9.0})
+    write_table(tmp_path / "dice_pooled_raw.csv", {"a": 0.9, "b": 0.3})
+    write_table(tmp_path / "pixel_accuracy_raw.csv", {"a": 0.99, "b": 0.95})
+    write_table(tmp_path / "n_missed_raw.csv", {"a": 0.0, "b": 0.0})
+    write_table(tmp_path / "lesion_raw.csv", {"a": "nan", "b": "nan"})
+    lines = ["dice_image,0.6", "hd95,4.5", "dice_pooled,0.6", "pixel_accuracy,0.9793", "background_accuracy,0.9601"]
+    lines += ["n_empty_gt,1.0", "n_missed,0.0", "lesion,0.0", "iou_pooled,nan"]
+    (tmp_path / "metrics.csv").write_text("\n".join([*lines, ""]))
+    return tmp_path
+
+
+def test_what_is_no_mean_over_cases_is_printed_as_one_value(mixed_folder, capsys):
+    assert print_summary(mixed_folder) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["dice_image", "hd95"]
+    assert lines[2].split()[-3:] == ["-", "9.000", "b"]
+    assert lines[3].startswith("95 % interval: ")
+    assert lines[4] == (
+        "one value for all cases: dice_pooled 0.6000, pixel_accuracy 0.9793, background_accuracy 0.9601, iou_pooled nan"
+    )
+    assert lines[5:] == ["cases: n_empty_gt 1, n_missed 0"]
+    assert err == "lesion: no case has a value\n"
+
+
+def test_json_of_single_values(mixed_folder, capsys):
+    assert print_summary(mixed_folder, as_json=True) == 0
+    entries = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [entry["metric"] for entry in entries[:2]] == ["dice_image", "hd95"]
+    assert entries[2:] == [
+        {"metric": "dice_pooled", "value": 0.6},
+        {"metric": "pixel_accuracy", "value": 0.9793},
+        {"metric": "background_accuracy", "value": 0.9601},
+        {"metric": "n_empty_gt", "value": 1.0},
+        {"metric": "n_missed", "value": 0.0},
+        {"metric": "iou_pooled", "value": None},
+    ]
+
+
+def test_folder_with_single_values_only(tmp_path, capsys):
+    (tmp_path / "metrics.csv").write_text("dice_pooled,0.875\n")
+    assert print_summary(tmp_path) == 0
+    assert capsys.readouterr().out == "one value for all cases: dice_pooled 0.8750\n"
+
+
+def test_rounding_of_a_table_makes_no_other_metric(tmp_path, capsys):
+    write_table(tmp_path / "dice_raw.csv", {"a": 0.3333, "b": 0.6667, "c": 0.1111})
+    (tmp_path / "metrics.csv").write_text(f"dice,{(1 / 3 + 2 / 3 + 1 / 9) / 3}\n")
+    assert print_summary(tmp_path) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["dice", "3", "0", "0.370"]
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("")])
