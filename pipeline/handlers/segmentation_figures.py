@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
+from pipeline.handlers.case_pictures import take_picture
 from pipeline.handlers.non_finite_guard import list_case_ids
 from pipeline.reports.figures import draw_panel
 
@@ -98,13 +99,14 @@ def draw_case(
     """Draw one case, a volume by the slice that shows most.
 
     Args:
-        image: (C, H, W) or (C, H, W, D).
-        label: (1, H, W[, D]) class indices, or (K, H, W[, D]) one-hot.
+        image: (C, H, W) or (C, H, W, D), on the grid of the masks or on another, see
+            `pipeline.handlers.case_pictures.take_picture`.
+        label: (1, H, W[, D]) class indices or instances, or (K, H, W[, D]) one-hot.
         pred: as ``label``.
         channels: of the image; see `SegmentationFigures`.
 
     Returns:
-        (H, 3 W + 8, 3).
+        (H, 3 W + 8, 3), the longer of H and W at most 512.
 
     Example:
         >>> truth = torch.zeros(1, 4, 4, 3)
@@ -112,23 +114,6 @@ def draw_case(
         >>> draw_case(torch.rand(3, 4, 4, 3), truth, truth).shape
         (4, 20, 3)
     """
-    shown = _to_numpy(image)
-    truth, guess = _find_foreground(_to_numpy(label)), _find_foreground(_to_numpy(pred))
-    if truth.ndim == 3:
-        area = (truth if truth.any() else guess).sum(axis=(0, 1))
-        index = int(area.argmax()) if area.any() else truth.shape[-1] // 2
-        shown, truth, guess = shown[..., index], truth[..., index], guess[..., index]
-    wanted = channels or (range(3) if len(shown) == 3 else (0,))
-    picture = np.stack([shown[channel] for channel in wanted], axis=-1)
-    return draw_panel(picture if picture.shape[-1] == 3 else picture[..., 0], truth, guess)
-
-
-def _to_numpy(item: torch.Tensor) -> NDArray[Any]:
-    plain = torch.as_tensor(item).detach().cpu()
-    array: NDArray[Any] = np.asarray(plain.float())
-    return array
-
-
-def _find_foreground(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    foreground: NDArray[np.bool_] = (mask[0] if len(mask) == 1 else mask.argmax(axis=0)) > 0
-    return foreground
+    picture = take_picture(image, label, pred, channels)
+    truth = picture.pred if picture.truth is None else picture.truth
+    return draw_panel(picture.image, truth, picture.pred)

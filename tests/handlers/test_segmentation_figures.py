@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 
 from pipeline.handlers import SegmentationFigures
 from pipeline.handlers.segmentation_figures import draw_case
-from pipeline.reports.figures import PRED_COLOUR, TRUTH_COLOUR
+from pipeline.reports.figures import PALETTE, TRUTH_COLOUR
 
 
 class Writer:
@@ -103,7 +103,8 @@ def test_a_plain_image_and_one_hot_masks():
     label[:, 2:5, 2:5] = torch.tensor([0.0, 0.0, 1.0]).reshape(3, 1, 1)
     panel = draw_case(torch.rand(1, 8, 8), label, label)
     assert panel.shape == (8, 32, 3)
-    assert has_colour(panel, PRED_COLOUR)
+    assert has_colour(panel[:, 12:20], PALETTE[1]), "label 2 of the truth"
+    assert has_colour(panel[:, 24:], PALETTE[1]), "label 2 of the prediction"
 
 
 def test_channels_to_show():

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from pipeline.reports.figures import PRED_COLOUR, TRUTH_COLOUR, draw_overlay, draw_panel, to_rgb
+from pipeline.reports.figures import (
+    PALETTE,
+    PRED_COLOUR,
+    TRUTH_COLOUR,
+    draw_labels,
+    draw_overlay,
+    draw_panel,
+    resize_labels,
+    to_rgb,
+)
 
 
 def square(low, high, size=8):
@@ -71,3 +80,36 @@ def test_bool_and_integer_images():
 def test_other_shapes(shape):
     with pytest.raises(ValueError, match="an image"):
         to_rgb(np.zeros(shape))
+
+
+def test_every_label_and_instance_has_its_outline_and_colour():
+    labels = np.zeros((9, 12), int)
+    labels[2:6, 1:5], labels[2:6, 5:9], labels[0, 11] = 1, 2, 9
+    drawn = draw_labels(np.full((9, 12, 3), 7, np.uint8), labels)
+    assert tuple(drawn[3, 4]) == PALETTE[0]
+    assert tuple(drawn[3, 5]) == PALETTE[1], "touching instances are told apart"
+    assert tuple(drawn[0, 11]) == PALETTE[1], "colours repeat after seven"
+    assert tuple(drawn[3, 2]) == (7, 7, 7)
+    assert (drawn == PALETTE[0]).all(axis=-1).sum() == 12
+    with pytest.raises(ValueError, match=r"got \(8, 8, 3\) and \(9, 12\)"):
+        draw_labels(np.zeros((8, 8, 3), np.uint8), labels)
+
+
+def test_panel_of_several_labels_has_truth_and_prediction_apart():
+    truth, pred = square(1, 4).astype(int) * 2, square(2, 5).astype(int)
+    panel = draw_panel(np.zeros((8, 8)), truth, pred)
+    assert (panel[:, 12:20] == PALETTE[1]).all(axis=-1).any()
+    assert (panel[:, 24:] == PALETTE[0]).all(axis=-1).any()
+    assert not (panel[:, 24:] == PALETTE[1]).all(axis=-1).any()
+
+
+def test_resizing_labels_invents_none():
+    labels = np.arange(12).reshape(3, 4)
+    assert np.array_equal(resize_labels(labels, 3, 4), labels)
+    assert np.array_equal(resize_labels(labels, 6, 8), np.repeat(np.repeat(labels, 2, 0), 2, 1))
+    assert set(np.unique(resize_labels(labels, 7, 3))) <= set(range(12))
+
+
+def test_8_bit_colours_are_shown_as_they_are():
+    image = np.random.default_rng(0).integers(90, 110, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(draw_panel(image, square(0, 0), square(0, 0))[:, :8], image)
