@@ -104,7 +104,7 @@ class LabelInstances(Transform):
             Ids ``(1, *spatial)`` as int32, 0 for background; meta data is kept.
 
         Raises:
-            ValueError: the mask has more than one channel, other values, or parts than 16 bits can number.
+            ValueError: the mask has more than one channel, other values, or more parts than 16 bits can number.
         """
         from skimage.measure import label
 
