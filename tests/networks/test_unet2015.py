@@ -96,6 +96,7 @@ def test_parameters_of_the_paper_layer_by_layer():
 def test_equals_the_forward_pass_by_hand(channels):
     network = make_network(channels=channels, in_channels=2, out_channels=3)
     height = network.next_input_size(5)
+    assert (network.fits(height), network.fits(height + 1)) == (True, False)
     x = torch.rand(2, 2, height, height + 2 ** (len(channels) - 1))
     with torch.no_grad():
         result = network(x)
