@@ -90,7 +90,7 @@ class UserDataset:
         """Return the folder of the images to predict first, relative to the dataset's: the test set's, if any."""
         cases = self.parts["test"] or self.parts["val"] or list(self.manifest.cases)
         folders = [str(PurePosixPath(file).parent) for case in cases for file in case.image]
-        common = os.path.commonpath(folders)
+        common = os.path.commonpath(folders) or "."
         depth = max(len(PurePosixPath(folder).parts) for folder in folders) - len(PurePosixPath(common).parts)
         # Pictures are looked for in a folder and in those in it.
         return common if depth <= 1 or self.kind.shape == "volumes" else folders[0]

@@ -15,7 +15,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
 
 from pipeline.flags import read_flag
-from pipeline.reports.figures import draw_overlay
+from pipeline.reports.figures import draw_labels, draw_overlay
 from pipeline.reports.pictures import read_pixels, to_uint8, write_picture
 
 __all__ = ["LoadSliceStack", "LoadSliceStackd", "SaveSliceStack", "SaveSliceStackd"]
@@ -108,8 +108,8 @@ class SaveSliceStack(Transform):
     """Write a predicted volume as one mask file a slice, on the slices' own grid and in their format.
 
     ``<output_dir>/<folder of the slice>/<slice name>_<postfix>.tif``, 8-bit, background 0, foreground
-    ``foreground_value``. JPEG slices get PNG masks. Files are written under a temporary name and renamed, so a mask
-    that exists is whole.
+    ``foreground_value``, or the grey value of each label. JPEG slices get PNG masks. Files are written under a
+    temporary name and renamed, so a mask that exists is whole.
 
     Args:
         output_dir: folder of the results.
@@ -117,6 +117,11 @@ class SaveSliceStack(Transform):
         foreground_value: grey value of the foreground.
         overlay: write ``<slice name>_overlay.png`` too: the slice with the mask's outline.
         channels: channels of the image file shown as red, green and blue in the overlay.
+        values: grey value of each label, background first, for masks of several labels; ``foreground_value`` is not
+            used then.
+
+    Raises:
+        ValueError: ``postfix`` is empty, or a grey value does not lie in 0 to 255.
     """
 
     def __init__(
@@ -126,14 +131,18 @@ class SaveSliceStack(Transform):
         foreground_value: int = 255,
         overlay: bool | str = False,
         channels: Sequence[int] = (0, 1, 2),
+        values: Sequence[int] | None = None,
     ) -> None:
         if not postfix:
             raise ValueError("postfix must not be empty: a mask would carry the name of its image")
         if not 1 <= foreground_value <= 255:
             raise ValueError(f"foreground_value must lie in 1 to 255, got {foreground_value}")
+        table = (0, foreground_value) if values is None else tuple(values)
+        if len(table) < 2 or not all(0 <= value <= 255 for value in table):
+            raise ValueError(f"values must name two labels or more, each with 0 to 255, got {list(table)}")
         self.output_dir = Path(output_dir)
         self.postfix = postfix
-        self.foreground_value = foreground_value
+        self.table = np.array(table, dtype=np.uint8)
         self.overlay = read_flag(overlay, "overlay")
         self.channels = tuple(channels)
 
@@ -141,7 +150,8 @@ class SaveSliceStack(Transform):
         """Write the masks.
 
         Args:
-            mask: ``(1, H, W, D)`` of zeros and ones, with the meta data of the loaded stack.
+            mask: ``(1, H, W, D)`` of zeros and ones, or of label ids where ``values`` name them, with the meta data of
+                the loaded stack.
 
         Returns:
             The files written, masks first, in the order of the slices.
@@ -155,22 +165,23 @@ class SaveSliceStack(Transform):
         grid = tuple(int(size) for size in mask.meta[ImageMetaKey.SPATIAL_SHAPE])
         if pixels.shape != (1, *grid) or grid[-1] != len(paths):
             raise ValueError(f"expected a mask of shape {(1, *grid)}, as the slices were loaded, got {pixels.shape}")
-        if not np.isin(pixels, (0, 1)).all():
-            raise ValueError("expected a mask of zeros and ones; discretise it first (AsDiscreted)")
-        binary = pixels[0] > 0
+        if not np.isin(pixels, range(len(self.table))).all():
+            what = "zeros and ones" if len(self.table) == 2 else f"labels from 0 to {len(self.table) - 1}"
+            raise ValueError(f"expected a mask of {what}; discretise it first (AsDiscreted)")
+        labels = pixels[0].astype(np.uint8)
         targets = [self._target(path) for path in paths]
         if len(set(targets)) < len(targets):
             raise ValueError(f"two slices of {paths[0].parent} differ in their suffix only and would share one mask")
         for k, target in enumerate(targets):
             kind = _MASK_FORMATS.get(target.suffix.lower(), ("PNG", ".png"))[0]
-            write_picture(binary[..., k].astype(np.uint8) * self.foreground_value, target, kind)
-        return targets + self._write_overlays(paths, binary)
+            write_picture(self.table[labels[..., k]], target, kind)
+        return targets + self._write_overlays(paths, labels)
 
     def _target(self, path: Path) -> Path:
         suffix = _MASK_FORMATS.get(path.suffix.lower(), ("PNG", ".png"))[1]
         return self.output_dir / path.parent.name / f"{path.stem}_{self.postfix}{suffix}"
 
-    def _write_overlays(self, paths: Sequence[Path], binary: np.ndarray) -> list[Path]:
+    def _write_overlays(self, paths: Sequence[Path], labels: np.ndarray) -> list[Path]:
         if not self.overlay:
             return []
         written = []
@@ -178,7 +189,9 @@ class SaveSliceStack(Transform):
             image = read_pixels(path, "slice")
             shown = [min(channel, image.shape[-1] - 1) for channel in self.channels]
             target = self.output_dir / path.parent.name / f"{path.stem}_overlay.png"
-            write_picture(draw_overlay(to_uint8(image[..., shown]), binary[..., k]), target, "PNG")
+            picture, mask = to_uint8(image[..., shown]), labels[..., k]
+            binary = len(self.table) == 2
+            write_picture(draw_overlay(picture, mask > 0) if binary else draw_labels(picture, mask), target, "PNG")
             written.append(target)
         return written
 
@@ -194,6 +207,7 @@ class SaveSliceStackd(MapTransform):
         overlay: see :class:`SaveSliceStack`.
         channels: see :class:`SaveSliceStack`.
         allow_missing_keys: skip keys that a case does not have.
+        values: see :class:`SaveSliceStack`.
     """
 
     def __init__(
@@ -205,9 +219,10 @@ class SaveSliceStackd(MapTransform):
         overlay: bool | str = False,
         channels: Sequence[int] = (0, 1, 2),
         allow_missing_keys: bool = False,
+        values: Sequence[int] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.save = SaveSliceStack(output_dir, postfix, foreground_value, overlay, channels)
+        self.save = SaveSliceStack(output_dir, postfix, foreground_value, overlay, channels, values)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the mask under each key; the data pass through unchanged."""

@@ -39,9 +39,12 @@ def test_every_bundle_of_the_repository_is_listed(
 def test_the_list_says_what_the_metadata_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "bundles"
     write_bundle(
-        folder / "cells", task="Segmentation of cells", data_source="https://example.org", network_parameters=1234567,
+        folder / "cells",
+        task="Segmentation of cells",
+        data_source="https://example.org",
+        network_parameters=1234567,
         validation_score={"dice": 0.91234, "cases": 13},
-    )  # fmt: skip
+    )
     (folder / "cells/large_files.yml").write_text("large_files: []\n")
     write_bundle(folder / "bare")
     (folder / ".hidden").mkdir()

@@ -349,3 +349,27 @@ def test_save_dictionary(tmp_path):
     assert read_pixels(tmp_path / "out" / "p" / "p_1_m.tif").max() == 9
     with pytest.raises(KeyError):
         SaveSliceStackd("absent", tmp_path / "out")(data)
+
+
+# --- several labels
+
+
+def test_each_label_has_its_grey_value_and_outline(tmp_path):
+    paths, _ = write_slices(tmp_path / "p", numbers=(1,))
+    mask = make_mask(LoadSliceStack()(paths))
+    mask *= 0
+    mask[0, 1:3, 1:3], mask[0, 4, 5] = 1, 2
+    save = SaveSliceStackd("pred", tmp_path / "out", overlay=True, values=[0, 100, 200])
+    save({"pred": mask})
+    pixels = read_pixels(tmp_path / "out/p/p_1_pred.tif")
+    assert pixels.tolist() == (mask[0, ..., 0].numpy().astype(int) * 100).tolist()
+    drawn = read_pixels(tmp_path / "out/p/p_1_overlay.png")
+    assert len({tuple(drawn[1, 1]), tuple(drawn[4, 5]), tuple(read_pixels(paths[0])[1, 1])}) == 3
+    with pytest.raises(ValueError, match="expected a mask of labels from 0 to 2; discretise it first"):
+        save({"pred": mask * 2})
+
+
+@pytest.mark.parametrize("values", [[0], [0, 256], [-1, 2]])
+def test_bad_grey_values_are_refused(tmp_path, values):
+    with pytest.raises(ValueError, match="two labels or more, each with 0 to 255"):
+        SaveSliceStack(tmp_path, values=values)

@@ -8,7 +8,10 @@ import re
 from pipeline.bundle.configs import Config
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.edits.channels import FINDERS
+from pipeline.bundle.reading import TRAIN
 
+# Optimiser steps that an epoch has at least.
+_LEAST_STEPS = 8
 _SAVING = ("keys", "output_dir", "postfix", "overlay")
 _LARGEST = "KeepLargestConnectedComponentd"
 
@@ -18,20 +21,15 @@ def edit_cases(draft: Draft) -> None:
     _name_unit(draft)
     if draft.kind.shape == "stacks" and draft.dataset.kind.shape == "pictures":
         _take_pictures(draft)
+    if draft.dataset.kind.shape != "stacks":
+        _fill_epochs(draft)
     _leave_masks_out(draft)
     _skip_largest(draft)
     _write_values(draft)
 
 
 def _take_pictures(draft: Draft) -> None:
-    """Let each picture be a stack of one slice: drawn once an epoch, found and written by itself."""
-    for block in draft.configs.find("load_datalist"):
-        knob = draft.configs.knob_behind(block.item.get("repeat"))
-        if knob:
-            draft.configs.set_knob(knob, 1)
-            draft.tell(f"{knob}: 1, for a case is a picture")
-        elif "repeat" in block.item:
-            block.item["repeat"] = 1
+    """Let each picture be a stack of one slice, found and written by itself."""
     for block in draft.configs.find("find_inputs"):
         block.item["_target_"] = "pipeline.datasets.find_images"
     for block in draft.configs.find("SaveSliceStackd"):
@@ -43,6 +41,24 @@ def _take_pictures(draft: Draft) -> None:
         squeeze: Config = {"_target_": "SqueezeDimd", "_desc_": "The one slice is a picture", "keys": "pred", "dim": -1}
         draft.configs.insert_before(block, squeeze)
     draft.tell("cases: each picture is a stack of one slice")
+
+
+def _fill_epochs(draft: Draft) -> None:
+    """Draw each case of a small dataset several times an epoch: the source's epochs are those of a larger one."""
+    batch = draft.train.get("batch_size")
+    if not isinstance(batch, int):
+        return
+    cases = len(draft.dataset.parts["train"])
+    times = -(-_LEAST_STEPS * batch // cases)
+    for block in draft.configs.find("load_datalist", file=TRAIN):
+        knob = draft.configs.knob_behind(block.item.get("repeat"))
+        if block.item.get("split") != "train" or (times == 1 and "repeat" not in block.item):
+            continue
+        if knob:
+            draft.train[knob] = times
+        else:
+            block.item["repeat"] = times
+        draft.tell(f"epochs: each of the {cases} training cases is drawn {f'{times} times' if times > 1 else 'once'}")
 
 
 def _leave_masks_out(draft: Draft) -> None:
@@ -80,9 +96,8 @@ def _write_values(draft: Draft) -> None:
     for block in draft.configs.find("SaveMaskd", "SaveSliceStackd"):
         block.item.pop("foreground_value", None)
         block.item.pop("values", None)
-        if block.target == "SaveSliceStackd" and len(values) == 2:
-            block.item["foreground_value"] = values[1]
-        elif values != list(range(len(values))) and draft.dataset.kind.shape != "volumes":
+        default = [0, 255] if block.target == "SaveSliceStackd" else list(range(len(values)))
+        if values != default and draft.dataset.kind.shape != "volumes":
             block.item["values"] = values
 
 

@@ -112,6 +112,8 @@ def _edit_sampling(draft: Draft, labels: int) -> None:
     """Draw crops of each label, as often as the source drew crops of its own."""
     for block in draft.configs.find("ClassesToIndicesd", "RandCropByLabelClassesd"):
         block.item["num_classes"] = labels
+        if block.target == "RandCropByLabelClassesd" and labels > 2:
+            block.item["warn"] = False  # few cases hold every label
         ratios: Any = block.item.get("ratios")
         if isinstance(ratios, list):
             block.item["ratios"] = share_ratios(ratios, labels)
