@@ -24,18 +24,18 @@ def test_equals_monais(name):
     ("name", "channels"),
     [("efficientnet-b0", (16, 24, 40, 112, 320)), ("efficientnet-b3", (24, 32, 48, 136, 384))],
 )
-@pytest.mark.parametrize("side", [32, 96, 160])
-def test_pyramid(name, channels, side):
+def test_pyramid(name, channels):
     """MONAI pads for its native size, no multiple of 32 for b3; multiples of 32 come out exact all the same."""
     with torch.device("meta"):
         encoder = make_encoder(name, in_channels=1)
-        pyramid = encoder(torch.zeros(1, 1, side, 64))
     assert encoder.channels == channels
-    assert [level.shape for level in pyramid] == [(1, channels[k], side >> k + 1, 64 >> k + 1) for k in range(5)]
+    for side in (32, 96, 160):
+        sizes = [(1, channels[k], side >> k + 1, 64 >> k + 1) for k in range(5)]
+        assert [level.shape for level in encoder(torch.zeros(1, 1, side, 64, device="meta"))] == sizes
 
 
 def test_it_trains_freezes_and_exports():
-    network = UNetPlusPlus(2, 1, 1, encoder="efficientnet-b0", encoder_depth=3, encoder_frozen=1)
+    network = UNetPlusPlus(2, 1, 1, encoder="efficientnet-b0", encoder_depth=2, encoder_frozen=1)
     image = torch.randn(2, 1, 20, 24)
     network(image).mean().backward()
     idle = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]

@@ -44,15 +44,15 @@ def test_addresses_are_torchvisions():
 
 @pytest.mark.parametrize("name", ["imagenet", "ImageNet"])
 def test_by_name(name, hub, server, state):
-    encoder = make_encoder("resnet18", weights=name)
+    encoder = make_encoder("resnet18", depth=1, weights=name)
     torch.testing.assert_close(encoder.conv1.weight, state["conv1.weight"])
     assert [path.name for path in hub.iterdir()] == [server.name]
 
 
 def test_the_second_time_no_network_is_needed(hub, server):
-    make_encoder("resnet18", weights="imagenet")
+    make_encoder("resnet18", depth=1, weights="imagenet")
     server.unlink()
-    make_encoder("resnet18", weights="imagenet")
+    make_encoder("resnet18", depth=1, weights="imagenet")
 
 
 def test_damage_on_the_way_is_noticed(hub, server):
@@ -60,15 +60,15 @@ def test_damage_on_the_way_is_noticed(hub, server):
     with pytest.raises(
         InputError, match=r"could not fetch file:.*\(invalid hash value .*\); without network, download"
     ):
-        make_encoder("resnet18", weights="imagenet")
+        make_encoder("resnet18", depth=1, weights="imagenet")
     assert list(hub.iterdir()) == []
 
 
 def test_damage_in_the_cache_is_noticed(hub, server):
-    make_encoder("resnet18", weights="imagenet")
+    make_encoder("resnet18", depth=1, weights="imagenet")
     (hub / server.name).write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"has the SHA-256 .*, expected .*; delete it to fetch it again"):
-        make_encoder("resnet18", weights="imagenet")
+        make_encoder("resnet18", depth=1, weights="imagenet")
 
 
 @pytest.mark.parametrize("name", ["resnet34", "efficientnet-b0"])
@@ -79,7 +79,7 @@ def test_without_network(name, hub, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     monkeypatch.setattr(torch.hub, "urlopen", refuse)
     with pytest.raises(InputError) as caught:
-        make_encoder(name, weights="imagenet")
+        make_encoder(name, depth=1, weights="imagenet")
     line = str(caught.value)
     assert line.startswith("could not fetch https://")
     assert "Name or service not known" in line
@@ -114,11 +114,11 @@ def test_from_hugging_face(hub, server, state, write, monkeypatch):
     path.parent.mkdir(parents=True)
     write({key: value.contiguous() for key, value in state.items()}, "model.safetensors").rename(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    encoder = make_encoder("resnet18", weights=f"hf://timm/resnet18.a1_in1k/model.safetensors@{sha256}")
+    encoder = make_encoder("resnet18", depth=1, weights=f"hf://timm/resnet18.a1_in1k/model.safetensors@{sha256}")
     torch.testing.assert_close(encoder.conv1.weight, state["conv1.weight"])
     assert [path.name for path in hub.iterdir()] == [f"{sha256[:16]}-model.safetensors"]
     with pytest.raises(InputError, match="invalid hash value"):
-        make_encoder("resnet18", weights="hf://timm/resnet18.a1_in1k/model.safetensors@" + "0" * 64)
+        make_encoder("resnet18", depth=1, weights="hf://timm/resnet18.a1_in1k/model.safetensors@" + "0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_from_hugging_face(hub, server, state, write, monkeypatch):
 )
 def test_from_hugging_face_a_checksum_is_needed(text):
     with pytest.raises(InputError, match="expected hf://owner/repository/file@sha256 with at least 8 digits"):
-        make_encoder("resnet18", weights=text)
+        make_encoder("resnet18", depth=1, weights=text)
