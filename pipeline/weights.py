@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,23 @@ import torch
 
 from pipeline.issues import InputError
 
-__all__ = ["load_weights", "read_weights"]
+__all__ = ["list_checkpoints", "load_weights", "read_weights"]
+
+
+def list_checkpoints(given: str | Path | Sequence[str | Path]) -> list[Path]:
+    """List the files of a knob that names one checkpoint or several.
+
+    Args:
+        given: a file, a list of files, or one text with commas between them.
+
+    Example:
+        >>> [path.name for path in list_checkpoints("fold0/a.pt, fold1/b.pt")]
+        ['a.pt', 'b.pt']
+    """
+    if isinstance(given, (str, Path)):
+        # A file's name may hold a comma.
+        given = [given] if Path(given).is_file() else str(given).split(",")
+    return [Path(str(path).strip()) for path in given if str(path).strip()]
 
 
 def read_weights(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from ignite.engine import Engine, Events
 
 from pipeline.handlers.exits import keep_one_line
-from pipeline.weights import load_weights
+from pipeline.issues import InputError
+from pipeline.parallel.network import unwrap_network
+from pipeline.weights import list_checkpoints, load_weights
 
 __all__ = ["NetworkCheckpointLoader"]
 
@@ -23,7 +26,7 @@ class NetworkCheckpointLoader:
     ends in the same word because MONAI's federated client looks for it, to switch loading off.)
 
     Args:
-        load_path: ``model.pt`` or ``last_epoch=N.pt``.
+        load_path: ``model.pt`` or ``last_epoch=N.pt``; of several, as an ensemble has them, the first.
         network: gets the weights; every key must fit.
         network_key: entry of a *last* checkpoint that is the network.
 
@@ -32,8 +35,10 @@ class NetworkCheckpointLoader:
             shapes than the network.
     """
 
-    def __init__(self, load_path: str | Path, network: torch.nn.Module, network_key: str = "network") -> None:
-        self.load_path = Path(load_path)
+    def __init__(
+        self, load_path: str | Path | Sequence[str | Path], network: torch.nn.Module, network_key: str = "network"
+    ) -> None:
+        self.load_path = load_path
         self.network = network
         self.network_key = network_key
 
@@ -44,5 +49,8 @@ class NetworkCheckpointLoader:
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights."""
-        load_weights(self.network, self.load_path, self.network_key)
-        _LOGGER.info("weights from %s", self.load_path)
+        files = list_checkpoints(self.load_path)
+        if not files:
+            raise InputError("--checkpoint names no file; expected the model.pt in the output folder of a training")
+        load_weights(unwrap_network(self.network), files[0], self.network_key)
+        _LOGGER.info("weights from %s", files[0])

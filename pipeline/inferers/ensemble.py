@@ -13,7 +13,8 @@ from monai.inferers import Inferer
 
 from pipeline.inferers.averaging import Activation, PredictionMean
 from pipeline.issues import InputError
-from pipeline.weights import load_weights
+from pipeline.parallel.network import unwrap_network
+from pipeline.weights import list_checkpoints, load_weights
 
 __all__ = ["EnsembleInferer"]
 
@@ -62,8 +63,7 @@ class EnsembleInferer(Inferer):
         if activation is None:
             raise ValueError("activation must be 'sigmoid' or 'softmax': an ensemble averages probabilities")
         PredictionMean(activation)  # refuses an unknown one
-        given = checkpoints.split(",") if isinstance(checkpoints, str) else checkpoints
-        self.checkpoints = [Path(str(path).strip()) for path in given if str(path).strip()]
+        self.checkpoints = list_checkpoints(checkpoints)
         if not self.checkpoints:
             raise InputError("--checkpoints names no file; expected a list such as \"['fold0/model.pt', ...]\"")
         self.inferer = inferer
@@ -92,9 +92,7 @@ class EnsembleInferer(Inferer):
         return mean.compute()
 
     def _load(self, path: Path, device: torch.device) -> torch.nn.Module:
-        parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
-        template = self.network.module if isinstance(self.network, parallel) else self.network
-        member = copy.deepcopy(template).eval()
+        member = copy.deepcopy(unwrap_network(self.network)).eval()
         load_weights(member, path, self.network_key, knob="checkpoints")
         _LOGGER.info("weights from %s", path)
         return member.to(device)

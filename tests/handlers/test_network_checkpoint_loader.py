@@ -8,7 +8,7 @@ from pipeline.handlers import NetworkCheckpointLoader
 from pipeline.issues import InputError
 
 
-def load(path: Path, network: torch.nn.Module) -> None:
+def load(path: Path | str | list[str], network: torch.nn.Module) -> None:
     engine = Engine(lambda engine, batch: None)
     NetworkCheckpointLoader(path, network).attach(engine)
     engine.run([0])
@@ -21,6 +21,22 @@ def test_loads_raw_weights_and_last_checkpoints(wrap, tmp_path: Path) -> None:
     load(tmp_path / "model.pt", target)
     torch.testing.assert_close(target.weight, source.weight)
     torch.testing.assert_close(target.bias, source.bias)
+
+
+@pytest.mark.parametrize("form", ["{0},{1}", ["{0}", "{1}"], "{0}"])
+def test_of_several_checkpoints_the_first_is_loaded(form: str | list[str], tmp_path: Path) -> None:
+    source, target = torch.nn.Conv2d(2, 3, 1), torch.nn.Conv2d(2, 3, 1)
+    first, second = tmp_path / "fold 0, best.pt" if form == "{0}" else tmp_path / "a.pt", tmp_path / "b.pt"
+    torch.save(source.state_dict(), first)
+    given = [part.format(first, second) for part in form] if isinstance(form, list) else form.format(first, second)
+    load(given, target)
+    torch.testing.assert_close(target.weight, source.weight)
+
+
+@pytest.mark.parametrize("given", ["", [], ","])
+def test_no_file_is_named(given: str | list[str]) -> None:
+    with pytest.raises(InputError, match="--checkpoint names no file"):
+        load(given, torch.nn.Conv2d(2, 3, 1))
 
 
 def test_missing_file(tmp_path: Path) -> None:
