@@ -12,7 +12,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from pipeline.handlers.atomic import write_json
+from pipeline.handlers.atomic import remove_stale, write_json
 from pipeline.handlers.exits import keep_one_line
 from pipeline.issues import InputError
 from pipeline.metrics.label_maps import check_class_ids, to_plain
@@ -131,6 +131,7 @@ class ThresholdSearch:
                 return
             text = f"{text}; best weights so far, epoch {trainer.state.epoch}"
         if idist.get_rank() == 0:
+            remove_stale(self.path.parent, (re.escape(self.path.name),))
             write_json({"_desc_": text, "threshold": chosen}, self.path)
 
     def _start_sums(self) -> torch.Tensor:
@@ -157,7 +158,7 @@ class ThresholdSearch:
                 f"threshold search: {self.prob_key!r} goes from {plain.min().item():g} to {plain.max().item():g}, "
                 "expected probabilities from 0 to 1: put Activationsd with sigmoid before CopyItemsd"
             )
-        return plain, to_plain(label) > 0
+        return plain, to_plain(label).to(plain.device) > 0
 
     def _describe(self, chosen: float, curve: Sequence[float], count: int) -> str:
         best, usual = (curve[self.thresholds.index(threshold)] for threshold in (chosen, _DEFAULT))

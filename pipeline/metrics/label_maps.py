@@ -33,7 +33,7 @@ def read_label_maps(
         num_classes: ids go from 0 to ``num_classes - 1``.
 
     Returns:
-        Both as plain tensors.
+        Both as plain tensors, on the device of the prediction.
 
     Raises:
         InputError: the truth is missing, the shapes differ, there is more than one channel, or a value is no class id.
@@ -60,7 +60,7 @@ def read_label_maps(
         )
     for name, item in (("pred", y_pred), ("label", y)):
         check_class_ids(item, name, num_classes)
-    return to_plain(y_pred), to_plain(y)
+    return to_plain(y_pred), to_plain(y).to(y_pred.device)
 
 
 def check_class_ids(item: torch.Tensor, name: str, num_classes: int) -> None:
@@ -77,10 +77,11 @@ def check_class_ids(item: torch.Tensor, name: str, num_classes: int) -> None:
     plain = to_plain(item)
     if plain.dtype == torch.bool or plain.numel() == 0:
         return
-    valid = (plain >= 0) & (plain < num_classes)
-    if plain.is_floating_point():
-        valid &= plain == plain.floor()
-    if not bool(valid.all()):
+    low, high = plain.aminmax()  # NaN if one is
+    valid = bool(low >= 0) and bool(high < num_classes)
+    if valid and plain.is_floating_point():
+        valid = bool((plain == plain.floor()).all())
+    if not valid:
         raise InputError(
             f"{_name(name, item)} has the values {_show_values(plain)}, "
             f"expected class ids from 0 to {num_classes - 1}: {_NEXT.get(name, 'check its file')}"

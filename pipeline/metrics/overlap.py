@@ -5,15 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.metrics import compute_dice, compute_iou
+from monai.metrics import compute_iou
 
 from pipeline.metrics.labelwise import LabelwiseMetric
 
 __all__ = ["LabelDice", "LabelIoU", "ThresholdedJaccard"]
 
+_ROUNDING = 1e-7
 
-class LabelDice(LabelwiseMetric):
-    """Dice 2 TP / (2 TP + FP + FN) of the classes named, by MONAI's ``compute_dice``.
+
+class LabelIoU(LabelwiseMetric):
+    """Intersection over union TP / (TP + FP + FN), also called the Jaccard index, by MONAI's ``compute_iou``.
+
+    Args:
+        labels: class ids that are scored.
+        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
+        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
+
+    Example:
+        >>> LabelIoU()([torch.tensor([[[1, 1, 0, 0]]])], [torch.tensor([[[0, 1, 1, 1]]])]).tolist()
+        [[0.25]]
+    """
+
+    def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
+        # Sums of bool are slow; those of float32 err by about 1e-7 of a mask of more than 2^24 voxels.
+        return compute_iou(pred[None, None].float(), truth[None, None].float()).item()
+
+
+class LabelDice(LabelIoU):
+    """Dice 2 TP / (2 TP + FP + FN) of the classes named, from MONAI's ``compute_iou`` as 2 J / (1 + J).
+
+    ``compute_dice`` gives the same and takes longer, for it picks the voxels out one by one.
 
     One map of class ids takes the place of a one-hot tensor, so a volume of many classes needs no more memory than its
     image, and what is scored is what is saved.
@@ -34,24 +56,8 @@ class LabelDice(LabelwiseMetric):
     """
 
     def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
-        return compute_dice(pred[None, None], truth[None, None]).item()
-
-
-class LabelIoU(LabelwiseMetric):
-    """Intersection over union TP / (TP + FP + FN), also called the Jaccard index, by MONAI's ``compute_iou``.
-
-    Args:
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
-
-    Example:
-        >>> LabelIoU()([torch.tensor([[[1, 1, 0, 0]]])], [torch.tensor([[[0, 1, 1, 1]]])]).tolist()
-        [[0.25]]
-    """
-
-    def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
-        return compute_iou(pred[None, None], truth[None, None]).item()
+        index = super()._score(pred, truth, spacing)
+        return 2 * index / (1 + index)
 
 
 class ThresholdedJaccard(LabelIoU):
@@ -89,6 +95,6 @@ class ThresholdedJaccard(LabelIoU):
         self.threshold = threshold
 
     def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
-        index = compute_iou(pred[None, None], truth[None, None])
-        # Compared in the index's own precision: 13 of 20 pixels are 0.65 and count.
-        return index.item() if bool(index >= self.threshold) else 0.0
+        index = super()._score(pred, truth, spacing)
+        # The index has the precision of float32: 13 of 20 pixels are 0.65 and count.
+        return index if index >= self.threshold - _ROUNDING else 0.0

@@ -126,6 +126,19 @@ def test_every_validation_starts_afresh(tmp_path):
     assert read(tmp_path)["_desc_"].startswith("chosen on 2 cases of split val")
 
 
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    (tmp_path / ".threshold.json.123.tmp").write_text("{")
+    (tmp_path / ".mine.tmp").write_text("")
+    feed(ThresholdSearch(tmp_path), [draw_case(0)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.tmp", "threshold.json"]
+
+
+def test_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"threshold\.json cannot be written: "):
+        feed(ThresholdSearch(tmp_path / "file"), [draw_case(0)])
+
+
 def test_curve_is_logged_in_one_line(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="pipeline.handlers.threshold_search"):
         feed(ThresholdSearch(tmp_path), [draw_case(0)])
