@@ -15,6 +15,7 @@ from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifest import Manifest, write_manifest
 from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise, soft_step
 from pipeline.datasets.phantoms.targets import make_folder, require_range
+from pipeline.datasets.splits import add_named_split
 
 NAME = "PhC-C2DH-PHANTOM"
 FILMS = ("01", "02")
@@ -59,7 +60,7 @@ def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, 
 
     Args:
         root: folder to write to; gets ``PhC-C2DH-PHANTOM/`` (films and masks), ``manifest.json`` (gold masks; film 01
-            to train, 02 to test), ``manifest_silver.json`` (silver masks of 01, gold ones of 02) and ``truth.json``.
+            to train, with the fold ``time`` its later third to validate; 02 to test), ``manifest_silver.json`` (silver masks of 01, gold ones of 02) and ``truth.json``.
         frames: number of frames of each film, at least 2.
         size: height of a frame in pixels; it is a third wider.
         seed: seed of everything that is random, not negative.
@@ -93,13 +94,18 @@ def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, 
 def _build_manifest(source: Path, masks: str) -> Manifest:
     manifest = read_layout("cell_tracking", source, masks=masks).manifest
     cases = tuple(replace(case, split="test" if case.facts["sequence"] == "02" else "train") for case in manifest.cases)
+    train = [case.case_id for case in cases if case.split == "train"]
+    later = max(1, len(train) // 3)
+    between = train[-later - 1 : -later] if len(train) > 2 else []
+    manifest = add_named_split(
+        replace(manifest, cases=cases), "time", train[-later:], "the later frames of film 01", between
+    )
     return replace(
         manifest,
         name="cells_phantom",
         licence="CC0-1.0 (synthetic)",
         source="synthetic, written by `python -m pipeline dataset phantom cell_tracking`",
         citations=(),
-        cases=cases,
     )
 
 
