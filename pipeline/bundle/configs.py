@@ -114,6 +114,23 @@ class Configs:
             self.files[file][name] = value
         return names
 
+    def add_knob(self, file: str, name: str, value: Any) -> None:
+        """Put a top-level id among the experiment's own knobs of a config, which stand in order of their names.
+
+        Example:
+            >>> configs = Configs({"train.json": {"seed": 0, "_desc_": "", "amp": 1, "size": 3, "device": ""}})
+            >>> configs.add_knob("train.json", "repeats", 2)
+            >>> list(configs.files["train.json"])
+            ['seed', '_desc_', 'amp', 'repeats', 'size', 'device']
+        """
+        data = self.files[file]
+        names = list(data)
+        start = names.index("_desc_") + 1 if "_desc_" in names else 0
+        later = (other for other in names[start:] if other > name or other == "device")
+        behind = names[names.index(next(later, names[-1])) :]
+        moved = {other: data.pop(other) for other in behind}
+        data.update({name: value, **moved})
+
     def drop_knob(self, name: str) -> None:
         """Remove a top-level id from every config."""
         for data in self.files.values():

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.bundle.kinds import Kind, find_kind_of_data
 from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.manifest import Case, Manifest, read_manifest
+from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
 
 PLACEHOLDERS = ("foreground", "object", "label ", "channel ")
@@ -87,13 +88,24 @@ class UserDataset:
         return [0, 255] if len(self.labels) == 2 else list(range(len(self.labels)))
 
     def image_folder(self) -> str:
-        """Return the folder of the images to predict first, relative to the dataset's: the test set's, if any."""
+        """Return a folder of images to predict first, relative to the dataset's: of the test set, if there is one.
+
+        Images are looked for in a folder and in the folders in it, so one that holds folders of images is named only if
+        it holds no others.
+        """
         cases = self.parts["test"] or self.parts["val"] or list(self.manifest.cases)
-        folders = [str(PurePosixPath(file).parent) for case in cases for file in case.image]
+        folders = list(dict.fromkeys(str(PurePosixPath(file).parent) for case in cases for file in case.image))
         common = os.path.commonpath(folders) or "."
-        depth = max(len(PurePosixPath(folder).parts) for folder in folders) - len(PurePosixPath(common).parts)
-        # Pictures are looked for in a folder and in those in it.
-        return common if depth <= 1 or self.kind.shape == "volumes" else folders[0]
+        return common if len(folders) > 1 and self._holds_only(common, folders) else folders[0]
+
+    def _holds_only(self, parent: str, folders: Sequence[str]) -> bool:
+        """Return whether all files that may be images, in a folder and those in it, lie in the folders given."""
+        root = None if self.folder is None else self.folder / parent
+        if root is None or not root.is_dir() or self.kind.shape == "volumes":
+            return False
+        here = [root, *(child for child in root.iterdir() if child.is_dir() and child.name[0] != ".")]
+        full = {os.path.normpath(f"{parent}/{path.relative_to(root)}") for path in here if _has_images(path)}
+        return full == set(folders)
 
     def masks_among_images(self, known: Sequence[str]) -> list[str] | None:
         """Return patterns for the masks that lie where images are looked for.
@@ -117,6 +129,10 @@ class UserDataset:
                     return None
                 patterns.add(pattern)
         return sorted(patterns)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(expected_format(file.name) and file.name[0] != "." for file in folder.iterdir() if file.is_file())
 
 
 def _stem(path: str) -> str:

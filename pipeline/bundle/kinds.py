@@ -111,7 +111,8 @@ def require_fit(name: str, source: Kind, manifest: Manifest, path: Path, folders
     if is_fit(source, data, drawn=drawn):
         return
     found = f"{path} lists {data.describe()}" + (", with masks drawn from COCO annotations" if drawn else "")
-    raise InputError(f"{name} is for {source.describe()}, but {found}; {_name_fitting(data, drawn, folders)}")
+    also = " or single pictures" if source.shape == "stacks" else ""
+    raise InputError(f"{name} is for {source.describe()}{also}, but {found}; {_name_fitting(data, drawn, folders)}")
 
 
 def _name_fitting(data: Kind, drawn: bool, folders: Iterable[Path]) -> str:

@@ -145,6 +145,20 @@ def test_where_images_are_found(grey: UserDataset, pairs: list[tuple[str, str, s
     assert replace(grey, manifest=make_cases(grey.manifest, *pairs)).image_folder() == folder
 
 
+def test_folders_of_images_are_named_together_if_they_hold_nothing_else(grey: UserDataset, tmp_path: Path) -> None:
+    pairs = [("set/p1/a.png", "set/p1/a_mask.png", "val"), ("set/p2/b.png", "set/p2/b_mask.png", "val")]
+    dataset = replace(grey, manifest=make_cases(grey.manifest, *pairs), folder=tmp_path)
+    for image, _, _ in pairs:
+        (tmp_path / image).parent.mkdir(parents=True)
+        (tmp_path / image).write_text("")
+    (tmp_path / "set/notes").mkdir()
+    (tmp_path / "set/notes/readme.txt").write_text("")
+    assert dataset.image_folder() == "set"
+    (tmp_path / "set/notes/scan.png").write_text("")
+    assert dataset.image_folder() == "set/p1"
+    assert replace(dataset, folder=None).image_folder() == "set/p1"
+
+
 def test_masks_that_lie_among_the_images(grey: UserDataset, tmp_path: Path) -> None:
     assert grey.masks_among_images(()) == []
     folder = write_pictures(tmp_path / "beside", beside=True)

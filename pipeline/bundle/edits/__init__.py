@@ -5,12 +5,23 @@ from pipeline.bundle.edits.channels import edit_channels
 from pipeline.bundle.edits.classes import edit_classes
 from pipeline.bundle.edits.masks import edit_masks
 from pipeline.bundle.edits.metrics import edit_metrics
+from pipeline.bundle.edits.objects import edit_objects
 from pipeline.bundle.edits.paths import edit_paths
 from pipeline.bundle.edits.remarks import edit_remarks
 from pipeline.bundle.edits.volumes import edit_volumes
 
 #: In the order in which they are made: remarks about the source's data go first, before blocks lose their ids.
-EDITS = (edit_remarks, edit_paths, edit_channels, edit_masks, edit_classes, edit_metrics, edit_cases, edit_volumes)
+EDITS = (
+    edit_remarks,
+    edit_paths,
+    edit_channels,
+    edit_masks,
+    edit_classes,
+    edit_metrics,
+    edit_cases,
+    edit_volumes,
+    edit_objects,
+)
 
 __all__ = [
     "EDITS",
@@ -19,6 +30,7 @@ __all__ = [
     "edit_classes",
     "edit_masks",
     "edit_metrics",
+    "edit_objects",
     "edit_paths",
     "edit_remarks",
     "edit_volumes",

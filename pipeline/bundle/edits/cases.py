@@ -8,10 +8,12 @@ import re
 from pipeline.bundle.configs import Config
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.edits.channels import FINDERS
+from pipeline.bundle.edits.remarks import PHANTOM
 from pipeline.bundle.reading import TRAIN
 
 # Optimiser steps that an epoch has at least.
 _LEAST_STEPS = 8
+_REPEATS = "repeats"
 _SAVING = ("keys", "output_dir", "postfix", "overlay")
 _LARGEST = "KeepLargestConnectedComponentd"
 
@@ -57,7 +59,10 @@ def _fill_epochs(draft: Draft) -> None:
         if knob:
             draft.train[knob] = times
         else:
-            block.item["repeat"] = times
+            block.item["repeat"] = f"@{_REPEATS}"
+            draft.configs.add_knob(TRAIN, _REPEATS, times)
+            if PHANTOM in draft.configs.files:  # a trial is to be short
+                draft.configs.files[PHANTOM][_REPEATS] = 1
         draft.tell(f"epochs: each of the {cases} training cases is drawn {f'{times} times' if times > 1 else 'once'}")
 
 

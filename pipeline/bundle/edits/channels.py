@@ -91,9 +91,14 @@ def _edit_alpha(draft: Draft, channels: int) -> None:
 def _edit_figures(draft: Draft, channels: int) -> None:
     """Show the slice itself, not its neighbours; in colour if it has three channels."""
     first = channels * draft.neighbours[0]
+    shown = [first, first + 1, first + 2] if channels == 3 else [first]
     for block in draft.configs.find(*FIGURES):
-        block.item.pop("channels", None)
-        if draft.slices > 1:
-            block.item["channels"] = [first, first + 1, first + 2] if channels == 3 else [first]
+        knob = draft.configs.knob_behind(block.item.get("channels"))
+        if knob:
+            draft.configs.set_knob(knob, shown)
+        elif draft.slices > 1:
+            block.item["channels"] = shown
+        else:
+            block.item.pop("channels", None)
     for block in draft.configs.find(*SAVERS):
         block.item.pop("channels", None)

@@ -45,9 +45,11 @@ def test_pictures_are_stacks_of_one(make_draft: Callable[..., Draft], grey: User
 
 def test_small_datasets_fill_an_epoch(make_draft: Callable[..., Draft], grey: UserDataset) -> None:
     data = {split: {"_target_": "pipeline.datasets.load_datalist", "split": split} for split in ("train", "val")}
-    draft = make_draft({"batch_size": 4, "data": data}, grey)
+    draft = make_draft({"batch_size": 4, "data": data}, grey, **{"phantom.json": {"max_epochs": 2}})
     edit_cases(draft)
-    assert draft.train["data"]["train"]["repeat"] == 11
+    assert draft.train["repeats"] == 11
+    assert draft.train["data"]["train"]["repeat"] == "@repeats"
+    assert draft.configs.files["phantom.json"] == {"max_epochs": 2, "repeats": 1}
     assert "repeat" not in draft.train["data"]["val"]
     assert "epochs: each of the 3 training cases is drawn 11 times" in draft.changes
     many = tuple(replace(case, case_id=f"{case.case_id}_{k}") for k in range(20) for case in grey.manifest.cases)

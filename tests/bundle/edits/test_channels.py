@@ -54,6 +54,14 @@ def test_colour_is_shown_in_colour(make_draft: Callable[..., Draft], colour: Use
     assert plain.train["handlers"] == [{"_target_": "SegmentationFigures"}]
 
 
+def test_a_knob_says_which_channels_are_shown(make_draft: Callable[..., Draft]) -> None:
+    figures = {"_target_": "SegmentationFigures", "channels": "@figure_channels"}
+    draft = make_draft(config(handlers=[figures], figure_channels=[1]))
+    edit_channels(draft)
+    assert draft.train["figure_channels"] == [0]
+    assert draft.train["handlers"] == [figures]
+
+
 def test_channels_that_cannot_be_counted(make_draft: Callable[..., Draft]) -> None:
     draft = make_draft(config({"_target_": "NeighbourSlicesToChannelsd", "keys": "image"}))
     draft.train["network_def"]["in_channels"] = 4

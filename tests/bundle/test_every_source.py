@@ -1,0 +1,144 @@
+"""Whatever bundle is the source: what comes out obeys the rules that the suite's own bundles obey."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.bundle.configs import Configs, list_texts
+from pipeline.bundle.dataset import UserDataset
+from pipeline.bundle.kinds import Kind, find_kind, is_fit
+from pipeline.bundle.new import create_bundle
+from tests.bundle.conftest import BUNDLES, read_json
+from tests.bundles import test_static as rules
+
+KINDS = {
+    "grey": Kind("pictures"),
+    "colour": Kind("pictures"),
+    "volumes": Kind("volumes"),
+    "cells": Kind("pictures", objects=True),
+}
+SOURCES = {
+    path.parent.parent: find_kind(Configs({"train.json": read_json(path.with_name("train.json"))}))
+    for path in sorted(BUNDLES.glob("*/configs/metadata.json"))
+}
+PAIRS = [(source, name) for source, kind in SOURCES.items() for name, data in KINDS.items() if is_fit(kind, data)]
+
+
+def list_rules() -> Iterator[Callable[[Path], None]]:
+    """List the tests of a bundle's files that need nothing but the bundle."""
+    for name, rule in inspect.getmembers(rules, inspect.isfunction):
+        if name.startswith("test_") and list(inspect.signature(rule).parameters) == ["bundle"]:
+            yield rule
+
+
+@functools.cache
+def find_broken(bundle: Path) -> frozenset[str]:
+    broken = set()
+    for rule in list_rules():
+        try:
+            rule(bundle)
+        except (AssertionError, KeyError):
+            broken.add(rule.__name__)
+    return frozenset(broken)
+
+
+@pytest.fixture(scope="session")
+def cells(grey: UserDataset) -> UserDataset:
+    """Pictures of objects that are numbered, large enough for a network without padding."""
+    cases = tuple(replace(case, facts={"shape": [200, 240], "dtype": "uint8"}) for case in grey.manifest.cases)
+    manifest = replace(grey.manifest, cases=cases, mask_type="instance", mask_values={})
+    return replace(grey, manifest=manifest, labels=("background", "cell"))
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0].name}-{pair[1]}")
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, UserDataset]:
+    """A source, the bundle made of it, and its dataset."""
+    source, name = request.param
+    dataset: UserDataset = request.getfixturevalue(name)
+    output = tmp_path_factory.mktemp("made") / "bundles"
+    return source, create_bundle("fresh", source, dataset, output, rehearse=False).path, dataset
+
+
+def count_outputs(bundle: Path) -> int:
+    outputs: int = read_json(bundle / "configs/train.json")["network_def"]["out_channels"]
+    return outputs
+
+
+def test_the_rules_of_the_suite_hold(made: tuple[Path, Path, UserDataset]) -> None:
+    source, bundle, _ = made
+    # A rule that the suite's own bundles of such outputs do not obey is none.
+    several = count_outputs(bundle) > 1
+    alike = [source, *(path for path in SOURCES if several and count_outputs(path) > 1)]
+    assert find_broken(bundle) <= frozenset().union(*map(find_broken, alike))
+    assert len(list(list_rules())) > 8
+
+
+def test_nothing_of_the_source_is_left(made: tuple[Path, Path, UserDataset]) -> None:
+    source, bundle, dataset = made
+    old = read_json(source / "configs/train.json")
+    places = {f"bundles/{source.name}", Path(old["dataset_dir"]).name, old["manifest"].rpartition("/")[2].rstrip("'")}
+    assert not (bundle / "models").exists()
+    assert not (bundle / "large_files.yml").exists()
+    assert not (bundle / "configs/origin.json").exists()
+    for path in bundle.glob("configs/*.json"):
+        data = read_json(path)
+        data.pop("changelog", None)  # it says where the bundle comes from
+        for where, text in list_texts(data):
+            assert not [place for place in places if place in text], f"{path.name} {where}: {text}"
+            remark = where.endswith("_desc_")
+            assert not (remark and ("patient" in text or "data set" in text)), f"{path.name} {where}: {text}"
+    metadata = read_json(bundle / "configs/metadata.json")
+    assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"] == {
+        str(label): name for label, name in enumerate(dataset.labels)
+    }
+    channels = next(iter(metadata["network_data_format"]["inputs"].values()))["num_channels"]
+    assert channels % len(dataset.channels) == 0
+
+
+def test_losses_metrics_and_sampling_know_the_labels(made: tuple[Path, Path, UserDataset]) -> None:
+    _, bundle, dataset = made
+    files = {path.name: read_json(path) for path in bundle.glob("configs/*.json") if path.name != "metadata.json"}
+    configs, labels = Configs(files), len(dataset.labels)
+    outputs: int = files["train.json"]["network_def"]["out_channels"]
+    assert outputs == (labels if outputs > 1 else 1)
+    if dataset.kind.objects:
+        return
+    for block in configs.find("LabelDice", "LabelIoU", "PooledDice", "SurfaceDice", "HausdorffDistance95", "CaseCount"):
+        assert set(block.item.get("labels", [1])) <= set(range(1, labels)), block.id
+    (key,) = files["train.json"]["validate"]["key_metric"].values()
+    if outputs > 1:
+        assert key["metric_fn"]["labels"] == list(range(1, labels))
+        assert not [text for text in json.dumps(files).split('"') if text in ("sigmoid", "@threshold")]
+    names = set(files["train.json"]["validate"]["key_metric"]) | set(
+        files["train.json"]["validate"]["additional_metrics"]
+    )
+    names |= set(files["evaluate.json"].get("validate#additional_metrics", {}))
+    for block in configs.find("CaseMetricsSaver"):
+        assert set(block.item["metric_details"]) <= names
+
+
+def test_overrides_of_train_and_inference_stay_in_place(made: tuple[Path, Path, UserDataset]) -> None:
+    """An override by position still means what it meant in the source."""
+    source, bundle, _ = made
+
+    def resolve(folder: Path) -> dict[str, Any]:
+        found = {}
+        for path in folder.glob("configs/*.json"):
+            for key in read_json(path):
+                parts = key.lstrip("+").split("#")
+                for place in [index for index, part in enumerate(parts) if part.isdigit()]:
+                    item: Any = read_json(folder / "configs/train.json")
+                    for part in parts[: place + 1]:
+                        item = item[int(part)] if part.isdigit() else item[part]
+                    found[f"{path.name} {key}"] = item["_target_"]
+        return found
+
+    assert sorted(resolve(bundle).values()) == sorted(resolve(source).values())

@@ -1,0 +1,141 @@
+"""Bundles made from others train, evaluate and predict with plain MONAI: a small network, a few small images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from monai.bundle import run
+from PIL import Image
+
+from pipeline.bundle.dataset import UserDataset, read_dataset
+from pipeline.bundle.new import create_bundle
+from pipeline.datasets.manifest import Manifest, write_manifest
+from pipeline.datasets.probes import probe_image
+from pipeline.reports.summary import read_scores
+from tests.bundle.conftest import BUNDLES, read_json
+from tests.bundles.running import read_scalars
+
+QUICK = {"logging_file": False, "amp": False}
+
+
+@pytest.fixture
+def stacks(colour: UserDataset, tmp_path: Path) -> UserDataset:
+    """Two stacks of three slices with two labels."""
+    cases = colour.manifest.cases
+    triples = [cases[start : start + 3] for start in (0, 3)]
+    joined = tuple(
+        replace(
+            triple[0],
+            case_id=f"stack_{index}",
+            image=tuple(case.image[0] for case in triple),
+            label=tuple(case.label[0] for case in triple if case.label),
+            facts={"shape": [*triple[0].facts["shape"][:2], 3], "dtype": "uint8"},
+            sha256={path: digest for case in triple for path, digest in case.sha256.items()},
+            fold=index,
+        )
+        for index, triple in enumerate(triples)
+    )
+    manifest: Manifest = replace(colour.manifest, cases=joined)
+    return read_dataset(write_manifest(manifest, tmp_path / "stacks.json"), colour.folder)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, an empty one; bundles made in it are found as documented."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(source: str, dataset: UserDataset) -> str:
+    """Make a bundle; returns its folder of configs."""
+    create_bundle("mine", BUNDLES / source, dataset, Path("bundles"), rehearse=False)
+    return "bundles/mine/configs"
+
+
+def train(configs: str, **knobs: Any) -> dict[str, Any]:
+    run(config_file=[f"{configs}/train.json", f"{configs}/phantom.json"], max_epochs=2, **QUICK, **knobs)
+    scalars = read_scalars(Path("bundles/mine/output"))
+    assert all(math.isfinite(loss) for _, loss in scalars["train_loss"])
+    return scalars
+
+
+def evaluate(configs: str) -> None:
+    files = [f"{configs}/{name}.json" for name in ("train", "evaluate", "phantom")]
+    run(config_file=files, checkpoint="bundles/mine/output/model.pt", **QUICK)
+
+
+def predict(configs: str, *overrides: str, **knobs: Any) -> Path:
+    files = [f"{configs}/{name}.json" for name in ("inference", "phantom", *overrides)]
+    run(config_file=files, **{"checkpoint": "bundles/mine/output/model.pt", **QUICK, **knobs})
+    return Path("bundles/mine/output/predictions")
+
+
+def test_pictures_with_two_labels_from_stacks_with_one(colour: UserDataset, place: Path) -> None:
+    configs = make("lgg_attunet", colour)
+    scalars = train(configs)
+    assert len(scalars["dice_case"]) == 2
+    assert {"dice_cyst", "dice_nodule"} <= set(scalars)
+    evaluate(configs)
+    scores = read_scores(Path("bundles/mine/output/evaluate/dice_case_raw.csv"))
+    assert set(scores) == {case.case_id for case in colour.parts["val"]}
+    folder = predict(configs, overlay=True)
+    assert colour.folder is not None
+    for path in sorted(colour.folder.glob("images/*.png")):
+        mask = np.asarray(Image.open(folder / f"{path.stem}_pred.png"))
+        assert mask.shape == np.asarray(Image.open(path)).shape[:2]
+        assert set(np.unique(mask)) <= {0, 1, 2}
+        assert (folder / f"{path.stem}_overlay.png").is_file()
+
+
+def test_stacks_with_two_labels_from_stacks_with_one(stacks: UserDataset, place: Path) -> None:
+    configs = make("lgg_attunet", stacks)
+    train(configs)
+    folder = predict(configs)
+    written = sorted(path for path in folder.rglob("*_pred.png"))
+    assert [path.name for path in written] == [f"scan_{index}_pred.png" for index in range(6)]
+    assert all(set(np.unique(np.asarray(Image.open(path)))) <= {0, 1, 2} for path in written)
+
+
+def test_grey_pictures_from_colour(grey: UserDataset, place: Path) -> None:
+    configs = make("isic_unet", grey)
+    scalars = train(configs)
+    assert len(scalars["dice_image"]) == 2
+    evaluate(configs)
+    # The mean of two checkpoints, which are one here, and of mirrored copies.
+    checkpoints = ["bundles/mine/output/model.pt"] * 2
+    folder = predict(configs, "tta", "ensemble", checkpoints=checkpoints)
+    masks = [np.asarray(Image.open(path)) for path in folder.glob("*_pred.png")]
+    assert len(masks) == 6
+    assert all(set(np.unique(mask)) <= {0, 255} for mask in masks)
+
+
+def test_volumes_with_one_label_from_two(volumes: UserDataset, place: Path) -> None:
+    configs = make("hippocampus_segresnet", volumes)
+    small = {"roi_size": [16, 16, 16]}
+    scalars = train(configs, **small)
+    assert {"dice_volume", "dice_organ"} <= set(scalars)
+    folder = predict(configs, **small, input=str(volumes.folder) + "/images/scan_0.nii.gz")
+    assert volumes.folder is not None
+    image, mask = (
+        probe_image(path, decode=True, is_mask=True)
+        for path in (volumes.folder / "images/scan_0.nii.gz", folder / "scan_0_pred.nii.gz")
+    )
+    assert (mask.shape, mask.affine) == (image.shape, image.affine)
+    assert mask.content is not None
+    assert set(mask.content.counts) <= {0, 1}
+
+
+def test_the_network_learns(grey: UserDataset, place: Path) -> None:
+    """A disc of 6 pixels is found after a few epochs, so images and masks lie on each other."""
+    configs = make("lgg_attunet", grey)
+    run(
+        config_file=[f"{configs}/train.json", f"{configs}/phantom.json"],
+        **{**QUICK, "max_epochs": 8, "val_interval": 8, "slices_per_case": 8, "batch_size": 8, "learning_rate": 0.01},
+    )
+    best = read_json(Path("bundles/mine/output/run.json"))["best"]["value"]
+    assert best > 0.6
