@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 
 from pipeline.handlers.exits import keep_one_line
 from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
 
 __all__ = ["OutputFolderGuard"]
 
@@ -38,9 +39,12 @@ class OutputFolderGuard:
         keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
-        """Write a file and remove it."""
-        if idist.get_rank() != 0:
-            return
+        """Write a file and remove it, in the first process; of several all end if it cannot."""
+        with exit_together():
+            if idist.get_rank() == 0:
+                self._probe()
+
+    def _probe(self) -> None:
         try:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.output_dir, prefix=".probe.", suffix=".tmp") as stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -34,6 +35,7 @@ class Pair:
 
     def __init__(self, log: Path) -> None:
         self.log = log
+        self._number = 0
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         self._pipes: list[Connection] = []
@@ -47,16 +49,20 @@ class Pair:
 
     def submit(self, job: Callable[..., Any], *arguments: Any) -> None:
         """Start ``job(*arguments)`` in both processes."""
+        self._number += 1
         port = find_port()
         for pipe in self._pipes:
-            pipe.send((job, arguments, port))
+            pipe.send((self._number, job, arguments, port))
 
     def collect(self, seconds: float = 120) -> list[Any]:
         """Wait for the job and return what it returned in each process; fail if it raised in one."""
         answers = []
         for rank, pipe in enumerate(self._pipes):
-            assert pipe.poll(seconds), f"process {rank} does not answer:\n{self.log.read_text()[-3000:]}"
-            answers.append(pipe.recv())
+            number, result, error = 0, None, None
+            while number < self._number:  # a test that failed may have left an answer behind
+                assert pipe.poll(seconds), f"process {rank} does not answer:\n{self.log.read_text()[-3000:]}"
+                number, result, error = pipe.recv()
+            answers.append((result, error))
         errors = [error for _, error in answers if error]
         assert not errors, "\n".join([*errors, self.log.read_text()[-3000:]])
         return [result for result, _ in answers]
@@ -110,12 +116,13 @@ def _serve(rank: int, pipe: Connection, log: str) -> None:
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError):
         while True:
-            job, arguments, port = pipe.recv()
+            number, job, arguments, port = pipe.recv()
             set_variables(rank, port)
             try:
-                answer = job(*arguments), None
+                answer = number, job(*arguments), None
             except BaseException:
-                answer = None, f"process {rank}: {traceback.format_exc()}"
+                answer = number, None, f"process {rank}: {traceback.format_exc()}"
             finally:
                 parallel.stop()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a run that failed ends, and waits for no signal
             pipe.send(answer)
