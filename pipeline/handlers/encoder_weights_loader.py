@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
 from pipeline.flags import read_flag
 from pipeline.handlers.exits import keep_one_line
 from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
+from pipeline.parallel.network import unwrap_network
 
 __all__ = ["EncoderWeightsLoader"]
 
@@ -40,8 +43,7 @@ class EncoderWeightsLoader:
         partial: bool | str = False,
         resume: bool | str = False,
     ) -> None:
-        parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
-        self.network: Any = network.module if isinstance(network, parallel) else network
+        self.network: Any = unwrap_network(network)
         self.weights = None if weights is None or str(weights).strip().lower() in ("", "none", "null") else weights
         self.partial = read_flag(partial, "encoder_partial")
         self.resume = read_flag(resume, "resume")
@@ -58,5 +60,9 @@ class EncoderWeightsLoader:
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights, unless there are none or the training is resumed."""
-        if self.weights is not None and not self.resume:
-            self.network.load_encoder_weights(self.weights, partial=self.partial)
+        if self.weights is None or self.resume:
+            return
+        for first in (True, False):  # of several processes one on each machine fetches the file
+            with exit_together():
+                if (idist.get_local_rank() == 0) is first:
+                    self.network.load_encoder_weights(self.weights, partial=self.partial)

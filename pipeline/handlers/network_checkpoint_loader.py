@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 
 from pipeline.handlers.exits import keep_one_line
 from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
 from pipeline.parallel.network import unwrap_network
 from pipeline.weights import list_checkpoints, load_weights
 
@@ -52,5 +53,6 @@ class NetworkCheckpointLoader:
         files = list_checkpoints(self.load_path)
         if not files:
             raise InputError("--checkpoint names no file; expected the model.pt in the output folder of a training")
-        load_weights(unwrap_network(self.network), files[0], self.network_key)
+        with exit_together():
+            load_weights(unwrap_network(self.network), files[0], self.network_key)
         _LOGGER.info("weights from %s", files[0])

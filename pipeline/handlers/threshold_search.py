@@ -17,6 +17,7 @@ from pipeline.handlers.exits import keep_one_line
 from pipeline.issues import InputError
 from pipeline.metrics.label_maps import check_class_ids, to_plain
 from pipeline.metrics.labelwise import check_policy
+from pipeline.parallel.agreement import exit_together
 
 __all__ = ["ThresholdSearch"]
 
@@ -130,9 +131,10 @@ class ThresholdSearch:
             if getattr(evaluator.state, "best_metric_epoch", None) != trainer.state.epoch:
                 return
             text = f"{text}; best weights so far, epoch {trainer.state.epoch}"
-        if idist.get_rank() == 0:
-            remove_stale(self.path.parent, (re.escape(self.path.name),))
-            write_json({"_desc_": text, "threshold": chosen}, self.path)
+        with exit_together():
+            if idist.get_rank() == 0:
+                remove_stale(self.path.parent, (re.escape(self.path.name),))
+                write_json({"_desc_": text, "threshold": chosen}, self.path)
 
     def _start_sums(self) -> torch.Tensor:
         """Return by threshold: sum of the scores, number of scores, number of cases; (3, T)."""

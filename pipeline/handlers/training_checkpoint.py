@@ -130,10 +130,10 @@ class TrainingCheckpoint:
     def save_best(self, evaluator: Engine, trainer: Engine) -> None:
         """Save the network if this validation is the best so far."""
         metrics = evaluator.state.metrics
-        if self.key_metric not in metrics:
-            raise InputError(
-                f"key_metric {self.key_metric!r} is no metric of the evaluator; it has {', '.join(map(repr, metrics))}"
-            )
+        with exit_together():
+            if self.key_metric not in metrics:
+                known = ", ".join(map(repr, metrics))
+                raise InputError(f"key_metric {self.key_metric!r} is no metric of the evaluator; it has {known}")
         metric = float(metrics[self.key_metric])
         if agree_on(self._is_better(metric)):
             with exit_together():

@@ -234,3 +234,24 @@ def train_with_unused_parameters() -> list[bool]:
         except RuntimeError as error:
             refused.append("find_unused_parameters" in str(error))
     return [refused[0], not refused[1]]
+
+
+class Fetched(torch.nn.Linear):
+    """Notes when its weights are loaded."""
+
+    def load_encoder_weights(self, weights: str, partial: bool) -> None:
+        folder, rank = Path(weights), torch.distributed.get_rank()
+        if folder.name == "missing":
+            raise InputError(f"no weights at {weights}")
+        if rank == 0:
+            (folder / "fetched").touch()
+        assert (folder / "fetched").exists(), "the second process comes after the first"
+        self.bias.data.fill_(7)
+
+
+def load_encoder(weights: str) -> tuple[Any, str, float]:
+    parallel.start("cpu")
+    network = parallel.wrap_network(Fetched(1, 1), "cpu")
+    engine = Engine(lambda engine, batch: None)
+    handlers.EncoderWeightsLoader(network, weights).attach(engine)
+    return *describe_end(lambda: engine.run([0])), network.bias.item()

@@ -175,3 +175,10 @@ def test_alone_nothing_is_asked() -> None:
     assert parallel.collect({"a": 1}) == [{"a": 1}]
     with pytest.raises(KeyError), parallel.exit_together():
         raise KeyError("a")
+
+
+def test_the_first_process_fetches_the_weights_of_an_encoder(pair: Pair, tmp_path: Path) -> None:
+    assert pair.run(jobs.load_encoder, str(tmp_path)) == [(0, "", 7.0), (0, "", 7.0)]
+    first, second = pair.run(jobs.load_encoder, str(tmp_path / "missing"))
+    assert first[:2] == (1, f"no weights at {tmp_path / 'missing'}")
+    assert second[:2] == (1, "")
