@@ -5,6 +5,7 @@ from pipeline.handlers.early_stop import EarlyStop
 from pipeline.handlers.encoder_weights_loader import EncoderWeightsLoader
 from pipeline.handlers.epoch_seed import EpochSeed
 from pipeline.handlers.graceful_stop import GracefulStop
+from pipeline.handlers.gradient_clip import GradientClip
 from pipeline.handlers.learning_rate_log import LearningRateLog
 from pipeline.handlers.network_checkpoint_loader import NetworkCheckpointLoader
 from pipeline.handlers.non_finite_guard import NonFiniteGuard
@@ -22,6 +23,7 @@ __all__ = [
     "EncoderWeightsLoader",
     "EpochSeed",
     "GracefulStop",
+    "GradientClip",
     "LearningRateLog",
     "NetworkCheckpointLoader",
     "NonFiniteGuard",

@@ -60,7 +60,8 @@ def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, 
 
     Args:
         root: folder to write to; gets ``PhC-C2DH-PHANTOM/`` (films and masks), ``manifest.json`` (gold masks; film 01
-            to train, with the fold ``time`` its later third to validate; 02 to test), ``manifest_silver.json`` (silver masks of 01, gold ones of 02) and ``truth.json``.
+            to train, with the fold ``time`` its later third to validate; 02 to test), ``manifest_silver.json``
+            (silver masks of 01, gold ones of 02) and ``truth.json``.
         frames: number of frames of each film, at least 2.
         size: height of a frame in pixels; it is a third wider.
         seed: seed of everything that is random, not negative.

@@ -1,0 +1,49 @@
+"""Gradients of a bounded norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.engines.utils import IterationEvents
+
+__all__ = ["GradientClip"]
+
+
+class GradientClip:
+    """Scale the gradients down when their norm, over all parameters together, exceeds ``max_norm``.
+
+    Neither MONAI's trainer nor ignite has a handler for it. With a gradient scaler (float16 on CUDA) the gradients
+    are unscaled first, so ``max_norm`` means the same in every precision.
+
+    Args:
+        network: whose gradients are clipped.
+        max_norm: largest Euclidean norm, above 0.
+
+    Raises:
+        ValueError: ``max_norm`` is not positive.
+
+    Example:
+        >>> GradientClip(torch.nn.Linear(1, 1), max_norm=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: max_norm must be above 0, got 0
+    """
+
+    def __init__(self, network: torch.nn.Module, max_norm: float = 1.0) -> None:
+        if not max_norm > 0:
+            raise ValueError(f"max_norm must be above 0, got {max_norm}")
+        self.network = network
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        """Clip between the backward pass and the optimiser's step of ``engine``, the trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Clip the gradients that the backward pass has left."""
+        trainer: Any = engine
+        if getattr(trainer, "scaler", None) is not None:
+            trainer.scaler.unscale_(trainer.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
