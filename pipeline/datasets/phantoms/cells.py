@@ -95,12 +95,12 @@ def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, 
 def _build_manifest(source: Path, masks: str) -> Manifest:
     manifest = read_layout("cell_tracking", source, masks=masks).manifest
     cases = tuple(replace(case, split="test" if case.facts["sequence"] == "02" else "train") for case in manifest.cases)
+    manifest = replace(manifest, cases=cases)
     train = [case.case_id for case in cases if case.split == "train"]
-    later = max(1, len(train) // 3)
-    between = train[-later - 1 : -later] if len(train) > 2 else []
-    manifest = add_named_split(
-        replace(manifest, cases=cases), "time", train[-later:], "the later frames of film 01", between
-    )
+    later = len(train) // 3
+    if later:  # a split in time leaves out the frame between, so it takes three
+        between = train[-later - 1 : -later]
+        manifest = add_named_split(manifest, "time", train[-later:], "the later frames of film 01", between)
     return replace(
         manifest,
         name="cells_phantom",
