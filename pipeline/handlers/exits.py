@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 
 from ignite.engine import Engine, Events
 
+from pipeline.issues import InputError
 from pipeline.parallel.agreement import explain_lost_process, record_failure
 
 #: Called with the engine and the exception; returns another exception to raise in its place, or None.
@@ -56,12 +58,30 @@ class _Exits:
 
     def __call__(self, engine: Engine, error: BaseException) -> None:
         if error is not self._raised:  # ignite reports an iteration's exception a second time, for the run
-            error = explain_lost_process(error) or error
+            error = explain_lost_process(error) or _find_own_message(error) or error
             for callback in self.callbacks:
                 error = callback(engine, error) or error
             record_failure(error)
             self._raised = error
         raise error
+
+
+def _find_own_message(error: BaseException) -> InputError | None:
+    """Find the line that this package raised, however deep MONAI has wrapped it.
+
+    A network that refuses an image's size, or a transform a mask's values, says in a `ValueError` what a user needs.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ValueError) and _is_raised_here(cause):
+            return InputError(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith("pipeline.")
 
 
 def _find_exits(engine: Engine) -> _Exits:

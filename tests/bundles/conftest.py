@@ -1,22 +1,55 @@
-"""The bundles, and what it takes to run one in a test."""
+"""The bundles, and the small dataset that each names in its metadata."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.datasets import phantoms as writers
+from pipeline.datasets.layouts import LAYOUTS
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/metadata.json"))
+NAMES = [path.name for path in BUNDLES]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test that takes ``bundle`` on every bundle."""
     if "bundle" in metafunc.fixturenames:
-        metafunc.parametrize("bundle", BUNDLES, ids=[path.name for path in BUNDLES])
+        metafunc.parametrize("bundle", BUNDLES, ids=NAMES, scope="module")
 
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_phantom(bundle: Path, folder: Path) -> dict[str, str]:
+    """Write the phantom that a bundle's metadata names; returns the knobs ``dataset_dir`` and ``manifest``."""
+    phantom = read_json(bundle / "configs/metadata.json")["phantom"]
+    manifest: Path = getattr(writers, LAYOUTS[phantom["layout"]].phantom)(folder, **phantom["options"])
+    (root,) = (path for path in folder.iterdir() if path.is_dir())
+    return {"dataset_dir": str(root), "manifest": str(manifest.with_name(phantom.get("manifest", manifest.name)))}
+
+
+@pytest.fixture(scope="session")
+def write_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], dict[str, str]]:
+    """Write a bundle's phantom, once for all bundles that share it. Shared: copy before changing it."""
+    written: dict[str, dict[str, str]] = {}
+
+    def write(bundle: Path) -> dict[str, str]:
+        key = json.dumps(read_json(bundle / "configs/metadata.json")["phantom"], sort_keys=True)
+        if key not in written:
+            written[key] = write_phantom(bundle, tmp_path_factory.mktemp("phantom"))
+        return written[key]
+
+    return write
+
+
+@pytest.fixture
+def data(bundle: Path, write_data: Callable[[Path], dict[str, str]]) -> dict[str, str]:
+    """Knobs that point to the bundle's phantom."""
+    return write_data(bundle)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 
-from tests.bundles.conftest import ROOT, read_json
+from tests.bundles.conftest import BUNDLES, NAMES, ROOT, read_json
 from tests.bundles.expressions import find_faults, find_references, list_texts
 
 TRAIN_KNOBS = [
@@ -87,11 +90,43 @@ def test_references_resolve_inside_complete_files(bundle: Path) -> None:
                 assert reference in config, f"{name} {where}: @{reference}"
 
 
+# The complete files that an override is made for; every id in it must exist there.
+OVERRIDES = {
+    "evaluate.json": ("train.json",),
+    "origin.json": ("train.json",),
+    "paper.json": ("train.json",),
+    "multi_gpu_train.json": ("train.json",),
+    "phantom.json": ("train.json",),
+    "tta.json": COMPLETE,
+    "ensemble.json": ("inference.json",),
+}
+NEW_IDS = {
+    "evaluate.json": {"_desc_", "split", "checkpoint", "skip_threshold_search"},
+    "multi_gpu_train.json": {"_desc_", "initialize", "finalize", "train#sampler", "validate#sampler"},
+    "ensemble.json": {"_desc_", "checkpoints", "evaluator#inferer"},
+}
+
+
 def test_overrides_change_only_what_exists(bundle: Path) -> None:
-    base = load_config(bundle, "train.json")
-    new = {"_desc_", "split", "checkpoint"}
-    for key in read_json(bundle / "configs/evaluate.json"):
-        assert key in new or key in base or key.rsplit("#", 1)[0] in base, key
+    found = {path.name for path in bundle.glob("configs/*.json")} - {*COMPLETE, "metadata.json"}
+    assert set(OVERRIDES) - {"paper.json"} <= found <= set(OVERRIDES)
+    for name in found:
+        for base in OVERRIDES[name]:
+            config = load_config(bundle, base)
+            for key in read_json(bundle / "configs" / name):
+                plain = key.removeprefix("+")
+                parent, _, last = plain.rpartition("#")
+                # An argument may be one that the base leaves at its default, but its owner must be there.
+                known = plain in config or plain in NEW_IDS.get(name, {"_desc_"}) or (parent and parent in config)
+                assert known, f"{name}: {base} has no {key}"
+                assert last != "keys", "a transform's keys are part of the chain"
+
+
+def test_overrides_of_inference_hold_there_too(bundle: Path) -> None:
+    config = load_config(bundle, "inference.json")
+    for key in read_json(bundle / "configs/phantom.json"):
+        if "#" in key:
+            assert key.split("#")[0] in config, f"{key}: inference could not take it"
 
 
 def test_required_properties_of_monai(bundle: Path) -> None:
@@ -103,17 +138,30 @@ def test_required_properties_of_monai(bundle: Path) -> None:
             assert rule["id"].replace("::", "#") in config or rule["id"] in config, f"{name}: {prop} ({rule['id']})"
 
 
+# What belongs to a run and not to the experiment, or is made of other parts in inference.
+RUN_IDS = {"_desc_", "dataset_dir", "output_dir", "preprocessing", "postprocessing", "handlers", "initialize", "run"}
+
+
 def test_inference_and_training_agree(bundle: Path) -> None:
     train, inference = (read_json(bundle / "configs" / name) for name in COMPLETE)
-    assert inference["network_def"] == train["network_def"]
     assert inference["inferer"] == train["validate"]["inferer"]
     # A training validates often, so it may leave out what only evaluation and inference do.
     scored = {**train, **read_json(bundle / "configs/evaluate.json")}
-    for knob in ("flips", "skip_largest_component", "threshold"):
+    shared = [key for key in inference if key in scored and key not in RUN_IDS]
+    assert {"network_def", "network", "device", "flips", "threshold"} - set(shared) <= {"threshold"}
+    for knob in shared:
         assert inference[knob] == scored[knob], knob
     chain = train["train"]["deterministic_transforms"] + train["validate"]["final_transforms"]
     expected = [strip_labels(step) for step in chain if step["keys"] != "label"]
     assert [strip_labels(step) for step in inference["preprocessing"]["transforms"]] == expected
+    ours, scores = (list_steps(part["postprocessing"]) for part in (inference, train["validate"]))
+    assert ours == scores
+
+
+def list_steps(compose: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the steps of a postprocessing that change what is predicted, without those that move, copy or save it."""
+    moves = ("Invertd", "CopyItemsd", "SaveMaskd", "SaveSliceStackd")
+    return [step for step in compose["transforms"] if not step["_target_"].endswith(moves)]
 
 
 def strip_labels(step: dict[str, object]) -> dict[str, object]:
@@ -155,3 +203,89 @@ def test_metadata_follows_the_schema(bundle: Path) -> None:
 def test_default_bundle_root_is_the_bundle(bundle: Path) -> None:
     for name in COMPLETE:
         assert read_json(bundle / "configs" / name)["bundle_root"] == f"bundles/{bundle.name}"
+
+
+# Within a family (the first word of the name) bundles are compared with each other, so they differ in this alone.
+MAY_DIFFER = {
+    "bundle_root",
+    "batch_size",
+    "encoder_factor",
+    "encoder_partial",
+    "encoder_weights",
+    "learning_rate",
+    "network_def",
+    "optimizer#params",
+}
+FAMILIES = sorted({name.split("_")[0] for name in NAMES})
+
+
+def flatten(item: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """List the leaves of a config by id, but for what may differ in a family."""
+    if where in MAY_DIFFER:
+        return
+    if isinstance(item, dict) and item:
+        for key, value in item.items():
+            yield from flatten(value, f"{where}#{key}" if where else key)
+    elif isinstance(item, list) and item:
+        for index, value in enumerate(item):
+            yield from flatten(value, f"{where}#{index}")
+    else:
+        yield where, item
+
+
+def read_family_config(bundle: Path, name: str) -> dict[str, Any]:
+    config = copy.deepcopy(read_json(bundle / "configs" / name))
+    for handlers in (config.get("train", {}).get("handlers", []), config.get("handlers", [])):
+        handlers[:] = [item for item in handlers if not item["_target_"].endswith("EncoderWeightsLoader")]
+    return dict(flatten(config))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", [*COMPLETE, "evaluate.json", "tta.json", "ensemble.json"])
+def test_bundles_of_a_family_differ_in_their_network_alone(family: str, name: str) -> None:
+    members = [path for path in BUNDLES if path.name.split("_")[0] == family]
+    first, *others = (read_family_config(path, name) for path in members)
+    for path, other in zip(members[1:], others, strict=True):
+        differing = sorted(key for key in first.keys() | other.keys() if first.get(key) != other.get(key))
+        assert not differing, f"{path.name} against {members[0].name}: {differing}"
+
+
+def test_a_drift_would_be_noticed(tmp_path: Path) -> None:
+    config = read_json(BUNDLES[0] / "configs/train.json")
+    changed = copy.deepcopy(config)
+    changed["optimizer"]["weight_decay"] = 0.5
+    changed["network_def"]["out_channels"] = 7
+    left, right = dict(flatten(config)), dict(flatten(changed))
+    assert [key for key in left if left[key] != right[key]] == ["optimizer#weight_decay"]
+
+
+def test_the_experiments_of_the_suite_are_there() -> None:
+    assert len(BUNDLES) >= 11
+
+
+def test_no_python_of_the_package_names_a_bundle() -> None:
+    # The commands' help shows examples to copy, and those need a name.
+    files = [path for path in ROOT.glob("pipeline/**/*.py") if path.name != "cli.py"]
+    assert len(files) > 100
+    named = [(path.name, name) for path in files for name in NAMES if name in path.read_text(encoding="utf-8")]
+    assert not named
+
+
+def test_clients_find_their_keys_in_the_inference_config(bundle: Path) -> None:
+    """What MONAI Label (monaibundle) and the Deploy SDK read, from one file, without the metadata merged in."""
+    text = read_json(bundle / "configs/inference.json")
+    for key in ("device", "network_def", "network", "inferer", "preprocessing", "postprocessing", "dataset"):
+        assert key in text, key
+    for key in ("preprocessing", "postprocessing"):
+        assert text[key]["_target_"] == "Compose"
+        assert isinstance(text[key]["transforms"], list)
+    loads = [step["_target_"].split(".")[-1] for step in text["preprocessing"]["transforms"]]
+    assert loads[0].startswith("Load"), "Deploy removes loading and saving by these first letters"
+    saves = [step["_target_"].split(".")[-1] for step in text["postprocessing"]["transforms"]]
+    assert saves[-1].startswith("Save")
+    assert not [where for where, value in list_texts(text) if "_meta_" in value]
+    keys = [step["keys"] for step in text["preprocessing"]["transforms"]]
+    assert set(map(str, keys)) == {"image"}, "Label gives an image and nothing else"
+    labels = read_json(bundle / "configs/metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert list(map(int, labels)) == list(range(len(labels)))
+    assert labels["0"] == "background"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from pipeline.issues import InputError
 from pipeline.networks.encoders.base import Encoder
 from pipeline.networks.encoders.efficientnet import EfficientNetEncoder
 from pipeline.networks.encoders.resnet import ResNetEncoder
@@ -53,7 +54,8 @@ def make_encoder(
         frozen_norm: no BatchNorm trains, neither its scale and shift nor its statistics.
 
     Raises:
-        ValueError: no encoder has this name (the nearest one is suggested), or an argument is out of range.
+        InputError: no encoder has this name; the nearest one is suggested.
+        ValueError: an argument is out of range.
         InputError: the weights cannot be read or do not fit.
 
     Example:
@@ -62,7 +64,7 @@ def make_encoder(
         >>> make_encoder("resnet43")
         Traceback (most recent call last):
         ...
-        ValueError: no encoder 'resnet43', did you mean 'resnet34'? known: resnet18, resnet34, resnet50,
+        pipeline.issues.InputError: no encoder 'resnet43', did you mean 'resnet34'? known: resnet18, resnet34, resnet50,
         efficientnet-b0 to efficientnet-b8
     """
     if name in _RESNETS:
@@ -71,7 +73,7 @@ def make_encoder(
     elif name in _EFFICIENTNETS:
         encoder = EfficientNetEncoder(name, in_channels, depth)
     else:
-        raise ValueError(
+        raise InputError(
             f"no encoder {name!r}{_suggest(name)} known: {', '.join(_RESNETS)}, "
             f"{_EFFICIENTNETS[0]} to {_EFFICIENTNETS[-1]}"
         )

@@ -61,7 +61,8 @@ class UNetPlusPlus(nn.Module):
             3-D); by default "deconv" with the plain encoder, "nearest" with a named one.
 
     Raises:
-        ValueError: an argument is out of range, or no encoder has this name.
+        ValueError: an argument is out of range.
+        InputError: no encoder has this name.
 
     Example:
         >>> network = UNetPlusPlus(2, 1, 1, channels=[4, 8, 16], deep_supervision=True)

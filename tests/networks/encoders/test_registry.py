@@ -4,6 +4,7 @@ import pytest
 import torch
 from monai.networks.nets.efficientnet import efficientnet_params
 
+from pipeline.issues import InputError
 from pipeline.networks import list_encoders, make_encoder
 
 
@@ -26,11 +27,11 @@ def test_every_name_makes_an_encoder():
     ],
 )
 def test_the_nearest_name_is_suggested(name, nearest):
-    with pytest.raises(ValueError, match=f"no encoder '{name}', did you mean '{nearest}'. known: resnet18, ") as caught:
+    with pytest.raises(InputError, match=f"no encoder '{name}', did you mean '{nearest}'. known: resnet18, ") as caught:
         make_encoder(name)
     assert "\n" not in str(caught.value)
 
 
 def test_names_like_none_get_the_list():
-    with pytest.raises(ValueError, match="no encoder 'vgg'; known: resnet18, resnet34, resnet50, efficientnet-b0 to "):
+    with pytest.raises(InputError, match="no encoder 'vgg'; known: resnet18, resnet34, resnet50, efficientnet-b0 to "):
         make_encoder("vgg")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from monai.networks.utils import convert_to_torchscript
 
+from pipeline.issues import InputError
 from pipeline.networks import UNetPlusPlus
 
 SMALL = (4, 8, 12, 16)
@@ -203,7 +204,6 @@ def test_wrong_images(shape, message):
         ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
         ({"out_channels": 0}, "in_channels and out_channels must be at least 1, got 1 and 0"),
         ({"channels": [8]}, r"at least two levels of at least one channel, got \[8\]"),
-        ({"encoder": "resnet43"}, "no encoder 'resnet43', did you mean 'resnet34'"),
         ({"encoder": "resnet18", "spatial_dims": 3}, "is for spatial_dims 2, got 3; leave encoder out in 3-D"),
         ({"encoder": "resnet18", "encoder_depth": 1}, "encoder_depth must be from 2 to 5, got 1"),
         ({"encoder": "resnet18", "encoder_depth": 6}, "must be from 1 to 5, got 6"),
@@ -216,3 +216,8 @@ def test_wrong_images(shape, message):
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         UNetPlusPlus(**{"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": SMALL, **arguments})
+
+
+def test_an_unknown_encoder_is_told_in_one_line():
+    with pytest.raises(InputError, match="no encoder 'resnet43', did you mean 'resnet34'"):
+        UNetPlusPlus(2, 1, 1, encoder="resnet43")

@@ -1,0 +1,57 @@
+"""The documented commands, typed as a user types them: each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bundles.conftest import BUNDLES, ROOT
+
+# A process takes longer to start than a phantom to train, and what differs between bundles is tested without one: these
+# tests take the first bundle.
+
+
+def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "MONAI_ALLOW_MISSING_REFERENCE": "0"}
+    line = [sys.executable, "-m", "monai.bundle", "run", *words]
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def list_files(folder: str) -> str:
+    return f"['{folder}/configs/train.json','{folder}/configs/phantom.json']"
+
+
+@pytest.mark.parametrize("place", ["repository", "elsewhere"])
+def test_documented_command(place: str, write_data, tmp_path: Path) -> None:
+    bundle = BUNDLES[0]
+    if place == "repository":
+        where, start = ROOT, ["--config_file", list_files(f"bundles/{bundle.name}")]
+    else:
+        where = tmp_path
+        start = ["--config_file", list_files(str(bundle)), "--bundle_root", str(bundle)]
+    knobs = {**write_data(bundle), "max_epochs": 1, "output_dir": str(tmp_path / "out")}
+    options = [word for key, value in knobs.items() for word in (f"--{key}", str(value))]
+    result = command(*start, *options, cwd=where)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (tmp_path / "out/model.pt").is_file()
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_missing_data_leave_no_trace() -> None:
+    config = f"bundles/{BUNDLES[0].name}/configs/train.json"
+    result = command("--config_file", config, "--dataset_dir", "nowhere", cwd=ROOT)
+    assert result.returncode == 1
+    assert "data_manifests" in result.stderr.strip().splitlines()[-1] or "nowhere" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (ROOT / "nowhere").exists()
+
+
+def test_misspelt_config_is_named() -> None:
+    config = f"bundles/{BUNDLES[0].name}/configs/trian.json"
+    result = command("--config_file", config, cwd=ROOT)
+    assert result.returncode != 0
+    assert config in result.stderr.strip().splitlines()[-1]
