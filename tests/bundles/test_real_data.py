@@ -44,11 +44,10 @@ def test_every_bundle_learns_from_and_predicts_real_images(
     folder, known = SOURCES[layout]
     root = shared_data / folder if folder else real_lgg
     manifest = read_manifest(known) if known else read_layout(layout, root).manifest
-    data = {
-        "dataset_dir": str(root),
-        "manifest": str(write_manifest(choose_cases(manifest, root), tmp_path / "m.json")),
-    }
-    output_dir = train(bundle, data, tmp_path / "out", fold=0, max_epochs=1)
+    few = write_manifest(choose_cases(manifest, root), tmp_path / "manifest.json")
+    data = {"dataset_dir": str(root), "manifest": str(few)}
+    # So few frames of a film are no honest split, and the check would say so.
+    output_dir = train(bundle, data, tmp_path / "out", fold=0, max_epochs=1, check="false")
     trained = Trained(bundle, data, output_dir)
     scores = evaluate(trained, tmp_path / "scores", fold=0, check="false")
     cases = load_datalist(data["manifest"], root, "val")
