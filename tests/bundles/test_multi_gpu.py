@@ -86,6 +86,26 @@ def test_files_are_written_once(
     assert rows == Counter({case["case_id"]: 1 for case in listed[: multi_gpu.CASES]})
 
 
+def test_the_override_is_the_same_in_every_bundle(bundle: Path) -> None:
+    own, first = (read_json(path / "configs/multi_gpu_train.json") for path in (bundle, ONE))
+    for config in (own, first):  # MONAI's UNETR has parameters that it does not use
+        assert isinstance(config["network"].pop("find_unused_parameters"), bool)
+    assert own == first
+
+
+def test_without_torchrun_it_is_a_training_of_one_process(
+    train_both: Callable[[Path], tuple[Path, Path]],
+    write_data: Callable[[Path], dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    multi_gpu.train_together(ONE, multi_gpu.make_repeatable(ONE, write_data(ONE)), tmp_path)
+    alone, _ = train_both(ONE)
+    assert read_scalars(tmp_path) == read_scalars(alone)
+    assert read_json(tmp_path / "run.json")["processes"] == 1
+
+
 def test_a_resumed_training_repeats_the_losses(
     train_both: Callable[[Path], tuple[Path, Path]],
     pair: Pair,
