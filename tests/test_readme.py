@@ -57,6 +57,18 @@ def test_links_and_pictures_exist() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_every_bundle_is_in_the_table() -> None:
-    for folder in sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir()):
-        assert f"| `{folder.name}` |" in TEXT, folder.name
+BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/metadata.json"))
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=[path.name for path in BUNDLES])
+def test_the_table_of_bundles_says_what_their_metadata_say(bundle: Path) -> None:
+    (row,) = (line for line in TEXT.splitlines() if line.startswith(f"| `{bundle.name}` |"))
+    _, _, _, network, parameters, score, weights, download, card, _ = (cell.strip() for cell in row.split("|"))
+    metadata = json.loads((bundle / "configs/metadata.json").read_text(encoding="utf-8"))
+    definition = json.loads((bundle / "configs/train.json").read_text(encoding="utf-8"))["network_def"]
+    assert definition["_target_"].split(".")[-1] in network
+    assert parameters == f"{metadata['network_parameters'] / 1e6:.1f} M"
+    assert score == metadata.get("validation_score", "not measured")
+    assert weights == ("yes" if (bundle / "models/model.pt").is_file() else "no")
+    assert download
+    assert card == f"[card](bundles/{bundle.name}/docs/README.md)"
