@@ -83,7 +83,7 @@ def test_pictures_with_two_labels_from_stacks_with_one(colour: UserDataset, plac
     evaluate(configs)
     scores = read_scores(Path("bundles/mine/output/evaluate/dice_case_raw.csv"))
     assert set(scores) == {case.case_id for case in colour.parts["val"]}
-    folder = predict(configs, overlay=True)
+    folder = predict(configs, overlay=True) / "images"
     assert colour.folder is not None
     for path in sorted(colour.folder.glob("images/*.png")):
         mask = np.asarray(Image.open(folder / f"{path.stem}_pred.png"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 
-from pipeline.bundle.configs import Config
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.edits.channels import FINDERS
 from pipeline.bundle.edits.remarks import PHANTOM
@@ -14,7 +13,6 @@ from pipeline.bundle.reading import TRAIN
 # Optimiser steps that an epoch has at least.
 _LEAST_STEPS = 8
 _REPEATS = "repeats"
-_SAVING = ("keys", "output_dir", "postfix", "overlay")
 _LARGEST = "KeepLargestConnectedComponentd"
 
 
@@ -31,17 +29,9 @@ def edit_cases(draft: Draft) -> None:
 
 
 def _take_pictures(draft: Draft) -> None:
-    """Let each picture be a stack of one slice, found and written by itself."""
+    """Let each picture be a stack of one slice: a folder of pictures is no stack."""
     for block in draft.configs.find("find_inputs"):
         block.item["_target_"] = "pipeline.datasets.find_images"
-    for block in draft.configs.find("SaveSliceStackd"):
-        kept: Config = {
-            key: block.item[key] for key in ("keys", "output_dir", "postfix", "overlay") if key in block.item
-        }
-        block.item.clear()
-        block.item.update({"_target_": "pipeline.transforms.SaveMaskd", **kept})
-        squeeze: Config = {"_target_": "SqueezeDimd", "_desc_": "The one slice is a picture", "keys": "pred", "dim": -1}
-        draft.configs.insert_before(block, squeeze)
     draft.tell("cases: each picture is a stack of one slice")
 
 

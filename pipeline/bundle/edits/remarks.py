@@ -18,13 +18,16 @@ _COMMON = re.compile(
     "|red|green|blue"
 )
 _OF_THE_DATA = frozenset(("patient", "dataset", "set", "these"))
-_INPUTS = {
-    "pictures": ("a picture, a folder of pictures, or a folder of such folders", "<name>_pred, as PNG or TIFF"),
-    "stacks": (
-        "a slice file, a folder of slices, or a folder of such folders",
-        "<folder>/<slice>_pred, as TIFF or PNG",
-    ),
-    "volumes": ("a NIfTI file, a DICOM series' folder, or a folder of either", "<name>_pred.nii.gz"),
+_GIVEN = {
+    "pictures": "a picture, a folder of pictures, or a folder of such folders",
+    "stacks": "a slice, a folder of slices, or a folder of such folders",
+    "volumes": "a NIfTI file, a DICOM series' folder, or a folder of either",
+}
+# By what the source writes: it goes on to do so.
+_WRITTEN = {
+    "pictures": "<name>_pred, as PNG or TIFF",
+    "stacks": "<folder>/<name>_pred, as TIFF or PNG",
+    "volumes": "<name>_pred.nii.gz",
 }
 
 
@@ -36,8 +39,8 @@ def edit_remarks(draft: Draft) -> None:
             if item is not data and _split(str(item.get(REMARK, ""))) & words:
                 del item[REMARK]
     inference = draft.configs.files.get(INFERENCE, {})
-    if REMARK in inference and draft.dataset.kind.shape in _INPUTS:
-        given, written = _INPUTS[draft.dataset.kind.shape]
+    if REMARK in inference and draft.dataset.kind.shape in _GIVEN:
+        given, written = _GIVEN[draft.dataset.kind.shape], _WRITTEN[draft.kind.shape]
         inference[REMARK] = f"Above: the knobs. input: {given}. Masks: output_dir/{written}, on the image's own grid"
     if REMARK in draft.configs.files.get(PHANTOM, {}):
         what = "a small network for a few epochs, to try the bundle in a minute"

@@ -30,7 +30,7 @@ def test_inference_and_the_small_network_are_described_anew(
     make_draft: Callable[..., Draft], volumes: UserDataset
 ) -> None:
     files = {"inference.json": {"_desc_": "Above: a patient"}, "phantom.json": {"_desc_": "the synthetic brain"}}
-    draft = make_draft({}, volumes, **files)
+    draft = make_draft({}, volumes, shape="volumes", **files)
     edit_remarks(draft)
     assert "a NIfTI file, a DICOM series' folder" in draft.configs.files["inference.json"]["_desc_"]
     assert "brain" not in draft.configs.files["phantom.json"]["_desc_"]
