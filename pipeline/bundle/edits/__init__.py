@@ -7,6 +7,7 @@ from pipeline.bundle.edits.masks import edit_masks
 from pipeline.bundle.edits.metrics import edit_metrics
 from pipeline.bundle.edits.objects import edit_objects
 from pipeline.bundle.edits.paths import edit_paths
+from pipeline.bundle.edits.pictures import edit_pictures
 from pipeline.bundle.edits.remarks import edit_remarks
 from pipeline.bundle.edits.volumes import edit_volumes
 
@@ -32,6 +33,7 @@ __all__ = [
     "edit_metrics",
     "edit_objects",
     "edit_paths",
+    "edit_pictures",
     "edit_remarks",
     "edit_volumes",
 ]
