@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.bundle import edits
 from pipeline.bundle.configs import Configs, list_texts
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.kinds import Kind, find_kind, is_fit
@@ -150,3 +151,7 @@ def test_overrides_of_train_and_inference_stay_in_place(made: tuple[Path, Path, 
         return found
 
     assert sorted(resolve(bundle).values()) == sorted(resolve(source).values())
+
+
+def test_every_edit_is_made_once() -> None:
+    assert sorted(edit.__name__ for edit in edits.EDITS) == sorted(name for name in edits.__all__ if name != "EDITS")

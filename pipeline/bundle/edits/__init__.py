@@ -20,6 +20,7 @@ EDITS = (
     edit_classes,
     edit_metrics,
     edit_cases,
+    edit_pictures,
     edit_volumes,
     edit_objects,
 )
