@@ -25,17 +25,28 @@ def compute(bundle: Path) -> dict[str, Any]:
     network = config.get_parsed_content("network_def").eval()
     weights = bundle / "models/model.pt"
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    channels = config["network_def"]["in_channels"]
-    rows, columns = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")
-    waves = [torch.sin((1 + 0.3 * c) * rows + c) * torch.cos((1 + 0.2 * c) * columns) for c in range(channels)]
-    blob = 4 * torch.exp(-((rows - 0.5) ** 2 + (columns + 0.5) ** 2))
+    definition = config["network_def"]
+    image = draw_waves(definition["in_channels"], definition["spatial_dims"])
     with torch.no_grad():
-        output = network((torch.stack(waves) + blob)[None])
-    assert output.shape[-2:] == (64, 64)
+        output = network(image[None])
+    assert output.shape[2:] == image.shape[1:]
+    sample = output[0, :, ::8, ::8] if image.ndim == 3 else output[0, :, ::8, ::8, ::8]
     return {
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "outputs": [round(value, 5) for value in output[0, :, ::8, ::8].flatten().tolist()],
+        "outputs": [round(value, 5) for value in sample.flatten().tolist()],
     }
+
+
+def draw_waves(channels: int, dims: int) -> torch.Tensor:
+    """Draw waves and a blob: ``(channels, 64, 64)``, or ``(channels, 32, 32, 32)`` for networks of volumes."""
+    if dims == 2:
+        rows, columns = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")
+        waves = [torch.sin((1 + 0.3 * c) * rows + c) * torch.cos((1 + 0.2 * c) * columns) for c in range(channels)]
+        return torch.stack(waves) + 4 * torch.exp(-((rows - 0.5) ** 2 + (columns + 0.5) ** 2))
+    axis = torch.linspace(-3, 3, 32)
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    waves = [torch.sin((1 + 0.3 * c) * x + c) * torch.cos((1 + 0.2 * c) * y) * torch.cos(z) for c in range(channels)]
+    return torch.stack(waves) + 4 * torch.exp(-((x - 0.5) ** 2 + (y + 0.5) ** 2 + z**2))
 
 
 def test_saved_outputs(bundle: Path) -> None:
