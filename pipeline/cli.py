@@ -94,8 +94,8 @@ COMMANDS = (
         _BUNDLE,
         "make a bundle for your own dataset from an existing one",
         (
-            "bundle new my_bundle --from other_bundle --manifest my.json --dataset_dir my_data",
-            "bundle new organs --from other_bundle --manifest organs.json --labels liver,spleen --channels CT",
+            "bundle new my_bundle --from isic_unet --manifest my.json --dataset_dir my_data",
+            "bundle new organs --from hippocampus_segresnet --manifest organs.json --labels liver,spleen --channels CT",
         ),
     ),
     Command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,9 +104,9 @@ def tell_config(bundle: Path, name: str, bundle_root: str) -> list[str]:
         >>> tell_config(Path("/data/bundles/cells"), "train.json", "bundles/cells")[2:]
         ['--bundle_root', '/data/bundles/cells']
     """
-    words = ["--config_file", str(bundle / "configs" / name)]
+    words = ["--config_file", shlex.quote(str(bundle / "configs" / name))]
     here = os.path.abspath(bundle_root) == os.path.abspath(bundle)
-    return words if here else [*words, "--bundle_root", str(bundle)]
+    return words if here else [*words, "--bundle_root", shlex.quote(str(bundle))]
 
 
 def print_bundles(folder: Path, as_json: bool = False) -> int:

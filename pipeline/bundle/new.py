@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -194,21 +195,30 @@ def _has(data: Config, name: str) -> bool:
 
 
 def _list_commands(draft: Draft, target: Path) -> list[str]:
+    """Return the commands that train, evaluate, report and predict, as they are typed in the current folder."""
     root = str(draft.train["bundle_root"])
     run = "python -m monai.bundle run"
     train, *more = tell_config(target, TRAIN, root)[1:]
-    both = f"\"['{train}','{target / 'configs' / EVALUATE}']\""
-    data = [] if draft.dataset.folder else ["--dataset_dir", "DIR"]
-    tail = " ".join([*more, *data])
-    inference = " ".join(["--config_file", str(target / "configs" / INFERENCE), *more])
-    output = f"{root}/output" if not more else f"{target}/output"
-    images = "" if draft.dataset.folder else " --input DIR"
+    both = f"\"['{target / 'configs' / TRAIN}','{target / 'configs' / EVALUATE}']\""
+    inference = " ".join(tell_config(target, INFERENCE, root))
+    data, images = _tell_folder(draft, TRAIN, "dataset_dir"), _tell_folder(draft, INFERENCE, "input")
+    output = shlex.quote(f"{target}/output" if more else f"{root}/output")
+    tail = "".join(f" {word}" for word in (*more, *data))
     return [
-        f"{run} --config_file {train} {tail}".rstrip(),
-        f"{run} --config_file {both} {tail}".rstrip() + f" --checkpoint {output}/model.pt",
+        f"{run} --config_file {train}{tail}",
+        f"{run} --config_file {both}{tail} --checkpoint {output}/model.pt",
         f"python -m pipeline report {output}/evaluate",
-        f"{run} {inference}{images} --checkpoint {output}/model.pt --overlay true",
+        f"{run} {inference}{''.join(f' {word}' for word in images)} --checkpoint {output}/model.pt --overlay true",
     ]
+
+
+def _tell_folder(draft: Draft, file: str, knob: str) -> list[str]:
+    """Return the words that name a folder of the dataset where the config's own value would not be right here."""
+    value = str(draft.configs.files[file].get(knob, ""))
+    if draft.dataset.folder is None:
+        return [f"--{knob}", "DIR"]
+    right = os.path.normpath(draft.root / value)
+    return [] if os.path.abspath(value) == right else [f"--{knob}", shlex.quote(os.path.relpath(right))]
 
 
 def _write(draft: Draft, target: Path, files: dict[str, str]) -> None:

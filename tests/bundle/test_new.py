@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -128,6 +129,22 @@ def test_another_output_folder_and_a_source_by_its_path(repo: Path, tmp_path: Pa
     assert f"--config_file {config} --bundle_root {output / 'mine'} --dataset_dir DIR" in lines[-4]
     assert lines[-2] == f"report:   python -m pipeline report {output / 'mine'}/output/evaluate"
     assert "--input DIR" in lines[-1]
+
+
+def test_commands_are_right_where_they_are_typed(repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.chdir(repo.parent)
+    there = ["--manifest", "repo/my_data.json", "--dataset_dir", "repo/my_data", "--output", "repo/bundles"]
+    assert call("mine", "--from", "repo/bundles/lgg_attunet", *there) == 0
+    lines = capsys.readouterr().out.splitlines()
+    bundle = "--bundle_root repo/bundles/mine"
+    assert lines[-4].endswith(f"--config_file repo/bundles/mine/configs/train.json {bundle} --dataset_dir repo/my_data")
+    assert f"/evaluate.json']\" {bundle} --dataset_dir repo/my_data --checkpoint repo/bundles/mine/output/" in lines[-3]
+    assert f"{bundle} --input repo/my_data/images --checkpoint repo/bundles/mine/output/model.pt" in lines[-1]
+    # A shell takes them as they are.
+    assert call("mine", "--from", "repo/bundles/lgg_attunet", *there[:-1], "my bundles") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert shlex.split(lines[-4])[5:] == ["--config_file", "my bundles/mine/configs/train.json"]
+    assert shlex.split(lines[-2])[-1] == "my bundles/mine/output/evaluate"
 
 
 @pytest.mark.parametrize("name", ["Mine", "my-bundle", "../mine", "a/b", "", "1st", "two__lines", "a" * 31, "ä", ".x"])

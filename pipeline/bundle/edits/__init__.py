@@ -4,6 +4,7 @@ from pipeline.bundle.edits.cases import edit_cases
 from pipeline.bundle.edits.channels import edit_channels
 from pipeline.bundle.edits.classes import edit_classes
 from pipeline.bundle.edits.masks import edit_masks
+from pipeline.bundle.edits.memory import edit_memory
 from pipeline.bundle.edits.metrics import edit_metrics
 from pipeline.bundle.edits.objects import edit_objects
 from pipeline.bundle.edits.paths import edit_paths
@@ -23,6 +24,7 @@ EDITS = (
     edit_pictures,
     edit_volumes,
     edit_objects,
+    edit_memory,
 )
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "edit_channels",
     "edit_classes",
     "edit_masks",
+    "edit_memory",
     "edit_metrics",
     "edit_objects",
     "edit_paths",

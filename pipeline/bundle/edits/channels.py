@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.bundle.configs import Block
+from pipeline.bundle.configs import Block, Config
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.reading import TRAIN
 from pipeline.issues import InputError
@@ -65,7 +65,14 @@ def _replace(block: Block, item: dict[str, object]) -> None:
 
 
 def _drop_copies(draft: Draft) -> None:
-    """Drop an augmentation that says which channel stands in for which."""
+    """Drop an augmentation that says which channel stands in for which, unless the channels are the source's."""
+    inputs = draft.metadata.get("network_data_format", {}).get("inputs", {})
+    names: Config = next((item.get("channel_def", {}) for item in inputs.values()), {})
+    first = len(draft.dataset.channels) * draft.neighbours[0]
+    own = [str(names.get(str(first + index), "")) for index in range(len(draft.dataset.channels))]
+    # The metadata say of a neighbouring slice's channel, behind a comma, which slice it is of.
+    if [name.split(",")[0] for name in own] == list(draft.dataset.channels):
+        return
     for block in draft.configs.find("RandCopyChanneld"):
         draft.configs.remove(block)
         draft.tell("augmentation: RandCopyChanneld dropped, it belongs to the source's channels")

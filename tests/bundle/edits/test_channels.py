@@ -120,6 +120,20 @@ def test_copies_of_channels_are_dropped(make_draft: Callable[..., Draft], colour
     assert draft.configs.files["other.json"] == {"train#deterministic_transforms#0#prob": 0.1}
 
 
+def test_copies_of_the_same_channels_are_kept(make_draft: Callable[..., Draft], colour: UserDataset) -> None:
+    copies = {"_target_": "pipeline.transforms.RandCopyChanneld", "keys": "image", "source": 1, "targets": [0, 2]}
+    neighbours = {"_target_": "pipeline.transforms.NeighbourSlicesToChannelsd", "keys": "image"}
+    dataset = replace(colour, channels=("a", "b", "c"))
+    for names, kept in (("abc", True), ("abd", False)):
+        draft = make_draft(config(copies, neighbours), dataset, shape="stacks")
+        draft.train["network_def"]["in_channels"] = 9
+        places = [f"{name}, {place}" for place in ("slice above", "slice", "slice below") for name in names]
+        image = {"channel_def": {str(index): text for index, text in enumerate(places)}}
+        draft.metadata["network_data_format"]["inputs"] = {"image": image}
+        edit_channels(draft)
+        assert (copies in steps(draft)) == kept
+
+
 def test_alpha_channels(make_draft: Callable[..., Draft], grey: UserDataset) -> None:
     load = {"_target_": "LoadImaged", "keys": ["image", "label"]}
     drop = {"_target_": "pipeline.transforms.DropAlphad", "keys": "image"}
