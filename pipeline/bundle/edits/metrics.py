@@ -39,9 +39,10 @@ def edit_metrics(draft: Draft) -> None:
             changed.update(converted)
             for old in handlers:
                 renamed[old] = list(converted)
-        if draft.outputs == 1 and table not in keys:
+        is_key = any(table is key for key in keys)
+        if draft.outputs == 1 and not is_key:
             changed = {**_score_each(draft, keys), **changed}
-        if table in keys and len(changed) != 1:
+        if is_key and len(changed) != 1:
             raise InputError(
                 f"{draft.source.name} chooses its best epoch by {', '.join(table)}, which is of one label alone, so it"
                 " cannot be converted to other labels"
