@@ -13,6 +13,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
+from pipeline.flags import read_flag
 from pipeline.transforms.instances import Ids, read_ids, separate
 
 __all__ = ["BorderWeightMap", "BorderWeightMapd"]
@@ -50,12 +51,12 @@ class BorderWeightMap(Transform):
         (1.0, 10.23)
     """
 
-    def __init__(self, w0: float = 10.0, sigma: float = 5.0, balance: bool = True, width: int = 1) -> None:
+    def __init__(self, w0: float = 10.0, sigma: float = 5.0, balance: bool | str = True, width: int = 1) -> None:
         if w0 < 0 or sigma <= 0 or width < 0:
             raise ValueError(f"w0 and width must be at least 0 and sigma above 0, got {w0}, {width} and {sigma}")
         self.w0 = w0
         self.sigma = sigma
-        self.balance = balance
+        self.balance = read_flag(balance, "balance")
         self.width = width
 
     def __call__(self, instances: torch.Tensor) -> torch.Tensor:
@@ -127,7 +128,7 @@ class BorderWeightMapd(MapTransform):
         keys: KeysCollection,
         w0: float = 10.0,
         sigma: float = 5.0,
-        balance: bool = True,
+        balance: bool | str = True,
         width: int = 1,
         new_key: str = "weight",
         allow_missing_keys: bool = False,
