@@ -105,11 +105,15 @@ demo: $(READY)  ## train, evaluate and use the first bundle on synthetic brains,
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
+# Two processes with a thread each: most tests are too small for more threads.
+TEST_JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
+
 test: lint  ## lint, types, tests and coverage (what CI runs)
-	@$(PY) -m pytest -m "not slow and not realdata" --cov
+	@$(PYTEST) -m "not slow and not realdata" --cov
 
 test-all: lint  ## the same with the slow tests and those on real images
-	@$(PY) -m pytest --cov
+	@$(PYTEST) --cov
 
 lint: $(READY)  ## ruff and mypy
 	@$(PY) -m ruff check .

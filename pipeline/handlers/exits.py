@@ -32,13 +32,13 @@ def on_exception(engine: Engine, callback: OnException) -> None:
 
     Example:
         >>> def fail(engine, batch):
-        ...     raise ValueError("a broken slice")
+        ...     raise OSError("a broken slice")
         >>> engine = Engine(fail)
         >>> on_exception(engine, lambda engine, error: print("clean up after:", error))
         >>> engine.logger.disabled = True
         >>> try:
         ...     engine.run([1])
-        ... except ValueError as error:
+        ... except OSError as error:
         ...     print("still raised:", error)
         clean up after: a broken slice
         still raised: a broken slice
