@@ -46,6 +46,8 @@ def find_broken(bundle: Path) -> frozenset[str]:
     for rule in list_rules():
         try:
             rule(bundle)
+        except pytest.skip.Exception:
+            continue  # the rule needs a file that is not on every machine
         except (AssertionError, KeyError):
             broken.add(rule.__name__)
     return frozenset(broken)
@@ -80,9 +82,11 @@ def test_the_rules_of_the_suite_hold(made: tuple[Path, Path, UserDataset]) -> No
     # The recipe of the source's origin is of no use to other data; the suite asks for one of every bundle.
     (bundle / "configs/origin.json").write_text("{}\n")
     alike = [source, *(path for path in SOURCES if several and count_outputs(path) > 1)]
-    assert find_broken(bundle) <= frozenset().union(*map(find_broken, alike))
+    try:
+        assert find_broken(bundle) <= frozenset().union(*map(find_broken, alike))
+    finally:
+        (bundle / "configs/origin.json").unlink()
     assert len(list(list_rules())) > 8
-    (bundle / "configs/origin.json").unlink()
 
 
 def test_the_origins_recipe_is_not_taken_over(made: tuple[Path, Path, UserDataset]) -> None:
