@@ -93,7 +93,9 @@ def test_metadata_and_card_say_what_is_known(repo: Path, capsys: Capture) -> Non
         assert word not in text
     card = Path("bundles/mine/docs/README.md").read_text()
     original = (BUNDLES / "lgg_attunet/docs/README.md").read_text()
-    headings = [line for line in original.splitlines() if line.startswith("## ")]
+    # What was tried on the source's data, and how its override files are called.
+    own = ("## Recipe of the origin", "## Test-time augmentation and ensembles", "## Several GPUs")
+    headings = [line for line in original.splitlines() if line.startswith("## ") and line not in own]
     assert [line for line in card.splitlines() if line.startswith("## ")] == headings
     assert card.count("not measured yet") == 3
     assert "* `EncodeMaskd` (label): values [0, 255]" in card
