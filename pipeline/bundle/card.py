@@ -11,8 +11,10 @@ from pipeline.bundle.configs import Config, read_target
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.edits.paths import locate_manifest
 from pipeline.bundle.metadata import describe_files, join_names, name_network
+from pipeline.bundle.reading import INFERENCE, TRAIN
 
 _UNMEASURED = "not measured yet"
+TTA, ENSEMBLE, PARALLEL = "tta.json", "ensemble.json", "multi_gpu_train.json"
 
 
 def write_card(draft: Draft, parameters: int | None, commands: list[str]) -> str:
@@ -35,12 +37,15 @@ def write_card(draft: Draft, parameters: int | None, commands: list[str]) -> str
         "## Data": list(_describe_data(draft)),
         "## Preprocessing": list(_list_steps(draft.train)),
         "## Training": list(_describe_training(draft)),
+        "## Threshold": list(_describe_threshold(draft)),
         "## Performance": [
             f"Validation score: {_UNMEASURED}. The training writes it to `metrics.csv` in its output folder;"
             " `python -m pipeline report` prints the mean with its 95 % interval.",
             "",
             f"Test score: {_UNMEASURED}.",
         ],
+        "## Test-time augmentation and ensembles": list(_describe_averages(draft)),
+        "## Several GPUs": list(_describe_parallel(draft)),
         "## Limits": [
             f"* Trained on no data yet; how it does on data of other sources is {_UNMEASURED}.",
             f"* The settings are those that suited the data of `{draft.source.name}`; none was tuned for this dataset.",
@@ -52,7 +57,7 @@ def write_card(draft: Draft, parameters: int | None, commands: list[str]) -> str
         ],
         "## Licence": ["Configs: Apache-2.0. Data: see [data_license.txt](data_license.txt)."],
     }
-    blocks = [f"{heading}\n\n" + "\n".join(lines) for heading, lines in sections.items()]
+    blocks = [f"{heading}\n\n" + "\n".join(lines) for heading, lines in sections.items() if lines]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -127,3 +132,37 @@ def _describe_training(draft: Draft) -> Iterator[str]:
     yield "| what | how |"
     yield "|---|---|"
     yield from (f"| {what} | {how} |" for what, how in rows.items())
+
+
+def _describe_threshold(draft: Draft) -> Iterator[str]:
+    if draft.configs.find("ThresholdSearch"):
+        yield (
+            f"Masks are cut at {draft.train.get('threshold')} unless told otherwise. After every validation that is the"
+            " best so far, the threshold that suits the validation cases best is written to `threshold.json` in the"
+            " training's output folder: an override that goes last, behind `inference.json`, or behind `train.json` and"
+            " `evaluate.json`."
+        )
+
+
+def _describe_averages(draft: Draft) -> Iterator[str]:
+    if TTA in draft.configs.files:
+        yield (
+            "`tta.json` behind `inference.json` takes the mean of mirrored copies; whether it gains is "
+            + _UNMEASURED
+            + "."
+        )
+    if ENSEMBLE in draft.configs.files:
+        yield "`ensemble.json` behind `inference.json` takes the mean of the probabilities of several checkpoints:"
+        root = draft.train["bundle_root"]
+        files = f"\"['{root}/configs/{INFERENCE}','{root}/configs/{ENSEMBLE}']\""
+        checkpoints = "\"['first/model.pt','second/model.pt']\""
+        yield from ("", "```", f"python -m monai.bundle run --config_file {files} --checkpoints {checkpoints}", "```")
+
+
+def _describe_parallel(draft: Draft) -> Iterator[str]:
+    if PARALLEL in draft.configs.files:
+        root = draft.train["bundle_root"]
+        files = f"\"['{root}/configs/{TRAIN}','{root}/configs/{PARALLEL}']\""
+        yield f"`{PARALLEL}` behind `{TRAIN}`, here with two processes; each takes its share of the batch:"
+        run = "torchrun --standalone --nproc_per_node 2 -m monai.bundle run"
+        yield from ("", "```", f"{run} --config_file {files}", "```")

@@ -139,7 +139,7 @@ def create_bundle(name: str, source: Path, dataset: UserDataset, output: Path, *
     commands = _list_commands(draft, target)
     files = {f"configs/{file}": dump_config(data) for file, data in draft.configs.files.items()}
     files[f"configs/{METADATA}"] = dump_config(make_metadata(draft, parameters))
-    files["docs/README.md"] = write_card(draft, parameters, commands)
+    files["docs/README.md"] = write_card(draft, parameters, _list_commands_of_card(draft))
     files["docs/data_license.txt"] = write_data_license(draft)
     _write(draft, target, files)
     return Created(target, locate_manifest(draft), tuple(draft.changes), tuple(commands))
@@ -196,20 +196,29 @@ def _has(data: Config, name: str) -> bool:
 
 def _list_commands(draft: Draft, target: Path) -> list[str]:
     """Return the commands that train, evaluate, report and predict, as they are typed in the current folder."""
-    root = str(draft.train["bundle_root"])
-    run = "python -m monai.bundle run"
-    train, *more = tell_config(target, TRAIN, root)[1:]
-    both = f"\"['{target / 'configs' / TRAIN}','{target / 'configs' / EVALUATE}']\""
-    inference = " ".join(tell_config(target, INFERENCE, root))
+    more = tell_config(target, TRAIN, str(draft.train["bundle_root"]))[2:]
     data, images = _tell_folder(draft, TRAIN, "dataset_dir"), _tell_folder(draft, INFERENCE, "input")
-    output = shlex.quote(f"{target}/output" if more else f"{root}/output")
-    tail = "".join(f" {word}" for word in (*more, *data))
-    return [
-        f"{run} --config_file {train}{tail}",
-        f"{run} --config_file {both}{tail} --checkpoint {output}/model.pt",
-        f"python -m pipeline report {output}/evaluate",
-        f"{run} {inference}{''.join(f' {word}' for word in images)} --checkpoint {output}/model.pt --overlay true",
-    ]
+    return _join_commands(target, [*more, *data], [*more, *images])
+
+
+def _list_commands_of_card(draft: Draft) -> list[str]:
+    """Return the same commands as they are typed in the folder that holds the folder of bundles, on any machine."""
+    known = draft.dataset.folder is not None
+    data, images = ([] if known else [f"--{knob}", "DIR"] for knob in ("dataset_dir", "input"))
+    return _join_commands(Path(draft.train["bundle_root"]), data, images)
+
+
+def _join_commands(bundle: Path, data: Sequence[str], images: Sequence[str]) -> list[str]:
+    train, evaluate, inference = (bundle / "configs" / file for file in _SUITE)
+    output, checkpoint = bundle / "output", shlex.quote(str(bundle / "output/model.pt"))
+    run = "python -m monai.bundle run --config_file"
+    commands = (
+        [run, shlex.quote(str(train)), *data],
+        [run, f"\"['{train}','{evaluate}']\"", *data, "--checkpoint", checkpoint],
+        ["python -m pipeline report", shlex.quote(str(output / "evaluate"))],
+        [run, shlex.quote(str(inference)), *images, "--checkpoint", checkpoint, "--overlay true"],
+    )
+    return [" ".join(words) for words in commands]
 
 
 def _tell_folder(draft: Draft, file: str, knob: str) -> list[str]:
