@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
+from tests.bundles.conftest import BUNDLES
+
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -55,9 +57,6 @@ def test_there_are_overrides_to_check() -> None:
 def test_links_and_pictures_exist() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
         assert (ROOT / target).exists(), target
-
-
-BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/metadata.json"))
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=[path.name for path in BUNDLES])

@@ -17,8 +17,9 @@ from pipeline.bundle.configs import Configs, list_texts
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.kinds import Kind, find_kind, is_fit
 from pipeline.bundle.new import create_bundle
-from tests.bundle.conftest import BUNDLES, read_json
+from tests.bundle.conftest import read_json
 from tests.bundles import test_static as rules
+from tests.bundles.conftest import BUNDLES as SUITE
 
 KINDS = {
     "grey": Kind("pictures"),
@@ -26,10 +27,7 @@ KINDS = {
     "volumes": Kind("volumes"),
     "cells": Kind("pictures", objects=True),
 }
-SOURCES = {
-    path.parent.parent: find_kind(Configs({"train.json": read_json(path.with_name("train.json"))}))
-    for path in sorted(BUNDLES.glob("*/configs/metadata.json"))
-}
+SOURCES = {bundle: find_kind(Configs({"train.json": read_json(bundle / "configs/train.json")})) for bundle in SUITE}
 PAIRS = [(source, name) for source, kind in SOURCES.items() for name, data in KINDS.items() if is_fit(kind, data)]
 
 

@@ -11,6 +11,7 @@ from pipeline.bundle.kinds import Kind, find_kind, find_kind_of_data, is_fit, re
 from pipeline.datasets.manifest import Case, Manifest, read_manifest
 from pipeline.issues import InputError
 from tests.bundle.conftest import BUNDLES, ROOT, read_json
+from tests.bundles.conftest import BUNDLES as SUITE
 
 KINDS = {
     "lgg": Kind("stacks"),
@@ -19,7 +20,7 @@ KINDS = {
     "hippocampus": Kind("volumes"),
     "u373": Kind("pictures", objects=True),
 }
-SOURCES = sorted(path.parent.parent for path in BUNDLES.glob("*/configs/train.json"))
+SOURCES = SUITE
 
 
 @pytest.mark.parametrize("bundle", SOURCES, ids=[path.name for path in SOURCES])

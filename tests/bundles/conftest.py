@@ -13,7 +13,12 @@ from pipeline.datasets import phantoms as writers
 from pipeline.datasets.layouts import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/metadata.json"))
+# Those of the suite: a bundle that a user made beside them names no phantom.
+BUNDLES = sorted(
+    path.parent.parent
+    for path in ROOT.glob("bundles/*/configs/metadata.json")
+    if "phantom" in json.loads(path.read_text(encoding="utf-8"))
+)
 NAMES = [path.name for path in BUNDLES]
 
 
