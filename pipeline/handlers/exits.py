@@ -75,7 +75,7 @@ def _find_own_message(error: BaseException) -> InputError | None:
     while cause is not None:
         if isinstance(cause, ValueError) and _is_raised_here(cause):
             return InputError(str(cause))
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__  # not the context: what was handled on the way is not what went wrong
     return None
 
 

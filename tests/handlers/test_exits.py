@@ -44,3 +44,25 @@ def test_a_mistake_elsewhere_keeps_its_trace():
 
     with pytest.raises(ZeroDivisionError):
         run(divide)
+
+
+def test_a_message_that_was_handled_on_the_way_does_not_hide_the_error():
+    import torch
+
+    def answer_better(engine, batch):
+        try:
+            EncodeMask([0, 255])(torch.tensor([[[0.0, 7.0]]]))
+        except ValueError:
+            raise InputError("the case a.png has a wrong mask") from None
+
+    with pytest.raises(InputError, match="the case a.png has a wrong mask"):
+        run(answer_better)
+
+    def stumble(engine, batch):
+        try:
+            EncodeMask([0, 255])(torch.tensor([[[0.0, 7.0]]]))
+        except ValueError:
+            return 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        run(stumble)
