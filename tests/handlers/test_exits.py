@@ -55,7 +55,7 @@ def test_a_message_that_was_handled_on_the_way_does_not_hide_the_error():
         except ValueError:
             raise InputError("the case a.png has a wrong mask") from None
 
-    with pytest.raises(InputError, match="the case a.png has a wrong mask"):
+    with pytest.raises(InputError, match=r"the case a\.png has a wrong mask"):
         run(answer_better)
 
     def stumble(engine, batch):
