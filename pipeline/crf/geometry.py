@@ -1,0 +1,107 @@
+"""The permutohedral lattice's measures: how features are scaled, and how a vertex is packed into one number.
+
+Vertices of the lattice A*_d in the plane sum(x) = 0 of d + 1 dimensions have coordinates that are all equal modulo
+d + 1. A vertex x is named by m, that remainder, and r = (x - m) / (d + 1), of which the first d are enough; the key
+is ``m + (d + 1) * sum_i (r_i - origin_i) * unit_i``. Adams, Baek, Davis: Fast High-Dimensional Filtering Using the
+Permutohedral Lattice, Eurographics 2010.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Geometry", "measure_lattice"]
+
+_AXES = 15  # of a feature: four bits name an axis, and there is one axis more in the plane
+_KEYS = 1 << 62
+_REACH = 1 << 20  # coordinates beyond leave float32 too few digits for the place within a simplex
+_BEFORE, _BEHIND = 3, 4  # room for the corners of a simplex and their neighbours
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A lattice over a grid of points.
+
+    Args:
+        shape: size of the grid.
+        place: length of a step along each axis of the grid, in units of the lattice.
+        tint: length of a step of intensity, for each channel.
+        origin: smallest coordinate of each axis of the lattice.
+        unit: factor of each coordinate in a key; that of the last is 0.
+    """
+
+    shape: tuple[int, ...]
+    place: tuple[float, ...]
+    tint: tuple[float, ...]
+    origin: tuple[int, ...]
+    unit: tuple[int, ...]
+
+    @property
+    def axes(self) -> int:
+        """Number of the features, d."""
+        return len(self.place) + len(self.tint)
+
+    @property
+    def points(self) -> int:
+        """Number of the points."""
+        return math.prod(self.shape)
+
+
+def measure_lattice(
+    shape: Sequence[int], width: Sequence[float], intensity: float, lows: Sequence[float], highs: Sequence[float]
+) -> Geometry:
+    """Return the lattice in which the Gaussian has standard deviation ``width`` and ``intensity``.
+
+    Args:
+        shape: size of the grid.
+        width: standard deviation along each axis, voxels.
+        intensity: standard deviation of every channel.
+        lows: smallest intensity of each channel; none for a lattice of positions.
+        highs: largest intensity.
+
+    Raises:
+        ValueError: there are too many channels, or a width is too small for the extent.
+    """
+    axes, channels = len(shape), len(lows)
+    d = axes + channels
+    if d > _AXES:
+        raise ValueError(f"the image has {channels} channels, at most {_AXES - axes} can be filtered together")
+    # The blur of the lattice has variance (d + 1)^2 * 2/3 along each feature once these are scaled so.
+    factors = [math.sqrt(2 / 3) * (d + 1) / math.sqrt((i + 1) * (i + 2)) for i in range(d)]
+    # The last axis of the grid comes first among the features, as x does in the reference implementation.
+    place = tuple(float(np.float32(factors[axes - 1 - axis] / width[axis])) for axis in range(axes))
+    tint = tuple(float(np.float32(factors[axes + channel] / intensity)) for channel in range(channels))
+    low = [0.0] * axes + [value * step for value, step in zip(lows, tint, strict=True)]
+    high = [(shape[a] - 1) * place[a] for a in reversed(range(axes))]
+    high += [value * step for value, step in zip(highs, tint, strict=True)]
+    origin, spans = _bound(low, high)
+    reach = max(max(abs(first), abs(first + span)) for first, span in zip(origin, spans, strict=True))
+    total = math.prod(spans[:-1]) * (d + 1)
+    if total >= _KEYS or reach > _REACH:
+        raise ValueError(
+            f"widths of {', '.join(f'{w:g}' for w in width)} voxels"
+            + (f" and an intensity of {intensity:g}" if channels else "")
+            + f" are too small for a grid of {tuple(shape)}"
+            + (f" with intensities from {min(lows):g} to {max(highs):g}" if channels else "")
+            + ": the kernel would see single voxels; give larger ones"
+        )
+    unit = [math.prod(spans[:i]) for i in range(d)] + [0]
+    return Geometry(tuple(shape), place, tint, tuple(origin), tuple(unit))
+
+
+def _bound(low: Sequence[float], high: Sequence[float]) -> tuple[list[int], list[int]]:
+    """Return the smallest coordinate, and the number of them, along each axis of the lattice."""
+    corners = len(low) + 1
+    lows, highs = [0.0] * corners, [0.0] * corners
+    for j in range(corners - 1, 0, -1):
+        lows[j] = lows[0] - j * high[j - 1]
+        highs[j] = highs[0] - j * low[j - 1]
+        lows[0] += low[j - 1]
+        highs[0] += high[j - 1]
+    first = [math.floor(value / corners) - _BEFORE for value in lows]
+    last = [math.ceil(value / corners) + _BEHIND for value in highs]
+    return first, [b - a + 1 for a, b in zip(first, last, strict=True)]

@@ -1,0 +1,301 @@
+"""Kernels of mean-field inference, by numba: slice, softmax and splat in one pass over the points.
+
+Two labels need one filtered channel, for with t = Q_1 - Q_0 the logit difference is log(p_1 / p_0) + sum_k w_k K'_k t.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.crf.compiling import compiled
+
+__all__ = ["BLOCK", "finish_many", "finish_pair", "normalize", "scatter", "splat_ones", "update_many", "update_pair"]
+
+BLOCK = 512  # points that are handled together: their scratch stays in the fastest cache
+_LOG2E = np.float32(1.4426950408889634)
+_LEAST = np.float32(-126.0)  # of an exponent of 2
+_TINY = np.float32(1e-20)  # as in the reference implementation: no division by zero
+
+
+@compiled
+def _exp_block(values: Any, bits: Any, powers: Any, count: int) -> None:
+    """Replace non-positive values by their exponential, to 2e-7 relative; vectorised, which the library's is not.
+
+    ``powers`` shows ``bits`` as float32. exp(x) = 2^n 2^f with |f| <= 1/2; 2^f is its Taylor series of degree 7.
+    """
+    for p in range(count):
+        scaled = max(values[p] * _LOG2E, _LEAST)
+        whole = np.floor(scaled + np.float32(0.5))
+        f = scaled - whole
+        bits[p] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+        series = np.float32(1.525273380405984e-05)
+        series = series * f + np.float32(1.5403530393381608e-04)
+        series = series * f + np.float32(1.3333558146428443e-03)
+        series = series * f + np.float32(9.618129107628477e-03)
+        series = series * f + np.float32(5.550410866482158e-02)
+        series = series * f + np.float32(2.402265069591007e-01)
+        series = series * f + np.float32(6.931471805599453e-01)
+        values[p] = series * f + np.float32(1.0)
+    for p in range(count):
+        values[p] *= powers[p]
+
+
+@compiled
+def _tanh_block(values: Any, work: Any, bits: Any, powers: Any, count: int) -> None:
+    """Replace logit differences by the difference of the two probabilities, tanh(x / 2)."""
+    for p in range(count):
+        work[p] = -abs(values[p])
+    _exp_block(work, bits, powers, count)
+    for p in range(count):
+        size = (np.float32(1.0) - work[p]) / (np.float32(1.0) + work[p])
+        values[p] = size if values[p] >= np.float32(0.0) else -size
+
+
+@compiled
+def _softmax_block(values: Any, top: Any, bits: Any, powers: Any, count: int) -> None:
+    """Replace logits (labels, n) by probabilities."""
+    top[:count] = values[0, :count]
+    for label in range(1, values.shape[0]):
+        for p in range(count):
+            top[p] = max(top[p], values[label, p])
+    for label in range(values.shape[0]):
+        for p in range(count):
+            values[label, p] -= top[p]
+        _exp_block(values[label], bits, powers, count)
+    top[:count] = values[0, :count]
+    for label in range(1, values.shape[0]):
+        for p in range(count):
+            top[p] += values[label, p]
+    for label in range(values.shape[0]):
+        for p in range(count):
+            values[label, p] /= top[p]
+
+
+@compiled
+def scatter(local: Any, ids: Any, table: Any) -> None:
+    """Add the chunks' sums, in the order of the chunks, to the table of all vertices."""
+    table[:] = np.float32(0.0)
+    for i in range(ids.shape[0]):
+        for c in range(table.shape[1]):
+            table[np.uint32(ids[i]), c] += local[i, c]
+
+
+@compiled
+def splat_ones(points: Any, first: int, last: int, kernel: Any) -> None:
+    """Splat the constant 1 of the chunks ``first`` to ``last``; for ``kernel`` see `pipeline.crf.lattice.Tables`."""
+    corners, weights = kernel.corners, kernel.weights
+    for chunk in range(first, last):
+        sums = kernel.local[kernel.offsets[chunk] : kernel.offsets[chunk + 1], 0]
+        sums[:] = np.float32(0.0)
+        for p in range(points[chunk], points[chunk + 1]):
+            for m in range(corners.shape[1]):
+                sums[corners[p, m]] += weights[p, m]
+
+
+@compiled
+def normalize(points: Any, first: int, last: int, kernel: Any) -> None:
+    """Multiply the weights of each point by D^(-1/2), D the filtered constant 1, which the table holds."""
+    corners, weights = kernel.corners, kernel.weights
+    for chunk in range(first, last):
+        values = _gather_pair(kernel, chunk, np.float32(1.0))
+        for p in range(points[chunk], points[chunk + 1]):
+            total = np.float32(0.0)
+            for m in range(corners.shape[1]):
+                total += weights[p, m] * values[corners[p, m]]
+            norm = np.float32(1.0) / np.sqrt(total + _TINY)
+            for m in range(corners.shape[1]):
+                weights[p, m] *= norm
+
+
+@compiled
+def _gather_pair(kernel: Any, chunk: int, factor: Any) -> Any:
+    """Return the values of a chunk's vertices times a factor."""
+    first, last = kernel.offsets[chunk], kernel.offsets[chunk + 1]
+    values = np.empty(last - first, np.float32)
+    for i in range(last - first):
+        values[i] = factor * kernel.table[np.uint32(kernel.ids[first + i]), 0]
+    return values
+
+
+@compiled
+def _slice_pair(values: Any, kernel: Any, first: int, count: int, out: Any) -> None:
+    corners, weights = kernel.corners, kernel.weights
+    for p in range(count):
+        total = np.float32(0.0)
+        for m in range(corners.shape[1]):
+            total += weights[first + p, m] * values[corners[first + p, m]]
+        out[p] += total
+
+
+@compiled
+def _splat_pair(sums: Any, kernel: Any, first: int, count: int, data: Any) -> None:
+    corners, weights = kernel.corners, kernel.weights
+    for p in range(count):
+        here = data[p]
+        for m in range(corners.shape[1]):
+            sums[corners[first + p, m]] += weights[first + p, m] * here
+
+
+@compiled
+def update_pair(
+    points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool
+) -> None:
+    """Take a step for two labels in the chunks ``first`` to ``last``: slice, compare, splat what comes out.
+
+    Args:
+        points: where the chunks begin, int64 (chunks + 1,).
+        first: first chunk.
+        last: behind the last.
+        near: lattice of positions.
+        alike: lattice of positions and intensities.
+        factors: weights of the two kernels, float32 (2,).
+        unary: log(p_1 / p_0), float32 (1, n).
+        is_start: splat the unary's own probabilities.
+    """
+    work, out, bits = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
+    powers = bits.view(np.float32)
+    for chunk in range(first, last):
+        near_values, alike_values = _gather_pair(near, chunk, factors[0]), _gather_pair(alike, chunk, factors[1])
+        near_sums = near.local[near.offsets[chunk] : near.offsets[chunk + 1], 0]
+        alike_sums = alike.local[alike.offsets[chunk] : alike.offsets[chunk + 1], 0]
+        near_sums[:] = np.float32(0.0)
+        alike_sums[:] = np.float32(0.0)
+        for start in range(points[chunk], points[chunk + 1], BLOCK):
+            count = min(BLOCK, points[chunk + 1] - start)
+            out[:count] = unary[0, start : start + count]
+            if not is_start:
+                _slice_pair(near_values, near, start, count, out)
+                _slice_pair(alike_values, alike, start, count, out)
+            _tanh_block(out, work, bits, powers, count)
+            _splat_pair(near_sums, near, start, count, out)
+            _splat_pair(alike_sums, alike, start, count, out)
+
+
+@compiled
+def finish_pair(
+    points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool, result: Any
+) -> None:
+    """Write the probabilities of two labels, float32 (2, n); without iterations (``is_start``) those of the unary."""
+    work, out, bits = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
+    powers = bits.view(np.float32)
+    one = np.float32(1.0)
+    for chunk in range(first, last):
+        near_values, alike_values = _gather_pair(near, chunk, factors[0]), _gather_pair(alike, chunk, factors[1])
+        for start in range(points[chunk], points[chunk + 1], BLOCK):
+            count = min(BLOCK, points[chunk + 1] - start)
+            out[:count] = unary[0, start : start + count]
+            if not is_start:
+                _slice_pair(near_values, near, start, count, out)
+                _slice_pair(alike_values, alike, start, count, out)
+            for p in range(count):
+                work[p] = -abs(out[p])
+            _exp_block(work, bits, powers, count)
+            for p in range(count):
+                small = work[p] / (one + work[p])
+                large = one / (one + work[p])
+                result[0, start + p] = small if out[p] >= np.float32(0.0) else large
+                result[1, start + p] = large if out[p] >= np.float32(0.0) else small
+
+
+@compiled
+def _gather_many(kernel: Any, chunk: int, factor: Any) -> Any:
+    first, last = kernel.offsets[chunk], kernel.offsets[chunk + 1]
+    values = np.empty((last - first, kernel.table.shape[1]), np.float32)
+    for i in range(last - first):
+        for label in range(values.shape[1]):
+            values[i, label] = factor * kernel.table[np.uint32(kernel.ids[first + i]), label]
+    return values
+
+
+@compiled
+def _slice_many(values: Any, kernel: Any, first: int, count: int, out: Any) -> None:
+    """Add the sliced labels (labels, n) to ``out``: four labels at a time, then one by one."""
+    corners, weights, labels = kernel.corners, kernel.weights, values.shape[1]
+    for c in range(0, labels - 3, 4):
+        for p in range(count):
+            s0 = s1 = s2 = s3 = np.float32(0.0)
+            for m in range(corners.shape[1]):
+                i, w = corners[first + p, m], weights[first + p, m]
+                s0 += w * values[i, c]
+                s1 += w * values[i, c + 1]
+                s2 += w * values[i, c + 2]
+                s3 += w * values[i, c + 3]
+            out[c, p] += s0
+            out[c + 1, p] += s1
+            out[c + 2, p] += s2
+            out[c + 3, p] += s3
+    for c in range(labels - labels % 4, labels):
+        for p in range(count):
+            total = np.float32(0.0)
+            for m in range(corners.shape[1]):
+                total += weights[first + p, m] * values[corners[first + p, m], c]
+            out[c, p] += total
+
+
+@compiled
+def _splat_many(sums: Any, kernel: Any, first: int, count: int, data: Any) -> None:
+    corners, weights, labels = kernel.corners, kernel.weights, sums.shape[1]
+    for c in range(0, labels - 3, 4):
+        for p in range(count):
+            d0, d1, d2, d3 = data[c, p], data[c + 1, p], data[c + 2, p], data[c + 3, p]
+            for m in range(corners.shape[1]):
+                i, w = corners[first + p, m], weights[first + p, m]
+                sums[i, c] += w * d0
+                sums[i, c + 1] += w * d1
+                sums[i, c + 2] += w * d2
+                sums[i, c + 3] += w * d3
+    for c in range(labels - labels % 4, labels):
+        for p in range(count):
+            here = data[c, p]
+            for m in range(corners.shape[1]):
+                sums[corners[first + p, m], c] += weights[first + p, m] * here
+
+
+@compiled
+def update_many(
+    points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool
+) -> None:
+    """Take a step for any number of labels; ``unary`` is log p, float32 (labels, n). See `update_pair`."""
+    labels = unary.shape[0]
+    out, top, bits = np.empty((labels, BLOCK), np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
+    powers = bits.view(np.float32)
+    for chunk in range(first, last):
+        near_values, alike_values = _gather_many(near, chunk, factors[0]), _gather_many(alike, chunk, factors[1])
+        near_sums = near.local[near.offsets[chunk] : near.offsets[chunk + 1]]
+        alike_sums = alike.local[alike.offsets[chunk] : alike.offsets[chunk + 1]]
+        near_sums[:] = np.float32(0.0)
+        alike_sums[:] = np.float32(0.0)
+        for start in range(points[chunk], points[chunk + 1], BLOCK):
+            count = min(BLOCK, points[chunk + 1] - start)
+            for label in range(labels):
+                out[label, :count] = unary[label, start : start + count]
+            if not is_start:
+                _slice_many(near_values, near, start, count, out)
+                _slice_many(alike_values, alike, start, count, out)
+            _softmax_block(out, top, bits, powers, count)
+            _splat_many(near_sums, near, start, count, out)
+            _splat_many(alike_sums, alike, start, count, out)
+
+
+@compiled
+def finish_many(
+    points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool, result: Any
+) -> None:
+    """Write the probabilities of any number of labels, float32 (labels, n). See `finish_pair`."""
+    labels = unary.shape[0]
+    out, top, bits = np.empty((labels, BLOCK), np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
+    powers = bits.view(np.float32)
+    for chunk in range(first, last):
+        near_values, alike_values = _gather_many(near, chunk, factors[0]), _gather_many(alike, chunk, factors[1])
+        for start in range(points[chunk], points[chunk + 1], BLOCK):
+            count = min(BLOCK, points[chunk + 1] - start)
+            for label in range(labels):
+                out[label, :count] = unary[label, start : start + count]
+            if not is_start:
+                _slice_many(near_values, near, start, count, out)
+                _slice_many(alike_values, alike, start, count, out)
+            _softmax_block(out, top, bits, powers, count)
+            for label in range(labels):
+                result[label, start : start + count] = out[label, :count]

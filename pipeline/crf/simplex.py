@@ -1,0 +1,299 @@
+"""Kernels of the permutohedral lattice, by numba: from the position of a point to the corners of its simplex."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.crf.compiling import compiled
+
+__all__ = ["blur", "build_chunk", "find_neighbours", "merge_keys"]
+
+BLOCK = 512  # points that are handled together: their scratch stays in the fastest cache
+_ONE = 1 << 24  # a distance of 1 in fixed point; the 4 bits below name the axis
+_AXIS_BITS = 4
+_AXIS_MASK = 15
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_EMPTY = np.int64(-1)
+
+
+@compiled
+def _slot(key: Any, shift: Any) -> Any:
+    return np.int64((np.uint64(key) * _GOLDEN) >> np.uint64(shift))
+
+
+@compiled
+def _grow(table_keys: Any, table_ids: Any, listed: Any, shift: int) -> Any:
+    """Return a hash table and a list of keys of twice the size with the same content."""
+    size = 2 * table_keys.shape[0]
+    longer = np.empty(size, np.int64)
+    longer[: listed.shape[0]] = listed
+    keys = np.full(size, _EMPTY, np.int64)
+    ids = np.empty(size, np.int32)
+    for old in range(table_keys.shape[0]):
+        key = table_keys[old]
+        if key != _EMPTY:
+            at = _slot(key, shift - 1)
+            while keys[at] != _EMPTY:
+                at = (at + 1) & (size - 1)
+            keys[at] = key
+            ids[at] = table_ids[old]
+    return keys, ids, longer
+
+
+@compiled
+def _place_block(place: Any, shape: Any, first: int, count: int, feats: Any) -> None:
+    """Write the positions of points ``first`` to ``first + count``, the last axis first, in units of the lattice."""
+    axes = shape.shape[0]
+    at = np.empty(axes, np.int64)
+    rest = first
+    for axis in range(axes - 1, -1, -1):
+        at[axis] = rest % shape[axis]
+        rest //= shape[axis]
+    for point in range(count):
+        for axis in range(axes):
+            feats[axes - 1 - axis, point] = np.float32(at[axis]) * place[axis]
+        axis = axes - 1
+        at[axis] += 1
+        while axis > 0 and at[axis] == shape[axis]:
+            at[axis] = 0
+            axis -= 1
+            at[axis] += 1
+
+
+@compiled
+def _elevate_block(feats: Any, elevated: Any, count: int) -> None:
+    """Lift features (d, n) onto the plane of the lattice (d + 1, n): ``E f`` of Adams et al. (2010), section 3.1."""
+    d = feats.shape[0]
+    total = elevated[0]
+    for p in range(count):
+        total[p] = np.float32(0)
+    for j in range(d, 0, -1):
+        feature, row, factor = feats[j - 1], elevated[j], np.float32(j)
+        for p in range(count):
+            row[p] = total[p] - factor * feature[p]
+            total[p] += feature[p]
+
+
+@compiled
+def _round_block(elevated: Any, origin: Any, unit: Any, sums: Any, base: Any, order: Any, count: int) -> None:
+    """Find the nearest remainder-0 point; leave each axis' distance to it in fixed point, with the axis' number."""
+    corners = elevated.shape[0]
+    inverse = np.float32(1.0 / corners)
+    for p in range(count):
+        sums[p] = 0
+        base[p] = 0
+    for i in range(corners):
+        row, out = elevated[i], order[i]
+        axis_unit, axis_origin = unit[i], origin[i]
+        for p in range(count):
+            scaled = row[p] * inverse
+            nearest = np.floor(scaled + np.float32(0.5))
+            whole = np.int32(nearest)
+            sums[p] += whole
+            base[p] += (np.int64(whole) - axis_origin) * axis_unit
+            out[p] = (np.int32((scaled - nearest) * np.float32(_ONE)) << _AXIS_BITS) | np.int32(_AXIS_MASK - i)
+
+
+@compiled
+def _sort_block(order: Any, count: int) -> None:
+    """Sort the axes of every point by distance, the largest first; odd-even transposition has no branches."""
+    corners = order.shape[0]
+    for turn in range(corners):
+        for i in range(turn & 1, corners - 1, 2):
+            upper, lower = order[i], order[i + 1]
+            for p in range(count):
+                a, b = upper[p], lower[p]
+                upper[p] = max(a, b)
+                lower[p] = min(a, b)
+
+
+@compiled
+def _settle_block(order: Any, sums: Any, base: Any, unit: Any, count: int) -> None:
+    """Move the remainder-0 point back into the plane: the axes of the smallest, or largest, distance give way."""
+    corners = order.shape[0]
+    for rank in range(corners):
+        row = order[rank]
+        for p in range(count):
+            axis = _AXIS_MASK - (row[p] & _AXIS_MASK)
+            step = np.int32(rank > corners - 1 - sums[p]) - np.int32(rank < -sums[p])
+            row[p] += step << np.int32(24 + _AXIS_BITS)
+            base[p] -= np.int64(step) * unit[axis]
+
+
+@compiled
+def _weigh_block(order: Any, weights: Any, first: int, count: int) -> None:
+    """Barycentric coordinates from the sorted distances."""
+    corners = order.shape[0]
+    scale = np.float32(1.0 / _ONE)
+    for p in range(count):
+        largest = order[0, p] >> _AXIS_BITS
+        before = order[corners - 1, p] >> _AXIS_BITS
+        weights[first + p, 0] = np.float32(_ONE - largest + before) * scale
+        for m in range(1, corners):
+            here = order[corners - 1 - m, p] >> _AXIS_BITS
+            weights[first + p, m] = np.float32(here - before) * scale
+            before = here
+
+
+@compiled
+def build_chunk(
+    start: int,
+    colours: Any,
+    shape: Any,
+    place: Any,
+    tint: Any,
+    origin: Any,
+    unit: Any,
+    index: Any,
+    weights: Any,
+) -> Any:
+    """Find the simplex of the points from ``start`` on; for the measures see `pipeline.crf.geometry.Geometry`.
+
+    Args:
+        start: number of the first point in the grid.
+        colours: intensities of the points, float32 (n, c), c may be 0.
+        shape: size of the grid, int64 (axes,).
+        place: length of a step along each axis, float32 (axes,).
+        tint: length of a step of each intensity, float32 (c,).
+        origin: smallest remainder-0 coordinate of each axis, int64 (d + 1,).
+        unit: factor of each coordinate in a packed key, int64 (d + 1,), the last is 0.
+        index: gets the corners' ids, counted in this chunk, uint32 (n, d + 1).
+        weights: gets the barycentric coordinates, float32 (n, d + 1).
+
+    Returns:
+        Packed keys of the chunk's vertices, in the order of their ids.
+    """
+    corners = unit.shape[0]
+    d, axes = corners - 1, shape.shape[0]
+    feats = np.empty((d, BLOCK), np.float32)
+    elevated = np.empty((corners, BLOCK), np.float32)
+    order = np.empty((corners, BLOCK), np.int32)
+    sums, base = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int64)
+    bits = 12
+    table_keys, table_ids = np.full(1 << bits, _EMPTY, np.int64), np.empty(1 << bits, np.int32)
+    keys = np.empty(1 << bits, np.int64)
+    used = 0
+    for first in range(0, index.shape[0], BLOCK):
+        count = min(BLOCK, index.shape[0] - first)
+        _place_block(place, shape, start + first, count, feats)
+        for channel in range(d - axes):
+            row, factor = feats[axes + channel], tint[channel]
+            for p in range(count):
+                row[p] = colours[first + p, channel] * factor
+        _elevate_block(feats, elevated, count)
+        _round_block(elevated, origin, unit, sums, base, order, count)
+        _sort_block(order, count)
+        _settle_block(order, sums, base, unit, count)
+        _sort_block(order, count)
+        _weigh_block(order, weights, first, count)
+        for p in range(count):
+            # A table that is at most half full answers most questions at the first place it looks.
+            if used + corners > table_keys.shape[0] >> 1:
+                table_keys, table_ids, keys = _grow(table_keys, table_ids, keys, 64 - bits)
+                bits += 1
+            mask, shift = table_keys.shape[0] - 1, 64 - bits
+            key = base[p] * corners
+            for m in range(corners):
+                at = _slot(key, shift)
+                while table_keys[at] != key:
+                    if table_keys[at] == _EMPTY:
+                        table_keys[at] = key
+                        table_ids[at] = used
+                        keys[used] = key
+                        used += 1
+                        break
+                    at = (at + 1) & mask
+                index[first + p, m] = table_ids[at]
+                axis = _AXIS_MASK - (order[corners - 1 - m, p] & _AXIS_MASK)
+                key += 1 - corners * unit[axis]
+    return keys[:used].copy()
+
+
+@compiled
+def merge_keys(keys: Any, bits: int) -> Any:
+    """Number the different keys of all chunks in the order of their first appearance.
+
+    Args:
+        keys: of all chunks, one behind the other.
+        bits: the table holds 2**bits keys; at least twice those that differ.
+
+    Returns:
+        (id of each key, the different keys, the table's keys, the table's ids).
+    """
+    size = 1 << bits
+    table_keys, table_ids = np.full(size, _EMPTY, np.int64), np.empty(size, np.int32)
+    ids = np.empty(keys.shape[0], np.int32)
+    unique = np.empty(keys.shape[0], np.int64)
+    used = 0
+    for i in range(keys.shape[0]):
+        key = keys[i]
+        at = _slot(key, 64 - bits)
+        while table_keys[at] != key and table_keys[at] != _EMPTY:
+            at = (at + 1) & (size - 1)
+        if table_keys[at] == _EMPTY:
+            table_keys[at] = key
+            table_ids[at] = used
+            unique[used] = key
+            used += 1
+        ids[i] = table_ids[at]
+    return ids, unique[:used].copy(), table_keys, table_ids
+
+
+@compiled
+def find_neighbours(
+    unique: Any, table_keys: Any, table_ids: Any, bits: int, unit: Any, axis: int, ahead: Any, behind: Any
+) -> None:
+    """Find the vertices one step along an axis; ``ahead`` and ``behind`` get their ids, or the count where none is."""
+    corners = unit.shape[0]
+    number = unique.shape[0]
+    everything = unit.sum()
+    mask = table_keys.shape[0] - 1
+    for i in range(number):
+        ahead[i] = number
+        behind[i] = number
+    for i in range(number):
+        key = unique[i]
+        step = 1 - corners * unit[axis]
+        if key % corners == corners - 1:
+            step += corners * everything - corners
+        wanted = key + step
+        at = _slot(wanted, 64 - bits)
+        while table_keys[at] != wanted and table_keys[at] != _EMPTY:
+            at = (at + 1) & mask
+        if table_keys[at] == wanted:
+            other = table_ids[at]
+            ahead[i] = other
+            behind[other] = i
+
+
+@compiled
+def blur(values: Any, spare: Any, ahead: Any, behind: Any) -> None:
+    """Blur along all axes, one after the other, with (1/2, 1, 1/2); the last row of the values stays zero.
+
+    Args:
+        values: float32 (vertices + 1, channels).
+        spare: of the same shape; the result is in ``values``.
+        ahead: ids (axes, vertices).
+        behind: ids (axes, vertices).
+    """
+    number, channels = ahead.shape[1], values.shape[1]
+    half = np.float32(0.5)
+    source, target = values, spare
+    for c in range(channels):
+        spare[number, c] = 0
+    for axis in range(ahead.shape[0]):
+        up, down = ahead[axis], behind[axis]
+        if channels == 1:
+            for i in range(number):
+                target[i, 0] = source[i, 0] + half * (source[np.uint32(up[i]), 0] + source[np.uint32(down[i]), 0])
+        else:
+            for i in range(number):
+                for c in range(channels):
+                    target[i, c] = source[i, c] + half * (source[np.uint32(up[i]), c] + source[np.uint32(down[i]), c])
+        source, target = target, source
+    if ahead.shape[0] % 2 == 1:
+        for i in range(number):
+            for c in range(channels):
+                values[i, c] = spare[i, c]
