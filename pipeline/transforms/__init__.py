@@ -25,6 +25,7 @@ from pipeline.transforms.morphology import (
 from pipeline.transforms.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
 from pipeline.transforms.save_mask import SaveMask, SaveMaskd
 from pipeline.transforms.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
+from pipeline.transforms.small_components import RemoveSmallComponents, RemoveSmallComponentsd
 from pipeline.transforms.source_image import LoadSource, LoadSourced
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "RandCopyChanneld",
     "RandGammaByChannel",
     "RandGammaByChanneld",
+    "RemoveSmallComponents",
+    "RemoveSmallComponentsd",
     "SaveMask",
     "SaveMaskd",
     "SaveSliceStack",

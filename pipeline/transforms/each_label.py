@@ -21,10 +21,9 @@ Change = Callable[[torch.Tensor], torch.Tensor]
 class EachLabel(Transform):
     """Do an array transform of binary masks on every label of an index map, each on its own.
 
-    Some of MONAI's transforms take index maps but mean something else by them (1.6.1): ``RemoveSmallObjects`` counts
-    all voxels of a label as one object as soon as there are two labels, and ``FillHoles`` overwrites a label that
-    another one surrounds. Here each label is a mask of 0 and 1 for the transform; what it takes away becomes
-    background, what it adds is taken only where there was background and no other label claims it.
+    MONAI's ``FillHoles`` (1.6.1) overwrites a label that another one surrounds. Here each label is a mask of 0 and 1
+    for the transform; what it takes away becomes background, what it adds is taken only where there was background and
+    no other label claims it.
 
     Args:
         transform: takes and returns a mask ``(1, *spatial)`` of 0 and 1.

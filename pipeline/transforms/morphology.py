@@ -72,8 +72,8 @@ class _Morphology(Transform):
 class MorphologicalOpening(_Morphology):
     """Take from each label what a ball of some radius inside of it does not reach: thin parts and small spots.
 
-    Opening is erosion, then dilation, both exact (Euclidean distances). Beyond the image's border a label goes on: what
-    the border cuts is not eaten from there.
+    Opening is erosion, then dilation, both exact (Euclidean distances). Balls have their centres in the image, and
+    beyond its border a label goes on: what the border cuts is not eaten from there.
 
     Args:
         radius: of the ball; 0 changes nothing.
