@@ -99,6 +99,15 @@ COMMANDS = (
         ),
     ),
     Command(
+        "tune",
+        "pipeline.tuning.command",
+        "tune post-processing on validation cases: threshold, CRF, morphology; what does not help stays off",
+        (
+            "tune lgg_attunet --dataset_dir data/kaggle_3m",
+            "tune lgg_attunet --dataset_dir data/kaggle_3m --steps threshold,morphology --split val --fold 1",
+        ),
+    ),
+    Command(
         "report",
         "pipeline.cli",
         "print the scores in an output folder",

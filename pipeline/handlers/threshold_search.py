@@ -76,7 +76,7 @@ class ThresholdSearch:
     ) -> None:
         if metric not in _METRICS:
             raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {metric!r}")
-        if _SEALED & set(re.split(r"[^a-z]+", split.lower())):
+        if is_sealed(split):
             raise InputError(
                 f"a threshold is chosen on validation cases only, not on split {split!r}; "
                 "search with --split val, then score with threshold.json as the last config file"
@@ -173,6 +173,16 @@ class ThresholdSearch:
         step = max(1, len(curve) // 10)
         pairs = list(zip(self.thresholds, curve, strict=True))[::step]
         return ", ".join(f"{threshold:g}: {value:.4f}" for threshold, value in pairs)
+
+
+def is_sealed(split: str) -> bool:
+    """Return whether a split is a test or training split, on which nothing is chosen.
+
+    Example:
+        >>> is_sealed("test"), is_sealed("Test_2"), is_sealed("val"), is_sealed("latest")
+        (True, True, False, False)
+    """
+    return bool(_SEALED & set(re.split(r"[^a-z]+", split.lower())))
 
 
 def count_at_thresholds(prob: torch.Tensor, truth: torch.Tensor, thresholds: Sequence[float]) -> torch.Tensor:

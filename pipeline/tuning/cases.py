@@ -1,0 +1,79 @@
+"""The labelled cases of a split, and what names them for good: their ids and the digests of their files."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.digests import compute_sha256
+from pipeline.datasets.manifest import split_fragment
+from pipeline.issues import InputError
+from pipeline.tuning.workflow import Workflow, explain
+
+_DATALIST = "validate#dataset#data"
+_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class LabelledCase:
+    """A case to tune on.
+
+    Attributes:
+        case_id: its id.
+        subject: its subject.
+        key: names its files and their content; fit for a file's name.
+        item: as the datalist has it.
+    """
+
+    case_id: str
+    subject: str
+    key: str
+    item: dict[str, Any]
+
+
+def load_cases(workflow: Workflow) -> list[LabelledCase]:
+    """Load the cases that the bundle's evaluation would score.
+
+    Raises:
+        InputError: the dataset is not what the manifest says, or a case has no label or no id.
+    """
+    with explain(f"{_DATALIST} of {workflow.bundle}"):
+        items = workflow.parser.get_parsed_content(_DATALIST)
+    unlabelled = [str(item.get("case_id", "?")) for item in items if "label" not in item]
+    if unlabelled:
+        raise InputError(
+            f"{len(unlabelled)} of {len(items)} cases have no label, such as {unlabelled[0]}; "
+            "post-processing is tuned on labelled cases only"
+        )
+    if not all("case_id" in item and "subject" in item for item in items):
+        raise InputError(
+            f"{_DATALIST} of {workflow.bundle} gives cases without case_id and subject; use load_datalist there"
+        )
+    # A datalist may repeat its cases.
+    found = {str(item["case_id"]): item for item in items}
+    return [LabelledCase(name, str(item["subject"]), _make_key(name, item), dict(item)) for name, item in found.items()]
+
+
+def _make_key(case_id: str, item: dict[str, Any]) -> str:
+    paths = {key: [value] if isinstance(value, str) else list(value) for key, value in item.items() if key in _FILES}
+    digests = {key: [_digest(Path(split_fragment(path)[0])) for path in files] for key, files in paths.items()}
+    # The paths too: later steps load the image again from where it lay.
+    text = json.dumps([case_id, paths, digests], sort_keys=True)
+    return f"{_FILE_NAME.sub('_', case_id)[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+_FILES = ("image", "label")
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(path: Path) -> str:
+    """Return the sha256 of a file, or of a folder's files in the order of their names."""
+    if not path.is_dir():
+        return compute_sha256(path)
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    return hashlib.sha256("".join(f"{file.name}:{compute_sha256(file)}\n" for file in files).encode()).hexdigest()

@@ -1,0 +1,179 @@
+"""The network's probabilities of every case, computed once and kept."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from monai.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from pipeline.datasets.digests import compute_sha256
+from pipeline.handlers.atomic import format_size, remove_stale
+from pipeline.handlers.exits import keep_one_line
+from pipeline.issues import InputError
+from pipeline.parallel.network import unwrap_network
+from pipeline.tuning.cases import LabelledCase
+from pipeline.tuning.stored import load_case, save_case
+from pipeline.tuning.workflow import CHAIN, Workflow, collect, explain, list_versions, silence
+from pipeline.weights import list_checkpoints, load_weights
+
+_TRANSFORM = "validate#dataset#transform"
+_EVALUATOR = "validate#evaluator"
+# What an evaluator has besides what its predictions come from.
+_NOT_USED = ("val_handlers", "key_val_metric", "additional_metrics", "val_data_loader", "postprocessing")
+
+
+class PredictionStore:
+    """The predictions of a workflow with its weights; other weights, data or settings are another folder or file.
+
+    Args:
+        workflow: the bundle's evaluation.
+        root: folder of all stores of the bundle.
+
+    Raises:
+        InputError: the weights are missing.
+    """
+
+    def __init__(self, workflow: Workflow, root: Path) -> None:
+        self._workflow = workflow
+        self.checkpoint = find_checkpoint(workflow)
+        with explain(f"device in {workflow.bundle}"):
+            self.device: torch.device = workflow.parser.get_parsed_content("device")
+        self.weights_sha256 = compute_sha256(self.checkpoint)
+        self.folder = root / self._compute_fingerprint()[:16]
+
+    def path(self, case: LabelledCase) -> Path:
+        """Return the file of a case."""
+        return self.folder / f"{case.key}.pt"
+
+    def load(self, case: LabelledCase) -> tuple[dict[str, Any], float]:
+        """Return the entries of a predicted case, on the workflow's device, and the seconds that it took.
+
+        Raises:
+            InputError: the file is gone or damaged.
+        """
+        loaded = load_case(self.path(case), self.device)
+        if loaded is None:
+            raise InputError(f"the prediction {self.path(case)} is gone or damaged; run the same command again")
+        return loaded
+
+    def complete(self, cases: Sequence[LabelledCase]) -> list[float]:
+        """Predict the cases that are not stored yet.
+
+        Returns:
+            The seconds that each case's prediction took, now or before.
+
+        Raises:
+            InputError: the weights do not fit, a case cannot be predicted, or the disk is too small.
+        """
+        remove_stale(self.folder, (r".*\.pt",))
+        # Read, not only looked for: a disk may have lost what it said it had written.
+        stored = {case.case_id: load_case(self.path(case)) for case in cases}
+        seconds = {case_id: loaded[1] for case_id, loaded in stored.items() if loaded is not None}
+        missing = [case for case in cases if case.case_id not in seconds]
+        del stored
+        if missing:
+            with tqdm(total=len(cases), initial=len(seconds), desc="network", unit="case", disable=None) as bar:
+                self._predict(missing, seconds, bar)
+        return [seconds[case.case_id] for case in cases]
+
+    def _predict(self, missing: Sequence[LabelledCase], seconds: dict[str, float], bar: Any) -> None:
+        evaluator = self._build_evaluator(missing)
+        waiting = iter(missing)
+        started = [0.0]
+        names = {"pred", "label", *_list_names(self._workflow.tail)}
+
+        def start() -> None:
+            started[0] = time.perf_counter()
+
+        def save(engine: Engine) -> None:
+            taken = time.perf_counter() - started[0]
+            state: Any = engine.state
+            for batch, output in zip(state.batch, state.output, strict=True):
+                case = next(waiting)
+                data = {key: value for key, value in {**batch, **output}.items() if key in names}
+                save_case(self.path(case), data, taken)
+                seconds[case.case_id] = taken
+                bar.update()
+                self._require_room(case, sum(other.case_id not in seconds for other in missing))
+
+        evaluator.add_event_handler(Events.ITERATION_STARTED, start)
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, save)
+        with silence():  # the line that ends the command says what is wrong
+            evaluator.run()
+
+    def _build_evaluator(self, missing: Sequence[LabelledCase]) -> Any:
+        """Return the bundle's own evaluator on these cases, without its metrics, files and later steps."""
+        place = str(self._workflow.bundle)
+        parser = ConfigParser(copy.deepcopy(self._workflow.parser.get()))
+        parser[CHAIN] = self._workflow.head
+        parser[f"{_EVALUATOR}#val_data_loader"] = []
+        for name in ("val_handlers", "key_val_metric", "additional_metrics"):
+            parser[f"{_EVALUATOR}#{name}"] = None
+        with explain(place):
+            parser.parse(reset=True)
+            if "initialize" in parser:
+                parser.get_parsed_content("initialize")
+            transform = parser.get_parsed_content(_TRANSFORM)
+            evaluator = parser.get_parsed_content(_EVALUATOR)
+            network = parser.get_parsed_content("network")
+        load_weights(unwrap_network(network), self.checkpoint)
+        evaluator.data_loader = DataLoader(Dataset([case.item for case in missing], transform), batch_size=1)
+        evaluator.state.epoch_length = len(missing)
+        keep_one_line(evaluator)
+        return evaluator
+
+    def _require_room(self, case: LabelledCase, remaining: int) -> None:
+        needed = self.path(case).stat().st_size * remaining
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise InputError(
+                f"the predictions need {format_size(needed)} more in {self.folder}, free are {format_size(free)}; "
+                "name a folder on another disk with --cache"
+            )
+
+    def _compute_fingerprint(self) -> str:
+        evaluator = self._workflow.parser[_EVALUATOR]
+        used = [f"{_EVALUATOR}#{key}" for key in evaluator if key not in _NOT_USED]
+        return self._workflow.digest(
+            [*used, "network", "initialize", _TRANSFORM],
+            head=self._workflow.head,
+            heads_needs=collect(self._workflow.parser.get(), [f"{CHAIN}#{n}" for n in range(len(self._workflow.head))]),
+            names=sorted(_list_names(self._workflow.tail)),
+            weights=self.weights_sha256,
+            device=self.device.type,
+            versions=list_versions(),
+        )
+
+
+def find_checkpoint(workflow: Workflow) -> Path:
+    """Return the file of the network's weights.
+
+    Raises:
+        InputError: there is none.
+    """
+    with explain(f"checkpoint in {workflow.bundle}"):
+        files = list_checkpoints(workflow.parser.get_parsed_content("checkpoint"))
+    if not files or not files[0].is_file():
+        where = files[0] if files else workflow.bundle
+        raise InputError(
+            f"there are no weights at {where}; train the bundle first, or name them: --checkpoint "
+            f"{workflow.bundle / 'output' / 'model.pt'}"
+        )
+    return files[0]
+
+
+def _list_names(item: Any) -> set[str]:
+    """Return all texts under ``keys``-like arguments of steps: the entries of a case that they need."""
+    if isinstance(item, str):
+        return {item}
+    values = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return {name for value in values for name in _list_names(value)}
