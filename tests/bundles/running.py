@@ -18,6 +18,23 @@ from tests.bundles.conftest import read_json
 
 # bfloat16 would make equal things differ in the third digit.
 EXACT = {"logging_file": False, "amp": False}
+# Knobs of the steps behind the network that a training leaves out; not every bundle has all of them.
+POSTPROCESSING = {
+    "skip_crf",
+    "crf_spatial_weight",
+    "crf_spatial_width",
+    "crf_bilateral_weight",
+    "crf_bilateral_width",
+    "crf_bilateral_intensity",
+    "crf_iterations",
+    "skip_opening",
+    "opening_radius",
+    "skip_closing",
+    "closing_radius",
+    "skip_fill_holes",
+    "skip_small_objects",
+    "min_size",
+}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from monai.bundle.properties import InferProperties, MetaProperties, TrainProper
 
 from tests.bundles.conftest import BUNDLES, NAMES, ROOT, read_json
 from tests.bundles.expressions import find_faults, find_references, list_texts
+from tests.bundles.running import POSTPROCESSING
 
 TRAIN_KNOBS = [
     "dataset_dir",
@@ -103,23 +104,6 @@ OVERRIDES = {
 }
 # Those that not every bundle has: the recipe of a paper, what was tuned.
 OPTIONAL = {"paper.json", "postprocessing.json"}
-# Steps behind the network that a training leaves out, and their settings.
-POSTPROCESSING = {
-    "skip_crf",
-    "crf_spatial_weight",
-    "crf_spatial_width",
-    "crf_bilateral_weight",
-    "crf_bilateral_width",
-    "crf_bilateral_intensity",
-    "crf_iterations",
-    "skip_opening",
-    "opening_radius",
-    "skip_closing",
-    "closing_radius",
-    "skip_fill_holes",
-    "skip_small_objects",
-    "min_size",
-}
 NEW_IDS = {
     "evaluate.json": {"_desc_", "split", "checkpoint", "skip_threshold_search", *POSTPROCESSING},
     "postprocessing.json": {"_desc_", *POSTPROCESSING},
@@ -175,69 +159,6 @@ def test_inference_and_training_agree(bundle: Path) -> None:
     chain = train["train"]["deterministic_transforms"] + train["validate"]["final_transforms"]
     expected = [strip_labels(step) for step in chain if step["keys"] != "label"]
     assert [strip_labels(step) for step in inference["preprocessing"]["transforms"]] == expected
-
-
-def list_steps(compose: dict[str, Any], *but: str) -> list[dict[str, Any]]:
-    """List the steps of a postprocessing, without those that copy or save what is predicted, or are named."""
-    left_out = ("CopyItemsd", "SaveMaskd", "SaveSliceStackd", *but)
-    return [step for step in compose["transforms"] if not step["_target_"].endswith(left_out)]
-
-
-def name_steps(compose: dict[str, Any]) -> list[str]:
-    return [step["_target_"].rpartition(".")[2] for step in compose["transforms"]]
-
-
-def test_evaluation_and_inference_process_predictions_alike(bundle: Path) -> None:
-    train, evaluate, inference = (
-        read_json(bundle / "configs" / name) for name in ("train.json", "evaluate.json", "inference.json")
-    )
-    # Labels that were padded with their images go back, too.
-    scores = [step for step in list_steps(evaluate["validate#postprocessing"]) if step["keys"] != "label"]
-    for step in scores:
-        if step["_target_"] == "Invertd":
-            step["transform"] = {"@validate#preprocessing": "@preprocessing"}[step["transform"]]
-    assert scores == list_steps(inference["postprocessing"])
-    knobs = POSTPROCESSING & inference.keys()
-    assert knobs >= {"skip_crf", "skip_opening", "skip_closing"}
-    settings = {**train, **evaluate}
-    used = {name for step in scores for _, text in list_texts(step) for name in find_references(text)} - {
-        "preprocessing"
-    }
-    assert knobs <= used, "every knob belongs to a step"
-    for knob in used:
-        assert settings[knob] == inference[knob], knob
-    for knob in (name for name in knobs if name.startswith("skip_")):
-        assert inference[knob] is True, f"{knob}: off until tuning shows a gain"
-    # A training validates often, and leaves out what is off anyway.
-    lean = list_steps(train["validate"]["postprocessing"], "Invertd")
-    off = {f"@{knob}" for knob in knobs if knob.startswith("skip_")}
-    full = [step for step in scores if step["_target_"] != "Invertd" and step.get("_disabled_") not in off]
-    assert lean == full
-
-
-def test_postprocessing_goes_from_probabilities_to_masks(bundle: Path) -> None:
-    inference = read_json(bundle / "configs/inference.json")
-    steps = name_steps(inference["postprocessing"])
-    order = ["LoadSourced", "DenseCRFd", "AsDiscreted", "MorphologicalOpeningd", "MorphologicalClosingd", steps[-1]]
-    places = [steps.index(name) for name in order]
-    assert places == sorted(places)
-    evaluation = name_steps(read_json(bundle / "configs/evaluate.json")["validate#postprocessing"])
-    if "CopyItemsd" in evaluation:
-        assert evaluation.index("DenseCRFd") < evaluation.index("CopyItemsd") < evaluation.index("AsDiscreted")
-    crf = [step for step in inference["postprocessing"]["transforms"] if step.get("_disabled_") == "@skip_crf"]
-    assert crf[0]["_target_"].endswith("LoadSourced"), "tuning takes what comes before for the network's part"
-    assert {step["_disabled_"] for step in crf} == {"@skip_crf"}
-    assert steps.index("LoadSourced") + len(crf) == steps.index("AsDiscreted")
-
-
-def test_tuned_settings_are_settings_of_postprocessing(bundle: Path) -> None:
-    path = bundle / "configs/postprocessing.json"
-    if not path.is_file():
-        pytest.skip("has not been tuned")
-    tuned = read_json(path)
-    known = POSTPROCESSING | {"threshold", "skip_largest_component"}
-    assert tuned.keys() - {"_desc_"} == known & read_json(bundle / "configs/inference.json").keys()
-    assert tuned["_desc_"]
 
 
 def strip_labels(step: dict[str, object]) -> dict[str, object]:

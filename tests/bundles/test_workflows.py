@@ -9,7 +9,6 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pipeline.datasets import load_datalist
 from pipeline.reports.summary import read_scores
-from tests.bundles.conftest import ROOT, read_json
+from tests.bundles.conftest import read_json
 from tests.bundles.running import (
     EXACT,
     Trained,
@@ -34,32 +33,6 @@ from tests.bundles.running import (
     strip_suffix,
     train,
 )
-
-
-@pytest.fixture(scope="module")
-def trained(
-    bundle: Path, write_data: Callable[[Path], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> Trained:
-    """Train for two epochs in the repository's root, with the paths that are documented."""
-    data = write_data(bundle)
-    output_dir = tmp_path_factory.mktemp(bundle.name) / "out"
-    files = [f"bundles/{bundle.name}/configs/{name}" for name in ("train.json", "phantom.json")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        run(config_file=files, output_dir=str(output_dir), **EXACT, **data)
-    return Trained(bundle, data, output_dir)
-
-
-@pytest.fixture(scope="module")
-def test_images(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of the test cases without their labels, as new scans would come."""
-    folder = tmp_path_factory.mktemp("images")
-    for case in load_datalist(**trained.data, split="test"):
-        for path in map(Path, case["image"]):
-            target = folder / path.parent.name if len(case["image"]) > 1 else folder
-            target.mkdir(exist_ok=True)
-            shutil.copy(path, target)
-    return folder
 
 
 def read_settings(trained: Trained) -> dict[str, Any]:
