@@ -6,12 +6,9 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from tests.bundles.running import Trained
 
 from pipeline.datasets import load_datalist
 from pipeline.datasets import phantoms as writers
@@ -65,42 +62,13 @@ def data(bundle: Path, write_data: Callable[[Path], dict[str, str]]) -> dict[str
     return write_data(bundle)
 
 
-@pytest.fixture(scope="session")
-def train_once(
-    write_data: Callable[[Path], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Path], Trained]:
-    """Train a bundle for two epochs in the repository's root, with the paths that are documented; once for all."""
-    from monai.bundle import run
-
-    from tests.bundles.running import EXACT, Trained
-
-    finished: dict[Path, Trained] = {}
-
-    def train(bundle: Path) -> Trained:
-        if bundle not in finished:
-            output_dir = tmp_path_factory.mktemp(bundle.name) / "out"
-            files = [f"bundles/{bundle.name}/configs/{name}" for name in ("train.json", "phantom.json")]
-            data = write_data(bundle)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.chdir(ROOT)
-                run(config_file=files, output_dir=str(output_dir), **EXACT, **data)
-            finished[bundle] = Trained(bundle, data, output_dir)
-        return finished[bundle]
-
-    return train
-
-
 @pytest.fixture(scope="module")
-def trained(bundle: Path, train_once: Callable[[Path], Trained]) -> Trained:
-    """A bundle's training on its phantom. Shared: nothing may change its folder."""
-    return train_once(bundle)
-
-
-@pytest.fixture(scope="module")
-def test_images(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def test_images(
+    bundle: Path, write_data: Callable[[Path], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Images of the test cases without their labels, as new scans would come."""
     folder = tmp_path_factory.mktemp("images")
-    for case in load_datalist(**trained.data, split="test"):
+    for case in load_datalist(**write_data(bundle), split="test"):
         for path in map(Path, case["image"]):
             target = folder / path.parent.name if len(case["image"]) > 1 else folder
             target.mkdir(exist_ok=True)

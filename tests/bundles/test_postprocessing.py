@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from monai.bundle import run
+from monai.bundle import ConfigParser, run
 
 from pipeline.datasets import load_datalist
 from tests.bundles.conftest import read_json
@@ -78,7 +78,43 @@ def test_tuned_settings_are_settings_of_postprocessing(bundle: Path) -> None:
     assert tuned["_desc_"]
 
 
-# Small enough for phantoms, and for what a network of two epochs finds in them.
+class Bright(torch.nn.Module):
+    """Find what is brighter than the image on average, in speckles: a mask worth cleaning, without a training.
+
+    Label 1 is bright, label 2 very bright. ``margin``: voxels that are not predicted at each border.
+    """
+
+    def __init__(self, out_channels: int, margin: int = 0) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(1.5))
+        self.out_channels, self.margin = out_channels, margin
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        axes = tuple(range(1, image.ndim))
+        bright = self.scale * (image - image.mean(axes, keepdim=True)).mean(1, keepdim=True)
+        logits = (
+            [bright] if self.out_channels == 1 else [label * (bright - label) for label in range(self.out_channels)]
+        )
+        inner = slice(self.margin, -self.margin or None)
+        return torch.cat(logits, dim=1)[(..., *[inner] * (image.ndim - 2))]
+
+
+@pytest.fixture
+def found(bundle: Path, data: dict[str, str], tmp_path: Path) -> tuple[Trained, dict[str, Any]]:
+    """Weights that find something, and the knobs that go with them."""
+    settings = ConfigParser()
+    settings.read_config(configs(bundle, "inference.json", "phantom.json"))
+    margin = 0
+    if "output_size" in settings:
+        margin = (settings["input_size"][0] - settings["output_size"][0]) // 2
+    outputs = settings["network_def"]["out_channels"]
+    (tmp_path / "weights").mkdir()
+    torch.save(Bright(outputs).state_dict(), tmp_path / "weights/model.pt")
+    network = {"_target_": f"{__name__}.Bright", "out_channels": outputs, "margin": margin}
+    return Trained(bundle, data, tmp_path / "weights"), {"network_def": network}
+
+
+# Small enough for phantoms.
 GENTLE = {"opening_radius": 1, "closing_radius": 1.5, "min_size": 5, "crf_spatial_width": 1, "crf_bilateral_width": 8}
 
 
@@ -120,14 +156,15 @@ def load_masks(trained: Trained, folder: Path, *, by_id: bool) -> dict[str, torc
 
 
 def test_with_every_step_on_evaluation_scores_the_masks_that_inference_writes(
-    trained: Trained, test_images: Path, tmp_path: Path
+    found: tuple[Trained, dict[str, Any]], test_images: Path, tmp_path: Path
 ) -> None:
-    knobs = switch(trained.bundle, skip=False)
+    trained, network = found
+    knobs = {**network, **switch(trained.bundle, skip=False)}
     assert {name for name in POSTPROCESSING if name.startswith("skip_")} & knobs.keys() >= {"skip_crf", "skip_opening"}
     scored = save_evaluation(trained, tmp_path / "scores", **knobs)
     infer(trained, input=str(test_images), output_dir=str(tmp_path / "masks"), **knobs)
     written = load_masks(trained, tmp_path / "masks", by_id=False)
-    plain = switch(trained.bundle, skip=True)
+    plain = {**network, **switch(trained.bundle, skip=True)}
     infer(trained, input=str(test_images), output_dir=str(tmp_path / "plain"), **plain)
     raw = load_masks(trained, tmp_path / "plain", by_id=False)
     assert written.keys() == scored.keys()

@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pipeline.datasets import load_datalist
 from pipeline.reports.summary import read_scores
-from tests.bundles.conftest import read_json
+from tests.bundles.conftest import ROOT, read_json
 from tests.bundles.running import (
     EXACT,
     Trained,
@@ -33,6 +34,20 @@ from tests.bundles.running import (
     strip_suffix,
     train,
 )
+
+
+@pytest.fixture(scope="module")
+def trained(
+    bundle: Path, write_data: Callable[[Path], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    """Train for two epochs in the repository's root, with the paths that are documented."""
+    data = write_data(bundle)
+    output_dir = tmp_path_factory.mktemp(bundle.name) / "out"
+    files = [f"bundles/{bundle.name}/configs/{name}" for name in ("train.json", "phantom.json")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        run(config_file=files, output_dir=str(output_dir), **EXACT, **data)
+    return Trained(bundle, data, output_dir)
 
 
 def read_settings(trained: Trained) -> dict[str, Any]:
