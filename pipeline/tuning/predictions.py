@@ -172,8 +172,9 @@ def find_checkpoint(workflow: Workflow) -> Path:
 
 
 def _list_names(item: Any) -> set[str]:
-    """Return all texts under ``keys``-like arguments of steps: the entries of a case that they need."""
+    """Return the texts among the arguments of steps: names of entries of a case are among them."""
     if isinstance(item, str):
-        return {item}
-    values = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-    return {name for value in values for name in _list_names(value)}
+        return set() if item.startswith(("@", "$")) else {item}
+    if isinstance(item, dict):
+        return {name for key, value in item.items() if not key.startswith("_") for name in _list_names(value)}
+    return {name for value in item for name in _list_names(value)} if isinstance(item, list) else set()

@@ -67,6 +67,7 @@ def format_table(result: Result) -> list[str]:
         "gain here: on the cases that chose the values. held-out gain: on subjects that did not choose them",
         f"({facts['folds']} folds); interval: paired bootstrap by subject, {facts['resamples']} resamples, "
         f"seed {facts['seed']}.",
+        "kept so far: what is on of the lines above. all: every step with its best value, on or off.",
         f"s/case: median of these steps; the network takes {result.network_seconds:.2g} s.",
     ]
 
@@ -95,10 +96,13 @@ def describe_choice(choice: Choice) -> str:
     if choice.chosen == choice.base:
         return f"{head}no value is better than without it"
     if gain.low is None or gain.high is None:
-        return f"{head}{choice.in_sample:+.4f} here, but fewer than two subjects tell nothing of others"
-    interval = f"gain {gain.mean:+.4f} ({gain.low:.4f} to {gain.high:.4f})"
+        return f"{head}{_sign(choice.in_sample)} here, but fewer than two subjects tell nothing of others"
+    interval = f"gain {_sign(gain.mean)} ({_round(gain.low)} to {_round(gain.high)})"
     if choice.is_kept:
         return f"{head}{interval}: {_format_values(choice)}"
+    if gain.is_gain:
+        chance = f"p {choice.by_chance:.2g}"
+        return f"{head}{interval}, but the best of {choice.tried} may gain as much by chance ({chance})"
     return f"{head}{interval} {'includes zero' if gain.high >= 0 else 'is a loss'}"
 
 
@@ -126,6 +130,8 @@ def to_dict(result: Result) -> dict[str, Any]:
                 "on": choice.is_kept,
                 "in_sample_gain": _finite(choice.in_sample),
                 "gain": _dump_gain(choice.gain),
+                "tried": choice.tried,
+                "p_by_chance": round(choice.by_chance, 5),
                 "chosen": {knob: choice.chosen[knob] for knob in choice.step.knobs},
             }
             for choice in result.choices
@@ -208,9 +214,9 @@ def _format_row(result: Result, row: Row) -> tuple[str, ...]:
         row.name,
         row.over or "-",
         f"{row.score:.4f}",
-        "-" if row.in_sample is None else f"{row.in_sample:+.4f}",
-        "-" if gain is None else f"{gain.mean:+.4f}",
-        f"{gain.low:+.4f} to {gain.high:+.4f}" if gain is not None and has_interval else "-",
+        "-" if row.in_sample is None else _sign(row.in_sample),
+        "-" if gain is None else _sign(gain.mean),
+        f"{_sign(gain.low)} to {_sign(gain.high)}" if gain is not None and has_interval else "-",
         f"{result.seconds[row.name]:.3g}",
     )
 
@@ -218,6 +224,14 @@ def _format_row(result: Result, row: Row) -> tuple[str, ...]:
 def _format_values(choice: Choice) -> str:
     on = {knob: value for knob in choice.step.knobs if (value := choice.chosen[knob]) != choice.base[knob]}
     return ", ".join(f"{knob} {json.dumps(value)}" for knob, value in on.items())
+
+
+def _round(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 4) + 0:.4f}"  # + 0 makes zero of minus zero
+
+
+def _sign(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 4) + 0:+.4f}"
 
 
 def _describe(result: Result) -> str:

@@ -3,14 +3,14 @@
 The candidates are fixed sets and not the trials of an optimiser such as Optuna. A fixed set gives one table of scores,
 settings by cases, and the same table then answers what would have been chosen without each subject: that is what the
 gains are computed from. An optimiser would have to be run again for every held-out subject, its trials would depend
-on the subjects that it must not see, and one run could not be resumed as exactly. With at most a few dozen values of a
-step and seconds a case there is nothing to save either.
+on the subjects that it must not see, and a run could not be resumed as exactly. With at most a few dozen values of a
+step and seconds a case there is little to save either.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,16 +65,18 @@ _SAME = 1e-9
 
 @dataclass(frozen=True)
 class Step:
-    """A part of post-processing that is chosen as a whole.
+    """A step of post-processing, which is switched on or left off.
 
     Attributes:
-        name: ``"threshold"``, ``"crf"`` or ``"morphology"``.
+        name: such as ``"threshold"``, ``"crf"`` or ``"fill_holes"``.
+        group: the name in `STEPS`.
         knobs: those of it that the bundle has.
         choose: returns the best setting, given the mean scores and the setting to start from, which is returned
             where nothing is better.
     """
 
     name: str
+    group: str
     knobs: tuple[str, ...]
     choose: Callable[[Means, Setting], Setting]
 
@@ -106,29 +108,36 @@ def switch_off(setting: Mapping[str, Any], steps: Sequence[str]) -> Setting:
 
 
 def build_steps(names: Sequence[str], knobs: Mapping[str, Any], candidates: int, seed: int) -> list[Step]:
-    """Return the steps that a bundle has.
+    """Return the steps that a bundle has, in the order in which they are chosen.
 
     Args:
-        names: steps that are wanted; the others are left out.
+        names: groups of steps that are wanted; the others are left out.
         knobs: the bundle's own values.
         candidates: how many CRFs are tried, the config's own among them.
         seed: of their values.
     """
     steps = []
-    for name, all_knobs in STEPS.items():
-        own = tuple(knob for knob in all_knobs if knob in knobs)
-        if name not in names or not own:
-            continue
-        if name == "threshold":
-            tried: list[Setting] = [
-                {"threshold": value} for value in sorted(_THRESHOLDS, key=lambda value: abs(value - 0.5))
-            ]
-            steps.append(Step(name, own, _pick_from(tried)))
-        elif name == "crf":
-            steps.append(Step(name, own, _pick_from(draw_crfs(knobs, candidates, seed))))
-        else:
-            steps.append(Step(name, own, _choose_one_by_one({knob: knobs[knob] for knob in own})))
+    for group in STEPS:
+        for name, switch_and_values, tried in _list_candidates(group, knobs, candidates, seed):
+            own = tuple(knob for knob in switch_and_values if knob in knobs)
+            if group in names and own and own[0] == switch_and_values[0]:
+                steps.append(Step(name, group, own, _pick_from(tried)))
     return steps
+
+
+def _list_candidates(
+    group: str, knobs: Mapping[str, Any], candidates: int, seed: int
+) -> Iterator[tuple[str, tuple[str, ...], list[Setting]]]:
+    """Yield name, knobs and candidates of the steps of a group, in the order in which they are tried."""
+    if group == "threshold":
+        nearest_first = sorted(_THRESHOLDS, key=lambda value: abs(value - _DEFAULT_THRESHOLD))
+        yield group, STEPS[group], [{"threshold": value} for value in nearest_first]
+    elif group == "crf":
+        yield group, STEPS[group], draw_crfs(knobs, candidates, seed)
+    else:
+        for switch, size, factors in _MORPHOLOGY:
+            sizes = [{size: _scale(knobs[size], factor)} for factor in factors] if size in knobs else [{}]
+            yield switch.removeprefix("skip_"), (switch, size), [{switch: False, **values} for values in sizes]
 
 
 def draw_crfs(knobs: Mapping[str, Any], count: int, seed: int) -> list[Setting]:
@@ -171,8 +180,9 @@ def _scale(value: Any, factor: float) -> Any:
     """Return a number, or each of several, times a factor, with three digits: a file of knobs should be readable."""
     if isinstance(value, list):
         return [_scale(item, factor) for item in value]
-    scaled = float(f"{value * factor:.3g}")
-    return int(scaled) if isinstance(value, int) and scaled.is_integer() else scaled
+    if isinstance(value, int) and float(value * factor).is_integer():
+        return int(value * factor)
+    return float(f"{value * factor:.3g}")
 
 
 def _pick_from(tried: Sequence[Setting]) -> Callable[[Means, Setting], Setting]:
@@ -187,16 +197,3 @@ def pick_best(settings: Sequence[Setting], means: Means, base: Setting) -> Setti
         if score > top + _SAME or top != top:
             best, top = setting, score
     return best
-
-
-def _choose_one_by_one(own: Setting) -> Callable[[Means, Setting], Setting]:
-    def choose(means: Means, base: Setting) -> Setting:
-        for switch, size, factors in _MORPHOLOGY:
-            if switch not in own:
-                continue
-            on = base | {switch: False}
-            tried = [on | {size: _scale(own[size], factor)} for factor in factors] if size in own else [on]
-            base = pick_best(tried, means, base)
-        return base
-
-    return choose

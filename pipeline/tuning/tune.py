@@ -21,7 +21,7 @@ from pipeline.tuning.choice import Choice, Judge, Row
 from pipeline.tuning.predictions import PredictionStore
 from pipeline.tuning.report import Result, check_output, format_table, list_commands, to_dict, write_files
 from pipeline.tuning.scores import ScoreTable
-from pipeline.tuning.settings import STEPS, Setting, build_steps, switch_off
+from pipeline.tuning.settings import STEPS, Setting, Step, build_steps, switch_off
 from pipeline.tuning.workflow import Workflow, is_default_root, open_workflow
 
 _ALL = "all"  # every case of a manifest, test cases too
@@ -89,7 +89,7 @@ def search(
         raise InputError(f"{workflow.bundle} has no knob of {', '.join(names)}")
     with table.show_progress() as announce:
         judge = Judge(table, subjects, args.resamples, args.seed, announce)
-        rows, choices, written = _ablate(judge, workflow.knobs, [step.name for step in steps], steps)
+        rows, choices, written = _ablate(judge, workflow.knobs, steps)
         seconds = {row.name: table.seconds(row.setting, list(subjects)) for row in rows}
     facts = {
         "split": args.split,
@@ -106,12 +106,12 @@ def search(
     return Result(workflow.metric, tuple(rows), tuple(choices), written, seconds, network_seconds, facts)
 
 
-def _ablate(
-    judge: Judge, knobs: Setting, names: Sequence[str], steps: Sequence[Any]
-) -> tuple[list[Row], list[Choice], Setting]:
+def _ablate(judge: Judge, knobs: Setting, steps: Sequence[Step]) -> tuple[list[Row], list[Choice], Setting]:
     """Return the lines of the ablation, the choices, and the setting that is written."""
     raw = switch_off(knobs, list(STEPS))
-    start = switch_off(knobs, names)  # steps that are not tuned stay as the bundle has them
+    start = switch_off(
+        knobs, list(dict.fromkeys(step.group for step in steps))
+    )  # steps that are not tuned stay as the bundle has them
     rows = [Row("raw", raw, judge.mean(raw))]
     if start != raw:
         rows.append(judge.compare("others as shipped", start, raw, "raw"))
@@ -119,14 +119,19 @@ def _ablate(
     if knobs not in (raw, start):
         rows.append(judge.compare("as shipped", dict(knobs), start, base_name))
     choices = judge.choose_all(steps, start)
-    kept: list[Choice] = []
+    is_on = False
     for choice in choices:
-        over = "+".join(earlier.step.name for earlier in kept) or base_name
-        rows.append(
-            Row(choice.step.name, choice.chosen, judge.mean(choice.chosen), over, choice.in_sample, choice.gain)
-        )
-        kept += [choice] if choice.is_kept else []
+        over = "kept so far" if is_on else base_name
+        score = judge.mean(choice.chosen)
+        rows.append(Row(choice.step.name, choice.chosen, score, over, choice.in_sample, choice.gain))
+        is_on = is_on or choice.is_kept
+    for group in STEPS:
+        members = [choice for choice in choices if choice.step.group == group]
+        if len(members) > 1:
+            over = base_name if members[0].base == start else "kept before"
+            rows.append(judge.combine(f"{group}, all", members, members[0].base, over))
     rows.append(judge.combine("all steps", choices, start, base_name))
+    kept = [choice for choice in choices if choice.is_kept]
     rows.append(judge.combine("written", kept, start, base_name))
     return rows, choices, rows[-1].setting
 
