@@ -38,6 +38,7 @@ def write_card(draft: Draft, parameters: int | None, commands: list[str]) -> str
         "## Preprocessing": list(_list_steps(draft.train)),
         "## Training": list(_describe_training(draft)),
         "## Threshold": list(_describe_threshold(draft)),
+        "## Post-processing": list(_describe_postprocessing(draft)),
         "## Performance": [
             f"Validation score: {_UNMEASURED}. The training writes it to `metrics.csv` in its output folder;"
             " `python -m pipeline report` prints the mean with its 95 % interval.",
@@ -142,6 +143,23 @@ def _describe_threshold(draft: Draft) -> Iterator[str]:
             " training's output folder: an override that goes last, behind `inference.json`, or behind `train.json` and"
             " `evaluate.json`."
         )
+
+
+def _describe_postprocessing(draft: Draft) -> Iterator[str]:
+    inference = draft.configs.files[INFERENCE]
+    steps = inference.get("postprocessing", {}).get("transforms", [])
+    switched = {
+        str(step["_disabled_"])[1:]: read_target(step) for step in steps if str(step.get("_disabled_", ""))[:1] == "@"
+    }
+    if not switched:
+        return
+    yield "Steps from probabilities to masks, in this order, in `evaluate.json` and `inference.json` alike:"
+    yield ""
+    for knob, target in switched.items():
+        state, other, value = ("off", "on", "false") if inference.get(knob) is True else ("on", "off", "true")
+        yield f"* `{target}`: {state}; {other} with `--{knob} {value}`"
+    yield ""
+    yield f"Whether a step gains is {_UNMEASURED}; `python -m pipeline tune` finds out on the validation cases."
 
 
 def _describe_averages(draft: Draft) -> Iterator[str]:

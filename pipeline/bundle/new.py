@@ -37,8 +37,8 @@ from pipeline.issues import InputError
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Longer names would not fit the expressions that join paths.
 _LONGEST_NAME = 30
-# Recipes of the experiment that the source replaces, on its data.
-_SOURCES_OWN = ("origin.json",)
+# The recipe of the experiment that the source replaces, and settings that were tuned: both on the source's data.
+_SOURCES_OWN = ("origin.json", "postprocessing.json")
 _SUITE = (TRAIN, EVALUATE, INFERENCE)
 
 

@@ -45,7 +45,10 @@ def rehearse_training(draft: Draft) -> int:
     for file, places in _BUILT.items():
         # The manifest may not lie yet where it will.
         paths = {"bundle_root": str(draft.folder), "manifest": str(draft.dataset.path)}
-        parsers[file] = parser = ConfigParser({**copy.deepcopy(draft.configs.files[file]), **paths})
+        config = copy.deepcopy(draft.configs.files[file])
+        # Steps that are off must be right as well.
+        switches = {name: False for name in config if name.startswith("skip_")}
+        parsers[file] = parser = ConfigParser({**config, **switches, **paths})
         for place in places:
             if place in parser:
                 with _explain(draft, f"{place} in {file}"):

@@ -18,7 +18,7 @@ from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.kinds import Kind, find_kind, is_fit
 from pipeline.bundle.new import create_bundle
 from tests.bundle.conftest import read_json
-from tests.bundles import test_static as rules
+from tests.bundles import test_postprocessing, test_static
 from tests.bundles.conftest import BUNDLES as SUITE
 
 KINDS = {
@@ -33,9 +33,10 @@ PAIRS = [(source, name) for source, kind in SOURCES.items() for name, data in KI
 
 def list_rules() -> Iterator[Callable[[Path], None]]:
     """List the tests of a bundle's files that need nothing but the bundle."""
-    for name, rule in inspect.getmembers(rules, inspect.isfunction):
-        if name.startswith("test_") and list(inspect.signature(rule).parameters) == ["bundle"]:
-            yield rule
+    for module in (test_static, test_postprocessing):
+        for name, rule in inspect.getmembers(module, inspect.isfunction):
+            if name.startswith("test_") and list(inspect.signature(rule).parameters) == ["bundle"]:
+                yield rule
 
 
 @functools.cache
@@ -84,7 +85,7 @@ def test_the_rules_of_the_suite_hold(made: tuple[Path, Path, UserDataset]) -> No
         assert find_broken(bundle) <= frozenset().union(*map(find_broken, alike))
     finally:
         (bundle / "configs/origin.json").unlink()
-    assert len(list(list_rules())) > 8
+    assert len(list(list_rules())) > 11
 
 
 def test_the_origins_recipe_is_not_taken_over(made: tuple[Path, Path, UserDataset]) -> None:

@@ -99,9 +99,10 @@ def test_metadata_and_card_say_what_is_known(repo: Path, capsys: Capture) -> Non
     needed = ("Data", "Preprocessing", "Training", "Performance", "Limits", "Commands", "References", "Licence")
     assert {f"## {name}" for name in needed} <= own
     assert "python -m monai.bundle run --config_file bundles/mine/configs/train.json\n" in card
-    assert card.count("not measured yet") == 4
+    assert card.count("not measured yet") == 5
     assert "* `EncodeMaskd` (label): values [0, 255]" in card
     assert "* **Labels**: 0 background, 1 lesion." in card
+    assert "* `DenseCRFd`: off; on with `--skip_crf false`\n" in card
     assert Path("bundles/mine/docs/data_license.txt").read_text().startswith("my_data, not told by the files\n")
 
 

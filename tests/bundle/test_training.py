@@ -69,6 +69,11 @@ def evaluate(configs: str) -> None:
     run(config_file=files, checkpoint="bundles/mine/output/model.pt", **QUICK)
 
 
+def switch_on(configs: str) -> dict[str, bool]:
+    """Return knobs that switch every step of post-processing on."""
+    return {name: False for name in read_json(Path(configs) / "inference.json") if name.startswith("skip_")}
+
+
 def predict(configs: str, *overrides: str, **knobs: Any) -> Path:
     files = [f"{configs}/{name}.json" for name in ("inference", "phantom", *overrides)]
     run(config_file=files, **{"checkpoint": "bundles/mine/output/model.pt", **QUICK, **knobs})
@@ -95,7 +100,7 @@ def test_pictures_with_two_labels_from_stacks_with_one(colour: UserDataset, plac
 def test_stacks_with_two_labels_from_stacks_with_one(stacks: UserDataset, place: Path) -> None:
     configs = make("lgg_attunet", stacks)
     train(configs)
-    folder = predict(configs)
+    folder = predict(configs, opening_radius=1, **switch_on(configs))
     written = sorted(path for path in folder.rglob("*_pred.png"))
     assert [path.name for path in written] == [f"scan_{index}_pred.png" for index in range(6)]
     assert all(set(np.unique(np.asarray(Image.open(path)))) <= {0, 1, 2} for path in written)
@@ -108,7 +113,7 @@ def test_grey_pictures_from_colour(grey: UserDataset, place: Path) -> None:
     evaluate(configs)
     # The mean of two checkpoints, which are one here, and of mirrored copies.
     checkpoints = ["bundles/mine/output/model.pt"] * 2
-    folder = predict(configs, "tta", "ensemble", checkpoints=checkpoints)
+    folder = predict(configs, "tta", "ensemble", checkpoints=checkpoints, **switch_on(configs))
     masks = [np.asarray(Image.open(path)) for path in folder.glob("*_pred.png")]
     assert len(masks) == 6
     assert all(set(np.unique(mask)) <= {0, 255} for mask in masks)
@@ -119,7 +124,8 @@ def test_volumes_with_one_label_from_two(volumes: UserDataset, place: Path) -> N
     small = {"roi_size": [16, 16, 16]}
     scalars = train(configs, **small)
     assert {"dice_volume", "dice_organ"} <= set(scalars)
-    folder = predict(configs, **small, input=str(volumes.folder) + "/images/scan_0.nii.gz")
+    steps = switch_on(configs)
+    folder = predict(configs, **small, **steps, input=str(volumes.folder) + "/images/scan_0.nii.gz")
     assert volumes.folder is not None
     image, mask = (
         probe_image(path, decode=True, is_mask=True)

@@ -15,8 +15,8 @@ from monai.bundle import ConfigParser
 from pipeline.cli import build_parser
 from tests.bundles.conftest import ROOT, read_json
 
-# What a training writes into its output folder and a command may name as a config.
-OUTPUTS = {"threshold.json"}
+# What a training or a tuning writes, and a command may name as a config.
+OUTPUTS = {"threshold.json", "postprocessing.json"}
 PLACEHOLDER = "SCORES_GO_HERE"
 
 

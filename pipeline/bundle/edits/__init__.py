@@ -9,6 +9,7 @@ from pipeline.bundle.edits.metrics import edit_metrics
 from pipeline.bundle.edits.objects import edit_objects
 from pipeline.bundle.edits.paths import edit_paths
 from pipeline.bundle.edits.pictures import edit_pictures
+from pipeline.bundle.edits.postprocessing import edit_postprocessing
 from pipeline.bundle.edits.remarks import edit_remarks
 from pipeline.bundle.edits.volumes import edit_volumes
 
@@ -19,6 +20,7 @@ EDITS = (
     edit_channels,
     edit_masks,
     edit_classes,
+    edit_postprocessing,
     edit_metrics,
     edit_cases,
     edit_pictures,
@@ -38,6 +40,7 @@ __all__ = [
     "edit_objects",
     "edit_paths",
     "edit_pictures",
+    "edit_postprocessing",
     "edit_remarks",
     "edit_volumes",
 ]
