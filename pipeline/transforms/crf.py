@@ -97,14 +97,14 @@ class DenseCRF(Transform):
             channel is foreground from 0.5 on. Meta data are those of ``prob``.
 
         Raises:
-            ValueError: the grids differ, or ``prob`` holds no probabilities.
+            ValueError: the grids differ, ``prob`` holds no probabilities, or the case needs more memory than is free.
         """
         plain = _to_plain(prob)
         _check(plain, image, name_item(prob))
         labels = torch.cat([1 - plain, plain]) if plain.shape[0] == 1 else plain
         try:
             refined = self._refine(labels, _to_plain(image).to(labels.device), prob)
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             raise ValueError(f"{name_item(prob)}: CRF: {error}") from error
         if self.argmax:
             # argmax takes the first of equals, a threshold of 0.5 the foreground.

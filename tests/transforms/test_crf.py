@@ -175,6 +175,12 @@ def test_a_slice_that_is_wrong_is_named() -> None:
     assert "case 1 of 3: image has values that are not finite" in refuse(prob, image, slice_axis=2)
 
 
+def test_a_case_that_does_not_fit_into_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.crf.memory.find_free_memory", lambda: 100)
+    prob, image = make_case(2, 40, 50)
+    assert "a dense CRF over 40 x 50 points" in refuse(prob, image)
+
+
 def test_dictionary() -> None:
     prob, image = make_case(2, 5, 6, 4)
     data = {"pred": prob, "original": image, "label": "kept"}
