@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.issues import InputError
 from pipeline.tuning.workflow import Workflow, explain
 
 _DATALIST = "validate#dataset#data"
+_FILES = ("image", "label")
 _FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -56,21 +58,21 @@ def load_cases(workflow: Workflow) -> list[LabelledCase]:
         )
     # A datalist may repeat its cases.
     found = {str(item["case_id"]): item for item in items}
-    return [LabelledCase(name, str(item["subject"]), _make_key(name, item), dict(item)) for name, item in found.items()]
+    digest = functools.cache(_digest)  # cases may share a file of annotations
+    return [
+        LabelledCase(name, str(item["subject"]), _make_key(name, item, digest), dict(item))
+        for name, item in found.items()
+    ]
 
 
-def _make_key(case_id: str, item: dict[str, Any]) -> str:
+def _make_key(case_id: str, item: dict[str, Any], digest: Callable[[Path], str]) -> str:
     paths = {key: [value] if isinstance(value, str) else list(value) for key, value in item.items() if key in _FILES}
-    digests = {key: [_digest(Path(split_fragment(path)[0])) for path in files] for key, files in paths.items()}
+    digests = {key: [digest(Path(split_fragment(path)[0])) for path in files] for key, files in paths.items()}
     # The paths too: later steps load the image again from where it lay.
     text = json.dumps([case_id, paths, digests], sort_keys=True)
     return f"{_FILE_NAME.sub('_', case_id)[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-_FILES = ("image", "label")
-
-
-@functools.lru_cache(maxsize=4096)
 def _digest(path: Path) -> str:
     """Return the sha256 of a file, or of a folder's files in the order of their names."""
     if not path.is_dir():

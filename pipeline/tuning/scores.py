@@ -82,8 +82,9 @@ class ScoreTable:
             for setting in settings:
                 score, seconds = score_case(setting)
                 name = name_setting(setting)
+                seconds = round(seconds, 4)
                 self._known[self._keys[case], name] = (score, seconds)
-                line = [self._keys[case], name, score if math.isfinite(score) else None, round(seconds, 4)]
+                line = [self._keys[case], name, score if math.isfinite(score) else None, seconds]
                 stream.write(json.dumps(line).encode() + b"\n")
                 stream.flush()
                 if self._bar is not None:
