@@ -149,7 +149,7 @@ def _describe_postprocessing(draft: Draft) -> Iterator[str]:
     inference = draft.configs.files[INFERENCE]
     steps = inference.get("postprocessing", {}).get("transforms", [])
     switched = {
-        str(step["_disabled_"])[1:]: read_target(step) for step in steps if str(step.get("_disabled_", ""))[:1] == "@"
+        str(step["_disabled_"])[1:]: _name_step(step) for step in steps if str(step.get("_disabled_", ""))[:1] == "@"
     }
     if not switched:
         return
@@ -160,6 +160,12 @@ def _describe_postprocessing(draft: Draft) -> Iterator[str]:
         yield f"* `{target}`: {state}; {other} with `--{knob} {value}`"
     yield ""
     yield f"Whether a step gains is {_UNMEASURED}; `python -m pipeline tune` finds out on the validation cases."
+
+
+def _name_step(step: Config) -> str:
+    """Return what a step does: of one that works label by label or slice by slice, what it does to each."""
+    inner = step.get("transform")
+    return f"{read_target(step)} of {_name_step(inner)}" if isinstance(inner, dict) else read_target(step)
 
 
 def _describe_averages(draft: Draft) -> Iterator[str]:

@@ -34,10 +34,10 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_phantom(bundle: Path, folder: Path) -> dict[str, str]:
+def write_phantom(bundle: Path, folder: Path, **options: int) -> dict[str, str]:
     """Write the phantom that a bundle's metadata names; returns the knobs ``dataset_dir`` and ``manifest``."""
     phantom = read_json(bundle / "configs/metadata.json")["phantom"]
-    manifest: Path = getattr(writers, LAYOUTS[phantom["layout"]].phantom)(folder, **phantom["options"])
+    manifest: Path = getattr(writers, LAYOUTS[phantom["layout"]].phantom)(folder, **{**phantom["options"], **options})
     (root,) = (path for path in folder.iterdir() if path.is_dir())
     return {"dataset_dir": str(root), "manifest": str(manifest.with_name(phantom.get("manifest", manifest.name)))}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from monai.bundle import ConfigParser, run
 
 from pipeline.datasets import load_datalist
-from tests.bundles.conftest import read_json
+from pipeline.reports.summary import read_scores
+from tests.bundles.conftest import read_json, write_phantom
 from tests.bundles.expressions import find_references, list_texts
 from tests.bundles.running import EXACT, POSTPROCESSING, Trained, configs, infer, load_prediction, load_truth
 
@@ -145,6 +147,25 @@ def save_evaluation(trained: Trained, output_dir: Path, **knobs: Any) -> dict[st
     )
     # An evaluation knows the cases' ids, by which a mask of one file is named.
     return load_masks(trained, output_dir / "masks", by_id=save["_target_"].endswith("SaveMaskd"))
+
+
+def test_labels_that_were_padded_go_back_with_the_predictions(
+    found: tuple[Trained, dict[str, Any]], tmp_path: Path
+) -> None:
+    trained, network = found
+    evaluate = read_json(trained.bundle / "configs/evaluate.json")["validate#postprocessing"]["transforms"]
+    if not [step for step in evaluate if step["_target_"] == "Invertd" and step["keys"] == "label"]:
+        pytest.skip("its labels keep their grid")
+    (tmp_path / "odd").mkdir()
+    odd = replace(trained, data=write_phantom(trained.bundle, tmp_path / "odd", size=50))
+    masks = save_evaluation(odd, tmp_path / "scores", **network)
+    assert {tuple(mask.shape[1:3]) for mask in masks.values()} == {(50, 50)}
+    scores = read_scores(tmp_path / "scores" / f"{trained.key_metric}_raw.csv")
+    assert set(scores) == set(masks)
+    for case in load_datalist(**odd.data, split="test"):
+        truth, mask = load_truth(odd.bundle, odd.data, case) > 0, masks[case["case_id"]] > 0
+        dice = 2 * (truth & mask).sum() / (truth.sum() + mask.sum())
+        assert scores[case["case_id"]] == pytest.approx(dice.item(), abs=1e-4)
 
 
 def load_masks(trained: Trained, folder: Path, *, by_id: bool) -> dict[str, torch.Tensor]:

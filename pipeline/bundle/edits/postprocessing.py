@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.bundle.configs import Block, read_target
 from pipeline.bundle.draft import Draft
 
-_EACH = "pipeline.transforms.EachLabeld"
+_EACH = "pipeline.transforms.EachLabel"
 # What a picture file may have beside an alpha channel.
 _WITH_ALPHA = (1, 3)
 _FILE_UNITS = "in the file's units (0 to 255)"
@@ -13,7 +13,7 @@ _SCALED = "on the scale of the step before"
 #: Steps that are on where they were tuned to gain.
 _TUNED = (
     *("LoadSourced", "DenseCRFd", "MorphologicalOpeningd", "MorphologicalClosingd"),
-    *("FillHolesd", "EachLabeld", "RemoveSmallComponentsd"),
+    *("FillHolesd", "EachLabeld", "EachSliced", "RemoveSmallComponentsd"),
 )
 
 
@@ -32,9 +32,13 @@ def _fill_by_label(draft: Draft) -> None:
     for block in draft.configs.find("FillHolesd"):
         inner = {key: value for key, value in block.item.items() if key[0] != "_" and key != "keys"}
         outer = {key: value for key, value in block.item.items() if key not in (*inner, "_target_", "keys")}
-        step = {"_target_": _EACH, "keys": block.item["keys"], "transform": {"_target_": "FillHoles", **inner}}
+        step = {"_target_": f"{_EACH}d", "keys": block.item["keys"], "transform": {"_target_": "FillHoles", **inner}}
         block.item.clear()
         block.item.update({**outer, **step})
+    # Within a transform of slices.
+    for block in draft.configs.find("EachSliced"):
+        if read_target(block.item.get("transform")) == "FillHoles":
+            block.item["transform"] = {"_target_": _EACH, "transform": block.item["transform"]}
 
 
 def _drop_alpha(draft: Draft, crf: Block) -> None:

@@ -51,6 +51,13 @@ def test_holes_of_several_labels_are_filled_label_by_label(
     assert edit(make_draft, grey, chain())[-1] == HOLES
 
 
+def test_holes_of_slices_too(make_draft: Callable[..., Draft], colour: UserDataset, grey: UserDataset) -> None:
+    step = {"_target_": "pipeline.transforms.EachSliced", "transform": {"_target_": "FillHoles"}, "axis": 2}
+    each = {"_target_": "pipeline.transforms.EachLabel", "transform": {"_target_": "FillHoles"}}
+    assert edit(make_draft, colour, chain(step)) == [{**step, "transform": each}]
+    assert edit(make_draft, grey, chain(step)) == [step]
+
+
 def test_objects_are_one_label(make_draft: Callable[..., Draft], colour: UserDataset) -> None:
     objects = replace(colour, manifest=replace(colour.manifest, mask_type="instance"))
     assert edit(make_draft, objects, chain())[-1] == HOLES
