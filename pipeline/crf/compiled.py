@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.crf.geometry import Geometry, measure_lattice
 from pipeline.crf.inputs import Parameters
 from pipeline.crf.lattice import (
+    Bricks,
     Lattice,
     Run,
     Tables,
@@ -52,47 +53,51 @@ def infer(prob: NDArray[Any], image: NDArray[Any], parameters: Parameters, threa
         threads: at most; they change the time and nothing else.
     """
     labels, shape = prob.shape[0], prob.shape[1:]
-    points = divide(int(np.prod(shape)))
-    parts = group(len(points) - 1, threads)
+    bricks = divide(shape, len(shape) + image.shape[-1] + 1)
+    points = bricks.points
+    parts = group(len(bricks.slices), threads)
     channels = 1 if labels == 2 else labels
-    result = np.empty((labels, int(points[-1])), np.float32)
+    result = np.empty(prob.shape, np.float32)
     with open_run(threads) as run:
-        filters = _lay_filters(image, shape, parameters, channels, points, run, threads)
-        unary = np.empty((channels, int(points[-1])), np.float32)
-        flat = prob.reshape(labels, -1)
-        run(_take_logarithms, [(flat, unary, int(points[a]), int(points[b])) for a, b in parts])
+        filters = _lay_filters(image, parameters, channels, bricks, run, threads)
+        unary = np.empty((channels, bricks.total), np.float32)
+        run(_take_logarithms, [(prob, bricks, *part, unary) for part in parts])
         factors = np.array([parameters.spatial_weight, parameters.bilateral_weight], np.float32)
         kernels = (filters[0].tables, filters[1].tables, factors, unary)
         update, finish = (update_pair, finish_pair) if labels == 2 else (update_many, finish_many)
         for iteration in range(parameters.iterations):
             run(update, [(points, *part, *kernels, iteration == 0) for part in parts])
             run(_Filter.apply, [(entry,) for entry in filters])
-        run(finish, [(points, *part, *kernels, parameters.iterations == 0, result) for part in parts])
-    return result.reshape(prob.shape)
+
+        def write(first: int, last: int) -> None:
+            for chunk in range(first, last):
+                here = np.empty((labels, int(points[chunk + 1] - points[chunk])), np.float32)
+                finish(points, chunk, *kernels, parameters.iterations == 0, here)
+                target = result[:, *bricks.slices[chunk]]
+                target[...] = here.reshape(target.shape)
+
+        run(write, parts)
+    return result
 
 
-def _take_logarithms(prob: NDArray[Any], unary: NDArray[np.float32], start: int, stop: int) -> None:
-    """Write log p, or for two labels log(p_1 / p_0); a zero counts as 1e-5."""
-    for first in range(start, stop, 1 << 15):
-        here = slice(first, min(first + (1 << 15), stop))
-        logs = np.log(np.clip(prob[:, here], _LEAST, np.float32(1), dtype=np.float32))
-        unary[:, here] = logs if len(unary) > 1 else logs[1:] - logs[:1]
+def _take_logarithms(prob: NDArray[Any], bricks: Bricks, first: int, last: int, unary: NDArray[np.float32]) -> None:
+    """Write log p, or for two labels log(p_1 / p_0), brick by brick; a zero counts as 1e-5."""
+    for chunk in range(first, last):
+        here = prob[:, *bricks.slices[chunk]].reshape(len(prob), -1)
+        logs = np.log(np.clip(here, _LEAST, np.float32(1), dtype=np.float32))
+        start, stop = bricks.points[chunk : chunk + 2]
+        unary[:, start:stop] = logs if len(unary) > 1 else logs[1:] - logs[:1]
 
 
 def _lay_filters(
-    image: NDArray[Any],
-    shape: tuple[int, ...],
-    parameters: Parameters,
-    channels: int,
-    points: NDArray[np.int64],
-    run: Run,
-    threads: int,
+    image: NDArray[Any], parameters: Parameters, channels: int, bricks: Bricks, run: Run, threads: int
 ) -> tuple[_Filter, _Filter]:
     """Build the lattice of positions, from the cache if it was there, and that of positions and intensities."""
-    nothing = _Filter(None, lay_empty_tables(points, channels), np.zeros((1, channels), np.float32))
+    shape = image.shape[:-1]
+    nothing = _Filter(None, lay_empty_tables(bricks.points, channels), np.zeros((1, channels), np.float32))
 
-    def lay(geometry: Geometry, find: Callable[..., Lattice], *colours: Any) -> _Filter:
-        lattice = find(geometry, *colours, points, run, threads)
+    def lay(geometry: Geometry, find: Callable[..., Lattice], *pictures: Any) -> _Filter:
+        lattice = find(geometry, *pictures, bricks, run, threads)
         tables = lattice.lay_tables(channels)
         return _Filter(lattice, tables, np.zeros_like(tables.table))
 
@@ -100,8 +105,7 @@ def _lay_filters(
     if parameters.spatial_weight > 0 and parameters.iterations > 0:
         near = lay(measure_lattice(shape, parameters.spatial_width, 1.0, (), ()), find_spatial_lattice)
     if parameters.bilateral_weight > 0 and parameters.iterations > 0:
-        flat = image.reshape(-1, image.shape[-1])
-        lows, highs = flat.min(0).astype(float).tolist(), flat.max(0).astype(float).tolist()
+        lows, highs = [float(image.min())] * image.shape[-1], [float(image.max())] * image.shape[-1]
         geometry = measure_lattice(shape, parameters.bilateral_width, parameters.bilateral_intensity, lows, highs)
-        alike = lay(geometry, build_lattice, flat)
+        alike = lay(geometry, build_lattice, image)
     return near, alike

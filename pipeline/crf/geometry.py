@@ -32,6 +32,7 @@ class Geometry:
         tint: length of a step of intensity, for each channel.
         origin: smallest coordinate of each axis of the lattice.
         unit: factor of each coordinate in a key; that of the last is 0.
+        keys: there are no more than these, counted from 0.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +40,7 @@ class Geometry:
     tint: tuple[float, ...]
     origin: tuple[int, ...]
     unit: tuple[int, ...]
+    keys: int
 
     @property
     def axes(self) -> int:
@@ -90,7 +92,7 @@ def measure_lattice(
             + ": the kernel would see single voxels; give larger ones"
         )
     unit = [math.prod(spans[:i]) for i in range(d)] + [0]
-    return Geometry(tuple(shape), place, tint, tuple(origin), tuple(unit))
+    return Geometry(tuple(shape), place, tint, tuple(origin), tuple(unit), total)
 
 
 def _bound(low: Sequence[float], high: Sequence[float]) -> tuple[list[int], list[int]]:

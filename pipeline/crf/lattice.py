@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from pipeline.crf.geometry import Geometry
 from pipeline.crf.messages import normalize, scatter, splat_ones
-from pipeline.crf.simplex import blur, build_chunk, find_neighbours, merge_keys
+from pipeline.crf.simplex import blur, build_chunk, find_dense_neighbours, find_neighbours, merge_dense_keys, merge_keys
 
 __all__ = [
+    "Bricks",
     "Lattice",
     "Run",
     "Tables",
@@ -31,7 +33,8 @@ __all__ = [
     "open_run",
 ]
 
-CHUNK = 1 << 15  # points; a chunk's sums fit the second cache, and two threads find work in an image of 256 x 256
+_DENSE = 8  # possible keys for each that is there, up to which a table of all takes less than a hash table
+_IDS = 1 << 16  # vertices that 16 bits can number
 CACHE_BYTES = 256 << 20
 
 Run = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], list[Any]]
@@ -42,7 +45,7 @@ class Tables(NamedTuple):
 
     Args:
         offsets: where each chunk's vertices begin, int64 (chunks + 1,).
-        corners: of each point's simplex, numbered within the chunk, uint32 (n, d + 1).
+        corners: of each point's simplex, numbered within the chunk, uint16 (n, d + 1).
         weights: their barycentric coordinates times the norm, float32 (n, d + 1).
         ids: number of each chunk's vertices among all, int32 (vertices of all chunks,).
         table: values of all vertices and a zero, float32 (vertices + 1, channels).
@@ -50,7 +53,7 @@ class Tables(NamedTuple):
     """
 
     offsets: NDArray[np.int64]
-    corners: NDArray[np.uint32]
+    corners: NDArray[np.uint16]
     weights: NDArray[np.float32]
     ids: NDArray[np.int32]
     table: NDArray[np.float32]
@@ -66,7 +69,7 @@ class Lattice:
     """
 
     offsets: NDArray[np.int64]
-    corners: NDArray[np.uint32]
+    corners: NDArray[np.uint16]
     weights: NDArray[np.float32]
     ids: NDArray[np.int32]
     ahead: NDArray[np.int32]
@@ -95,7 +98,7 @@ def lay_empty_tables(points: NDArray[np.int64], channels: int) -> Tables:
     number, chunks = int(points[-1]), len(points) - 1
     return Tables(
         np.zeros(chunks + 1, np.int64),
-        np.empty((number, 0), np.uint32),
+        np.empty((number, 0), np.uint16),
         np.empty((number, 0), np.float32),
         np.empty(0, np.int32),
         np.zeros((1, channels), np.float32),
@@ -103,10 +106,45 @@ def lay_empty_tables(points: NDArray[np.int64], channels: int) -> Tables:
     )
 
 
-def divide(points: int) -> NDArray[np.int64]:
-    """Return the bounds of equal chunks; they depend on the number of points alone."""
-    chunks = -(-points // CHUNK)
-    return np.linspace(0, points, chunks + 1).astype(np.int64)
+@dataclass(frozen=True)
+class Bricks:
+    """A grid divided into bricks: each is a chunk of work, and its points lie together.
+
+    A brick has few points enough that 16 bits number its vertices, and is as near to a cube as can be, so that few of
+    its vertices belong to another brick as well, however large the grid is.
+
+    Args:
+        points: where the bricks begin if one is laid behind the other, int64 (bricks + 1,).
+        slices: of each brick in the grid.
+    """
+
+    points: NDArray[np.int64]
+    slices: list[tuple[slice, ...]]
+
+    @property
+    def total(self) -> int:
+        """Number of points."""
+        return int(self.points[-1])
+
+
+def divide(shape: Sequence[int], corners: int) -> Bricks:
+    """Divide a grid into bricks; they depend on the arguments alone.
+
+    Args:
+        shape: of the grid.
+        corners: of a simplex of the finest lattice.
+    """
+    size = list(shape)
+    while math.prod(size) > _IDS // corners:
+        longest = size.index(max(size))
+        size[longest] = -(-size[longest] // 2)
+    steps = [range(0, whole, part) for whole, part in zip(shape, size, strict=True)]
+    slices = [
+        tuple(slice(first, min(first + part, whole)) for first, part, whole in zip(place, size, shape, strict=True))
+        for place in itertools.product(*steps)
+    ]
+    points = np.cumsum([0, *(math.prod(part.stop - part.start for part in brick) for brick in slices)])
+    return Bricks(points.astype(np.int64), slices)
 
 
 @contextmanager
@@ -125,41 +163,38 @@ def group(chunks: int, threads: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(bounds))
 
 
-def build_lattice(
-    geometry: Geometry, colours: NDArray[Any] | None, points: NDArray[np.int64], run: Run, threads: int
-) -> Lattice:
+def build_lattice(geometry: Geometry, image: NDArray[Any] | None, bricks: Bricks, run: Run, threads: int) -> Lattice:
     """Build the lattice over a grid.
 
     Args:
         geometry: its measures.
-        colours: intensities (n, c) of any dtype, None for positions alone.
-        points: bounds of the chunks.
+        image: intensities (*shape, c) of any dtype, None for positions alone.
+        bricks: of the grid.
         run: see `open_run`.
         threads: that ``run`` has.
     """
-    axes, number = geometry.axes + 1, geometry.points
-    corners, weights = np.empty((number, axes), np.uint32), np.empty((number, axes), np.float32)
+    points, axes = bricks.points, geometry.axes + 1
+    corners, weights = np.empty((bricks.total, axes), np.uint16), np.empty((bricks.total, axes), np.float32)
+    unit = np.array(geometry.unit, np.int64)
     measures = (
-        np.array(geometry.shape, np.int64),
         np.array(geometry.place, np.float32),
         np.array(geometry.tint, np.float32),
         np.array(geometry.origin, np.int64),
-        np.array(geometry.unit, np.int64),
+        unit,
     )
 
-    def build(start: int, stop: int) -> Any:
-        nothing = np.empty((stop - start, 0), np.float32)
-        tints = nothing if colours is None else np.ascontiguousarray(colours[start:stop], np.float32)
-        return build_chunk(start, tints, *measures, corners[start:stop], weights[start:stop])
+    def build(brick: tuple[slice, ...], start: int, stop: int) -> Any:
+        first, size = np.array([[part.start, part.stop - part.start] for part in brick], np.int64).T.copy()
+        tints = np.empty((stop - start, 0), np.float32)
+        if image is not None:
+            tints = image[brick].astype(np.float32).reshape(stop - start, -1)
+        return build_chunk(first, size, tints, *measures, corners[start:stop], weights[start:stop])
 
-    keys = run(build, zip(points[:-1].tolist(), points[1:].tolist(), strict=True))
+    bounds = points.tolist()
+    keys = run(build, zip(bricks.slices, bounds[:-1], bounds[1:], strict=True))
     offsets = np.cumsum([0, *(len(part) for part in keys)])
     listed = np.concatenate(keys)
-    bits = max(4, (2 * len(listed)).bit_length())
-    ids, unique, table_keys, table_ids = merge_keys(listed, bits)
-    ahead, behind = (np.empty((axes, len(unique)), np.int32) for _ in range(2))
-    hashed = (unique, table_keys, table_ids, bits, measures[-1])
-    run(find_neighbours, [(*hashed, axis, ahead[axis], behind[axis]) for axis in range(axes)])
+    ids, ahead, behind = _number(listed, geometry, run)
     lattice = Lattice(offsets, corners, weights, ids, ahead, behind)
     tables = lattice.lay_tables(1)
     parts = group(len(points) - 1, threads)
@@ -169,23 +204,42 @@ def build_lattice(
     return lattice
 
 
-_cache: OrderedDict[Geometry, Lattice] = OrderedDict()
+def _number(listed: NDArray[np.int64], geometry: Geometry, run: Run) -> tuple[NDArray[np.int32], ...]:
+    """Return the number of each listed key among all, and the neighbours (d + 1, vertices) ahead and behind."""
+    unit = np.array(geometry.unit, np.int64)
+    find: Callable[..., Any]
+    hashed: tuple[Any, ...]
+    if geometry.keys <= _DENSE * len(listed):
+        table = np.empty(geometry.keys, np.int32)
+        ids, unique = merge_dense_keys(listed, table)
+        find, hashed = find_dense_neighbours, (unique, table, unit)
+    else:
+        bits = max(4, (2 * len(listed)).bit_length())
+        ids, unique, *tables = merge_keys(listed, bits)
+        find, hashed = find_neighbours, (unique, *tables, bits, unit)
+    ahead, behind = (np.empty((len(unit), len(unique)), np.int32) for _ in range(2))
+    run(find, [(*hashed, axis, ahead[axis], behind[axis]) for axis in range(len(unit))])
+    return ids, ahead, behind
+
+
+_cache: OrderedDict[tuple[Geometry, int], Lattice] = OrderedDict()
 _lock = threading.Lock()
 
 
-def find_spatial_lattice(geometry: Geometry, points: NDArray[np.int64], run: Run, threads: int) -> Lattice:
+def find_spatial_lattice(geometry: Geometry, bricks: Bricks, run: Run, threads: int) -> Lattice:
     """Return the lattice of positions alone, from the cache if it was built before.
 
     The lattices used last are kept, up to 256 MiB together.
     """
+    key = (geometry, len(bricks.slices))  # more channels beside it make smaller bricks
     with _lock:
-        known = _cache.get(geometry)
+        known = _cache.get(key)
         if known is not None:
-            _cache.move_to_end(geometry)
+            _cache.move_to_end(key)
             return known
-    lattice = build_lattice(geometry, None, points, run, threads)
+    lattice = build_lattice(geometry, None, bricks, run, threads)
     with _lock:
-        _cache[geometry] = lattice
+        _cache[key] = lattice
         while sum(entry.nbytes for entry in _cache.values()) > CACHE_BYTES:
             _cache.popitem(last=False)
     return lattice

@@ -175,28 +175,28 @@ def update_pair(
 
 @compiled
 def finish_pair(
-    points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool, result: Any
+    points: Any, chunk: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool, result: Any
 ) -> None:
     """Write the probabilities of two labels, float32 (2, n); without iterations (``is_start``) those of the unary."""
     work, out, bits = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     powers = bits.view(np.float32)
     one = np.float32(1.0)
-    for chunk in range(first, last):
-        near_values, alike_values = _gather_pair(near, chunk, factors[0]), _gather_pair(alike, chunk, factors[1])
-        for start in range(points[chunk], points[chunk + 1], BLOCK):
-            count = min(BLOCK, points[chunk + 1] - start)
-            out[:count] = unary[0, start : start + count]
-            if not is_start:
-                _slice_pair(near_values, near, start, count, out)
-                _slice_pair(alike_values, alike, start, count, out)
-            for p in range(count):
-                work[p] = -abs(out[p])
-            _exp_block(work, bits, powers, count)
-            for p in range(count):
-                small = work[p] / (one + work[p])
-                large = one / (one + work[p])
-                result[0, start + p] = small if out[p] >= np.float32(0.0) else large
-                result[1, start + p] = large if out[p] >= np.float32(0.0) else small
+    near_values, alike_values = _gather_pair(near, chunk, factors[0]), _gather_pair(alike, chunk, factors[1])
+    for start in range(points[chunk], points[chunk + 1], BLOCK):
+        at = start - points[chunk]
+        count = min(BLOCK, points[chunk + 1] - start)
+        out[:count] = unary[0, start : start + count]
+        if not is_start:
+            _slice_pair(near_values, near, start, count, out)
+            _slice_pair(alike_values, alike, start, count, out)
+        for p in range(count):
+            work[p] = -abs(out[p])
+        _exp_block(work, bits, powers, count)
+        for p in range(count):
+            small = work[p] / (one + work[p])
+            large = one / (one + work[p])
+            result[0, at + p] = small if out[p] >= np.float32(0.0) else large
+            result[1, at + p] = large if out[p] >= np.float32(0.0) else small
 
 
 @compiled
@@ -281,21 +281,21 @@ def update_many(
 
 @compiled
 def finish_many(
-    points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool, result: Any
+    points: Any, chunk: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool, result: Any
 ) -> None:
     """Write the probabilities of any number of labels, float32 (labels, n). See `finish_pair`."""
     labels = unary.shape[0]
     out, top, bits = np.empty((labels, BLOCK), np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     powers = bits.view(np.float32)
-    for chunk in range(first, last):
-        near_values, alike_values = _gather_many(near, chunk, factors[0]), _gather_many(alike, chunk, factors[1])
-        for start in range(points[chunk], points[chunk + 1], BLOCK):
-            count = min(BLOCK, points[chunk + 1] - start)
-            for label in range(labels):
-                out[label, :count] = unary[label, start : start + count]
-            if not is_start:
-                _slice_many(near_values, near, start, count, out)
-                _slice_many(alike_values, alike, start, count, out)
-            _softmax_block(out, top, bits, powers, count)
-            for label in range(labels):
-                result[label, start : start + count] = out[label, :count]
+    near_values, alike_values = _gather_many(near, chunk, factors[0]), _gather_many(alike, chunk, factors[1])
+    for start in range(points[chunk], points[chunk + 1], BLOCK):
+        at = start - points[chunk]
+        count = min(BLOCK, points[chunk + 1] - start)
+        for label in range(labels):
+            out[label, :count] = unary[label, start : start + count]
+        if not is_start:
+            _slice_many(near_values, near, start, count, out)
+            _slice_many(alike_values, alike, start, count, out)
+        _softmax_block(out, top, bits, powers, count)
+        for label in range(labels):
+            result[label, at : at + count] = out[label, :count]

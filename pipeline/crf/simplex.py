@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.crf.compiling import compiled
 
-__all__ = ["blur", "build_chunk", "find_neighbours", "merge_keys"]
+__all__ = ["blur", "build_chunk", "find_dense_neighbours", "find_neighbours", "merge_dense_keys", "merge_keys"]
 
 BLOCK = 512  # points that are handled together: their scratch stays in the fastest cache
 _ONE = 1 << 24  # a distance of 1 in fixed point; the 4 bits below name the axis
@@ -43,8 +43,8 @@ def _grow(table_keys: Any, table_ids: Any, listed: Any, shift: int) -> Any:
 
 
 @compiled
-def _place_block(place: Any, shape: Any, first: int, count: int, feats: Any) -> None:
-    """Write the positions of points ``first`` to ``first + count``, the last axis first, in units of the lattice."""
+def _place_block(place: Any, corner: Any, shape: Any, first: int, count: int, feats: Any) -> None:
+    """Write the positions of a brick's points, the last axis first, in units of the lattice."""
     axes = shape.shape[0]
     at = np.empty(axes, np.int64)
     rest = first
@@ -53,7 +53,7 @@ def _place_block(place: Any, shape: Any, first: int, count: int, feats: Any) -> 
         rest //= shape[axis]
     for point in range(count):
         for axis in range(axes):
-            feats[axes - 1 - axis, point] = np.float32(at[axis]) * place[axis]
+            feats[axes - 1 - axis, point] = np.float32(corner[axis] + at[axis]) * place[axis]
         axis = axes - 1
         at[axis] += 1
         while axis > 0 and at[axis] == shape[axis]:
@@ -139,9 +139,9 @@ def _weigh_block(order: Any, weights: Any, first: int, count: int) -> None:
 
 @compiled
 def build_chunk(
-    start: int,
-    colours: Any,
+    corner: Any,
     shape: Any,
+    colours: Any,
     place: Any,
     tint: Any,
     origin: Any,
@@ -149,17 +149,17 @@ def build_chunk(
     index: Any,
     weights: Any,
 ) -> Any:
-    """Find the simplex of the points from ``start`` on; for the measures see `pipeline.crf.geometry.Geometry`.
+    """Find the simplex of the points of a brick; for the measures see `pipeline.crf.geometry.Geometry`.
 
     Args:
-        start: number of the first point in the grid.
+        corner: first point of the brick in the grid, int64 (axes,).
+        shape: size of the brick, int64 (axes,).
         colours: intensities of the points, float32 (n, c), c may be 0.
-        shape: size of the grid, int64 (axes,).
         place: length of a step along each axis, float32 (axes,).
         tint: length of a step of each intensity, float32 (c,).
         origin: smallest remainder-0 coordinate of each axis, int64 (d + 1,).
         unit: factor of each coordinate in a packed key, int64 (d + 1,), the last is 0.
-        index: gets the corners' ids, counted in this chunk, uint32 (n, d + 1).
+        index: gets the corners' ids, counted in this chunk, uint16 (n, d + 1).
         weights: gets the barycentric coordinates, float32 (n, d + 1).
 
     Returns:
@@ -177,7 +177,7 @@ def build_chunk(
     used = 0
     for first in range(0, index.shape[0], BLOCK):
         count = min(BLOCK, index.shape[0] - first)
-        _place_block(place, shape, start + first, count, feats)
+        _place_block(place, corner, shape, first, count, feats)
         for channel in range(d - axes):
             row, factor = feats[axes + channel], tint[channel]
             for p in range(count):
@@ -264,6 +264,50 @@ def find_neighbours(
             at = (at + 1) & mask
         if table_keys[at] == wanted:
             other = table_ids[at]
+            ahead[i] = other
+            behind[other] = i
+
+
+@compiled
+def merge_dense_keys(keys: Any, table_ids: Any) -> Any:
+    """Number the different keys as `merge_keys` does, where so many keys are taken that each may have its own place.
+
+    Args:
+        keys: of all chunks, one behind the other.
+        table_ids: gets the id of each possible key, -1 where a key is not there, int32.
+
+    Returns:
+        (id of each key, the different keys).
+    """
+    ids = np.empty(keys.shape[0], np.int32)
+    unique = np.empty(keys.shape[0], np.int64)
+    used = 0
+    table_ids[:] = -1
+    for i in range(keys.shape[0]):
+        key = np.uint64(keys[i])
+        if table_ids[key] < 0:
+            table_ids[key] = used
+            unique[used] = keys[i]
+            used += 1
+        ids[i] = table_ids[key]
+    return ids, unique[:used].copy()
+
+
+@compiled
+def find_dense_neighbours(unique: Any, table_ids: Any, unit: Any, axis: int, ahead: Any, behind: Any) -> None:
+    """Find the vertices one step along an axis as `find_neighbours` does, from `merge_dense_keys`."""
+    corners = unit.shape[0]
+    number = unique.shape[0]
+    everything = unit.sum()
+    for i in range(number):
+        ahead[i] = number
+        behind[i] = number
+    for i in range(number):
+        step = 1 - corners * unit[axis]
+        if unique[i] % corners == corners - 1:
+            step += corners * everything - corners
+        other = table_ids[np.uint64(unique[i] + step)]
+        if other >= 0:
             ahead[i] = other
             behind[other] = i
 

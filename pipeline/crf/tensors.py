@@ -33,7 +33,7 @@ def infer(prob: torch.Tensor, image: torch.Tensor, parameters: Parameters) -> to
         lattices.append((parameters.spatial_weight, _build(geometry, prob.new_empty((unary.shape[0], 0)).float())))
     if parameters.bilateral_weight > 0 and parameters.iterations > 0:
         flat = image.reshape(-1, image.shape[-1])
-        lows, highs = flat.amin(0).tolist(), flat.amax(0).tolist()
+        lows, highs = [float(flat.min())] * flat.shape[1], [float(flat.max())] * flat.shape[1]
         geometry = measure_lattice(shape, parameters.bilateral_width, parameters.bilateral_intensity, lows, highs)
         lattices.append((parameters.bilateral_weight, _build(geometry, flat.float())))
     state = unary.softmax(1)
