@@ -104,7 +104,7 @@ COMMANDS = (
         "tune post-processing on validation cases: threshold, CRF, morphology; what does not help stays off",
         (
             "tune lgg_attunet --dataset_dir data/kaggle_3m",
-            "tune lgg_attunet --dataset_dir data/kaggle_3m --steps threshold,morphology --split val --fold 1",
+            "tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology",
         ),
     ),
     Command(

@@ -13,7 +13,7 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dataset_dir", "--dataset-dir", metavar="DIR", required=True, help="folder of the dataset")
     add("--manifest", metavar="FILE", help="manifest of the dataset (default: the bundle's)")
     add("--split", default="val", help="cases to tune on (default: val)")
-    add("--fold", metavar="K", help="validation fold, or name of a named split (default: the bundle's)")
+    add("--fold", metavar="K", help="fold, or named split, that the weights were validated on (default: the bundle's)")
     add("--checkpoint", metavar="FILE", help="weights (default: models/model.pt of the bundle)")
     add(
         "--set",

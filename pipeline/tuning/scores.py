@@ -44,7 +44,7 @@ class ScoreTable:
             def announce(name: str) -> None:
                 if self._bar is not None:
                     self._bar.close()
-                self._bar = stack.enter_context(tqdm(total=0, desc=name, unit="score", disable=None))
+                self._bar = stack.enter_context(tqdm(total=0, desc=name, unit="score", leave=False, disable=None))
 
             yield announce
             self._bar = None

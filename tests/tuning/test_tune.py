@@ -143,6 +143,22 @@ def test_a_damaged_prediction_is_made_anew(
     assert again["rows"][0]["score"] == first["rows"][0]["score"]
 
 
+def test_a_disk_that_is_too_small_is_told_after_the_first_case(
+    experiment: Experiment,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    predicted: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("pipeline.tuning.predictions.shutil.disk_usage", lambda folder: usage._replace(free=1000))
+    assert main(experiment.words(tmp_path)) == 1
+    line = capsys.readouterr().err
+    assert "more in" in line
+    assert line.endswith("free are 1.0 kB; name a folder on another disk with --cache\n")
+    assert len(predicted) == 1
+
+
 def test_one_subject_switches_nothing_on_and_says_so(
     experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
