@@ -268,6 +268,10 @@ def test_no_python_of_the_package_names_a_bundle() -> None:
     assert not named
 
 
+def read_target(step: dict[str, Any]) -> str:
+    return str(step["_target_"]).rpartition(".")[2]
+
+
 def test_clients_find_their_keys_in_the_inference_config(bundle: Path) -> None:
     """What MONAI Label (monaibundle) and the Deploy SDK read, from one file, without the metadata merged in."""
     text = read_json(bundle / "configs/inference.json")
@@ -280,6 +284,10 @@ def test_clients_find_their_keys_in_the_inference_config(bundle: Path) -> None:
     assert loads[0].startswith("Load"), "Deploy removes loading and saving by these first letters"
     saves = [step["_target_"].split(".")[-1] for step in text["postprocessing"]["transforms"]]
     assert saves[-1].startswith("Save")
+    # Deploy takes the loading of the CRF's image away, too: an app without files has no CRF.
+    loads = [step for step in text["postprocessing"]["transforms"] if read_target(step).startswith("Load")]
+    assert {step["_disabled_"] for step in loads} == {"@skip_crf"}
+    assert text["skip_crf"] is True
     assert not [where for where, value in list_texts(text) if "_meta_" in value]
     keys = [step["keys"] for step in text["preprocessing"]["transforms"]]
     assert set(map(str, keys)) == {"image"}, "Label gives an image and nothing else"

@@ -23,6 +23,7 @@ from monai.transforms import (
 )
 from PIL import Image
 
+from pipeline.datasets.phantoms.dicom import Geometry, write_series
 from pipeline.transforms import LoadSliceStack, LoadSliceStackd, LoadSource, LoadSourced, NeighbourSlicesToChannelsd
 
 PICTURES: dict[str, Any] = {"reader": "PILReader", "reverse_indexing": False, "ensure_channel_first": True}
@@ -120,6 +121,23 @@ def test_volumes_that_were_turned_and_resampled(suffix: str, tmp_path: Path) -> 
     moved.affine = moved.affine @ torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=moved.affine.dtype))
     with pytest.raises(ValueError, match=r"a.nii.*: the prediction lies up to \d+ mm beside its file"):
         LoadSource(LoadImage(ensure_channel_first=True))(moved)
+
+
+def test_a_dicom_series(tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(0, 900, (4, 6, 5)).astype(np.int16)
+    write_series(tmp_path / "s", voxels, Geometry(spacing=(0.8, 0.6, 2.5)), "P")
+    loader = {"ensure_channel_first": True}
+    preprocessing = Compose(
+        [
+            LoadImaged("image", **loader),
+            Orientationd("image", axcodes="RAS", labels=None),
+            Spacingd("image", pixdim=(1, 1, 1)),
+        ]
+    )
+    case = predict({"image": str(tmp_path / "s")}, preprocessing)
+    original = LoadSource(LoadImage(**loader))(case["pred"])
+    assert torch.equal(original, LoadImage(**loader)(str(tmp_path / "s")))
+    assert sorted(original.flatten().tolist()) == sorted(voxels.flatten().tolist())
 
 
 @pytest.fixture
