@@ -6,6 +6,6 @@ all pairs of points and tells how far a lattice is from the definition.
 """
 
 from pipeline.crf.mean_field import mean_field, mean_field_batch
-from pipeline.crf.memory import estimate_memory
+from pipeline.crf.memory import CaseTooLargeError, estimate_memory
 
-__all__ = ["estimate_memory", "mean_field", "mean_field_batch"]
+__all__ = ["CaseTooLargeError", "estimate_memory", "mean_field", "mean_field_batch"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Parameters", "check_arrays", "check_parameters"]
+__all__ = ["Parameters", "check_parameters", "check_shapes", "check_values"]
 
 _SUM_TOLERANCE = 1e-2  # half precision rounds a sum of probabilities by less
 _LABELS = 2
@@ -94,16 +94,15 @@ def _read_axes(value: Any, name: str, axes: int) -> tuple[float, ...]:
     return tuple(numbers)
 
 
-def check_arrays(prob: Any, image: Any) -> None:
-    """Check probabilities ``(L, *spatial)`` against an image ``(*spatial, C)``.
+def check_shapes(prob: Any, image: Any) -> None:
+    """Check the shape of probabilities ``(L, *spatial)`` against that of an image ``(*spatial, C)``.
 
     Args:
         prob: NumPy array or tensor.
         image: of the same kind.
 
     Raises:
-        ValueError: there is one label, nothing in it, the shapes differ, a value is not finite, or the probabilities
-            lie outside of 0 to 1 or do not sum to one.
+        ValueError: there is one label, nothing in it, or the shapes differ.
     """
     shape, grid = tuple(prob.shape), tuple(image.shape)
     if len(shape) < 2:
@@ -120,6 +119,18 @@ def check_arrays(prob: Any, image: Any) -> None:
         )
     if 0 in shape or 0 in grid:
         raise ValueError(f"nothing to do: prob has shape {shape} and the image {grid}, an axis of length 0")
+
+
+def check_values(prob: Any, image: Any) -> None:
+    """Check the values; shapes are right.
+
+    Args:
+        prob: NumPy array or tensor.
+        image: of the same kind.
+
+    Raises:
+        ValueError: a value is not finite, or the probabilities lie outside of 0 to 1 or do not sum to one.
+    """
     for name, low, high in (("prob", prob.min(), prob.max()), ("image", image.min(), image.max())):
         if not math.isfinite(float(low)) or not math.isfinite(float(high)):
             raise ValueError(f"{name} has values that are not finite (NaN or infinity)")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.crf.geometry import Geometry
+from pipeline.crf.memory import check_vertices
 from pipeline.crf.messages import normalize, scatter, splat_ones
 from pipeline.crf.simplex import blur, build_chunk, find_dense_neighbours, find_neighbours, merge_dense_keys, merge_keys
 
@@ -193,6 +194,7 @@ def build_lattice(geometry: Geometry, image: NDArray[Any] | None, bricks: Bricks
     bounds = points.tolist()
     keys = run(build, zip(bricks.slices, bounds[:-1], bounds[1:], strict=True))
     offsets = np.cumsum([0, *(len(part) for part in keys)])
+    check_vertices(int(offsets[-1]), geometry.axes)
     listed = np.concatenate(keys)
     ids, ahead, behind = _number(listed, geometry, run)
     lattice = Lattice(offsets, corners, weights, ids, ahead, behind)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.crf.inputs import Parameters, check_arrays, check_parameters
+from pipeline.crf.inputs import Parameters, check_parameters, check_shapes, check_values
 from pipeline.crf.memory import check_memory
 
 __all__ = ["mean_field", "mean_field_batch"]
@@ -73,7 +73,7 @@ def mean_field(
 
     Raises:
         ValueError: the input is not as described; the message says what is wrong.
-        MemoryError: the case needs more than is free (`pipeline.crf.estimate_memory`).
+        CaseTooLargeError: the case needs more memory than is free (`pipeline.crf.estimate_memory`).
 
     Example:
         >>> import numpy as np
@@ -87,7 +87,7 @@ def mean_field(
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
     prob, image = _take_arrays(prob, image)
-    check_arrays(prob, image)
+    check_shapes(prob, image)
     parameters = check_parameters(
         prob.ndim - 1,
         spatial_weight=spatial_weight,
@@ -98,7 +98,11 @@ def mean_field(
         iterations=iterations,
         spacing=spacing,
     )
-    return _infer(prob, image, parameters, _choose(backend, prob), count_threads(threads))
+    chosen, workers = _choose(backend, prob), count_threads(threads)
+    if chosen == "numba":
+        check_memory(prob.shape[1:], prob.shape[0], image.shape[-1])
+    check_values(prob, image)
+    return _infer(prob, image, parameters, chosen, workers)
 
 
 def mean_field_batch(prob: Any, image: Any, *, threads: int | None = None, **options: Any) -> Any:
@@ -167,7 +171,11 @@ def _take_arrays(prob: Any, image: Any) -> tuple[Any, Any]:
         first = torch.as_tensor(prob).detach()
         second = torch.as_tensor(image, device=first.device).detach()
         return tuple(getattr(item, "as_tensor", lambda item=item: item)() for item in (first, second))
-    return np.asarray(prob), np.asarray(image)
+    arrays = np.asarray(prob), np.asarray(image)
+    for name, array in zip(("prob", "image"), arrays, strict=True):
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    return arrays
 
 
 def _choose(backend: str, prob: Any) -> str:
@@ -187,7 +195,7 @@ def _choose(backend: str, prob: Any) -> str:
 def _infer(prob: Any, image: Any, parameters: Parameters, backend: str, threads: int) -> Any:
     if backend == "torch":
         return _infer_tensors(prob, image, parameters)
-    arrays = prob if isinstance(prob, np.ndarray) else prob.float().numpy()
+    arrays = prob.astype(np.float32, copy=False) if isinstance(prob, np.ndarray) else prob.float().numpy()
     picture = image if isinstance(image, np.ndarray) else image.float().numpy()
     result: Any
     if backend == "exact":
@@ -197,7 +205,6 @@ def _infer(prob: Any, image: Any, parameters: Parameters, backend: str, threads:
     else:
         from pipeline.crf import compiled
 
-        check_memory(arrays.shape[1:], arrays.shape[0], picture.shape[-1])
         result = compiled.infer(arrays, picture, parameters, threads)
     if isinstance(prob, np.ndarray):
         return result
@@ -211,6 +218,11 @@ def _infer_tensors(prob: Any, image: Any, parameters: Parameters) -> Any:
 
     from pipeline.crf import tensors
 
+    if isinstance(prob, np.ndarray):
+        # Torch takes neither negative strides nor foreign byte orders.
+        first, second = (torch.from_numpy(np.ascontiguousarray(item, np.float32)) for item in (prob, image))
+    else:
+        first, second = prob, image
     with torch.no_grad():
-        result = tensors.infer(torch.as_tensor(prob), torch.as_tensor(image), parameters)
+        result = tensors.infer(first, second, parameters)
     return result.numpy() if isinstance(prob, np.ndarray) else result

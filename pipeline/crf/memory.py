@@ -6,38 +6,52 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["check_memory", "estimate_memory", "find_free_memory"]
+__all__ = ["CaseTooLargeError", "check_memory", "check_vertices", "estimate_memory", "find_free_memory"]
 
-_BYTES = 4  # of float32, int32, uint32
-# A finer lattice has more vertices, at most one for each corner of each point; on images it has far fewer.
-_VERTICES = 0.35
+_CORNER = 2 + 4  # bytes of the number and of the weight of a simplex's corner
+_FLOAT = 4
+# A vertex while the lattice is built: its key in two lists, its place in a half-empty table, its numbers; see lattice.
+_VERTEX = 2 * 8 + 3 * 12 + 2 * 8
+_NEIGHBOURS = 2 * 4
+_VERTICES = 0.1  # for each point, on images with usual widths
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 
 
-def estimate_memory(shape: Sequence[int], labels: int, channels: int) -> int:
+class CaseTooLargeError(ValueError, MemoryError):
+    """A case needs more memory than is free."""
+
+
+def estimate_memory(shape: Sequence[int], labels: int, channels: int, vertices: float = _VERTICES) -> int:
     """Return about how many bytes `pipeline.crf.mean_field` takes beside its arguments on the compiled path.
 
-    For each point: 8 (d + 1) bytes for each lattice (index and weight of d + 1 corners), the unary, the result, and
-    an allowance for the vertices, which depend on the image.
+    For each point: 6 bytes for each corner of its simplex in both lattices, the unary, the result, and what their
+    vertices take. These depend on the image and the widths: some hundredths of a vertex for a point are usual,
+    widths of a voxel or two and of a few grey values make several, and no more than one for each corner is possible.
 
     Args:
         shape: of the grid.
         labels: L.
         channels: C of the image.
+        vertices: of both lattices, for each point.
 
     Example:
-        >>> round(estimate_memory((512, 512), 2, 3) / 512**2)
-        119
+        >>> round(estimate_memory((512, 512), 2, 3) / 512**2)  # usual
+        79
+        >>> round(estimate_memory((512, 512), 2, 3, vertices=9) / 512**2)  # the most that is possible
+        1242
     """
     axes = len(shape)
     corners = (axes + 1) + (axes + channels + 1)
     filtered = 1 if labels == 2 else labels
-    lattices = 2 * _BYTES * corners
-    vertices = _VERTICES * (2 * corners * _BYTES + 3 * filtered * _BYTES)
-    return int(math.prod(shape) * (lattices + vertices + _BYTES * (labels + filtered)))
+    fixed = _CORNER * corners + _FLOAT * (labels + filtered)
+    return int(math.prod(shape) * (fixed + vertices * _measure_vertex(axes + channels, filtered)))
+
+
+def _measure_vertex(axes: int, filtered: int) -> int:
+    return _VERTEX + _NEIGHBOURS * (axes + 1) + 3 * _FLOAT * filtered
 
 
 def find_free_memory() -> int | None:
@@ -60,13 +74,31 @@ def check_memory(shape: Sequence[int], labels: int, channels: int) -> None:
     """Refuse a case that will not fit.
 
     Raises:
-        MemoryError: the estimate exceeds what is free.
+        CaseTooLargeError: the estimate exceeds what is free.
     """
     free, needed = find_free_memory(), estimate_memory(shape, labels, channels)
     if free is not None and needed > free:
         grid = " x ".join(map(str, shape))
-        raise MemoryError(
+        raise CaseTooLargeError(
             f"a dense CRF over {grid} points, {labels} labels and {channels} channels needs about "
             f"{needed / 2**30:.1f} GiB and {max(free, 0) / 2**30:.1f} GiB are free: crop to the foreground, treat a "
             "volume slice by slice, or resample"
+        )
+
+
+def check_vertices(number: int, axes: int) -> None:
+    """Refuse a lattice that will not fit, once its vertices are counted.
+
+    Args:
+        number: of the vertices, those of each brick counted.
+        axes: of the lattice.
+
+    Raises:
+        CaseTooLargeError: they take more than is free.
+    """
+    free, needed = find_free_memory(), number * _measure_vertex(axes, 1)
+    if free is not None and needed > free:
+        raise CaseTooLargeError(
+            f"kernels as narrow as these give the lattice {number} vertices, for about {needed / 2**30:.1f} GiB, and "
+            f"{max(free, 0) / 2**30:.1f} GiB are free: give larger widths, or crop the image"
         )
