@@ -44,6 +44,16 @@ def split_fragment(path: str) -> tuple[str, str]:
     return (file, fragment) if mark and file.lower().endswith(".json") else (path, "")
 
 
+def make_subject_key(subject: str, case_id: str) -> str:
+    """Return a case's subject in the form in which subjects are compared; where it is unknown, one of the case's own.
+
+    Example:
+        >>> make_subject_key(" TCGA_1 ", "a"), make_subject_key("unknown", "b")
+        ('tcga_1', 'case:b')
+    """
+    return normalise_subject(subject) or f"case:{case_id}"
+
+
 @dataclass(frozen=True)
 class Case:
     """One case: a patient's volume or stack of slices, an image, or a frame.
@@ -83,8 +93,7 @@ class Case:
             >>> a.subject_key(), b.subject_key()
             ('tcga_1', 'case:b')
         """
-        key = normalise_subject(self.subject)
-        return key or f"case:{self.case_id}"
+        return make_subject_key(self.subject, self.case_id)
 
 
 @dataclass(frozen=True)

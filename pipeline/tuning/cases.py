@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.digests import compute_sha256
-from pipeline.datasets.manifest import split_fragment
+from pipeline.datasets.manifest import make_subject_key, normalise_subject, split_fragment
 from pipeline.issues import InputError
 from pipeline.tuning.workflow import Workflow, explain
 
@@ -27,13 +27,15 @@ class LabelledCase:
 
     Attributes:
         case_id: its id.
-        subject: its subject.
+        subject: its subject; where it is unknown, one of the case's own.
+        is_grouped: whether the subject is known.
         key: names its files and their content; fit for a file's name.
         item: as the datalist has it.
     """
 
     case_id: str
     subject: str
+    is_grouped: bool
     key: str
     item: dict[str, Any]
 
@@ -60,7 +62,13 @@ def load_cases(workflow: Workflow) -> list[LabelledCase]:
     found = {str(item["case_id"]): item for item in items}
     digest = functools.cache(_digest)  # cases may share a file of annotations
     return [
-        LabelledCase(name, str(item["subject"]), _make_key(name, item, digest), dict(item))
+        LabelledCase(
+            name,
+            make_subject_key(str(item["subject"]), name),
+            bool(normalise_subject(str(item["subject"]))),
+            _make_key(name, item, digest),
+            dict(item),
+        )
         for name, item in found.items()
     ]
 

@@ -9,6 +9,10 @@ gains of the subjects are not independent, as the interval takes them to be. So 
 the best of as many useless ones would by chance (`pipeline.reports.paired.judge_best`); in simulations with 13, 40 and
 100 subjects and 19 or 32 useless values, alike or not, both together kept 2 to 4 % of them.
 
+Steps are chosen one after the other, each on top of those that were kept. A later one may do what an earlier one did,
+and more: so each step that was kept must also gain beside all the others, else it is left off and the rest is chosen
+again without it.
+
 A step that is kept gets the values that are best on all cases. One optimism is left: a step's base, what was kept
 before it, was chosen on all cases; but it is the same on both sides of the difference.
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pipeline.reports.paired import Difference, compare_paired, judge_best
@@ -50,6 +54,7 @@ class Choice:
         gain: the cross-fitted gain.
         tried: number of settings that were compared with the base.
         by_chance: p value of the best of them, see `judge_best`.
+        beside: gain beside the other steps that were kept, for a step that was left off for it.
     """
 
     step: Step
@@ -60,11 +65,17 @@ class Choice:
     gain: Difference
     tried: int
     by_chance: float
+    beside: Difference | None = None
+
+    @property
+    def helps(self) -> bool:
+        """Whether the step helps on top of its base."""
+        return self.chosen != self.base and self.gain.is_gain and self.by_chance < CHANCE
 
     @property
     def is_kept(self) -> bool:
         """Whether the step is switched on."""
-        return self.chosen != self.base and self.gain.is_gain and self.by_chance < CHANCE
+        return self.helps and self.beside is None
 
 
 @dataclass(frozen=True)
@@ -133,12 +144,36 @@ class Judge:
         return Choice(step, base, chosen, tuple(by_fold), in_sample, gain, len(compared), chance)
 
     def choose_all(self, steps: Sequence[Step], start: Setting) -> list[Choice]:
-        """Choose one step after the other, each on top of those that were kept."""
-        choices: list[Choice] = []
-        for step in steps:
-            choices.append(self.choose(step, start))
-            start = choices[-1].chosen if choices[-1].is_kept else start
-        return choices
+        """Choose one step after the other, each on top of those that were kept; leave off what the others replace."""
+        left_off: dict[str, Difference] = {}
+        while True:
+            choices: list[Choice] = []
+            base = start
+            for step in steps:
+                choices.append(replace(self.choose(step, base), beside=left_off.get(step.name)))
+                base = choices[-1].chosen if choices[-1].is_kept else base
+            beside = self._compare_beside(choices, start)
+            replaced = [name for name, gain in beside.items() if not gain.is_gain]
+            if not replaced:
+                return choices
+            weakest = min(replaced, key=lambda name: beside[name].mean)
+            left_off[weakest] = beside[weakest]
+
+    def _compare_beside(self, choices: Sequence[Choice], start: Setting) -> dict[str, Difference]:
+        """Return the gain of each step that was kept over the setting without it, on cases that did not choose."""
+        kept = [choice for choice in choices if choice.is_kept]
+        if len(kept) < 2:
+            return {}
+
+        def score(parts: Sequence[Choice]) -> dict[str, float]:
+            folds = range(len(self.folds))
+            return self._score_folds([_join(start, parts, [part.by_fold[fold] for part in parts]) for fold in folds])
+
+        together = score(kept)
+        return {
+            choice.step.name: self._compare(together, score([other for other in kept if other is not choice]))
+            for choice in kept
+        }
 
     def combine(self, name: str, choices: Sequence[Choice], start: Setting, over: str) -> Row:
         """Return the line of several steps together, over the setting that they started from."""

@@ -63,6 +63,7 @@ def format_table(result: Result) -> list[str]:
         "",
         *(line for choice in result.choices for line in _wrap(describe_choice(choice))),
         *_warn_of_few(facts["subjects"]),
+        *_warn_of_ungrouped(facts["ungrouped"]),
         "",
         "gain here: on the cases that chose the values. held-out gain: on subjects that did not choose them",
         f"({facts['folds']} folds); interval: paired bootstrap by subject, {facts['resamples']} resamples, "
@@ -80,6 +81,15 @@ def _warn_of_few(subjects: int) -> list[str]:
     if not 1 < subjects < _FEW:
         return []
     return [f"note: {subjects} subjects are few; below {_FEW} an interval is too narrow, so take this for a trial"]
+
+
+def _warn_of_ungrouped(cases: int) -> list[str]:
+    if not cases:
+        return []
+    return _wrap(
+        f"note: {cases} cases have no subject in the manifest, so each stands for itself; if some are of one patient, "
+        "the intervals are too narrow"
+    )
 
 
 def format_markdown(result: Result) -> str:
@@ -100,10 +110,17 @@ def describe_choice(choice: Choice) -> str:
     interval = f"gain {_sign(gain.mean)} ({_round(gain.low)} to {_round(gain.high)})"
     if choice.is_kept:
         return f"{head}{interval}: {_format_values(choice)}"
+    if choice.helps and choice.beside is not None:
+        return f"{head}{interval}, but beside the other steps {_describe_gain(choice.beside)}"
     if gain.is_gain:
         chance = f"p {choice.by_chance:.2g}"
         return f"{head}{interval}, but the best of {choice.tried} may gain as much by chance ({chance})"
-    return f"{head}{interval} {'includes zero' if gain.high >= 0 else 'is a loss'}"
+    return f"{head}gain {_describe_gain(gain)}"
+
+
+def _describe_gain(gain: Difference) -> str:
+    low, high = gain.low or 0.0, gain.high or 0.0
+    return f"{_sign(gain.mean)} ({_round(low)} to {_round(high)}) {'includes zero' if high >= 0 else 'is a loss'}"
 
 
 def to_dict(result: Result) -> dict[str, Any]:
@@ -130,6 +147,7 @@ def to_dict(result: Result) -> dict[str, Any]:
                 "on": choice.is_kept,
                 "in_sample_gain": _finite(choice.in_sample),
                 "gain": _dump_gain(choice.gain),
+                "gain_beside_others": _dump_gain(choice.beside),
                 "tried": choice.tried,
                 "p_by_chance": round(choice.by_chance, 5),
                 "chosen": {knob: choice.chosen[knob] for knob in choice.step.knobs},

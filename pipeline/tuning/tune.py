@@ -96,6 +96,7 @@ def search(
         "fold": workflow.parser.get_parsed_content("fold") if "fold" in workflow.parser else None,
         "cases": len(cases),
         "subjects": len(set(subjects.values())),
+        "ungrouped": sum(not case.is_grouped for case in cases),
         "folds": len(judge.folds),
         "resamples": args.resamples,
         "seed": args.seed,

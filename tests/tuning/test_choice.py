@@ -127,6 +127,34 @@ def test_the_next_step_starts_from_what_was_kept() -> None:
     assert row.gain.mean == pytest.approx(0.2)
 
 
+def test_a_step_that_a_later_one_replaces_is_left_off_and_the_rest_chosen_again() -> None:
+    def score(setting: Setting, case: str) -> float:
+        # Both mend the same half of the cases; the later one mends a little more, and 2 is its best value alone.
+        mends = 0.2 if int(case[1:].split("_")[0]) % 2 else 0.0
+        alone = {0: 0.0, 1: 1.1, 2: 1.2}[setting["skip_crf"]]
+        beside = {0: 1.0, 1: 1.1, 2: 1.0}[setting["skip_crf"]]
+        return noise(BASE, case) + mends * (beside if setting["threshold"] else alone)
+
+    subject = judge(FakeTable(score), make_subjects(12))
+    first, second = subject.choose_all([make_step([1]), make_step([1, 2], "skip_crf")], BASE)
+    assert first.helps
+    assert not first.is_kept
+    assert first.beside is not None
+    assert not first.beside.is_gain
+    assert second.is_kept
+    assert second.chosen == BASE | {"skip_crf": 2}, "chosen on top of a step that is off"
+
+
+def test_steps_that_help_beside_each_other_are_all_kept() -> None:
+    def score(setting: Setting, case: str) -> float:
+        return noise(BASE, case) + 0.1 * setting["threshold"] + 0.05 * setting["skip_crf"]
+
+    subject = judge(FakeTable(score), make_subjects(9))
+    choices = subject.choose_all([make_step([1]), make_step([1], "skip_crf")], BASE)
+    assert [choice.is_kept for choice in choices] == [True, True]
+    assert all(choice.beside is None for choice in choices)
+
+
 def test_steps_together_are_scored_with_what_was_chosen_without_the_case() -> None:
     table = FakeTable(lambda setting, case: noise(setting, case) + noise(setting, case, "skip_crf"))
     subject = judge(table, make_subjects(6))

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,16 @@ def make_result() -> Result:
         Row("written", BASE, float("nan"), "raw", None, gain),
     )
     facts = {
-        **{"split": "val", "fold": None, "cases": 120, "subjects": 100, "folds": 10, "resamples": 10_000, "seed": 0},
+        **{
+            "split": "val",
+            "fold": None,
+            "cases": 120,
+            "subjects": 100,
+            "ungrouped": 0,
+            "folds": 10,
+            "resamples": 10_000,
+            "seed": 0,
+        },
         **{"manifest_sha256": "a" * 64, "weights_sha256": "b" * 64},
     }
     seconds = {"raw": 0.00012, "largest_component": 123.4, "written": 1}
@@ -52,6 +62,11 @@ def make_result() -> Result:
             make_choice(0.0001, 0.0051, chance=0.08),
             "crf: off, gain +0.0012 (0.0001 to 0.0051), but the best of 32 may gain as much by chance (p 0.08)",
         ),
+        (
+            replace(make_choice(0.0001, 0.0051), beside=Difference(0.0002, -0.001, 0.002, 5, 5)),
+            "crf: off, gain +0.0012 (0.0001 to 0.0051), but beside the other steps "
+            "+0.0002 (-0.0010 to 0.0020) includes zero",
+        ),
         (make_choice(None, None), "crf: off, +0.0100 here, but fewer than two subjects tell nothing of others"),
     ],
 )
@@ -64,6 +79,13 @@ def test_the_table_fits_into_a_hundred_columns() -> None:
     assert max(map(len, lines)) <= 100
     assert "largest_component  others as shipped  0.8100  +0.0100    +0.0000        -0.0300 to +0.0200  123" in lines
     assert not any("-0.0000" in line for line in lines)
+
+
+def test_cases_without_a_subject_are_told() -> None:
+    result = make_result()
+    lines = format_table(replace(result, facts={**result.facts, "ungrouped": 14}))
+    assert any(line.startswith("note: 14 cases have no subject in the manifest") for line in lines)
+    assert not any("no subject" in line for line in format_table(result))
 
 
 def test_json_and_markdown_hold_the_same_rows() -> None:
