@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.crf.inputs import Parameters, check_parameters, check_shapes, check_values
-from pipeline.crf.memory import check_memory
+from pipeline.crf.memory import CaseTooLargeError, check_memory
 
 __all__ = ["mean_field", "mean_field_batch"]
 
@@ -99,8 +99,8 @@ def mean_field(
         spacing=spacing,
     )
     chosen, workers = _choose(backend, prob), count_threads(threads)
-    if chosen == "numba":
-        check_memory(prob.shape[1:], prob.shape[0], image.shape[-1])
+    if chosen == "numba" or (chosen == "torch" and _lies_on_cpu(prob)):
+        check_memory(prob.shape[1:], prob.shape[0], image.shape[-1], chosen)
     check_values(prob, image)
     return _infer(prob, image, parameters, chosen, workers)
 
@@ -111,7 +111,7 @@ def mean_field_batch(prob: Any, image: Any, *, threads: int | None = None, **opt
     Args:
         prob: ``(B, L, *spatial)``.
         image: ``(B, *spatial, C)``.
-        threads: cases that are treated side by side on the CPU; one case has one thread.
+        threads: cases that are treated side by side on the CPU; a single case has all of them.
         **options: see `mean_field`.
 
     Returns:
@@ -127,14 +127,16 @@ def mean_field_batch(prob: Any, image: Any, *, threads: int | None = None, **opt
             f"{tuple(image.shape)}"
         )
 
+    workers = min(count_threads(threads), max(len(prob), 1))
+    each = max(1, count_threads(threads) // workers)
+
     def treat(case: int) -> Any:
         try:
-            return mean_field(prob[case], image[case], threads=1, **options)
+            return mean_field(prob[case], image[case], threads=each, **options)
         except ValueError as error:
             raise ValueError(f"case {case} of {len(prob)}: {error}") from error
 
-    workers = min(count_threads(threads), max(len(prob), 1))
-    if workers == 1 or (not isinstance(prob, np.ndarray) and prob.device.type != "cpu"):
+    if workers == 1 or not _lies_on_cpu(prob):
         results = [treat(case) for case in range(len(prob))]
     else:
         with ThreadPoolExecutor(workers) as pool:
@@ -178,10 +180,14 @@ def _take_arrays(prob: Any, image: Any) -> tuple[Any, Any]:
     return arrays
 
 
+def _lies_on_cpu(array: Any) -> bool:
+    return isinstance(array, np.ndarray) or array.device.type == "cpu"
+
+
 def _choose(backend: str, prob: Any) -> str:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    on_cpu = isinstance(prob, np.ndarray) or prob.device.type == "cpu"
+    on_cpu = _lies_on_cpu(prob)
     installed = importlib.util.find_spec("numba") is not None
     if backend == "auto":
         return "numba" if on_cpu and installed else "torch"
@@ -223,6 +229,12 @@ def _infer_tensors(prob: Any, image: Any, parameters: Parameters) -> Any:
         first, second = (torch.from_numpy(np.ascontiguousarray(item, np.float32)) for item in (prob, image))
     else:
         first, second = prob, image
-    with torch.no_grad():
-        result = tensors.infer(first, second, parameters)
+    try:
+        with torch.no_grad():
+            result = tensors.infer(first, second, parameters)
+    except torch.OutOfMemoryError as error:
+        raise CaseTooLargeError(
+            f"a dense CRF over {' x '.join(map(str, prob.shape[1:]))} points does not fit into the memory of "
+            f"{first.device}: crop to the foreground, treat a volume slice by slice, or move the tensors to the CPU"
+        ) from error
     return result.numpy() if isinstance(prob, np.ndarray) else result

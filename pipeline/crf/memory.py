@@ -14,6 +14,7 @@ _FLOAT = 4
 _VERTEX = 2 * 8 + 3 * 12 + 2 * 8
 _NEIGHBOURS = 2 * 4
 _VERTICES = 0.1  # for each point, on images with usual widths
+_TENSOR_CORNER = 112  # bytes of a corner on the torch path, where the lattice is built for all points at once; measured
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -24,26 +25,32 @@ class CaseTooLargeError(ValueError, MemoryError):
     """A case needs more memory than is free."""
 
 
-def estimate_memory(shape: Sequence[int], labels: int, channels: int, vertices: float = _VERTICES) -> int:
-    """Return about how many bytes `pipeline.crf.mean_field` takes beside its arguments on the compiled path.
+def estimate_memory(
+    shape: Sequence[int], labels: int, channels: int, vertices: float = _VERTICES, backend: str = "numba"
+) -> int:
+    """Return about how many bytes `pipeline.crf.mean_field` takes beside its arguments.
 
-    For each point: 6 bytes for each corner of its simplex in both lattices, the unary, the result, and what their
-    vertices take. These depend on the image and the widths: some hundredths of a vertex for a point are usual,
-    widths of a voxel or two and of a few grey values make several, and no more than one for each corner is possible.
+    For each point, on the compiled path: 6 bytes for each corner of its simplex in both lattices, the unary, the
+    result, and what their vertices take. These depend on the image and the widths: some hundredths of a vertex for a
+    point are usual, widths of a voxel or two and of a few grey values make several, and no more than one for each
+    corner is possible.
 
     Args:
         shape: of the grid.
         labels: L.
         channels: C of the image.
-        vertices: of both lattices, for each point.
+        vertices: of both lattices, for each point; the torch path keeps far more for each point than for a vertex.
+        backend: ``"numba"`` or ``"torch"``.
 
     Example:
         >>> round(estimate_memory((512, 512), 2, 3) / 512**2)  # usual
         79
         >>> round(estimate_memory((512, 512), 2, 3, vertices=9) / 512**2)  # the most that is possible
-        1242
+        1218
     """
     axes = len(shape)
+    if backend == "torch":
+        return int(math.prod(shape) * (_TENSOR_CORNER * (axes + channels + 1) + 2 * _FLOAT * labels))
     corners = (axes + 1) + (axes + channels + 1)
     filtered = 1 if labels == 2 else labels
     fixed = _CORNER * corners + _FLOAT * (labels + filtered)
@@ -70,13 +77,13 @@ def find_free_memory() -> int | None:
     return min(free) if free else None
 
 
-def check_memory(shape: Sequence[int], labels: int, channels: int) -> None:
-    """Refuse a case that will not fit.
+def check_memory(shape: Sequence[int], labels: int, channels: int, backend: str = "numba") -> None:
+    """Refuse a case that will not fit; for the arguments see `estimate_memory`.
 
     Raises:
         CaseTooLargeError: the estimate exceeds what is free.
     """
-    free, needed = find_free_memory(), estimate_memory(shape, labels, channels)
+    free, needed = find_free_memory(), estimate_memory(shape, labels, channels, backend=backend)
     if free is not None and needed > free:
         grid = " x ".join(map(str, shape))
         raise CaseTooLargeError(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.crf import CaseTooLargeError, estimate_memory, mean_field, mean_field_batch, memory
+from pipeline.crf import CaseTooLargeError, estimate_memory, mean_field, mean_field_batch, memory, tensors
 from tests.crf.scenes import OPTIONS, make_scene
 
 PROB, IMAGE = make_scene((8, 10), 2)
@@ -105,10 +105,23 @@ def test_a_case_that_is_too_large_is_refused_before_it_is_touched() -> None:
     shape = (200_000, 200_000)
     prob = np.broadcast_to(np.float32(0.5), (2, *shape))
     image = np.broadcast_to(np.uint8(0), (*shape, 3))
-    with pytest.raises(CaseTooLargeError, match=r"200000 x 200000 points, 2 labels .* GiB are free: crop") as caught:
-        mean_field(prob, image, backend="numba", **OPTIONS)
-    assert isinstance(caught.value, MemoryError)
-    assert estimate_memory(shape, 2, 3) > 2**41
+    for backend in ("numba", "torch"):
+        with pytest.raises(
+            CaseTooLargeError, match=r"200000 x 200000 points, 2 labels .* GiB are free: crop"
+        ) as caught:
+            mean_field(prob, image, backend=backend, **OPTIONS)
+        assert isinstance(caught.value, MemoryError)
+    assert 2**41 < estimate_memory(shape, 2, 3) < estimate_memory(shape, 2, 3, backend="torch")
+
+
+def test_a_full_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has ...")
+
+    monkeypatch.setattr(tensors, "infer", fail)
+    with pytest.raises(CaseTooLargeError, match="8 x 10 points does not fit into the memory of cpu: crop") as caught:
+        mean_field(PROB, IMAGE, backend="torch", **OPTIONS)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_lattice_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
