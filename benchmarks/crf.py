@@ -21,7 +21,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +274,8 @@ def _read_resident() -> int:
 def measure_compile() -> dict[str, float]:
     """Time the first call of a process: nothing compiled yet, and with the machine code on disk."""
     code = (
-        "import time, numpy as np; from pipeline.crf import mean_field; p = np.full((LABELS, 16, 16), 1 / LABELS, np.float32);"
+        "import time, numpy as np; from pipeline.crf import mean_field;"
+        "p = np.full((LABELS, 16, 16), 1 / LABELS, np.float32);"
         "i = np.zeros((16, 16, 3), np.uint8); t = time.perf_counter();"
         "mean_field(p, i, spatial_weight=1, spatial_width=1, bilateral_weight=1, bilateral_width=1, "
         "bilateral_intensity=1, iterations=1); print(time.perf_counter() - t)"
@@ -310,7 +311,10 @@ def main() -> None:
         prob, image = Case((int(args.make[1]),) * 2, 2, 3, (3, 80, 13)).make()
         np.savez(args.make[0], prob=prob, image=image)
         return
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     facts = {
+        "cpu": next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown"),
+        **{name: metadata.version(name) for name in ("numpy", "numba", "torch", "pydensecrf2")},
         "load": os.getloadavg(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
@@ -326,9 +330,7 @@ def main() -> None:
         found["memory"] = measure_memory()
     if "compile" in args.parts:
         found["compile"] = measure_compile()
-    print(
-        f"\nload at the end: {os.getloadavg()}, peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB"
-    )
+    print(f"\nload at the end: {os.getloadavg()}")
     if args.json:
         args.json.write_text(json.dumps(found, indent=4) + "\n", encoding="utf-8")
 

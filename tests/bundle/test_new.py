@@ -65,7 +65,7 @@ def test_a_bundle_is_made_and_the_next_commands_are_told(repo: Path, capsys: Cap
     ]
     source = {path.name for path in (BUNDLES / "lgg_attunet/configs").iterdir()}
     files = {str(path.relative_to("bundles/mine")) for path in Path("bundles/mine").rglob("*") if path.is_file()}
-    expected = {f"configs/{name}" for name in source - {"origin.json"}}
+    expected = {f"configs/{name}" for name in source - {"origin.json", "postprocessing.json"}}
     assert files == expected | {"LICENSE", "docs/README.md", "docs/data_license.txt"}
     train = read_json(Path("bundles/mine/configs/train.json"))
     assert train["manifest"] == "$@bundle_root + '/../../my_data.json'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import torch
 from monai.bundle import ConfigParser, run
 
 from pipeline.datasets import load_datalist
+from pipeline.datasets.digests import compute_sha256
 from pipeline.reports.summary import read_scores
-from tests.bundles.conftest import read_json, write_phantom
+from tests.bundles.conftest import ROOT, read_json, write_phantom
 from tests.bundles.expressions import find_references, list_texts
 from tests.bundles.running import EXACT, POSTPROCESSING, Trained, configs, infer, load_prediction, load_truth
 
@@ -77,7 +79,17 @@ def test_tuned_settings_are_settings_of_postprocessing(bundle: Path) -> None:
     tuned = read_json(path)
     known = POSTPROCESSING | {"threshold", "skip_largest_component"}
     assert tuned.keys() - {"_desc_"} == known & read_json(bundle / "configs/inference.json").keys()
-    assert tuned["_desc_"]
+    facts = re.search(
+        r"manifest sha256 (\w+), weights sha256 (\w+)\): \w+ ([\d.]+) raw, ([\d.]+) with", tuned["_desc_"]
+    )
+    assert facts, "written by hand?"
+    manifest, weights, raw, score = facts.groups()
+    named = read_json(bundle / "configs/train.json")["manifest"].rpartition("/")[2].rstrip("'")
+    assert compute_sha256(ROOT / "data_manifests" / named).startswith(manifest), "the manifest has changed since"
+    assert compute_sha256(bundle / "models/model.pt").startswith(weights), "the weights have changed since"
+    card = (bundle / "docs/README.md").read_text(encoding="utf-8")
+    assert raw in card
+    assert score in card
 
 
 class Bright(torch.nn.Module):
