@@ -5,7 +5,7 @@ compute the same: compiled by numba for the CPU, and plain torch for a GPU or wh
 all pairs of points and tells how far a lattice is from the definition.
 """
 
-from pipeline.crf.mean_field import mean_field, mean_field_batch
+from pipeline.crf.inference import mean_field, mean_field_batch
 from pipeline.crf.memory import CaseTooLargeError, estimate_memory
 
 __all__ = ["CaseTooLargeError", "estimate_memory", "mean_field", "mean_field_batch"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipeline.crf import compiling, lattice, mean_field
-from pipeline.crf.mean_field import count_threads
+from pipeline.crf.inference import count_threads
 from tests.crf.scenes import OPTIONS, make_scene
 
 SCENE = """
