@@ -5,11 +5,13 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from monai.bundle import ConfigParser
 
 from tests.bundles.conftest import BUNDLES
+from tests.crf.scenes import make_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,3 +73,12 @@ def test_the_table_of_bundles_says_what_their_metadata_say(bundle: Path) -> None
     assert weights == ("yes" if (bundle / "models/model.pt").is_file() else "no")
     assert download
     assert card == f"[card](bundles/{bundle.name}/docs/README.md)"
+
+
+def test_the_example_in_python_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    prob, image = make_scene((20, 24), 2)
+    names: dict[str, Any] = {"prob": prob, "image": image}
+    exec(code, names)
+    assert names["q"].shape == prob.shape
+    assert (names["q"].argmax(0) != prob.argmax(0)).any()
