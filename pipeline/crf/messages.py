@@ -139,6 +139,25 @@ def _splat_pair(sums: Any, kernel: Any, first: int, count: int, data: Any) -> No
 
 
 @compiled
+def _collect_pair(
+    near_values: Any,
+    alike_values: Any,
+    near: Any,
+    alike: Any,
+    unary: Any,
+    start: int,
+    count: int,
+    is_start: bool,
+    out: Any,
+) -> None:
+    """Write the unary and what comes from other points, for a block."""
+    out[:count] = unary[0, start : start + count]
+    if not is_start:
+        _slice_pair(near_values, near, start, count, out)
+        _slice_pair(alike_values, alike, start, count, out)
+
+
+@compiled
 def update_pair(
     points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool
 ) -> None:
@@ -164,10 +183,7 @@ def update_pair(
         alike_sums[:] = np.float32(0.0)
         for start in range(points[chunk], points[chunk + 1], BLOCK):
             count = min(BLOCK, points[chunk + 1] - start)
-            out[:count] = unary[0, start : start + count]
-            if not is_start:
-                _slice_pair(near_values, near, start, count, out)
-                _slice_pair(alike_values, alike, start, count, out)
+            _collect_pair(near_values, alike_values, near, alike, unary, start, count, is_start, out)
             _tanh_block(out, work, bits, powers, count)
             _splat_pair(near_sums, near, start, count, out)
             _splat_pair(alike_sums, alike, start, count, out)
@@ -185,10 +201,7 @@ def finish_pair(
     for start in range(points[chunk], points[chunk + 1], BLOCK):
         at = start - points[chunk]
         count = min(BLOCK, points[chunk + 1] - start)
-        out[:count] = unary[0, start : start + count]
-        if not is_start:
-            _slice_pair(near_values, near, start, count, out)
-            _slice_pair(alike_values, alike, start, count, out)
+        _collect_pair(near_values, alike_values, near, alike, unary, start, count, is_start, out)
         for p in range(count):
             work[p] = -abs(out[p])
         _exp_block(work, bits, powers, count)
@@ -254,6 +267,26 @@ def _splat_many(sums: Any, kernel: Any, first: int, count: int, data: Any) -> No
 
 
 @compiled
+def _collect_many(
+    near_values: Any,
+    alike_values: Any,
+    near: Any,
+    alike: Any,
+    unary: Any,
+    start: int,
+    count: int,
+    is_start: bool,
+    out: Any,
+) -> None:
+    """Write the unary and what comes from other points, for a block."""
+    for label in range(unary.shape[0]):
+        out[label, :count] = unary[label, start : start + count]
+    if not is_start:
+        _slice_many(near_values, near, start, count, out)
+        _slice_many(alike_values, alike, start, count, out)
+
+
+@compiled
 def update_many(
     points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool
 ) -> None:
@@ -269,11 +302,7 @@ def update_many(
         alike_sums[:] = np.float32(0.0)
         for start in range(points[chunk], points[chunk + 1], BLOCK):
             count = min(BLOCK, points[chunk + 1] - start)
-            for label in range(labels):
-                out[label, :count] = unary[label, start : start + count]
-            if not is_start:
-                _slice_many(near_values, near, start, count, out)
-                _slice_many(alike_values, alike, start, count, out)
+            _collect_many(near_values, alike_values, near, alike, unary, start, count, is_start, out)
             _softmax_block(out, top, bits, powers, count)
             _splat_many(near_sums, near, start, count, out)
             _splat_many(alike_sums, alike, start, count, out)
@@ -291,11 +320,7 @@ def finish_many(
     for start in range(points[chunk], points[chunk + 1], BLOCK):
         at = start - points[chunk]
         count = min(BLOCK, points[chunk + 1] - start)
-        for label in range(labels):
-            out[label, :count] = unary[label, start : start + count]
-        if not is_start:
-            _slice_many(near_values, near, start, count, out)
-            _slice_many(alike_values, alike, start, count, out)
+        _collect_many(near_values, alike_values, near, alike, unary, start, count, is_start, out)
         _softmax_block(out, top, bits, powers, count)
         for label in range(labels):
             result[label, at : at + count] = out[label, :count]
