@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.crf.geometry import Geometry, measure_lattice
-from pipeline.crf.inputs import Parameters
+from pipeline.crf.inputs import LEAST, Parameters
 from pipeline.crf.lattice import (
     Bricks,
     Lattice,
@@ -27,7 +27,7 @@ from pipeline.crf.messages import finish_many, finish_pair, update_many, update_
 
 __all__ = ["infer"]
 
-_LEAST = np.float32(1e-5)
+_LEAST = np.float32(LEAST)
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ def _lay_filters(
         tables = lattice.lay_tables(channels)
         return _Filter(lattice, tables, np.zeros_like(tables.table))
 
-    near = alike = nothing
+    spatial = bilateral = nothing
     if parameters.spatial_weight > 0 and parameters.iterations > 0:
-        near = lay(measure_lattice(shape, parameters.spatial_width, 1.0, (), ()), find_spatial_lattice)
+        spatial = lay(measure_lattice(shape, parameters.spatial_width, 1.0, (), ()), find_spatial_lattice)
     if parameters.bilateral_weight > 0 and parameters.iterations > 0:
         lows, highs = [float(image.min())] * image.shape[-1], [float(image.max())] * image.shape[-1]
         geometry = measure_lattice(shape, parameters.bilateral_width, parameters.bilateral_intensity, lows, highs)
-        alike = lay(geometry, build_lattice, image)
-    return near, alike
+        bilateral = lay(geometry, build_lattice, image)
+    return spatial, bilateral

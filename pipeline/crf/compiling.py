@@ -7,7 +7,9 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["compiled"]
+__all__ = ["BLOCK", "compiled"]
+
+BLOCK = 512  # points that a kernel handles together: their scratch stays in the fastest cache
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.crf.inputs import Parameters
+from pipeline.crf.inputs import LEAST, Parameters
 
 __all__ = ["infer"]
 
 _POINTS = 8192  # two matrices of 8192^2 doubles take 1 GiB
-_LEAST = 1e-5
 
 
 def infer(prob: NDArray[Any], image: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
@@ -34,10 +33,10 @@ def infer(prob: NDArray[Any], image: NDArray[Any], parameters: Parameters) -> ND
     place = np.stack(np.meshgrid(*(np.arange(size, dtype=np.float64) for size in shape), indexing="ij"), -1)
     place = place.reshape(number, len(shape))
     colour = image.reshape(number, -1).astype(np.float64) / parameters.bilateral_intensity
-    near = _compute_kernel([place / np.array(parameters.spatial_width)])
-    alike = _compute_kernel([place / np.array(parameters.bilateral_width), colour])
-    kernel = parameters.spatial_weight * near + parameters.bilateral_weight * alike
-    unary = np.log(np.clip(prob.reshape(labels, number).astype(np.float64), _LEAST, 1))
+    spatial = _compute_kernel([place / np.array(parameters.spatial_width)])
+    bilateral = _compute_kernel([place / np.array(parameters.bilateral_width), colour])
+    kernel = parameters.spatial_weight * spatial + parameters.bilateral_weight * bilateral
+    unary = np.log(np.clip(prob.reshape(labels, number).astype(np.float64), LEAST, 1))
     state = _softmax(unary)
     for _ in range(parameters.iterations):
         state = _softmax(unary + state @ kernel)

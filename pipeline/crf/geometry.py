@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Geometry", "measure_lattice"]
+__all__ = ["AXIS_BITS", "ONE", "Geometry", "measure_lattice"]
 
-_AXES = 15  # of a feature: four bits name an axis, and there is one axis more in the plane
+ONE = 1 << 24  # a distance of 1 in fixed point; the bits below name the axis, so that ties are broken alike everywhere
+AXIS_BITS = 4
+_AXES = (1 << AXIS_BITS) - 1  # of a feature: there is one axis more in the plane
 _KEYS = 1 << 62
 _REACH = 1 << 20  # coordinates beyond leave float32 too few digits for the place within a simplex
 _BEFORE, _BEHIND = 3, 4  # room for the corners of a simplex and their neighbours
@@ -28,16 +30,16 @@ class Geometry:
 
     Args:
         shape: size of the grid.
-        place: length of a step along each axis of the grid, in units of the lattice.
-        tint: length of a step of intensity, for each channel.
+        spatial_step: length of a step along each axis of the grid, in units of the lattice.
+        intensity_step: length of a step of intensity, for each channel.
         origin: smallest coordinate of each axis of the lattice.
         unit: factor of each coordinate in a key; that of the last is 0.
         keys: there are no more than these, counted from 0.
     """
 
     shape: tuple[int, ...]
-    place: tuple[float, ...]
-    tint: tuple[float, ...]
+    spatial_step: tuple[float, ...]
+    intensity_step: tuple[float, ...]
     origin: tuple[int, ...]
     unit: tuple[int, ...]
     keys: int
@@ -45,7 +47,7 @@ class Geometry:
     @property
     def axes(self) -> int:
         """Number of the features, d."""
-        return len(self.place) + len(self.tint)
+        return len(self.spatial_step) + len(self.intensity_step)
 
     @property
     def points(self) -> int:
@@ -75,11 +77,11 @@ def measure_lattice(
     # The blur of the lattice has variance (d + 1)^2 * 2/3 along each feature once these are scaled so.
     factors = [math.sqrt(2 / 3) * (d + 1) / math.sqrt((i + 1) * (i + 2)) for i in range(d)]
     # The last axis of the grid comes first among the features, as x does in the reference implementation.
-    place = tuple(float(np.float32(factors[axes - 1 - axis] / width[axis])) for axis in range(axes))
-    tint = tuple(float(np.float32(factors[axes + channel] / intensity)) for channel in range(channels))
-    low = [0.0] * axes + [value * step for value, step in zip(lows, tint, strict=True)]
-    high = [(shape[a] - 1) * place[a] for a in reversed(range(axes))]
-    high += [value * step for value, step in zip(highs, tint, strict=True)]
+    spatial_step = tuple(float(np.float32(factors[axes - 1 - axis] / width[axis])) for axis in range(axes))
+    intensity_step = tuple(float(np.float32(factors[axes + channel] / intensity)) for channel in range(channels))
+    low = [0.0] * axes + [value * step for value, step in zip(lows, intensity_step, strict=True)]
+    high = [(shape[a] - 1) * spatial_step[a] for a in reversed(range(axes))]
+    high += [value * step for value, step in zip(highs, intensity_step, strict=True)]
     origin, spans = _bound(low, high)
     reach = max(max(abs(first), abs(first + span)) for first, span in zip(origin, spans, strict=True))
     total = math.prod(spans[:-1]) * (d + 1)
@@ -92,7 +94,7 @@ def measure_lattice(
             + ": the kernel would see single voxels; give larger ones"
         )
     unit = [math.prod(spans[:i]) for i in range(d)] + [0]
-    return Geometry(tuple(shape), place, tint, tuple(origin), tuple(unit), total)
+    return Geometry(tuple(shape), spatial_step, intensity_step, tuple(origin), tuple(unit), total)
 
 
 def _bound(low: Sequence[float], high: Sequence[float]) -> tuple[list[int], list[int]]:

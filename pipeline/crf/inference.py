@@ -201,8 +201,10 @@ def _choose(backend: str, prob: Any) -> str:
 def _infer(prob: Any, image: Any, parameters: Parameters, backend: str, threads: int) -> Any:
     if backend == "torch":
         return _infer_tensors(prob, image, parameters)
-    arrays = prob.astype(np.float32, copy=False) if isinstance(prob, np.ndarray) else prob.float().numpy()
-    picture = image if isinstance(image, np.ndarray) else image.float().numpy()
+    arrays, picture = (
+        item if isinstance(item, np.ndarray) else (item.double() if backend == "exact" else item.float()).numpy()
+        for item in (prob, image)
+    )
     result: Any
     if backend == "exact":
         from pipeline.crf import exact
@@ -211,7 +213,7 @@ def _infer(prob: Any, image: Any, parameters: Parameters, backend: str, threads:
     else:
         from pipeline.crf import compiled
 
-        result = compiled.infer(arrays, picture, parameters, threads)
+        result = compiled.infer(arrays.astype(np.float32, copy=False), picture, parameters, threads)
     if isinstance(prob, np.ndarray):
         return result
     import torch

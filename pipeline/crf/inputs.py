@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Parameters", "check_parameters", "check_shapes", "check_values"]
+__all__ = ["LEAST", "TINY", "Parameters", "check_parameters", "check_shapes", "check_values"]
 
 _SUM_TOLERANCE = 1e-2  # half precision rounds a sum of probabilities by less
 _LABELS = 2
+LEAST = 1e-5  # a probability of zero counts as this
+TINY = 1e-20  # as in the reference implementation: no division by zero
 
 
 @dataclass(frozen=True)
@@ -131,17 +133,23 @@ def check_values(prob: Any, image: Any) -> None:
     Raises:
         ValueError: a value is not finite, or the probabilities lie outside of 0 to 1 or do not sum to one.
     """
-    for name, low, high in (("prob", prob.min(), prob.max()), ("image", image.min(), image.max())):
-        if not math.isfinite(float(low)) or not math.isfinite(float(high)):
-            raise ValueError(f"{name} has values that are not finite (NaN or infinity)")
-    if float(prob.min()) < -_SUM_TOLERANCE or float(prob.max()) > 1 + _SUM_TOLERANCE:
+    low, high = _find_range(prob, "prob")
+    _find_range(image, "image")
+    if low < -_SUM_TOLERANCE or high > 1 + _SUM_TOLERANCE:
         raise ValueError(
-            f"prob must lie in 0 to 1, got {float(prob.min()):.4g} to {float(prob.max()):.4g}; "
-            "are these logits? apply softmax over the first axis"
+            f"prob must lie in 0 to 1, got {low:.4g} to {high:.4g}; are these logits? apply softmax over the first axis"
         )
-    total = prob.sum(0)
-    if float(total.min()) < 1 - _SUM_TOLERANCE or float(total.max()) > 1 + _SUM_TOLERANCE:
+    low, high = _find_range(prob.sum(0), "the sum of prob")
+    if low < 1 - _SUM_TOLERANCE or high > 1 + _SUM_TOLERANCE:
         raise ValueError(
-            f"prob must sum to 1 over the labels, got sums of {float(total.min()):.4g} to {float(total.max()):.4g}; "
+            f"prob must sum to 1 over the labels, got sums of {low:.4g} to {high:.4g}; "
             "apply softmax over the first axis"
         )
+
+
+def _find_range(values: Any, name: str) -> tuple[float, float]:
+    """Return the smallest and the largest value; ValueError if one is not finite."""
+    low, high = float(values.min()), float(values.max())
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise ValueError(f"{name} has values that are not finite (NaN or infinity)")
+    return low, high

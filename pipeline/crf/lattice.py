@@ -178,18 +178,18 @@ def build_lattice(geometry: Geometry, image: NDArray[Any] | None, bricks: Bricks
     corners, weights = np.empty((bricks.total, axes), np.uint16), np.empty((bricks.total, axes), np.float32)
     unit = np.array(geometry.unit, np.int64)
     measures = (
-        np.array(geometry.place, np.float32),
-        np.array(geometry.tint, np.float32),
+        np.array(geometry.spatial_step, np.float32),
+        np.array(geometry.intensity_step, np.float32),
         np.array(geometry.origin, np.int64),
         unit,
     )
 
     def build(brick: tuple[slice, ...], start: int, stop: int) -> Any:
         first, size = np.array([[part.start, part.stop - part.start] for part in brick], np.int64).T.copy()
-        tints = np.empty((stop - start, 0), np.float32)
+        intensities = np.empty((stop - start, 0), np.float32)
         if image is not None:
-            tints = image[brick].astype(np.float32).reshape(stop - start, -1)
-        return build_chunk(first, size, tints, *measures, corners[start:stop], weights[start:stop])
+            intensities = image[brick].astype(np.float32).reshape(stop - start, -1)
+        return build_chunk(first, size, intensities, *measures, corners[start:stop], weights[start:stop])
 
     bounds = points.tolist()
     keys = run(build, zip(bricks.slices, bounds[:-1], bounds[1:], strict=True))

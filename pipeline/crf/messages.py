@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.crf.compiling import compiled
+from pipeline.crf.compiling import BLOCK, compiled
+from pipeline.crf.inputs import TINY
 
-__all__ = ["BLOCK", "finish_many", "finish_pair", "normalize", "scatter", "splat_ones", "update_many", "update_pair"]
+__all__ = ["finish_many", "finish_pair", "normalize", "scatter", "splat_ones", "update_many", "update_pair"]
 
-BLOCK = 512  # points that are handled together: their scratch stays in the fastest cache
 _LOG2E = np.float32(1.4426950408889634)
 _LEAST = np.float32(-126.0)  # of an exponent of 2
-_TINY = np.float32(1e-20)  # as in the reference implementation: no division by zero
+_TINY = np.float32(TINY)
 
 
 @compiled
@@ -140,10 +140,10 @@ def _splat_pair(sums: Any, kernel: Any, first: int, count: int, data: Any) -> No
 
 @compiled
 def _collect_pair(
-    near_values: Any,
-    alike_values: Any,
-    near: Any,
-    alike: Any,
+    spatial_values: Any,
+    bilateral_values: Any,
+    spatial: Any,
+    bilateral: Any,
     unary: Any,
     start: int,
     count: int,
@@ -153,13 +153,13 @@ def _collect_pair(
     """Write the unary and what comes from other points, for a block."""
     out[:count] = unary[0, start : start + count]
     if not is_start:
-        _slice_pair(near_values, near, start, count, out)
-        _slice_pair(alike_values, alike, start, count, out)
+        _slice_pair(spatial_values, spatial, start, count, out)
+        _slice_pair(bilateral_values, bilateral, start, count, out)
 
 
 @compiled
 def update_pair(
-    points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool
+    points: Any, first: int, last: int, spatial: Any, bilateral: Any, factors: Any, unary: Any, is_start: bool
 ) -> None:
     """Take a step for two labels in the chunks ``first`` to ``last``: slice, compare, splat what comes out.
 
@@ -167,8 +167,8 @@ def update_pair(
         points: where the chunks begin, int64 (chunks + 1,).
         first: first chunk.
         last: behind the last.
-        near: lattice of positions.
-        alike: lattice of positions and intensities.
+        spatial: lattice of positions, for the smoothness kernel.
+        bilateral: lattice of positions and intensities, for the appearance kernel.
         factors: weights of the two kernels, float32 (2,).
         unary: log(p_1 / p_0), float32 (1, n).
         is_start: splat the unary's own probabilities.
@@ -176,32 +176,34 @@ def update_pair(
     work, out, bits = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     powers = bits.view(np.float32)
     for chunk in range(first, last):
-        near_values, alike_values = _gather_pair(near, chunk, factors[0]), _gather_pair(alike, chunk, factors[1])
-        near_sums = near.local[near.offsets[chunk] : near.offsets[chunk + 1], 0]
-        alike_sums = alike.local[alike.offsets[chunk] : alike.offsets[chunk + 1], 0]
-        near_sums[:] = np.float32(0.0)
-        alike_sums[:] = np.float32(0.0)
+        spatial_values = _gather_pair(spatial, chunk, factors[0])
+        bilateral_values = _gather_pair(bilateral, chunk, factors[1])
+        spatial_sums = spatial.local[spatial.offsets[chunk] : spatial.offsets[chunk + 1], 0]
+        bilateral_sums = bilateral.local[bilateral.offsets[chunk] : bilateral.offsets[chunk + 1], 0]
+        spatial_sums[:] = np.float32(0.0)
+        bilateral_sums[:] = np.float32(0.0)
         for start in range(points[chunk], points[chunk + 1], BLOCK):
             count = min(BLOCK, points[chunk + 1] - start)
-            _collect_pair(near_values, alike_values, near, alike, unary, start, count, is_start, out)
+            _collect_pair(spatial_values, bilateral_values, spatial, bilateral, unary, start, count, is_start, out)
             _tanh_block(out, work, bits, powers, count)
-            _splat_pair(near_sums, near, start, count, out)
-            _splat_pair(alike_sums, alike, start, count, out)
+            _splat_pair(spatial_sums, spatial, start, count, out)
+            _splat_pair(bilateral_sums, bilateral, start, count, out)
 
 
 @compiled
 def finish_pair(
-    points: Any, chunk: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool, result: Any
+    points: Any, chunk: int, spatial: Any, bilateral: Any, factors: Any, unary: Any, is_start: bool, result: Any
 ) -> None:
     """Write the probabilities of two labels, float32 (2, n); without iterations (``is_start``) those of the unary."""
     work, out, bits = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     powers = bits.view(np.float32)
     one = np.float32(1.0)
-    near_values, alike_values = _gather_pair(near, chunk, factors[0]), _gather_pair(alike, chunk, factors[1])
+    spatial_values = _gather_pair(spatial, chunk, factors[0])
+    bilateral_values = _gather_pair(bilateral, chunk, factors[1])
     for start in range(points[chunk], points[chunk + 1], BLOCK):
         at = start - points[chunk]
         count = min(BLOCK, points[chunk + 1] - start)
-        _collect_pair(near_values, alike_values, near, alike, unary, start, count, is_start, out)
+        _collect_pair(spatial_values, bilateral_values, spatial, bilateral, unary, start, count, is_start, out)
         for p in range(count):
             work[p] = -abs(out[p])
         _exp_block(work, bits, powers, count)
@@ -268,10 +270,10 @@ def _splat_many(sums: Any, kernel: Any, first: int, count: int, data: Any) -> No
 
 @compiled
 def _collect_many(
-    near_values: Any,
-    alike_values: Any,
-    near: Any,
-    alike: Any,
+    spatial_values: Any,
+    bilateral_values: Any,
+    spatial: Any,
+    bilateral: Any,
     unary: Any,
     start: int,
     count: int,
@@ -282,45 +284,47 @@ def _collect_many(
     for label in range(unary.shape[0]):
         out[label, :count] = unary[label, start : start + count]
     if not is_start:
-        _slice_many(near_values, near, start, count, out)
-        _slice_many(alike_values, alike, start, count, out)
+        _slice_many(spatial_values, spatial, start, count, out)
+        _slice_many(bilateral_values, bilateral, start, count, out)
 
 
 @compiled
 def update_many(
-    points: Any, first: int, last: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool
+    points: Any, first: int, last: int, spatial: Any, bilateral: Any, factors: Any, unary: Any, is_start: bool
 ) -> None:
     """Take a step for any number of labels; ``unary`` is log p, float32 (labels, n). See `update_pair`."""
     labels = unary.shape[0]
     out, top, bits = np.empty((labels, BLOCK), np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     powers = bits.view(np.float32)
     for chunk in range(first, last):
-        near_values, alike_values = _gather_many(near, chunk, factors[0]), _gather_many(alike, chunk, factors[1])
-        near_sums = near.local[near.offsets[chunk] : near.offsets[chunk + 1]]
-        alike_sums = alike.local[alike.offsets[chunk] : alike.offsets[chunk + 1]]
-        near_sums[:] = np.float32(0.0)
-        alike_sums[:] = np.float32(0.0)
+        spatial_values = _gather_many(spatial, chunk, factors[0])
+        bilateral_values = _gather_many(bilateral, chunk, factors[1])
+        spatial_sums = spatial.local[spatial.offsets[chunk] : spatial.offsets[chunk + 1]]
+        bilateral_sums = bilateral.local[bilateral.offsets[chunk] : bilateral.offsets[chunk + 1]]
+        spatial_sums[:] = np.float32(0.0)
+        bilateral_sums[:] = np.float32(0.0)
         for start in range(points[chunk], points[chunk + 1], BLOCK):
             count = min(BLOCK, points[chunk + 1] - start)
-            _collect_many(near_values, alike_values, near, alike, unary, start, count, is_start, out)
+            _collect_many(spatial_values, bilateral_values, spatial, bilateral, unary, start, count, is_start, out)
             _softmax_block(out, top, bits, powers, count)
-            _splat_many(near_sums, near, start, count, out)
-            _splat_many(alike_sums, alike, start, count, out)
+            _splat_many(spatial_sums, spatial, start, count, out)
+            _splat_many(bilateral_sums, bilateral, start, count, out)
 
 
 @compiled
 def finish_many(
-    points: Any, chunk: int, near: Any, alike: Any, factors: Any, unary: Any, is_start: bool, result: Any
+    points: Any, chunk: int, spatial: Any, bilateral: Any, factors: Any, unary: Any, is_start: bool, result: Any
 ) -> None:
     """Write the probabilities of any number of labels, float32 (labels, n). See `finish_pair`."""
     labels = unary.shape[0]
     out, top, bits = np.empty((labels, BLOCK), np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     powers = bits.view(np.float32)
-    near_values, alike_values = _gather_many(near, chunk, factors[0]), _gather_many(alike, chunk, factors[1])
+    spatial_values = _gather_many(spatial, chunk, factors[0])
+    bilateral_values = _gather_many(bilateral, chunk, factors[1])
     for start in range(points[chunk], points[chunk + 1], BLOCK):
         at = start - points[chunk]
         count = min(BLOCK, points[chunk + 1] - start)
-        _collect_many(near_values, alike_values, near, alike, unary, start, count, is_start, out)
+        _collect_many(spatial_values, bilateral_values, spatial, bilateral, unary, start, count, is_start, out)
         _softmax_block(out, top, bits, powers, count)
         for label in range(labels):
             result[label, at : at + count] = out[label, :count]

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.crf.compiling import compiled
+from pipeline.crf.compiling import BLOCK, compiled
+from pipeline.crf.geometry import AXIS_BITS, ONE
 
 __all__ = ["blur", "build_chunk", "find_dense_neighbours", "find_neighbours", "merge_dense_keys", "merge_keys"]
 
-BLOCK = 512  # points that are handled together: their scratch stays in the fastest cache
-_ONE = 1 << 24  # a distance of 1 in fixed point; the 4 bits below name the axis
-_AXIS_BITS = 4
-_AXIS_MASK = 15
+_AXIS_MASK = (1 << AXIS_BITS) - 1
+_STEP_BITS = np.int32(ONE.bit_length() - 1 + AXIS_BITS)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _EMPTY = np.int64(-1)
 
@@ -43,7 +42,7 @@ def _grow(table_keys: Any, table_ids: Any, listed: Any, shift: int) -> Any:
 
 
 @compiled
-def _place_block(place: Any, corner: Any, shape: Any, first: int, count: int, feats: Any) -> None:
+def _place_block(spatial_step: Any, corner: Any, shape: Any, first: int, count: int, feats: Any) -> None:
     """Write the positions of a brick's points, the last axis first, in units of the lattice."""
     axes = shape.shape[0]
     at = np.empty(axes, np.int64)
@@ -53,7 +52,7 @@ def _place_block(place: Any, corner: Any, shape: Any, first: int, count: int, fe
         rest //= shape[axis]
     for point in range(count):
         for axis in range(axes):
-            feats[axes - 1 - axis, point] = np.float32(corner[axis] + at[axis]) * place[axis]
+            feats[axes - 1 - axis, point] = np.float32(corner[axis] + at[axis]) * spatial_step[axis]
         axis = axes - 1
         at[axis] += 1
         while axis > 0 and at[axis] == shape[axis]:
@@ -93,7 +92,7 @@ def _round_block(elevated: Any, origin: Any, unit: Any, sums: Any, base: Any, or
             whole = np.int32(nearest)
             sums[p] += whole
             base[p] += (np.int64(whole) - axis_origin) * axis_unit
-            out[p] = (np.int32((scaled - nearest) * np.float32(_ONE)) << _AXIS_BITS) | np.int32(_AXIS_MASK - i)
+            out[p] = (np.int32((scaled - nearest) * np.float32(ONE)) << AXIS_BITS) | np.int32(_AXIS_MASK - i)
 
 
 @compiled
@@ -118,7 +117,7 @@ def _settle_block(order: Any, sums: Any, base: Any, unit: Any, count: int) -> No
         for p in range(count):
             axis = _AXIS_MASK - (row[p] & _AXIS_MASK)
             step = np.int32(rank > corners - 1 - sums[p]) - np.int32(rank < -sums[p])
-            row[p] += step << np.int32(24 + _AXIS_BITS)
+            row[p] += step << _STEP_BITS
             base[p] -= np.int64(step) * unit[axis]
 
 
@@ -126,13 +125,13 @@ def _settle_block(order: Any, sums: Any, base: Any, unit: Any, count: int) -> No
 def _weigh_block(order: Any, weights: Any, first: int, count: int) -> None:
     """Barycentric coordinates from the sorted distances."""
     corners = order.shape[0]
-    scale = np.float32(1.0 / _ONE)
+    scale = np.float32(1.0 / ONE)
     for p in range(count):
-        largest = order[0, p] >> _AXIS_BITS
-        before = order[corners - 1, p] >> _AXIS_BITS
-        weights[first + p, 0] = np.float32(_ONE - largest + before) * scale
+        largest = order[0, p] >> AXIS_BITS
+        before = order[corners - 1, p] >> AXIS_BITS
+        weights[first + p, 0] = np.float32(ONE - largest + before) * scale
         for m in range(1, corners):
-            here = order[corners - 1 - m, p] >> _AXIS_BITS
+            here = order[corners - 1 - m, p] >> AXIS_BITS
             weights[first + p, m] = np.float32(here - before) * scale
             before = here
 
@@ -142,8 +141,8 @@ def build_chunk(
     corner: Any,
     shape: Any,
     colours: Any,
-    place: Any,
-    tint: Any,
+    spatial_step: Any,
+    intensity_step: Any,
     origin: Any,
     unit: Any,
     index: Any,
@@ -155,8 +154,8 @@ def build_chunk(
         corner: first point of the brick in the grid, int64 (axes,).
         shape: size of the brick, int64 (axes,).
         colours: intensities of the points, float32 (n, c), c may be 0.
-        place: length of a step along each axis, float32 (axes,).
-        tint: length of a step of each intensity, float32 (c,).
+        spatial_step: length of a step along each axis, float32 (axes,).
+        intensity_step: length of a step of each intensity, float32 (c,).
         origin: smallest remainder-0 coordinate of each axis, int64 (d + 1,).
         unit: factor of each coordinate in a packed key, int64 (d + 1,), the last is 0.
         index: gets the corners' ids, counted in this chunk, uint16 (n, d + 1).
@@ -177,9 +176,9 @@ def build_chunk(
     used = 0
     for first in range(0, index.shape[0], BLOCK):
         count = min(BLOCK, index.shape[0] - first)
-        _place_block(place, corner, shape, first, count, feats)
+        _place_block(spatial_step, corner, shape, first, count, feats)
         for channel in range(d - axes):
-            row, factor = feats[axes + channel], tint[channel]
+            row, factor = feats[axes + channel], intensity_step[channel]
             for p in range(count):
                 row[p] = colours[first + p, channel] * factor
         _elevate_block(feats, elevated, count)

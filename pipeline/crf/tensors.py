@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.crf.geometry import Geometry, measure_lattice
-from pipeline.crf.inputs import Parameters
+from pipeline.crf.geometry import AXIS_BITS, ONE, Geometry, measure_lattice
+from pipeline.crf.inputs import LEAST, TINY, Parameters
 
 __all__ = ["infer"]
 
-_LEAST = 1e-5
-_TINY = 1e-20
-_ONE = 1 << 24  # a distance of 1 in fixed point, as in the compiled path: ties are broken alike
-_AXES = 16  # room for an axis' number in the bits below
+_AXES = 1 << AXIS_BITS
 
 
 def infer(prob: torch.Tensor, image: torch.Tensor, parameters: Parameters) -> torch.Tensor:
@@ -26,7 +23,7 @@ def infer(prob: torch.Tensor, image: torch.Tensor, parameters: Parameters) -> to
         parameters: widths in voxels.
     """
     labels, shape = prob.shape[0], tuple(prob.shape[1:])
-    unary = prob.reshape(labels, -1).float().clamp(_LEAST, 1).log().T
+    unary = prob.reshape(labels, -1).float().clamp(LEAST, 1).log().T
     lattices = []
     if parameters.spatial_weight > 0 and parameters.iterations > 0:
         geometry = measure_lattice(shape, parameters.spatial_width, 1.0, (), ())
@@ -81,19 +78,19 @@ def _build(geometry: Geometry, colours: torch.Tensor) -> _Lattice:
     ahead, behind = _find_neighbours(unique, geometry)
     raw = _Lattice(index, weights, ahead, behind)
     total = raw.filter(weights.new_ones((len(weights), 1)))
-    return _Lattice(index, weights / (total + _TINY).sqrt(), ahead, behind)
+    return _Lattice(index, weights / (total + TINY).sqrt(), ahead, behind)
 
 
 def _compute_features(geometry: Geometry, colours: torch.Tensor) -> torch.Tensor:
     """Return the features (n, d), the last axis of the grid first."""
     device = colours.device
     steps = [
-        torch.arange(size, device=device, dtype=torch.float32) * place
-        for size, place in zip(geometry.shape, geometry.place, strict=True)
+        torch.arange(size, device=device, dtype=torch.float32) * step
+        for size, step in zip(geometry.shape, geometry.spatial_step, strict=True)
     ]
     grid = [axis.reshape(-1) for axis in torch.meshgrid(*steps, indexing="ij")]
-    tints = colours * torch.tensor(geometry.tint, device=device, dtype=torch.float32)
-    return torch.cat([torch.stack(grid[::-1], 1), tints], 1)
+    scaled = colours * torch.tensor(geometry.intensity_step, device=device, dtype=torch.float32)
+    return torch.cat([torch.stack(grid[::-1], 1), scaled], 1)
 
 
 def _find_simplices(features: torch.Tensor, geometry: Geometry) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,14 +111,14 @@ def _find_simplices(features: torch.Tensor, geometry: Geometry) -> tuple[torch.T
     base = ((whole - origin) * unit).sum(1, keepdim=True)
     # The axis of lower number goes first where two distances are the same.
     names = torch.arange(_AXES - 1, _AXES - 1 - corners, -1, device=device)
-    order = (((scaled - nearest) * _ONE).long() * _AXES + names).sort(1, descending=True).values
+    order = (((scaled - nearest) * ONE).long() * _AXES + names).sort(1, descending=True).values
     rank = torch.arange(corners, device=device)
     step = (rank > corners - 1 - sums).long() - (rank < -sums).long()
     base = base - (step * unit[_AXES - 1 - order % _AXES]).sum(1, keepdim=True)
-    order = (order + step * _ONE * _AXES).sort(1, descending=True).values.flip(1)
+    order = (order + step * ONE * _AXES).sort(1, descending=True).values.flip(1)
     distance = order.div(_AXES, rounding_mode="floor")
-    first = _ONE - distance[:, -1:] + distance[:, :1]
-    weights = torch.cat([first, distance[:, 1:] - distance[:, :-1]], 1).float() / _ONE
+    first = ONE - distance[:, -1:] + distance[:, :1]
+    weights = torch.cat([first, distance[:, 1:] - distance[:, :-1]], 1).float() / ONE
     given_up = unit[_AXES - 1 - order[:, :-1] % _AXES].cumsum(1)
     keys = base * corners + rank
     keys[:, 1:] -= corners * given_up

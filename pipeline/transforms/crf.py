@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
+from pipeline.crf.inputs import check_parameters
 from pipeline.transforms.spacing import name_item, read_axis, read_spacing
 
 __all__ = ["DenseCRF", "DenseCRFd"]
@@ -64,23 +66,16 @@ class DenseCRF(Transform):
         use_spacing: bool = False,
         argmax: bool = False,
     ) -> None:
-        _require_range(spatial_weight=spatial_weight, bilateral_weight=bilateral_weight)
-        _require_range(
-            positive=True,
-            spatial_width=spatial_width,
-            bilateral_width=bilateral_width,
-            bilateral_intensity=bilateral_intensity,
-        )
-        if int(iterations) != iterations or iterations < 0:
-            raise ValueError(f"iterations must be a whole number from 0, got {iterations}")
         self.options: dict[str, Any] = {
             "spatial_weight": spatial_weight,
             "spatial_width": spatial_width,
             "bilateral_weight": bilateral_weight,
             "bilateral_width": bilateral_width,
             "bilateral_intensity": bilateral_intensity,
-            "iterations": int(iterations),
+            "iterations": iterations,
         }
+        # How many axes there are is known when an image comes.
+        check_parameters(max(len(np.ravel(spatial_width)), len(np.ravel(bilateral_width))), **self.options)
         self.slice_axis = slice_axis
         self.use_spacing = use_spacing
         self.argmax = argmax
@@ -138,13 +133,6 @@ def _check(prob: torch.Tensor, image: torch.Tensor, name: str) -> None:
             f"{name}: the CRF needs probabilities (L, *spatial) and an image (C, *spatial) on one grid, got {found} and"
             f" {expected}; Invertd brings probabilities back to the image's file, LoadSourced loads it"
         )
-
-
-def _require_range(*, positive: bool = False, **values: Width) -> None:
-    for name, value in values.items():
-        numbers = value if isinstance(value, Sequence) else [value]
-        if not all(0 <= number < float("inf") and (number > 0 or not positive) for number in numbers):
-            raise ValueError(f"{name} must be {'more than' if positive else 'at least'} 0, got {value}")
 
 
 class DenseCRFd(MapTransform):

@@ -55,9 +55,8 @@ def format_table(result: Result) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     facts = result.facts
-    count = f"{facts['cases']} cases of {facts['subjects']} subjects"
     return [
-        f"{result.metric}, mean over {count}, split {facts['split']}",
+        f"{result.metric}, mean over {_count(facts)}, split {facts['split']}",
         "",
         *lines,
         "",
@@ -71,6 +70,11 @@ def format_table(result: Result) -> list[str]:
         "kept so far: what is on of the lines above. all: every step with its best value, on or off.",
         f"s/case: median of these steps; the network takes {result.network_seconds:.2g} s.",
     ]
+
+
+def _count(facts: Mapping[str, Any]) -> str:
+    unknown = facts["ungrouped"]
+    return f"{facts['cases']} cases of {facts['subjects']} subjects" + (f", {unknown} unknown" if unknown else "")
 
 
 def _wrap(text: str) -> list[str]:
@@ -258,9 +262,9 @@ def _describe(result: Result) -> str:
     first, last = result.rows[0], result.rows[-1]
     where = f"split {facts['split']}" + (f", fold {facts['fold']}" if facts["fold"] is not None else "")
     return (
-        f"Tuned by `pipeline tune` on {facts['cases']} cases of {facts['subjects']} subjects ({where}; manifest sha256 "
-        f"{facts['manifest_sha256'][:12]}, weights sha256 {facts['weights_sha256'][:12]}): {result.metric} "
-        f"{first.score:.4f} {first.name}, {last.score:.4f} with these values. "
+        f"Tuned by `pipeline tune` on {_count(facts)} ({where}; manifest sha256 {facts['manifest_sha256'][:12]}, "
+        f"weights sha256 {facts['weights_sha256'][:12]}): {result.metric} {first.score:.4f} {first.name}, "
+        f"{last.score:.4f} with these values. "
         + "; ".join(describe_choice(choice) for choice in result.choices)
         + ". Gains are held-out, with paired bootstrap 95 % intervals by subject."
     )

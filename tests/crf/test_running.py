@@ -87,10 +87,10 @@ def test_the_cache_forgets_what_was_not_used_for_longest(monkeypatch: pytest.Mon
     widths = (2.0, 2.1, 2.0, 2.2)
     for width in widths:
         mean_field(prob, image, **{**OPTIONS, "spatial_width": width})
-    places = [key.place[0] for key, _ in lattice._cache]
-    assert len(places) == 2
+    steps = [key.spatial_step[0] for key, _ in lattice._cache]
+    assert len(steps) == 2
     expected = [np.float32(np.sqrt(2 / 3) * 3 / np.sqrt(6) / width) for width in (2.0, 2.2)]
-    np.testing.assert_allclose(places, expected, rtol=1e-5)
+    np.testing.assert_allclose(steps, expected, rtol=1e-5)
     lattice.clear_cache()
     assert not lattice._cache
 

@@ -132,13 +132,13 @@ def test_without_iterations_nothing_changes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"spatial_weight": -1}, "spatial_weight must be at least 0, got -1"),
-        ({"bilateral_weight": float("nan")}, "bilateral_weight must be at least 0, got nan"),
-        ({"spatial_width": 0}, "spatial_width must be more than 0, got 0"),
-        ({"bilateral_width": [3, 0]}, r"bilateral_width must be more than 0, got \[3, 0\]"),
-        ({"bilateral_intensity": -13}, "bilateral_intensity must be more than 0, got -13"),
-        ({"iterations": 2.5}, "iterations must be a whole number from 0, got 2.5"),
-        ({"iterations": -1}, "iterations must be a whole number from 0, got -1"),
+        ({"spatial_weight": -1}, "spatial_weight must be a number, 0 or more, got -1"),
+        ({"bilateral_weight": float("nan")}, "bilateral_weight must be a number, 0 or more, got nan"),
+        ({"spatial_width": 0}, "spatial_width must be greater than 0, got 0"),
+        ({"bilateral_width": [3, 0]}, r"bilateral_width must be greater than 0, got \[3, 0\]"),
+        ({"bilateral_intensity": -13}, "bilateral_intensity must be greater than 0, got"),
+        ({"iterations": 2.5}, "iterations must be a whole number, 0 or more, got 2.5"),
+        ({"iterations": -1}, "iterations must be a whole number, 0 or more, got -1"),
     ],
 )
 def test_wrong_arguments_are_named_before_anything_is_computed(arguments: dict[str, object], message: str) -> None:
