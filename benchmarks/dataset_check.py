@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.datasets.integrity import check_manifest, is_present
-from pipeline.datasets.manifest import Case, Manifest, read_manifest, split_fragment
-from pipeline.datasets.options import CheckOptions
+from pipeline.datasets.checks.integrity import check_manifest, is_present
+from pipeline.datasets.checks.options import CheckOptions
+from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
+from pipeline.datasets.manifests.manifest_file import read_manifest
 
 PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 

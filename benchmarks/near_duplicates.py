@@ -23,8 +23,10 @@ import numpy as np
 from changed_images import CHANGES, PLANAR_ONLY, UNPROMISED, Array, RealImage, read_sets
 from PIL import Image
 
-from pipeline.datasets.copies import KnownImage, match_cases
-from pipeline.datasets.fingerprints import (
+from pipeline.datasets.checks.leaks.copies import KnownImage, match_cases
+from pipeline.datasets.checks.leaks.near import MIN_CORRELATION, NearPairs, find_near_pairs
+from pipeline.datasets.manifests.manifest import Case
+from pipeline.datasets.probes.fingerprints import (
     HASH_BITS,
     SYMMETRIES,
     apply_symmetry,
@@ -33,8 +35,6 @@ from pipeline.datasets.fingerprints import (
     compute_hashes,
     read_thumbnails,
 )
-from pipeline.datasets.manifest import Case
-from pipeline.datasets.near import MIN_CORRELATION, NearPairs, find_near_pairs
 
 DISTANCES = range(0, 13, 2)  # two hashes have equally many ones, so distances are even
 CORRELATIONS = (0.8, 0.85, 0.9, 0.93, 0.95)

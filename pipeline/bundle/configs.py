@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.bundle.reading import METADATA, read_config
+from pipeline.bundle.config_files import METADATA, read_config
 
 Config = dict[str, Any]
 _REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:(?:#|::)\w+)*)")

@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline.bundle.kinds import Kind, find_kind_of_data
 from pipeline.datasets.datalist import select_cases
-from pipeline.datasets.manifest import Case, Manifest, read_manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
 
@@ -175,7 +176,7 @@ def read_dataset(
         InputError: the manifest cannot be read, lists no validation cases, cases without mask, labels that no network
             can be trained on, or is of another dataset than the one in ``folder``.
     """
-    from pipeline.datasets.integrity import explain_missing_dataset
+    from pipeline.datasets.checks.integrity import explain_missing_dataset
 
     manifest = read_manifest(path)
     dataset = UserDataset(

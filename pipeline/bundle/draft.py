@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.bundle.config_files import TRAIN
 from pipeline.bundle.configs import Config, Configs
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.kinds import Kind
-from pipeline.bundle.reading import TRAIN
 from pipeline.issues import InputError
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.bundle.config_files import TRAIN, find_bundles, read_config
 from pipeline.bundle.configs import Configs
-from pipeline.bundle.reading import TRAIN, find_bundles, read_config
-from pipeline.datasets.manifest import Manifest
+from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
 

@@ -12,16 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import write_atomically
-from pipeline.bundle.card import write_card, write_data_license
-from pipeline.bundle.configs import Config, Configs, dump_config, find_references, list_texts, read_configs
-from pipeline.bundle.dataset import UserDataset
-from pipeline.bundle.draft import Draft
-from pipeline.bundle.edits import EDITS
-from pipeline.bundle.edits.paths import locate_manifest
-from pipeline.bundle.kinds import find_kind, require_fit
-from pipeline.bundle.listing import tell_config
-from pipeline.bundle.metadata import make_metadata
-from pipeline.bundle.reading import (
+from pipeline.bundle.config_files import (
     BUNDLES,
     EVALUATE,
     INFERENCE,
@@ -31,6 +22,15 @@ from pipeline.bundle.reading import (
     read_config,
     suggest_name,
 )
+from pipeline.bundle.configs import Config, Configs, dump_config, find_references, list_texts, read_configs
+from pipeline.bundle.dataset import UserDataset
+from pipeline.bundle.draft import Draft
+from pipeline.bundle.edits import EDITS
+from pipeline.bundle.edits.paths import locate_manifest
+from pipeline.bundle.kinds import find_kind, require_fit
+from pipeline.bundle.metadata import make_metadata
+from pipeline.bundle.model_card import write_card, write_data_license
+from pipeline.bundle.overview import tell_config
 from pipeline.datasets.files import is_there
 from pipeline.issues import InputError
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipeline.bundle.config_files import INFERENCE, TRAIN
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.reading import INFERENCE, TRAIN
 from pipeline.issues import InputError
 
 _BUILT = {

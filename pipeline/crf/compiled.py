@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.crf.geometry import Geometry, measure_lattice
-from pipeline.crf.inputs import LEAST, Parameters
+from pipeline.crf.arguments import LEAST, Parameters
 from pipeline.crf.lattice import (
     Bricks,
     Lattice,
@@ -23,6 +22,7 @@ from pipeline.crf.lattice import (
     lay_empty_tables,
     open_run,
 )
+from pipeline.crf.lattice_geometry import Geometry, measure_lattice
 from pipeline.crf.messages import finish_many, finish_pair, update_many, update_pair
 
 __all__ = ["infer"]

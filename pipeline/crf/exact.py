@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.crf.inputs import LEAST, Parameters
+from pipeline.crf.arguments import LEAST, Parameters
 
 __all__ = ["infer"]
 

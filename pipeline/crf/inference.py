@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.crf.inputs import Parameters, check_parameters, check_shapes, check_values
+from pipeline.crf.arguments import Parameters, check_parameters, check_shapes, check_values
 from pipeline.crf.memory import CaseTooLargeError, check_memory
 
 __all__ = ["mean_field", "mean_field_batch"]

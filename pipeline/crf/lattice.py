@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.crf.geometry import Geometry
+from pipeline.crf.lattice_geometry import Geometry
 from pipeline.crf.memory import check_vertices
 from pipeline.crf.messages import normalize, scatter, splat_ones
 from pipeline.crf.simplex import blur, build_chunk, find_dense_neighbours, find_neighbours, merge_dense_keys, merge_keys

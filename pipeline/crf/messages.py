@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.crf.arguments import TINY
 from pipeline.crf.compiling import BLOCK, compiled
-from pipeline.crf.inputs import TINY
 
 __all__ = ["finish_many", "finish_pair", "normalize", "scatter", "splat_ones", "update_many", "update_pair"]
 

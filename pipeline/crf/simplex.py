@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.crf.compiling import BLOCK, compiled
-from pipeline.crf.geometry import AXIS_BITS, ONE
+from pipeline.crf.lattice_geometry import AXIS_BITS, ONE
 
 __all__ = ["blur", "build_chunk", "find_dense_neighbours", "find_neighbours", "merge_dense_keys", "merge_keys"]
 
@@ -148,7 +148,7 @@ def build_chunk(
     index: Any,
     weights: Any,
 ) -> Any:
-    """Find the simplex of the points of a brick; for the measures see `pipeline.crf.geometry.Geometry`.
+    """Find the simplex of the points of a brick; for the measures see `pipeline.crf.lattice_geometry.Geometry`.
 
     Args:
         corner: first point of the brick in the grid, int64 (axes,).

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.crf.geometry import AXIS_BITS, ONE, Geometry, measure_lattice
-from pipeline.crf.inputs import LEAST, TINY, Parameters
+from pipeline.crf.arguments import LEAST, TINY, Parameters
+from pipeline.crf.lattice_geometry import AXIS_BITS, ONE, Geometry, measure_lattice
 
 __all__ = ["infer"]
 

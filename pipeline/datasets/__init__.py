@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pipeline.datasets.datalist import load_datalist
-from pipeline.datasets.inputs import find_images, find_inputs
-from pipeline.datasets.manifest import Case, Manifest, read_manifest, write_manifest
-from pipeline.datasets.volume_inputs import find_volumes
+from pipeline.datasets.inputs.images import find_images, find_inputs
+from pipeline.datasets.inputs.volumes import find_volumes
+from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest_file import read_manifest, write_manifest
 
 __all__ = [
     "Case",

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.datasets.files import locate_file
-from pipeline.datasets.manifest import Case, Manifest, read_manifest, split_fragment
+from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
+from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.flags import read_flag
 from pipeline.issues import InputError, summarise
 
@@ -37,7 +38,7 @@ def load_datalist(
         repeat: how often each case is listed, for datasets where one sample is a slice of a case.
         check: check presence, sha256 and pixels of every file (the checksum of a file that was damaged from the start
             is right); all problems are found before training starts. Files that have not changed since they were last
-            read are not read again, see `pipeline.datasets.cache`.
+            read are not read again, see `pipeline.datasets.checks.cache`.
         allow_missing: leave out cases none of whose files exist, instead of an error.
 
     Returns:
@@ -58,14 +59,14 @@ def load_datalist(
         raise InputError(f"{manifest}: no case is selected by split {split!r} and fold {fold!r}")
     _require_dataset(data, root, cases)
     if read_flag(allow_missing, "allow_missing"):
-        from pipeline.datasets.integrity import is_present
+        from pipeline.datasets.checks.integrity import is_present
 
         cases = [case for case in cases if is_present(case, root)]
     if read_flag(check, "check"):
         _require_intact(data, root, cases, manifest)
     items = [_item(case, root) for case in cases]
     if data.stacking == "series":
-        from pipeline.datasets.dicom_series import require_folders
+        from pipeline.datasets.probes.dicom_series import require_folders
 
         folders = require_folders(cases, root, manifest)
         # MONAI's ITKReader would make channels of a list of slices; a folder it reads as one volume.
@@ -113,7 +114,7 @@ def _describe_folds(manifest: Manifest) -> str:
 
 
 def _require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> None:
-    from pipeline.datasets.integrity import explain_missing_dataset
+    from pipeline.datasets.checks.integrity import explain_missing_dataset
 
     problem = explain_missing_dataset(manifest, root, cases)
     if problem:
@@ -121,9 +122,9 @@ def _require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> N
 
 
 def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], source: str | os.PathLike[str]) -> None:
-    from pipeline.datasets.cache import FileCache
-    from pipeline.datasets.integrity import check_manifest
-    from pipeline.datasets.options import CheckOptions
+    from pipeline.datasets.checks.cache import FileCache
+    from pipeline.datasets.checks.integrity import check_manifest
+    from pipeline.datasets.checks.options import CheckOptions
 
     # Near copies are warnings, which do not stop a run.
     options = CheckOptions(search_near=False)

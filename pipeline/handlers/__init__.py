@@ -1,21 +1,21 @@
 """Handlers for trainings that survive kills, full disks and bad numbers; each has ``attach(engine)``."""
 
-from pipeline.handlers.case_metrics_saver import CaseMetricsSaver
-from pipeline.handlers.early_stop import EarlyStop
-from pipeline.handlers.encoder_weights_loader import EncoderWeightsLoader
-from pipeline.handlers.epoch_seed import EpochSeed
-from pipeline.handlers.graceful_stop import GracefulStop
-from pipeline.handlers.gradient_clip import GradientClip
-from pipeline.handlers.learning_rate_log import LearningRateLog
-from pipeline.handlers.network_checkpoint_loader import NetworkCheckpointLoader
-from pipeline.handlers.non_finite_guard import NonFiniteGuard
-from pipeline.handlers.output_folder_guard import OutputFolderGuard
-from pipeline.handlers.prediction_gallery import PredictionGallery
-from pipeline.handlers.run_lock import RunLock
-from pipeline.handlers.run_record import RunRecord
-from pipeline.handlers.segmentation_figures import SegmentationFigures
-from pipeline.handlers.threshold_search import ThresholdSearch
-from pipeline.handlers.training_checkpoint import TrainingCheckpoint
+from pipeline.handlers.checkpoints.encoder_weights_loader import EncoderWeightsLoader
+from pipeline.handlers.checkpoints.network_checkpoint_loader import NetworkCheckpointLoader
+from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
+from pipeline.handlers.logs.case_metrics_saver import CaseMetricsSaver
+from pipeline.handlers.logs.learning_rate_log import LearningRateLog
+from pipeline.handlers.logs.prediction_gallery import PredictionGallery
+from pipeline.handlers.logs.segmentation_figures import SegmentationFigures
+from pipeline.handlers.run.graceful_stop import GracefulStop
+from pipeline.handlers.run.output_folder_guard import OutputFolderGuard
+from pipeline.handlers.run.run_lock import RunLock
+from pipeline.handlers.run.run_record import RunRecord
+from pipeline.handlers.training.early_stop import EarlyStop
+from pipeline.handlers.training.epoch_seed import EpochSeed
+from pipeline.handlers.training.gradient_clip import GradientClip
+from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
+from pipeline.handlers.training.threshold_search import ThresholdSearch
 
 __all__ = [
     "CaseMetricsSaver",

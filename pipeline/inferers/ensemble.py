@@ -13,7 +13,7 @@ from monai.inferers import Inferer
 
 from pipeline.inferers.averaging import Activation, PredictionMean
 from pipeline.issues import InputError
-from pipeline.parallel.network import unwrap_network
+from pipeline.parallel.wrapped import unwrap_network
 from pipeline.weights import list_checkpoints, load_weights
 
 __all__ = ["EnsembleInferer"]

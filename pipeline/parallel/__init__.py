@@ -8,8 +8,8 @@ from pipeline.parallel.agreement import agree_on, any_process, collect, exit_tog
 from pipeline.parallel.batch_norm import synchronise_batch_norm
 from pipeline.parallel.collectives import gather_batch
 from pipeline.parallel.launch import divide_batch, find_device, is_main, start, stop
-from pipeline.parallel.network import unwrap_network, wrap_network
 from pipeline.parallel.samplers import ValidationSampler
+from pipeline.parallel.wrapped import unwrap_network, wrap_network
 from pipeline.parallel.writer import open_summary_writer
 
 __all__ = [

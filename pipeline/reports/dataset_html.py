@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.atomic import write_atomically
-from pipeline.datasets.copies import count_blank_images, list_images
-from pipeline.datasets.integrity import Report, count_splits
-from pipeline.datasets.leakage import Leak, name_part
-from pipeline.datasets.manifest import Case, Manifest, normalise_subject
+from pipeline.datasets.checks.integrity import Report, count_splits
+from pipeline.datasets.checks.leaks.copies import count_blank_images, list_images
+from pipeline.datasets.checks.leaks.manifest_leaks import Leak, name_part
+from pipeline.datasets.manifests.manifest import Case, Manifest, normalise_subject
 from pipeline.issues import Issue
 from pipeline.reports.thumbnails import draw_data_uri
 

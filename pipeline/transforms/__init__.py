@@ -1,13 +1,7 @@
 """MONAI-style transforms (``Foo`` for arrays, ``Food`` for dictionaries) for what MONAI lacks."""
 
-from pipeline.transforms.alpha import DropAlpha, DropAlphad
-from pipeline.transforms.border_weight import BorderWeightMap, BorderWeightMapd
-from pipeline.transforms.coco import LoadCocoMask, LoadCocoMaskd
-from pipeline.transforms.crf import DenseCRF, DenseCRFd
-from pipeline.transforms.each_label import EachLabel, EachLabeld
-from pipeline.transforms.each_slice import EachSlice, EachSliced
-from pipeline.transforms.instances import LabelInstances, LabelInstancesd, SeparateInstances, SeparateInstancesd
-from pipeline.transforms.intensity import (
+from pipeline.transforms.intensity.alpha import DropAlpha, DropAlphad
+from pipeline.transforms.intensity.intensity import (
     NormalizeForeground,
     NormalizeForegroundd,
     RandCopyChannel,
@@ -15,18 +9,24 @@ from pipeline.transforms.intensity import (
     RandGammaByChannel,
     RandGammaByChanneld,
 )
-from pipeline.transforms.mask import EncodeMask, EncodeMaskd
-from pipeline.transforms.morphology import (
+from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
+from pipeline.transforms.io.coco_mask import LoadCocoMask, LoadCocoMaskd
+from pipeline.transforms.io.save_mask import SaveMask, SaveMaskd
+from pipeline.transforms.io.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
+from pipeline.transforms.io.source_image import LoadSource, LoadSourced
+from pipeline.transforms.labels.border_weight import BorderWeightMap, BorderWeightMapd
+from pipeline.transforms.labels.instances import LabelInstances, LabelInstancesd, SeparateInstances, SeparateInstancesd
+from pipeline.transforms.labels.mask import EncodeMask, EncodeMaskd
+from pipeline.transforms.post.dense_crf import DenseCRF, DenseCRFd
+from pipeline.transforms.post.each_label import EachLabel, EachLabeld
+from pipeline.transforms.post.each_slice import EachSlice, EachSliced
+from pipeline.transforms.post.morphology import (
     MorphologicalClosing,
     MorphologicalClosingd,
     MorphologicalOpening,
     MorphologicalOpeningd,
 )
-from pipeline.transforms.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
-from pipeline.transforms.save_mask import SaveMask, SaveMaskd
-from pipeline.transforms.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
-from pipeline.transforms.small_components import RemoveSmallComponents, RemoveSmallComponentsd
-from pipeline.transforms.source_image import LoadSource, LoadSourced
+from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
 
 __all__ = [
     "BorderWeightMap",

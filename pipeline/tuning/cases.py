@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.digests import compute_sha256
-from pipeline.datasets.manifest import make_subject_key, normalise_subject, split_fragment
+from pipeline.datasets.manifests.manifest import make_subject_key, normalise_subject, split_fragment
 from pipeline.issues import InputError
 from pipeline.tuning.workflow import Workflow, explain
 

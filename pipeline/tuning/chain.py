@@ -14,7 +14,7 @@ from monai.utils import ensure_tuple
 
 from pipeline.issues import InputError
 from pipeline.tuning.settings import Setting
-from pipeline.tuning.workflow import KEY_METRIC, Workflow, collect, explain, list_versions
+from pipeline.tuning.workflow import KEY_METRIC, Workflow, collect_settings, explain, list_versions
 
 _TAIL = "tuned_steps"  # an id that no config has
 
@@ -60,7 +60,7 @@ class Chain:
     def digest(self) -> str:
         """Return a sha256 of all that scores depend on besides prediction and knobs."""
         config = {**self._workflow.parser.get(), _TAIL: self._workflow.tail}
-        steps = collect(config, [_TAIL], leave_out=tuple(self._workflow.knobs))
+        steps = collect_settings(config, [_TAIL], leave_out=tuple(self._workflow.knobs))
         return self._workflow.digest([f"{KEY_METRIC}#{self._workflow.metric}"], steps=steps, versions=list_versions())
 
     def start(self, case: Mapping[str, Any]) -> None:
@@ -143,7 +143,7 @@ class Chain:
         return float(torch.as_tensor(scores).double().nanmean())
 
     def _find_knobs(self, config: Mapping[str, Any], number: int) -> tuple[str, ...]:
-        used = collect(config, [f"{_TAIL}#{number}"])
+        used = collect_settings(config, [f"{_TAIL}#{number}"])
         return tuple(knob for knob in self._workflow.knobs if knob in used)
 
 

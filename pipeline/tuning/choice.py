@@ -6,8 +6,8 @@ scored on them: the *cross-fitted* gain. Its 95 % bootstrap interval, by subject
 
 That alone would switch on one useless step in ten: without one subject nearly always the same value is the best, so the
 gains of the subjects are not independent, as the interval takes them to be. So the best value must also gain more than
-the best of as many useless ones would by chance (`pipeline.reports.paired.judge_best`); in simulations with 13, 40 and
-100 subjects and 19 or 32 useless values, alike or not, both together kept 2 to 4 % of them.
+the best of as many useless ones would by chance (`pipeline.statistics.paired.judge_best`); in simulations with 13, 40
+and 100 subjects and 19 or 32 useless values, alike or not, both together kept 2 to 4 % of them.
 
 Steps are chosen one after the other, each on top of those that were kept. A later one may do what an earlier one did,
 and more: so each step that was kept must also gain beside all the others, else it is left off and the rest is chosen
@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pipeline.reports.paired import Difference, compare_paired, judge_best
+from pipeline.statistics.paired import Difference, compare_paired, judge_best
 from pipeline.tuning.settings import Means, Setting, Step, name_setting
 
 #: One side of a 95 % interval.

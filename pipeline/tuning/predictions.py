@@ -16,13 +16,13 @@ from monai.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pipeline.datasets.digests import compute_sha256
-from pipeline.handlers.atomic import format_size, remove_stale
-from pipeline.handlers.exits import keep_one_line
+from pipeline.handlers.checkpoints.atomic_save import format_size, remove_stale
+from pipeline.handlers.run.exits import keep_one_line
 from pipeline.issues import InputError
-from pipeline.parallel.network import unwrap_network
+from pipeline.parallel.wrapped import unwrap_network
 from pipeline.tuning.cases import LabelledCase
 from pipeline.tuning.stored import load_case, save_case
-from pipeline.tuning.workflow import CHAIN, Workflow, collect, explain, list_versions, silence
+from pipeline.tuning.workflow import CHAIN, Workflow, collect_settings, explain, list_versions, silence
 from pipeline.weights import list_checkpoints, load_weights
 
 _TRANSFORM = "validate#dataset#transform"
@@ -146,7 +146,9 @@ class PredictionStore:
         return self._workflow.digest(
             [*used, "network", "initialize", _TRANSFORM],
             head=self._workflow.head,
-            heads_needs=collect(self._workflow.parser.get(), [f"{CHAIN}#{n}" for n in range(len(self._workflow.head))]),
+            heads_needs=collect_settings(
+                self._workflow.parser.get(), [f"{CHAIN}#{n}" for n in range(len(self._workflow.head))]
+            ),
             names=sorted(_list_names(self._workflow.tail)),
             weights=self.weights_sha256,
             device=self.device.type,

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.bundle.config_files import BUNDLES, suggest_name
 from pipeline.bundle.new import find_source
-from pipeline.bundle.reading import BUNDLES, suggest_name
 from pipeline.datasets.digests import compute_sha256
-from pipeline.handlers.threshold_search import is_sealed
+from pipeline.handlers.training.threshold_search import is_sealed
 from pipeline.issues import InputError
 from pipeline.tuning.cases import LabelledCase, load_cases
 from pipeline.tuning.chain import Chain
 from pipeline.tuning.choice import Choice, Judge, Row
 from pipeline.tuning.predictions import PredictionStore
-from pipeline.tuning.report import Result, check_output, format_table, list_commands, to_dict, write_files
+from pipeline.tuning.result import Result, check_output, format_table, list_commands, to_dict, write_files
 from pipeline.tuning.scores import ScoreTable
 from pipeline.tuning.settings import STEPS, Setting, Step, build_steps, switch_off
 from pipeline.tuning.workflow import Workflow, is_default_root, open_workflow
@@ -31,7 +31,7 @@ def tune(args: argparse.Namespace) -> int:
     """Run the command.
 
     Args:
-        args: as `pipeline.tuning.command` declares them.
+        args: as `pipeline.commands.tune` declares them.
 
     Returns:
         Exit code 0.

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.bundle.config_files import EVALUATE, TRAIN, read_config, suggest_name
 from pipeline.bundle.configs import find_references, list_texts
-from pipeline.bundle.reading import EVALUATE, TRAIN, read_config, suggest_name
 from pipeline.issues import InputError
 from pipeline.tuning.settings import KNOBS, Setting
 
@@ -50,7 +50,9 @@ class Workflow:
 
         Values of the knobs are left out, and so are paths, which the digests of files stand for.
         """
-        said = collect(self.parser.get(), roots, leave_out=(*self.knobs, "bundle_root", "dataset_dir", "output_dir"))
+        said = collect_settings(
+            self.parser.get(), roots, leave_out=(*self.knobs, "bundle_root", "dataset_dir", "output_dir")
+        )
         text = json.dumps([said, more], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -89,7 +91,7 @@ def open_workflow(bundle: Path, extras: Sequence[str], overrides: Mapping[str, A
             "nothing to tune; compare it with that of a bundle in bundles/"
         )
     config = parser.get()
-    used = collect(config, [f"{CHAIN}#{number}" for number in range(cut, len(chain))])
+    used = collect_settings(config, [f"{CHAIN}#{number}" for number in range(cut, len(chain))])
     knobs = {knob: config[knob] for knob in KNOBS if knob in used}
     return Workflow(bundle, tuple(files), parser, chain[:cut], chain[cut:], knobs, str(metric))
 
@@ -105,11 +107,11 @@ def find_cut(chain: Sequence[Any]) -> int | None:
     return places[0] if places else None
 
 
-def collect(config: Any, roots: Sequence[str], leave_out: Sequence[str] = ()) -> dict[str, Any]:
+def collect_settings(config: Any, roots: Sequence[str], leave_out: Sequence[str] = ()) -> dict[str, Any]:
     """Return the parts of a config under some ids, and all parts that they refer to.
 
     Example:
-        >>> collect({"a": {"b": "@c"}, "c": "$@d + 1", "d": 2, "e": 3}, ["a#b"])
+        >>> collect_settings({"a": {"b": "@c"}, "c": "$@d + 1", "d": 2, "e": 3}, ["a#b"])
         {'a#b': '@c', 'c': '$@d + 1', 'd': 2}
     """
     found: dict[str, Any] = {}

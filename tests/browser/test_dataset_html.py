@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from pipeline.datasets.integrity import check_manifest
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.checks.integrity import check_manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.reports.dataset_html import write_html
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -20,8 +20,9 @@ from pipeline.bundle.dataset import UserDataset, read_dataset
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.kinds import Kind
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import Manifest, write_manifest
-from pipeline.datasets.splits import split_manifest
+from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
+from pipeline.datasets.splits.splits import split_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = ROOT / "bundles"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.bundle.dataset import UserDataset, read_dataset
-from pipeline.datasets.manifest import Case, Manifest, read_manifest, write_manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest_file import read_manifest, write_manifest
 from pipeline.issues import InputError
 from tests.bundle.conftest import build, write_pictures
 

@@ -8,7 +8,8 @@ import pytest
 from pipeline.bundle.configs import Configs
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.kinds import Kind, find_kind, find_kind_of_data, is_fit, require_fit
-from pipeline.datasets.manifest import Case, Manifest, read_manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.issues import InputError
 from tests.bundle.conftest import BUNDLES, ROOT, read_json
 from tests.bundles.conftest import BUNDLES as SUITE

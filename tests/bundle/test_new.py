@@ -15,7 +15,7 @@ import pytest
 import pipeline.bundle.new as new
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.new import create_bundle
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from tests.bundle.conftest import BUNDLES, build, read_json, write_pictures, write_volumes
 
 Capture = pytest.CaptureFixture[str]

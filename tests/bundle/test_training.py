@@ -14,9 +14,10 @@ from PIL import Image
 
 from pipeline.bundle.dataset import UserDataset, read_dataset
 from pipeline.bundle.new import create_bundle
-from pipeline.datasets.manifest import Manifest, write_manifest
+from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.probes import probe_image
-from pipeline.reports.summary import read_scores
+from pipeline.reports.run_summary import read_scores
 from tests.bundle.conftest import BUNDLES, read_json
 from tests.bundles.running import read_scalars
 

@@ -13,7 +13,7 @@ from monai.transforms import Compose
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipeline.reports.summary import read_scores
+from pipeline.reports.run_summary import read_scores
 from tests.bundles.conftest import read_json
 
 # bfloat16 would make equal things differ in the third digit.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
-from pipeline.cli import build_parser
+from pipeline.commands.cli import build_parser
 from tests.bundles.conftest import ROOT, read_json
 
 # What a training or a tuning writes, and a command may name as a config.

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser, run
 
 from pipeline.datasets import load_datalist
 from pipeline.datasets.digests import compute_sha256
-from pipeline.reports.summary import read_scores
+from pipeline.reports.run_summary import read_scores
 from tests.bundles.conftest import ROOT, read_json, write_phantom
 from tests.bundles.expressions import find_references, list_texts
 from tests.bundles.running import EXACT, POSTPROCESSING, Trained, configs, infer, load_prediction, load_truth

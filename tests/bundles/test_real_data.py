@@ -10,7 +10,8 @@ from PIL import Image
 
 from pipeline.datasets import load_datalist
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import Manifest, read_manifest, write_manifest
+from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import read_manifest, write_manifest
 from tests.bundles.conftest import ROOT, read_json
 from tests.bundles.running import Trained, evaluate, infer, load_prediction, load_truth, train
 

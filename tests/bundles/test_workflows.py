@@ -20,7 +20,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, run, verify_
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.datasets import load_datalist
-from pipeline.reports.summary import read_scores
+from pipeline.reports.run_summary import read_scores
 from tests.bundles.conftest import ROOT, read_json
 from tests.bundles.running import (
     EXACT,

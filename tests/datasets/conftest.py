@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import Manifest
+from pipeline.datasets.manifests.manifest import Manifest
 
 PATIENTS = ("TCGA_CS_0001_20000101", "TCGA_DU_0002_20000102", "TCGA_HT_0003_20000103")
 # Rows and columns differ, so that swapped axes show.

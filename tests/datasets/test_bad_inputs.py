@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from pipeline.datasets import load_datalist
-from pipeline.datasets.cache import FileCache
-from pipeline.datasets.integrity import Level, Report, check_manifest
-from pipeline.datasets.options import CheckOptions
-from pipeline.datasets.schema import parse_manifest
+from pipeline.datasets.checks.cache import FileCache
+from pipeline.datasets.checks.integrity import Level, Report, check_manifest
+from pipeline.datasets.checks.options import CheckOptions
+from pipeline.datasets.manifests.schema import parse_manifest
 from pipeline.issues import InputError, Issue
 
 LEVELS: tuple[Level, ...] = ("quick", "default", "deep")
@@ -734,7 +734,7 @@ def test_links_to_files_elsewhere_are_followed(lab: Lab, tmp_path: Path) -> None
 def test_row_69_a_file_that_changes_later_is_found_at_the_next_check(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.datasets.cache._FRESH_NS", 0)
+    monkeypatch.setattr("pipeline.datasets.checks.cache._FRESH_NS", 0)
     path = tmp_path / "m.json"
     path.write_bytes(lab.manifest())
     assert len(load_datalist(path, lab.root, "all")) == 4
@@ -759,7 +759,7 @@ def test_row_70_outputs_are_refused_before_the_work(
     def stop(*_: object, **__: object) -> None:
         raise AssertionError("the check has started")
 
-    monkeypatch.setattr("pipeline.datasets.integrity.check_manifest", stop)
+    monkeypatch.setattr("pipeline.datasets.checks.integrity.check_manifest", stop)
     assert main([*words, str(tmp_path)]) == 1
     assert "output-space: cannot write" in capsys.readouterr().err
     monkeypatch.setattr("shutil.disk_usage", lambda _: os.terminal_size((0, 0)) and type("Usage", (), {"free": 5}))
@@ -774,19 +774,19 @@ def test_row_70_outputs_are_refused_before_the_work(
 ELSEWHERE = {
     8: "tests/datasets/probes/test_nifti.py::test_cut_off",
     9: "tests/datasets/probes/test_nifti.py::test_the_checksum_at_the_end_of_the_gzip_data_is_compared",
-    15: "tests/datasets/test_geometry.py::test_a_picture_with_a_mask_in_nifti",
-    34: "tests/datasets/test_geometry.py::test_a_mask_that_lies_elsewhere",
-    35: "tests/datasets/test_geometry.py::test_affines_that_place_no_voxel_or_two",
-    36: "tests/datasets/test_geometry.py::test_orientations_that_differ_between_cases",
-    37: "tests/datasets/test_geometry.py::test_voxel_sizes_unlike_the_others",
+    15: "tests/datasets/checks/test_geometry.py::test_a_picture_with_a_mask_in_nifti",
+    34: "tests/datasets/checks/test_geometry.py::test_a_mask_that_lies_elsewhere",
+    35: "tests/datasets/checks/test_geometry.py::test_affines_that_place_no_voxel_or_two",
+    36: "tests/datasets/checks/test_geometry.py::test_orientations_that_differ_between_cases",
+    37: "tests/datasets/checks/test_geometry.py::test_voxel_sizes_unlike_the_others",
     38: "tests/datasets/probes/test_nifti.py::test_axes_of_length_one_behind_the_third_count_for_nothing",
-    39: "tests/datasets/test_geometry.py::test_volumes_smaller_than_the_patch_or_not_divisible",
-    40: "tests/datasets/test_geometry.py::test_volumes_smaller_than_the_patch_or_not_divisible",
-    44: "tests/datasets/test_copies.py::test_equal_bytes_are_reported_once",
-    45: "tests/datasets/test_copies.py::test_the_same_pixels_in_another_encoding",
-    46: "tests/datasets/test_copies.py::test_near_copies_are_found",
-    47: "tests/datasets/test_leakage.py::test_a_leaking_patient_is_shown_by_two_files",
-    49: "tests/datasets/test_leakage.py::test_divided_volumes_are_named",
+    39: "tests/datasets/checks/test_geometry.py::test_volumes_smaller_than_the_patch_or_not_divisible",
+    40: "tests/datasets/checks/test_geometry.py::test_volumes_smaller_than_the_patch_or_not_divisible",
+    44: "tests/datasets/checks/leaks/test_copies.py::test_equal_bytes_are_reported_once",
+    45: "tests/datasets/checks/leaks/test_copies.py::test_the_same_pixels_in_another_encoding",
+    46: "tests/datasets/checks/leaks/test_copies.py::test_near_copies_are_found",
+    47: "tests/datasets/checks/leaks/test_manifest_leaks.py::test_a_leaking_patient_is_shown_by_two_files",
+    49: "tests/datasets/checks/leaks/test_manifest_leaks.py::test_divided_volumes_are_named",
     56: "tests/datasets/layouts/test_listing.py::test_hidden_files_are_apart",
     61: "tests/datasets/coco/test_annotations.py::test_bad_rows",
     62: "tests/datasets/coco/test_segmentations.py::test_bad_outlines",

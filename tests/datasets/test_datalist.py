@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import Manifest, find_inputs, load_datalist, read_manifest, write_manifest
-from pipeline.datasets.splits import add_named_split
+from pipeline.datasets.splits.splits import add_named_split
 from pipeline.issues import InputError
 
 ONE, TWO, THREE = "TCGA_CS_0001_20000101", "TCGA_DU_0002_20000102", "TCGA_HT_0003_20000103"

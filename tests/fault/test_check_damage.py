@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import load_datalist, write_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.digests import compute_sha256
-from pipeline.datasets.integrity import check_manifest
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.issues import InputError
 
 pytestmark = pytest.mark.fault
@@ -58,7 +58,7 @@ def test_every_flipped_bit_is_found_at_the_default_level(tmp_path: Path, suffix:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_cache_hides_no_flipped_bit(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.datasets.cache._FRESH_NS", 0)
+    monkeypatch.setattr("pipeline.datasets.checks.cache._FRESH_NS", 0)
     root = tmp_path / "data"
     manifest = make_dataset(root, suffix, FORMATS[suffix])
     path = write_manifest(manifest, tmp_path / "m.json")
@@ -117,6 +117,6 @@ def test_a_reader_that_breaks_is_a_finding_of_its_record(
 def test_no_memory_for_the_bytes_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "data"
     manifest = make_dataset(root, ".png", {})
-    monkeypatch.setattr("pipeline.datasets.inspection.read_stable_file", raise_in_thread(MemoryError()))
+    monkeypatch.setattr("pipeline.datasets.checks.inspection.read_stable_file", raise_in_thread(MemoryError()))
     errors = check_manifest(manifest, root).errors()
     assert {(issue.code, issue.message) for issue in errors} == {("unreadable-file", "no memory left")}

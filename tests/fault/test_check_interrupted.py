@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.skipif(os.name == "nt", reason="POS
 
 # Reading stalls for a moment, as on a network disk.
 STALL = (
-    "import os, sys, time\nimport pipeline.datasets.inspection as i\nfrom pipeline.cli import main\n"
+    "import os, sys, time\nimport pipeline.datasets.checks.inspection as i\nfrom pipeline.commands.cli import main\n"
     "read = i.read_stable_file\n"
     "def wait(path):\n os.write(1, b'reading\\n')\n time.sleep(0.2)\n return read(path)\n"
     "i.read_stable_file = wait\nsys.exit(main(sys.argv[1:]))"

@@ -9,8 +9,8 @@ import tiny_training
 import torch
 from ignite.engine import Events
 
-from pipeline.handlers.atomic import save_state
-from pipeline.handlers.checkpoint_files import find_last
+from pipeline.handlers.checkpoints.atomic_save import save_state
+from pipeline.handlers.checkpoints.checkpoint_files import find_last
 from pipeline.issues import InputError
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(60)]

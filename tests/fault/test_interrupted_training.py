@@ -8,7 +8,7 @@ import pytest
 import tiny_training
 import torch
 
-from pipeline.handlers.checkpoint_files import find_last
+from pipeline.handlers.checkpoints.checkpoint_files import find_last
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 

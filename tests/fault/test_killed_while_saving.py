@@ -8,7 +8,7 @@ import endless_saving
 import pytest
 import torch
 
-from pipeline.handlers.checkpoint_files import find_last
+from pipeline.handlers.checkpoints.checkpoint_files import find_last
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 

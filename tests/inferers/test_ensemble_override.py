@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser, run
 from PIL import Image
 
 from pipeline.issues import InputError
-from pipeline.reports.summary import read_scores
+from pipeline.reports.run_summary import read_scores
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles/lgg_attunet"
 NARROW = {"network_def#channels": [4, 8, 8, 8, 8], "bundle_root": str(BUNDLE), "amp": False, "logging_file": False}

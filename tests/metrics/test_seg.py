@@ -14,7 +14,7 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from pipeline.handlers import CaseMetricsSaver
 from pipeline.issues import InputError
 from pipeline.metrics import ObjectCount, SegMeasure
-from pipeline.reports.summary import read_scores
+from pipeline.reports.run_summary import read_scores
 
 
 def ids_of(*rows):

@@ -20,7 +20,7 @@ from pipeline.metrics import (
     PooledIoU,
     ThresholdedJaccard,
 )
-from pipeline.reports.summary import print_summary
+from pipeline.reports.run_summary import print_summary
 
 # Two patients of two slices of 2 x 2 pixels. Patient a: 2 of 4 pixels found, and 1 false one in a slice without truth.
 # Patient b: the pixel of the first slice found, that of the second missed.

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from pipeline.datasets.integrity import Report, check_manifest
-from pipeline.datasets.leakage import Leak
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.checks.integrity import Report, check_manifest
+from pipeline.datasets.checks.leaks.manifest_leaks import Leak
+from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.issues import Issue
 from pipeline.reports import dataset_html
 from pipeline.reports.dataset_html import render_html, show_controls, write_html

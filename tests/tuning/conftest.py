@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from tests.bundles.conftest import ROOT
 from tests.bundles.running import train
 

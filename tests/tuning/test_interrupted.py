@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.skipif(os.name == "nt", reason="POS
 STALL = """
 import os, sys, time
 import pipeline.tuning.{module} as module
-from pipeline.cli import main
+from pipeline.commands.cli import main
 done, calls = module.{holder}{name}, []
 def wait(*arguments):
     if len(calls) == {after}:

@@ -15,8 +15,8 @@ import torch
 from monai.bundle import run
 from PIL import Image
 
-from pipeline.cli import main
-from pipeline.reports.summary import read_values
+from pipeline.commands.cli import main
+from pipeline.reports.run_summary import read_values
 from pipeline.tuning.settings import KNOBS
 from pipeline.tuning.tune import read_options, read_value
 from pipeline.tuning.workflow import open_workflow

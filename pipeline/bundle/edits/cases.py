@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 
+from pipeline.bundle.config_files import TRAIN
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.edits.channels import FINDERS
 from pipeline.bundle.edits.remarks import PHANTOM
-from pipeline.bundle.reading import TRAIN
 
 # Optimiser steps that an epoch has at least.
 _LEAST_STEPS = 8

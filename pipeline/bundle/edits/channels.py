@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.bundle.config_files import TRAIN
 from pipeline.bundle.configs import Block, Config
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.reading import TRAIN
 from pipeline.issues import InputError
 
 FINDERS = ("find_inputs", "find_images", "find_volumes")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
+from pipeline.bundle.config_files import TRAIN
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.reading import TRAIN
 
 # Gigabytes that cached cases may take: half of what a small workstation has.
 _LIMIT = 8.0

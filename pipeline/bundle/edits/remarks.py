@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.bundle.config_files import INFERENCE
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.reading import INFERENCE
 
 REMARK = "_desc_"
 PHANTOM = "phantom.json"

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.bundle.configs import Config
 from pipeline.bundle.draft import Draft
 from pipeline.datasets.files import locate_file
-from pipeline.datasets.manifest import Case
+from pipeline.datasets.manifests.manifest import Case
 
 
 def edit_volumes(draft: Draft) -> None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.datasets.coco.annotations import AnnotationError, CocoFile, read_annotations
+from pipeline.datasets.coco.annotation_file import read_annotations
+from pipeline.datasets.coco.annotations import AnnotationError, CocoFile
 from pipeline.datasets.coco.drawing import Crowd, rasterise
 from pipeline.datasets.coco.validation import check_annotations
-from pipeline.datasets.manifest import Case, Manifest, split_fragment
+from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import ImageError, Probe
 from pipeline.datasets.probes.pixels import summarise_pixels
 from pipeline.issues import InputError, Issue

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
 from pipeline.datasets.convert.conversion import Conversion, Item
-from pipeline.datasets.convert.pictures import write_whole_picture
+from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import IGNORED, is_volume
 from pipeline.datasets.convert.volumes import name_labels
-from pipeline.datasets.manifest import split_fragment
+from pipeline.datasets.manifests.manifest import split_fragment
 from pipeline.issues import InputError
 
 Segmentation = dict[str, Any]

@@ -13,12 +13,12 @@ from math import prod
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from pipeline.datasets.checks.integrity import check_manifest, explain_missing_dataset, is_present
 from pipeline.datasets.convert import TARGETS, Link
 from pipeline.datasets.convert.verification import verify_result
 from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.digests import map_threads
-from pipeline.datasets.integrity import check_manifest, explain_missing_dataset, is_present
-from pipeline.datasets.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError, summarise
 

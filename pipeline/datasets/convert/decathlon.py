@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.atomic import write_atomically
 from pipeline.datasets.convert.conversion import Conversion, Item
-from pipeline.datasets.convert.pictures import write_whole_picture
+from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import is_volume
 from pipeline.datasets.convert.volumes import (
     VOLUME_ENDING,

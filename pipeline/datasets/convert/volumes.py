@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.reading import IGNORED, Grid, Volume, is_volume, read_grid
 from pipeline.datasets.convert.writing import compress_file, fit_labels, place_file, write_nifti, write_picture
-from pipeline.datasets.manifest import Manifest
+from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.probes import find_ending
 from pipeline.issues import InputError
 

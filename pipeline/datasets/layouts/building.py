@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.datasets.contents import CaseView, count_foreground, count_labels
+from pipeline.datasets.checks.contents import CaseView, count_foreground, count_labels
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence, compare_digest, read_file
 from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
-from pipeline.datasets.manifest import Case, Manifest, split_fragment
+from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
 from pipeline.issues import InputError, Issue, summarise
 

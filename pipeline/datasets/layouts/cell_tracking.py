@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.issues import InputError, Issue
 
 SOURCE = "https://celltrackingchallenge.net/2d-datasets/"

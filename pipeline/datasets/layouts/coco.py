@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from pipeline.datasets.coco.annotations import CocoFile, CocoImage, read_annotations
+from pipeline.datasets.coco.annotation_file import read_annotations
+from pipeline.datasets.coco.annotations import CocoFile, CocoImage
 from pipeline.datasets.coco.labels import join_categories, map_categories
 from pipeline.datasets.coco.validation import check_annotations
 from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
-from pipeline.datasets.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import ImageError, find_ending, probe_image
 from pipeline.issues import InputError, Issue
 

@@ -18,7 +18,7 @@ from pipeline.datasets.layouts.volumes import (
     read_labels,
     strip_ending,
 )
-from pipeline.datasets.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError, Issue
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pipeline.datasets.dicom_series import Slice, measure_step, sort_slices
 from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.probes import ImageError, Source, find_ending
 from pipeline.datasets.probes.dicom import SliceFacts, is_dicom, read_slice_facts
+from pipeline.datasets.probes.dicom_series import Slice, measure_step, sort_slices
 from pipeline.issues import InputError, Issue
 
 _DATASET = Manifest(

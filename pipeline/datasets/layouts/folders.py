@@ -17,7 +17,7 @@ from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
 from pipeline.datasets.layouts.mask_values import observe_values, parse_mask_values, propose_mask_values
 from pipeline.datasets.layouts.pairing import IMAGE_FOLDERS, MASK_FOLDERS, Context, Entry, describe_unpaired, pair_files
 from pipeline.datasets.layouts.patterns import PathPattern, split_ending
-from pipeline.datasets.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import ImageError, expected_format, probe_image
 from pipeline.issues import InputError, Issue
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
 from pipeline.datasets.layouts.pairing import describe_unpaired
-from pipeline.datasets.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.issues import InputError, Issue
 
 SOURCE = "https://challenge.isic-archive.com/data/"

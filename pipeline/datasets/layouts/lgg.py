@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pipeline.datasets.layouts.listing import Draft, Listing, note_names
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.ordering import slice_key
 from pipeline.issues import InputError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.datasets.manifest import Manifest
+from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.issues import InputError, Issue
 
 # What systems and archives leave behind; files that start with a dot are hidden anyway.

@@ -18,7 +18,7 @@ from pipeline.datasets.layouts.volumes import (
     read_json,
     read_labels,
 )
-from pipeline.datasets.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.issues import InputError
 
 SPLITS = "splits_final.json"

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import Manifest, write_manifest
+from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise, soft_step
 from pipeline.datasets.phantoms.targets import make_folder, require_range
-from pipeline.datasets.splits import add_named_split
+from pipeline.datasets.splits.splits import add_named_split
 
 NAME = "PhC-C2DH-PHANTOM"
 FILMS = ("01", "02")

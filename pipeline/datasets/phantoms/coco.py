@@ -17,7 +17,7 @@ from scipy import ndimage
 from skimage import measure
 
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import write_manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.head import SEQUENCES, draw_head, render_head
 from pipeline.issues import InputError
 

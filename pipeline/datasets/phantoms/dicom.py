@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import write_manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.hippocampus import draw_hippocampus
 from pipeline.datasets.phantoms.targets import make_folder, require_range
 from pipeline.datasets.phantoms.volume_files import write_json

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import write_manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step
 from pipeline.datasets.phantoms.targets import make_folder, require_range
 

@@ -14,10 +14,10 @@ from PIL import Image
 from scipy import ndimage
 
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import write_manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise
 from pipeline.datasets.phantoms.head import SEQUENCES, Head, draw_head, render_head
-from pipeline.datasets.splits import split_manifest
+from pipeline.datasets.splits.splits import split_manifest
 from pipeline.issues import InputError
 
 INSTITUTIONS = ("CS", "DU", "FG", "HT")

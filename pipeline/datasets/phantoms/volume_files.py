@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
-from pipeline.datasets.manifest import Manifest, write_manifest
-from pipeline.datasets.splits import split_manifest
+from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
+from pipeline.datasets.splits.splits import split_manifest
 
 MAX_FOLDS = 4
 

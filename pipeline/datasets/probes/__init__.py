@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.datasets.fingerprints import Fingerprint
+    from pipeline.datasets.probes.fingerprints import Fingerprint
 
 # Twice Pillow's own warning level, where Pillow gives up; checked from the header, before anything is decoded.
 MAX_PIXELS = 178_956_970

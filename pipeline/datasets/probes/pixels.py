@@ -17,7 +17,7 @@ def summarise_pixels(array: Any, is_mask: bool) -> Content:
     """
     import numpy as np
 
-    from pipeline.datasets.fingerprints import compute_fingerprint
+    from pipeline.datasets.probes.fingerprints import compute_fingerprint
 
     digest = "" if is_mask else compute_digest(array)
     fingerprint = None if is_mask else compute_fingerprint(array)

@@ -4,9 +4,9 @@ from pipeline.networks.encoders.base import Encoder
 from pipeline.networks.encoders.efficientnet import EfficientNetEncoder
 from pipeline.networks.encoders.parameter_groups import parameter_groups
 from pipeline.networks.encoders.plain import PlainEncoder
+from pipeline.networks.encoders.pretrained import adapt_stem, load_encoder_weights
 from pipeline.networks.encoders.registry import list_encoders, make_encoder
 from pipeline.networks.encoders.resnet import ResNetEncoder
-from pipeline.networks.encoders.weights import adapt_stem, load_encoder_weights
 
 __all__ = [
     "EfficientNetEncoder",

@@ -8,8 +8,8 @@ from pathlib import Path
 from pipeline.issues import InputError
 from pipeline.networks.encoders.base import Encoder
 from pipeline.networks.encoders.efficientnet import EfficientNetEncoder
+from pipeline.networks.encoders.pretrained import load_encoder_weights
 from pipeline.networks.encoders.resnet import ResNetEncoder
-from pipeline.networks.encoders.weights import load_encoder_weights
 
 __all__ = ["list_encoders", "make_encoder"]
 

@@ -162,11 +162,11 @@ def test_skipped_and_clipped_outlines_are_counted_once_a_file():
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
-    from pipeline.datasets.coco import annotations
+    from pipeline.datasets.coco import annotation_file
 
     count = []
-    original = annotations.parse_annotations
-    monkeypatch.setattr(annotations, "parse_annotations", lambda *args: count.append(1) or original(*args))
+    original = annotation_file.parse_annotations
+    monkeypatch.setattr(annotation_file, "parse_annotations", lambda *args: count.append(1) or original(*args))
     path = tmp_path / "a.json"
     path.write_text(json.dumps(make_file()))
     assert read_annotations(path) is read_annotations(str(path))

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import load_datalist, read_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.coco import find_annotation_issues, probe_annotations
-from pipeline.datasets.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import write_manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms import write_coco_phantom
 from pipeline.datasets.probes import ImageError
 from pipeline.issues import InputError

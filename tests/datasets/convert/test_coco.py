@@ -10,11 +10,11 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from pipeline.datasets import Manifest, read_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.convert.conversion import convert_manifest
 from pipeline.datasets.convert.reading import read_labels
-from pipeline.datasets.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.splits import add_named_split
+from pipeline.datasets.splits.splits import add_named_split
 from pipeline.issues import InputError
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from pipeline.datasets import Manifest, read_manifest, write_manifest
+from pipeline.datasets.checks.integrity import Report
 from pipeline.datasets.convert import TARGETS, conversion
 from pipeline.datasets.convert.conversion import convert_manifest, divide_stack
 from pipeline.datasets.convert.reading import IGNORED, encode_labels, read_image, read_labels
-from pipeline.datasets.integrity import Report
 from pipeline.issues import InputError
 
 NAMES = {"decathlon": "Task01_Toy", "nnunet": "Dataset101_Toy", "coco": "coco"}
@@ -53,7 +53,7 @@ def test_a_failure_leaves_nothing_behind(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.datasets.convert.pictures.place_file", fail)
+    monkeypatch.setattr("pipeline.datasets.convert.raster.place_file", fail)
     monkeypatch.setattr("pipeline.datasets.convert.nnunet.write_picture", fail)
     out = tmp_path / "out" / NAMES[target]
     with pytest.raises(InputError, match=r"cannot write .*: no space left on device"):

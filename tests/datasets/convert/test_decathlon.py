@@ -9,9 +9,9 @@ from monai.data import load_decathlon_datalist
 from monai.transforms import LoadImage
 
 from pipeline.datasets import Case, Manifest, read_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.convert.conversion import convert_manifest
 from pipeline.datasets.convert.reading import read_image, read_labels
-from pipeline.datasets.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.issues import InputError
 

@@ -11,9 +11,9 @@ import pytest
 from skimage import io
 
 from pipeline.datasets import Case, Manifest, load_datalist, read_manifest, write_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.convert.conversion import convert_manifest
 from pipeline.datasets.convert.reading import read_image, read_labels
-from pipeline.datasets.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.issues import InputError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from pipeline.datasets.download.sources import SOURCES, find_source
 from pipeline.issues import InputError
 
@@ -109,7 +109,7 @@ def test_wrong_words(capsys, words, code, text):
 
 def test_help_imports_nothing_heavy():
     script = (
-        "import sys, pipeline.datasets.download_command as c, pipeline.datasets.download.sources\n"
+        "import sys, pipeline.commands.dataset_download as c, pipeline.datasets.download.sources\n"
         "print(sorted({'numpy', 'torch', 'monai', 'tqdm', 'urllib.request'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ import shlex
 import pytest
 import yaml
 
-from pipeline.cli import build_parser
+from pipeline.commands.cli import build_parser
 from pipeline.datasets.download.sources import SOURCES
 
 KEYS = [

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.datasets.layouts.building import complete_draft
 from pipeline.datasets.layouts.listing import Draft, list_files
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.issues import InputError
 
 MANIFEST = Manifest(

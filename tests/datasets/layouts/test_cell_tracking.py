@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from pipeline.datasets.digests import read_checksums
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.layouts.listing import Draft
-from pipeline.datasets.manifest import Case
+from pipeline.datasets.manifests.manifest import Case
 from pipeline.issues import InputError
 
 NAME = "PhC-C2DH-TEST"

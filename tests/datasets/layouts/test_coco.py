@@ -9,9 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from pipeline.datasets import read_manifest
-from pipeline.datasets.integrity import check_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.issues import InputError
 

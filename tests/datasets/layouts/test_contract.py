@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from pipeline.datasets import phantoms, read_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.datalist import load_datalist
-from pipeline.datasets.integrity import check_manifest
 from pipeline.datasets.layouts import LAYOUTS, read_layout
-from pipeline.datasets.manifest import Manifest, dump_manifest
+from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import dump_manifest
 from pipeline.issues import InputError
 
 DRAWN = [name for name, layout in LAYOUTS.items() if layout.phantom]

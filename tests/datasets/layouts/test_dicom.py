@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import load_datalist, read_manifest, write_manifest
-from pipeline.datasets.integrity import check_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import Manifest, dump_manifest
+from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import dump_manifest
 from pipeline.datasets.phantoms import write_dicom_phantom
 from pipeline.datasets.phantoms.dicom import Geometry, write_series
 from pipeline.issues import InputError

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli import main
+from pipeline.commands.cli import main
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.layouts.listing import Draft
-from pipeline.datasets.manifest import dump_manifest
-from pipeline.datasets.schema import parse_manifest
+from pipeline.datasets.manifests.manifest_file import dump_manifest
+from pipeline.datasets.manifests.schema import parse_manifest
 from pipeline.issues import InputError
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.issues import InputError
 
 OFFICIAL = {

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import load_datalist, write_manifest
-from pipeline.datasets.integrity import check_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifest import Manifest
+from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.phantoms.volume_files import write_nifti
 from pipeline.issues import InputError
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import read_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.coco import rasterise, read_annotations
-from pipeline.datasets.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.phantoms import write_coco_phantom
 from pipeline.issues import InputError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import load_datalist, read_manifest
-from pipeline.datasets.integrity import check_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.phantoms import write_hippocampus_phantom, write_nnunet_phantom
 from pipeline.issues import InputError
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import Case, load_datalist, read_manifest
-from pipeline.datasets.integrity import check_manifest
+from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.phantoms import write_lgg_phantom
 from pipeline.issues import InputError

@@ -1,0 +1,72 @@
+"""The folders of bundles, and the JSON files in them: what cannot be read is one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.manifests.strict_json import parse_json
+from pipeline.issues import InputError
+
+BUNDLES = Path("bundles")
+METADATA = "metadata.json"
+TRAIN, INFERENCE, EVALUATE = "train.json", "inference.json", "evaluate.json"
+
+
+def find_bundles(folder: Path) -> list[Path]:
+    """Return the folders that are, or should be, bundles, in the order of their names.
+
+    Args:
+        folder: the folder of bundles; hidden folders in it are none.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
+    except FileNotFoundError:
+        where = "" if folder.is_absolute() else f" in {Path.cwd()}"
+        hint = "type the command in the folder that holds bundles/, or name it: --bundles DIR"
+        raise InputError(f"there is no folder {folder}{where}; {hint}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {(error.strerror or str(error)).lower()}") from None
+
+
+def read_config(bundle: Path, name: str) -> dict[str, Any]:
+    """Read a JSON file of a bundle.
+
+    Args:
+        bundle: folder of the bundle.
+        name: the file in its ``configs``.
+
+    Raises:
+        InputError: the file is missing, not JSON, or no JSON object; one line with the place.
+    """
+    path = bundle / "configs" / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+    data, issues = parse_json(content)
+    if issues:
+        more = f"; {issues[0].hint}" if issues[0].hint else ""
+        raise InputError(f"{path}: {issues[0].message}{more}")
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def suggest_name(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest one, or all.
+
+    Example:
+        >>> suggest_name("brain_unte", ["brain_unet", "lung_unet"])
+        "did you mean 'brain_unet'?"
+        >>> suggest_name("x", ["brain_unet", "lung_unet"])
+        'known: brain_unet, lung_unet'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"

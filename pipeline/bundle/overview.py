@@ -1,0 +1,172 @@
+"""What bundles there are: ``pipeline bundle list``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.bundle.config_files import INFERENCE, METADATA, TRAIN, find_bundles, read_config
+from pipeline.issues import InputError
+
+NO_WEIGHTS, SHIPPED, DOWNLOAD = "none", "shipped", "to download"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bundle in the list.
+
+    Attributes:
+        name: of its folder.
+        path: of its folder, as the command was told.
+        problem: why it cannot be used; "" if nothing is wrong. Then the rest is known.
+        task: what is segmented.
+        data: where the data come from.
+        network: class of the network, without its package.
+        dimensions: spatial dimensions of the network, None if its config does not say.
+        parameters: number of the network's parameters, None if the metadata do not say.
+        weights: ``"shipped"``, ``"to download"`` or ``"none"``.
+        validation_score: as the metadata state it, None without.
+        train: the command that trains it.
+    """
+
+    name: str
+    path: str
+    problem: str = ""
+    task: str = ""
+    data: str = ""
+    network: str = ""
+    dimensions: int | None = None
+    parameters: int | None = None
+    weights: str = NO_WEIGHTS
+    validation_score: Any = None
+    train: str = ""
+
+
+def list_bundles(folder: Path) -> list[Entry]:
+    """Describe every bundle in a folder; one that is broken has the reason in its ``problem``.
+
+    Args:
+        folder: the folder of bundles.
+
+    Raises:
+        InputError: there is no such folder, or nothing in it.
+    """
+    bundles = find_bundles(folder)
+    if not bundles:
+        raise InputError(f"the folder {folder} holds no bundle; expected folders with configs/{METADATA} in it")
+    return [_describe(bundle) for bundle in bundles]
+
+
+def _describe(bundle: Path) -> Entry:
+    try:
+        metadata, train, _ = (read_config(bundle, name) for name in (METADATA, TRAIN, INFERENCE))
+    except InputError as error:
+        return Entry(bundle.name, str(bundle), problem=str(error))
+    network = train.get("network_def")
+    if not isinstance(network, dict) or not isinstance(network.get("_target_"), str):
+        return Entry(bundle.name, str(bundle), problem=f"{bundle / 'configs' / TRAIN}: no network_def with _target_")
+    return Entry(
+        name=bundle.name,
+        path=str(bundle),
+        task=str(metadata.get("task", "")),
+        data=str(metadata.get("data_source", "")),
+        network=str(network["_target_"]).rpartition(".")[2],
+        dimensions=network.get("spatial_dims"),
+        parameters=metadata.get("network_parameters"),
+        weights=_find_weights(bundle),
+        validation_score=metadata.get("validation_score"),
+        train=" ".join(["python -m monai.bundle run", *tell_config(bundle, TRAIN, str(train.get("bundle_root", "")))]),
+    )
+
+
+def _find_weights(bundle: Path) -> str:
+    if (bundle / "models" / "model.pt").is_file():
+        return SHIPPED
+    return DOWNLOAD if (bundle / "large_files.yml").is_file() else NO_WEIGHTS
+
+
+def tell_config(bundle: Path, name: str, bundle_root: str) -> list[str]:
+    """Return the words of a command that name a config, and the bundle too where its own default would not be right.
+
+    Args:
+        bundle: folder of the bundle, relative to the current one or absolute.
+        name: the file in ``configs``.
+        bundle_root: as the config has it.
+
+    Example:
+        >>> tell_config(Path("bundles/cells"), "train.json", "bundles/cells")
+        ['--config_file', 'bundles/cells/configs/train.json']
+        >>> tell_config(Path("/data/bundles/cells"), "train.json", "bundles/cells")[2:]
+        ['--bundle_root', '/data/bundles/cells']
+    """
+    words = ["--config_file", shlex.quote(str(bundle / "configs" / name))]
+    here = os.path.abspath(bundle_root) == os.path.abspath(bundle)
+    return words if here else [*words, "--bundle_root", shlex.quote(str(bundle))]
+
+
+def print_bundles(folder: Path, as_json: bool = False) -> int:
+    """Print every bundle in a folder to stdout.
+
+    Args:
+        folder: the folder of bundles.
+        as_json: print JSON instead.
+
+    Returns:
+        Exit code 0, or 1 if a bundle is broken.
+
+    Raises:
+        InputError: there is no such folder, or nothing in it.
+    """
+    entries = list_bundles(folder)
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_format(entries)))
+    return int(any(entry.problem for entry in entries))
+
+
+def _format(entries: Sequence[Entry]) -> Iterator[str]:
+    header = ("bundle", "network", "parameters", "weights", "validation score")
+    rows = [header, *(_row(entry) for entry in entries if not entry.problem)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    for row in rows if len(rows) > 1 else ():
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    for entry in entries:
+        yield ""
+        if entry.problem:
+            yield f"{entry.name}: BROKEN: {entry.problem}"
+            continue
+        yield f"{entry.name}: {entry.task}"
+        yield from (
+            f"  {text}" for text in (f"data   {entry.data}" if entry.data else "", f"train  {entry.train}") if text
+        )
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    network = f"{entry.network}, {entry.dimensions}-D" if entry.dimensions else entry.network
+    parameters = f"{entry.parameters:,}" if isinstance(entry.parameters, int) else "-"
+    return entry.name, network, parameters, entry.weights, format_score(entry.validation_score) or "-"
+
+
+def format_score(score: Any) -> str:
+    """Return a score of the metadata in words, "" if there is none.
+
+    Args:
+        score: a text, a number, or scores by name.
+
+    Example:
+        >>> format_score(0.84812), format_score({"dice": 0.9, "cases": 13}), format_score("Dice 0.85")
+        ('0.848', 'dice 0.900, cases 13', 'Dice 0.85')
+    """
+    if isinstance(score, Mapping):
+        return ", ".join(f"{name} {format_score(value)}" for name, value in score.items())
+    if isinstance(score, Iterable) and not isinstance(score, str):
+        return ", ".join(format_score(value) for value in score)
+    if isinstance(score, float):
+        return f"{score:.3f}"
+    return "" if score is None else str(score)

@@ -1,0 +1,207 @@
+"""The command line ``pipeline NOUN VERB``: a table of commands; the work is done where each entry points."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pipeline import __version__
+from pipeline.issues import InputError, format_examples, join_lines
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: a line here, and a module ``pipeline.commands.<noun>_<verb>``.
+
+    The module has ``add_arguments(parser)`` and ``run(args) -> exit code``. It is imported for ``--help``, so it must
+    not import numpy, torch or monai outside of functions.
+
+    Args:
+        name: ``"noun verb"``, or one word.
+        help: one line.
+        examples: two lines to copy.
+    """
+
+    name: str
+    help: str
+    examples: tuple[str, str]
+
+
+_LGG = "data_manifests/lgg.json"
+COMMANDS = (
+    Command(
+        "dataset build",
+        "write the manifest of a downloaded dataset",
+        ("dataset build lgg kaggle_3m -o lgg.json", "dataset build lgg kaggle_3m -o lgg.json --checksums SHA256SUMS"),
+    ),
+    Command(
+        "dataset split",
+        "divide a manifest's subjects into test set, validation set and stratified folds",
+        ("dataset split lgg.json --folds 5 --seed 0", "dataset split lgg.json --test-list data_manifests/lgg_test.txt"),
+    ),
+    Command(
+        "dataset convert",
+        "write a dataset as Decathlon, nnU-Net v2 or COCO",
+        (
+            "dataset convert lgg.json --dataset_dir kaggle_3m --to nnunet -o nnUNet_raw/Dataset101_LGG",
+            "dataset convert lgg.json --dataset_dir kaggle_3m --to coco -o lgg_coco --fold 0 --link symlink",
+        ),
+    ),
+    Command(
+        "dataset phantom",
+        "write a small synthetic dataset with known truth",
+        ("dataset phantom lgg phantom", "dataset phantom lgg phantom20 --patients 20 --seed 1"),
+    ),
+    Command(
+        "dataset check",
+        "compare a dataset with its manifest: missing, changed, damaged files, wrong masks, leaks",
+        (
+            f"dataset check {_LGG} --dataset_dir kaggle_3m",
+            f"dataset check {_LGG} --dataset_dir kaggle_3m --deep --html check.html",
+        ),
+    ),
+    Command(
+        "dataset download",
+        "download a public dataset, going on where it stopped, or say how to get it",
+        ("dataset download u373 -o data/u373", "dataset download --list"),
+    ),
+    Command(
+        "bundle list",
+        "print every bundle: data, network, parameters, weights, score, and the command that trains it",
+        ("bundle list", "bundle list --json"),
+    ),
+    Command(
+        "bundle new",
+        "make a bundle for your own dataset from an existing one",
+        (
+            "bundle new my_bundle --from isic_unet --manifest my.json --dataset_dir my_data",
+            "bundle new organs --from hippocampus_segresnet --manifest organs.json --labels liver,spleen --channels CT",
+        ),
+    ),
+    Command(
+        "tune",
+        "tune post-processing on validation cases: threshold, CRF, morphology; what does not help stays off",
+        (
+            "tune lgg_attunet --dataset_dir data/kaggle_3m",
+            "tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology",
+        ),
+    ),
+    Command(
+        "report",
+        "print the scores in an output folder",
+        ("report output/lgg_attunet", "report output/lgg_attunet --json"),
+    ),
+)
+_NOUNS = {
+    "dataset": "downloads, manifests, splits, phantoms and checks of datasets",
+    "bundle": "lists of bundles, and new ones for your own data",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that names the nearest word when one is misspelt."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(action, f"unknown {value!r}; {_suggest(str(value), known)}")
+
+    def refuse_extras(self, extras: Sequence[str]) -> NoReturn:
+        options = [option for action in self._actions for option in action.option_strings]
+        first = extras[0].split("=")[0]
+        hint = _suggest(first, options) if first.startswith("-") else "see --help"
+        self.error(f"unknown argument {extras[0]!r}; {hint}")
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the leaf of each in its default ``parser``."""
+    debug = _Parser(add_help=False)
+    debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    examples = [command.examples[0] for command in COMMANDS]
+    root = _Parser(
+        prog="pipeline",
+        description="Datasets and reports around the bundles; python -m monai.bundle trains, evaluates and predicts.",
+        epilog=format_examples(examples[2:4]),
+        parents=[debug],
+    )
+    root.add_argument("--version", action="version", version=f"pipeline {__version__}")
+    root.set_defaults(parser=root)
+    nouns = root.add_subparsers(metavar="COMMAND")
+    groups = {}
+    for command in COMMANDS:
+        noun, _, verb = command.name.partition(" ")
+        if verb and noun not in groups:
+            epilog = format_examples([line for line in examples if line.startswith(f"{noun} ")][-2:])
+            group = nouns.add_parser(noun, help=_NOUNS[noun], description=_NOUNS[noun], epilog=epilog, parents=[debug])
+            group.set_defaults(parser=group)
+            groups[noun] = group.add_subparsers(metavar="COMMAND")
+        _add_command(groups[noun] if verb else nouns, command, debug)
+    return root
+
+
+def _add_command(parent: Any, command: Command, debug: _Parser) -> None:
+    verb = command.name.split()[-1]
+    leaf = parent.add_parser(
+        verb, help=command.help, description=command.help, epilog=format_examples(command.examples), parents=[debug]
+    )
+    module = importlib.import_module(f"pipeline.commands.{command.name.replace(' ', '_')}")
+    module.add_arguments(leaf)
+    leaf.set_defaults(parser=leaf, run=module.run)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: the words after the program's name; None takes those of the process.
+
+    Returns:
+        0: done; 1: findings or failure; 2: wrong usage (raised as `SystemExit` by argparse); 130: interrupted.
+    """
+    args, extras = build_parser().parse_known_args(argv)
+    if extras:
+        args.parser.refuse_extras(extras)
+    if not hasattr(args, "run"):
+        args.parser.print_help(sys.stderr)
+        return EXIT_USAGE
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader, for example `head`, has gone; Python must not complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except (InputError, Exception) as error:
+        return _tell(error, debug=hasattr(args, "debug"))
+    return code
+
+
+def _tell(error: BaseException, *, debug: bool) -> int:
+    """Print an error as one line, or with its traceback."""
+    if debug:
+        traceback.print_exception(error)
+    text = join_lines(str(error))
+    if not isinstance(error, InputError | OSError):
+        text = f"{type(error).__name__}: {text}; this is a mistake in the program, --debug shows where"
+    print(f"error: {text}", file=sys.stderr)
+    return EXIT_FAILURE

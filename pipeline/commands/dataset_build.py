@@ -1,0 +1,69 @@
+"""The command ``pipeline dataset build``: its arguments and its run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.commands.layout_parsers import add_layout_parsers
+from pipeline.commands.progress import show_progress
+from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
+from pipeline.datasets.manifests.manifest_file import write_manifest
+
+
+def _make_examples(layout: Layout) -> list[str]:
+    line = f"dataset build {layout.name} {layout.folder} -o {layout.name}.json"
+    chosen = next((option for option in layout.options if option.choices), None)
+    extra = f"--{chosen.name.replace('_', '-')} {chosen.choices[-1]}" if chosen else "--checksums SHA256SUMS"
+    return [line, f"{line} {extra}"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `run`."""
+    for layout, leaf in add_layout_parsers(parser, LAYOUTS, _make_examples):
+        leaf.add_argument("root", metavar="ROOT", type=Path, help="the dataset's folder, as downloaded")
+        leaf.add_argument("-o", "--output", metavar="MANIFEST", type=Path, required=True, help="manifest to write")
+        leaf.add_argument(
+            "--checksums",
+            metavar="FILE",
+            type=Path,
+            help="published sha256 (sha256sum format, paths relative to ROOT): files on disk are compared with it,"
+            " cases that are only in it become part of the manifest with unknown sizes",
+        )
+        leaf.add_argument("--skip-broken", action="store_true", help="leave out cases that cannot be read")
+        leaf.add_argument("--card", metavar="FILE", type=Path, help="dataset card: tell where its counts differ")
+        for option in layout.options:
+            leaf.add_argument(
+                "--" + option.name.replace("_", "-"),
+                default=option.default,
+                choices=option.choices or None,
+                metavar="|".join(option.choices) or option.name.upper(),
+                help=option.help + (f" (default: {option.default})" if option.default else ""),
+            )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the manifest of a downloaded dataset."""
+    from pipeline.datasets.digests import read_checksums
+    from pipeline.datasets.manifests.card import compare_with_card
+    from pipeline.datasets.manifests.summary import format_notes, format_summary
+    from pipeline.datasets.output_space import require_space
+
+    # A line a file; files are seldom more than some ten thousand.
+    require_space(args.output, 10_000_000)
+    checksums = read_checksums(args.checksums) if args.checksums else None
+    options = {option.name: getattr(args, option.name) for option in LAYOUTS[args.layout].options}
+    draft = read_layout(
+        args.layout, args.root, checksums, progress=show_progress, skip_broken=args.skip_broken, **options
+    )
+    notes = list(draft.notes)
+    if args.card:
+        notes += compare_with_card(draft.manifest, args.card)
+    write_manifest(draft.manifest, args.output)
+    for line in format_notes(notes):
+        print(line, file=sys.stderr)
+    print("\n".join([f"{args.output}:", *format_summary(draft.manifest)]))
+    print(f"next: python -m pipeline dataset check {args.output} --dataset_dir {args.root} --deep")
+    print(f"then: python -m pipeline dataset split {args.output} --seed 0")
+    return 0

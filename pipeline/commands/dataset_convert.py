@@ -1,0 +1,77 @@
+"""The command ``pipeline dataset convert``: its arguments and what it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.datasets.convert import LINKS, TARGETS
+from pipeline.datasets.manifests.manifest_file import read_manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `run`."""
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="the dataset's manifest")
+    parser.add_argument(
+        "--dataset_dir",
+        "--dataset-dir",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="the folder that the manifest's paths are relative to; nothing is written there",
+    )
+    what = "; ".join(f"{name}: {target.description}" for name, target in TARGETS.items())
+    parser.add_argument("--to", choices=tuple(TARGETS), metavar="|".join(TARGETS), required=True, help=what)
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), help="only these cases (default: all that are on the disk)"
+    )
+    parser.add_argument(
+        "--fold", metavar="K", help="fold or named split that becomes the validation set (default: keep all folds)"
+    )
+    parser.add_argument(
+        "--slices", action="store_true", help="make each slice of a stack of pictures a case, not each stack a volume"
+    )
+    parser.add_argument(
+        "--link",
+        choices=LINKS,
+        default="copy",
+        metavar="|".join(LINKS),
+        help="how files get there whose bytes stay as they are; a hard link is the original itself (default: copy)",
+    )
+    parser.add_argument(
+        "--no-check", action="store_true", help="neither compare the files with the manifest nor read the result back"
+    )
+    parser.add_argument("--jobs", metavar="N", type=_positive, help="threads (default: one a core)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write a dataset in another layout."""
+    from pipeline.commands.progress import show_progress
+    from pipeline.datasets.convert.conversion import convert_manifest
+
+    notes = convert_manifest(
+        read_manifest(args.manifest),
+        args.dataset_dir,
+        args.to,
+        args.output,
+        split=args.split,
+        fold=args.fold,
+        link=args.link,
+        slices=args.slices,
+        check=not args.no_check,
+        jobs=args.jobs,
+        progress=show_progress,
+    )
+    for line in notes:
+        print(f"note: {line}", file=sys.stderr)
+    print(args.output)
+    return 0

@@ -1,0 +1,22 @@
+"""One parser per layout, for the commands that treat each layout differently."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from pipeline.datasets.layouts import LAYOUTS, Layout
+from pipeline.issues import format_examples
+
+
+def add_layout_parsers(
+    parser: argparse.ArgumentParser, names: Iterable[str], examples: Callable[[Layout], Sequence[str]]
+) -> Iterator[tuple[Layout, Any]]:
+    """Give every layout a parser of its own, for each has its own options."""
+    layouts = parser.add_subparsers(metavar="LAYOUT", dest="layout", required=True)
+    for name in names:
+        text = LAYOUTS[name].description
+        leaf = layouts.add_parser(name, help=text, description=text, epilog=format_examples(examples(LAYOUTS[name])))
+        leaf.set_defaults(parser=leaf)
+        yield LAYOUTS[name], leaf

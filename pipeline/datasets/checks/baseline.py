@@ -1,0 +1,137 @@
+"""A baseline: the findings that a lab knows and accepts, so that a check fails only for new ones.
+
+A finding is recognised by its code, its record and its file, never by its words, which may be improved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.atomic import write_atomically
+from pipeline.datasets.checks.inspection import Level
+from pipeline.datasets.checks.integrity import Report
+from pipeline.datasets.manifests.strict_json import parse_json
+from pipeline.issues import InputError, Issue
+
+LEVELS: tuple[Level, ...] = ("quick", "default", "deep")
+# Without a manifest or a folder nothing was checked, so there is nothing to accept.
+NEVER_ACCEPTED = frozenset({"manifest-syntax", "manifest-schema", "missing-dataset", "baseline-stale"})
+_VERSION = 1
+
+
+@dataclass(frozen=True, order=True)
+class Accepted:
+    """A known finding.
+
+    Args:
+        code: of the finding.
+        record: its case or place.
+        path: its file; "" accepts the code for every file of the record.
+    """
+
+    code: str
+    record: str
+    path: str = ""
+
+    def covers(self, issue: Issue) -> bool:
+        """Return whether the finding is this one."""
+        return (self.code, self.record) == (issue.code, issue.record) and self.path in ("", issue.path)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Known findings.
+
+    Args:
+        level: of the check that found them; a lower level cannot say that one is gone.
+        entries: the findings.
+    """
+
+    level: Level
+    entries: tuple[Accepted, ...]
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read a baseline file.
+
+    Raises:
+        InputError: it cannot be read or is no baseline; one line with the place.
+    """
+    try:
+        data, problems = parse_json(path.read_bytes())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot read the baseline {path}: {reason}; --write-baseline {path} makes one") from None
+    if problems:
+        raise InputError(f"baseline {path}: {problems[0].message}")
+    if not isinstance(data, dict) or data.get("schema_version") != _VERSION or data.get("level") not in LEVELS:
+        raise InputError(f"baseline {path}: expected schema_version {_VERSION}, level and accepted; write it again")
+    accepted = data.get("accepted")
+    entries = accepted if isinstance(accepted, list) else [None]
+    return Baseline(
+        data["level"], tuple(_read_entry(entry, f"{path} accepted[{i}]") for i, entry in enumerate(entries))
+    )
+
+
+def _read_entry(entry: Any, place: str) -> Accepted:
+    keys = {"code", "record", "path"}
+    if not isinstance(entry, dict) or not {"code", "record"} <= set(entry) <= keys:
+        raise InputError(f"baseline {place}: expected code, record and path, got {str(entry)[:60]}")
+    if not all(isinstance(value, str) for value in entry.values()):
+        raise InputError(f"baseline {place}: expected texts, got {str(entry)[:60]}")
+    if entry["code"] in NEVER_ACCEPTED:
+        raise InputError(f"baseline {place}: {entry['code']} cannot be accepted, for then nothing was checked")
+    return Accepted(**entry)
+
+
+def write_baseline(issues: Iterable[Issue], level: Level, path: str | os.PathLike[str]) -> int:
+    """Write findings as a baseline, sorted, and return their number."""
+    known = {Accepted(issue.code, issue.record, issue.path) for issue in issues if issue.code not in NEVER_ACCEPTED}
+    entries = [{"code": entry.code, "record": entry.record, "path": entry.path} for entry in sorted(known)]
+    with write_atomically(path) as stream:
+        json.dump(
+            {"schema_version": _VERSION, "level": level, "accepted": entries}, stream, indent=1, ensure_ascii=False
+        )
+        stream.write("\n")
+    return len(entries)
+
+
+def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Sequence[str] | None = None) -> Report:
+    """Move known findings out of a report; entries that no longer match become ``baseline-stale`` warnings.
+
+    Args:
+        report: what was found.
+        baseline: what is known.
+        level: of this check.
+        records: the only records whose findings may be called gone, in a check of some cases; None: all.
+    """
+    known: dict[tuple[str, str], list[Accepted]] = defaultdict(list)
+    for entry in baseline.entries:
+        known[entry.code, entry.record].append(entry)
+    left: list[Issue] = []
+    accepted: list[Issue] = []
+    used: set[Accepted] = set()
+    for issue in report.issues:
+        covering = [entry for entry in known.get((issue.code, issue.record), ()) if entry.covers(issue)]
+        covered = bool(covering) and issue.code not in NEVER_ACCEPTED
+        used |= set(covering)
+        (accepted if covered else left).append(issue)
+    stale = [entry for entry in baseline.entries if entry not in used]
+    if LEVELS.index(level) < LEVELS.index(baseline.level):
+        stale = []
+    if records is not None:
+        stale = [entry for entry in stale if entry.record in set(records)]
+    left += [_tell_stale(entry) for entry in stale]
+    return replace(report, issues=tuple(left), accepted=tuple(accepted))
+
+
+def _tell_stale(entry: Accepted) -> Issue:
+    message = f"the baseline accepts {entry.code} here, which was not found any more"
+    hint = "remove the entry, or write the baseline again (--write-baseline)"
+    return Issue("baseline-stale", "warning", message, record=entry.record, path=entry.path, hint=hint)

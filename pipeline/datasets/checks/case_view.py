@@ -1,0 +1,104 @@
+"""A case with what was read from its files, and what its masks' values mean: the subject of all checks of a case."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.datasets.checks.options import CheckOptions
+from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.probes import Probe
+from pipeline.issues import Issue
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """A case with what was read from its files.
+
+    Args:
+        manifest: the manifest of the case.
+        case: the case.
+        probes: what is known of each readable file, by path; of an annotated mask by path and fragment.
+        options: limits and thresholds.
+    """
+
+    manifest: Manifest
+    case: Case
+    probes: Mapping[str, Probe]
+    options: CheckOptions = field(default_factory=CheckOptions)
+
+    def images(self) -> Iterator[tuple[str, Probe]]:
+        """Yield path and probe of each image file that was read."""
+        return self._known(self.case.image)
+
+    def masks(self) -> Iterator[tuple[str, Probe]]:
+        """Yield path and probe of each mask that was read."""
+        return self._known(self.case.label or ())
+
+    def _known(self, paths: tuple[str, ...]) -> Iterator[tuple[str, Probe]]:
+        return ((path, self.probes[path]) for path in paths if path in self.probes)
+
+    def error(self, code: str, path: str, message: str, hint: str = "") -> Issue:
+        """Return an error about one file of the case."""
+        return Issue(code, "error", message, record=self.case.case_id, path=path, hint=hint)
+
+    def warning(self, code: str, path: str, message: str, hint: str = "") -> Issue:
+        """Return a warning about one file of the case."""
+        return Issue(code, "warning", message, record=self.case.case_id, path=path, hint=hint)
+
+
+def count_foreground(view: CaseView) -> int | None:
+    """Return the number of voxels of the case that are not background, None if not all masks were decoded."""
+    voxels = count_labels(view)
+    return None if voxels is None else sum(number for label, number in voxels.items() if label != 0)
+
+
+def count_labels(view: CaseView) -> dict[int, int] | None:
+    """Return the number of voxels of each label id, None without masks or if not all were decoded.
+
+    Values become labels by the manifest's rules; the ignored value is left out, an unknown one counts as itself.
+    """
+    total: Counter[int] = Counter()
+    for path in view.case.label or ():
+        probe = view.probes.get(path)
+        if probe is None or probe.content is None:
+            return None
+        for value, number in probe.content.counts.items():
+            if value != view.manifest.ignore_index or uses_colours(view.manifest, probe):
+                total[label_of(view.manifest, probe, value)] += number
+    return dict(total) if view.case.label else None
+
+
+def label_of(manifest: Manifest, probe: Probe, value: float) -> int:
+    """Return the label id of a mask's value; one that the manifest does not know stays as it is.
+
+    Args:
+        manifest: with the rules: colours, threshold, values.
+        probe: of the mask; it knows what colour a value stands for.
+        value: of a pixel.
+    """
+    if uses_colours(manifest, probe):
+        return manifest.color_map.get(name_colour(probe, value), int(value))
+    if manifest.binarize is not None:
+        return int(value >= manifest.binarize)
+    # Masks hold whole numbers; a broken one is reported by the checks of labels.
+    return manifest.mask_values.get(int(value), int(value))
+
+
+def uses_colours(manifest: Manifest, probe: Probe) -> bool:
+    """Return whether the pixels of a mask are colours that the manifest's ``color_map`` explains."""
+    return bool(manifest.color_map) and (has_colours(probe) or "palette" in probe.header)
+
+
+def has_colours(probe: Probe) -> bool:
+    """Return whether each value of a mask is a colour, packed as 0xRRGGBB."""
+    return probe.header.get("mode") in ("RGB", "RGBA")
+
+
+def name_colour(probe: Probe, value: float) -> str:
+    """Return the colour ``"#rrggbb"`` that a value of a coloured or palette mask stands for."""
+    palette = probe.header.get("palette")
+    if palette is None:
+        return f"#{int(value):06x}"
+    return str(palette[int(value)]) if int(value) < len(palette) else "#000000"

@@ -1,0 +1,51 @@
+"""What is unusual in a dataset but right as it is, counted so that nobody wonders later."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pipeline.datasets.checks.case_view import CaseView
+from pipeline.datasets.files import locate_file
+from pipeline.datasets.probes import Probe
+
+# What is said of the files for which the function of (view, path, probe) is true.
+HANDLED: tuple[tuple[str, Callable[[CaseView, str, Probe], bool]], ...] = (
+    ("masks with a palette, read by index", lambda view, _, p: "palette" in p.header and not view.manifest.color_map),
+    ("masks read by colour", lambda view, path, p: path in (view.case.label or ()) and _is_coloured(view, p)),
+    ("JPEG masks read with a threshold", lambda view, path, p: _is_lossy(view, path, p)),
+    ("images with an opaque alpha channel, which DropAlphad drops", lambda view, _, p: _drops_alpha(view, p)),
+    ("files stored with 1 bit a pixel", lambda view, _, p: p.header.get("mode") == "1"),
+    ("files stored with the high byte first", lambda view, _, p: p.header.get("mode") == "I;16B"),
+)
+
+
+OTHER_FORM = "files whose names have another Unicode form on the disk"
+
+
+def count_handled(views: Iterable[CaseView], root: Path) -> dict[str, int]:
+    """Return the number of files by what was done with them, without zeros.
+
+    Args:
+        views: the cases that were read.
+        root: the dataset's folder.
+    """
+    counts: Counter[str] = Counter()
+    for view in views:
+        counts[OTHER_FORM] += sum(locate_file(root, file) != root / file for file in view.case.files())
+        for path, probe in view.probes.items():
+            counts.update(text for text, applies in HANDLED if applies(view, path, probe))
+    return {text: counts[text] for text in (*(text for text, _ in HANDLED), OTHER_FORM) if counts[text]}
+
+
+def _is_coloured(view: CaseView, probe: Probe) -> bool:
+    return bool(view.manifest.color_map) and (probe.channels > 1 or "palette" in probe.header)
+
+
+def _is_lossy(view: CaseView, path: str, probe: Probe) -> bool:
+    return path in (view.case.label or ()) and probe.format == "JPEG" and view.manifest.binarize is not None
+
+
+def _drops_alpha(view: CaseView, probe: Probe) -> bool:
+    return probe.header.get("alpha") == "opaque" and probe.channels != len(view.manifest.channels)

@@ -1,0 +1,202 @@
+"""Read the files of cases, each once, and run the checks of a case; whatever a reader raises becomes a finding."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pipeline.datasets.checks.cache import Entry, FileCache
+from pipeline.datasets.checks.contents import CASE_CHECKS, CaseView, count_foreground
+from pipeline.datasets.checks.options import CheckOptions
+from pipeline.datasets.files import State, check_presence, compare_digest, locate_file, read_stable_file, take_state
+from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
+from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
+from pipeline.issues import Issue
+
+Level = Literal["quick", "default", "deep"]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What was found in the files of a case.
+
+    Args:
+        case: the case.
+        issues: findings in the order of files, then of checks.
+        empty: whether the mask has no foreground; None if it was not decoded.
+        view: the case with what was read; None if nothing was.
+        digests: sha256 of each file that was read.
+    """
+
+    case: Case
+    issues: tuple[Issue, ...]
+    empty: bool | None = None
+    view: CaseView | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A file after it was looked at: what is wrong with it, or what is known of it."""
+
+    problem: Issue | None = None
+    source: Source | None = None
+    digest: str = ""
+    state: State | None = None
+    cached: Entry | None = None
+
+
+class Inspection:
+    """One check of a dataset: what its cases have in common.
+
+    Args:
+        manifest: what should be there.
+        root: the dataset's folder.
+        level: how much is read.
+        options: limits and thresholds.
+        cache: renewed with every file that is read; None for none.
+        trust_cache: files that are as the cache knows them are not read.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        root: Path,
+        level: Level,
+        options: CheckOptions,
+        cache: FileCache | None = None,
+        trust_cache: bool = False,
+    ) -> None:
+        self.manifest, self.root, self.level, self.options = manifest, root, level, options
+        self.cache, self.trusted = cache, cache if trust_cache else None
+        self.shared: dict[str, _Reading] = {}
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Let running calls of `check_case` end after the file they are reading; their results are worth nothing."""
+        self._abandoned = True
+
+    def check_shared(self, cases: Sequence[Case]) -> list[Issue]:
+        """Check the files that several cases refer to, such as annotations, once."""
+        owners = Counter(file for case in cases for file in case.files())
+        digests = {file: digest for case in cases for file, digest in case.sha256.items() if owners[file] > 1}
+        issues: list[Issue] = []
+        annotations: dict[str, Path] = {}
+        for file in (file for file, number in owners.items() if number > 1 or file.lower().endswith(".json")):
+            reading = self._read(file, digests.get(file), "", False)
+            problem = reading.problem
+            if problem is None or problem.code == "checksum-mismatch":
+                annotations |= {file: locate_file(self.root, file)} if file.lower().endswith(".json") else {}
+            # The bytes are not held: a picture that two cases share is rare, and is read again.
+            self.shared[file] = _Reading(problem, None, reading.digest)
+            issues += [problem] if problem else []
+        if annotations and self.manifest.coco is not None and self.level != "quick":
+            from pipeline.datasets.coco import find_annotation_issues
+
+            issues += find_annotation_issues(self.manifest, annotations)
+        return issues
+
+    def check_case(self, case: Case) -> CaseResult:
+        """Check the files of a case, then the case."""
+        issues: list[Issue] = []
+        probes: dict[str, Probe] = {}
+        readings: dict[str, _Reading] = {}
+        masks = set(case.label or ())
+        for path in (*case.image, *(case.label or ())):
+            if self._abandoned:
+                return CaseResult(case, ())
+            file, fragment = split_fragment(path)
+            reading = self.shared.get(file)
+            if reading is None:
+                reading = self._read(file, case.sha256.get(file), case.case_id, path in masks)
+                issues += [reading.problem] if reading.problem else []
+            readings[path] = reading
+            if self.level == "quick" or (reading.problem and reading.problem.code != "checksum-mismatch"):
+                continue
+            decode = self._must_decode(case.sha256.get(file), reading)
+            probe = self._probe(case.case_id, path, reading, fragment, decode, path in masks)
+            if isinstance(probe, Probe):
+                probes[path] = probe
+            else:
+                issues.append(probe)
+        view = CaseView(self.manifest, case, probes, self.options)
+        if probes:
+            issues += [issue for check in CASE_CHECKS for issue in check(view)]
+        self._remember(view, readings, issues)
+        foreground = count_foreground(view)
+        digests = {split_fragment(path)[0]: reading.digest for path, reading in readings.items() if reading.digest}
+        return CaseResult(case, tuple(issues), None if foreground is None else foreground == 0, view, digests)
+
+    def _must_decode(self, expected: str | None, reading: _Reading) -> bool:
+        # Nothing vouches for a file without sha256, or with another one, so it is decoded.
+        return self.level == "deep" or expected is None or reading.problem is not None
+
+    def _read(self, file: str, expected: str | None, record: str, is_mask: bool) -> _Reading:
+        target = locate_file(self.root, file)
+        if self.trusted is not None and self.level != "quick":
+            known = self._recall(target, file, expected, is_mask)
+            if known is not None:
+                return known
+        problem = check_presence(self.root, file, record)
+        if problem is not None or self.level == "quick":
+            return _Reading(problem)
+        try:
+            data, digest, state = read_stable_file(target)
+        except (OSError, MemoryError) as error:
+            reason = (getattr(error, "strerror", "") or str(error) or "no memory left").lower()
+            hint = "look at the disk or the network, then check again"
+            return _Reading(Issue("unreadable-file", "error", reason, record=record, path=file, hint=hint))
+        problem = compare_digest(file, digest, expected, record) if expected else None
+        return _Reading(problem, Source(target, data), digest, state)
+
+    def _recall(self, target: Path, file: str, expected: str | None, is_mask: bool) -> _Reading | None:
+        """Return what the cache knows of a file that is as it was, None if it must be read."""
+        try:
+            state = take_state(os.stat(target))
+        except OSError:
+            return None
+        decoded = self.level == "deep" or expected is None
+        assert self.trusted is not None
+        entry = self.trusted.find(file, state, is_mask=is_mask, decoded=decoded, max_pixels=self.options.max_pixels)
+        if entry is None or (expected is not None and entry.digest != expected):
+            return None
+        return _Reading(None, Source(target), entry.digest, None, entry)
+
+    def _probe(
+        self, record: str, path: str, reading: _Reading, fragment: str, decode: bool, is_mask: bool
+    ) -> Probe | Issue:
+        if reading.cached is not None and reading.cached.probe is not None:
+            return reading.cached.probe
+        source = reading.source or Source(locate_file(self.root, split_fragment(path)[0]))
+        try:
+            if fragment:
+                from pipeline.datasets.coco import probe_annotations
+
+                return probe_annotations(source.path, fragment, self.manifest, decode)
+            return probe_image(source, decode=decode, is_mask=is_mask, max_pixels=self.options.max_pixels)
+        except ImageError as error:
+            return Issue(error.code, "error", error.message, record=record, path=path, hint=error.hint)
+        except Exception as error:
+            # A reader that breaks in an unforeseen way is a finding about its file, never the end of the check.
+            message = f"reading failed: {type(error).__name__}: {error}"
+            hint = "restore the file, or leave the case out"
+            return Issue("unreadable-file", "error", message, record=record, path=path, hint=hint)
+
+    def _remember(self, view: CaseView, readings: Mapping[str, _Reading], issues: Sequence[Issue]) -> None:
+        """Renew the cache, only with cases that have no error."""
+        if self.cache is None or self.level == "quick":
+            return
+        sound = not any(issue.severity == "error" for issue in issues)
+        masks = set(view.case.label or ())
+        for path, reading in self._own(readings):
+            if sound and reading.state is not None and path in view.probes:
+                self.cache.store(path, reading.state, Entry(reading.digest, view.probes[path]), is_mask=path in masks)
+            elif reading.cached is None:
+                self.cache.drop(path)
+
+    def _own(self, readings: Mapping[str, _Reading]) -> Iterator[tuple[str, _Reading]]:
+        return ((path, reading) for path, reading in readings.items() if path not in self.shared)

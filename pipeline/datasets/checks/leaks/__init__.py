@@ -1,0 +1,1 @@
+"""Leaks: what training shares with validation or test."""

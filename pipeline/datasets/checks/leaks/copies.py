@@ -1,0 +1,285 @@
+"""Leaks that only pixels tell: the same picture in another encoding, and near copies.
+
+What is compared: every image file of a case; of a volume in one file the mean of its middle slices. Two cases of
+several slices or frames count as near copies when at least two of their slices and a tenth of the smaller case's
+match one to one: in a copied patient nearly all do, while single slices near the top of two heads resemble each other.
+Images of one subject are never compared. Blank images are not compared either.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.datasets.checks.contents import CaseView
+from pipeline.datasets.checks.leaks.manifest_leaks import Leak, Occurrence, name_part, report_copies
+from pipeline.datasets.checks.options import CheckOptions
+from pipeline.datasets.digests import map_threads
+from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.probes import ImageError, Probe, probe_image
+from pipeline.issues import Issue
+
+if TYPE_CHECKING:
+    from pipeline.datasets.checks.leaks.near import NearPairs
+    from pipeline.datasets.probes.fingerprints import Fingerprint
+
+_MIN_SLICES = 2
+_MIN_SHARE = 0.1
+# Which of two parts is asked to give up its copy: scores come from the later one.
+_RANK = {"train": 0, "val": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """An image that can be recognised.
+
+    Args:
+        case: index of its case.
+        path: its file.
+        fingerprint: what it is recognised by.
+        digest: of its pixels.
+    """
+
+    case: int
+    path: str
+    fingerprint: Fingerprint
+    digest: str
+
+
+@dataclass(frozen=True)
+class NearCases:
+    """Two cases that are near copies, shown by the pair of images that resemble each other most.
+
+    Args:
+        first: the image of the case that comes first.
+        second: the image of the other case.
+        distance: bits by which their hashes differ.
+        correlation: of their details.
+        symmetry: what was done to one of them, as an index of `pipeline.datasets.probes.fingerprints.SYMMETRIES`.
+        images: number of images that match one to one.
+    """
+
+    first: KnownImage
+    second: KnownImage
+    distance: int
+    correlation: float
+    symmetry: int
+    images: int = 1
+
+
+@dataclass
+class _Nearest:
+    """The best partner of a case so far, and how many there are."""
+
+    best: NearCases
+    partner: int
+    number: int = 1
+
+
+@dataclass
+class _Stack:
+    """What was found about two cases of which at least one has several images."""
+
+    best: NearCases
+    first: set[int] = field(default_factory=set)
+    second: set[int] = field(default_factory=set)
+
+
+def find_leaking_pixels(views: Sequence[CaseView]) -> Iterator[Issue]:
+    """Yield ``leak-pixels`` for images that hold the same pixels as one in another split or fold.
+
+    Files of the same bytes are left to ``leak-file``; images of one value only, such as black slices, prove nothing.
+    """
+    by_digest: dict[str, list[Occurrence]] = defaultdict(list)
+    for view in views:
+        for path in view.case.image:
+            content = view.probes[path].content if path in view.probes else None
+            if content is not None and content.digest and content.high > content.low:
+                by_digest[content.digest].append(Occurrence(view.case, path, content.digest))
+    copies = [own for group in by_digest.values() if not _same_bytes(group) for own in group]
+    yield from report_copies("leak-pixels", "pixels", copies)
+
+
+def _same_bytes(group: Sequence[Occurrence]) -> bool:
+    digests = {own.case.sha256.get(own.path) for own in group}
+    return len(digests) == 1 and None not in digests
+
+
+def find_near_copies(views: Sequence[CaseView]) -> Iterator[Issue]:
+    """Yield ``leak-near`` for cases with a near copy in another split or fold, ``near-duplicates`` with a count.
+
+    A case is named once, with its nearest copy; which of the two is named is the one in test, or else in validation.
+    Copies within a split do no harm to a score and are only counted.
+    """
+    if not views or not views[0].options.search_near:
+        return
+    images = list_images(views)
+    cases = [view.case for view in views]
+    nearest: dict[int, _Nearest] = {}
+    within: dict[str, set[int]] = defaultdict(set)
+    for pair in match_cases(images, cases, views[0].options.near_distance):
+        first, second = pair.first.case, pair.second.case
+        if name_part(cases[first]) == name_part(cases[second]):
+            within[cases[first].split] |= {first, second}
+        elif pair.first.digest != pair.second.digest:
+            _note_pair(nearest, cases, pair)
+    for index in sorted(nearest):
+        yield _leak_near(nearest[index], index, cases)
+    if within:
+        counts = ", ".join(f"{len(within[split])} in {split}" for split in _RANK if split in within)
+        message = f"cases with a near copy in their own split: {counts}"
+        yield Issue("near-duplicates", "warning", message, hint="they count twice in training and in scores")
+
+
+def _note_pair(nearest: dict[int, _Nearest], cases: Sequence[Case], pair: NearCases) -> None:
+    first, second = pair.first.case, pair.second.case
+    own, partner = sorted((first, second), key=lambda i: (-_RANK[cases[i].split], -i))
+    known = nearest.get(own)
+    if known is None:
+        nearest[own] = _Nearest(pair, partner)
+        return
+    known.number += 1
+    if (pair.correlation, -pair.distance) > (known.best.correlation, -known.best.distance):
+        known.best, known.partner = pair, partner
+
+
+def _leak_near(nearest: _Nearest, index: int, cases: Sequence[Case]) -> Leak:
+    from pipeline.datasets.probes.fingerprints import HASH_BITS, SYMMETRIES
+
+    pair = nearest.best
+    own, other = (pair.first, pair.second) if pair.first.case == index else (pair.second, pair.first)
+    facts = [f"{pair.distance} of {HASH_BITS} hash bits differ", f"correlation {pair.correlation:.3f}"]
+    facts += [SYMMETRIES[pair.symmetry]] if pair.symmetry else []
+    facts += [f"{pair.images} images of the two cases match"] if pair.images > 1 else []
+    parts = f"one is in {name_part(cases[other.case])}, the other in {name_part(cases[index])}"
+    others = nearest.number - 1
+    more = f"; {others} more near {'copy' if others == 1 else 'copies'} in other parts" if others else ""
+    return Leak(
+        "leak-near",
+        "warning",
+        f"a near copy of {other.path} ({', '.join(facts)}): {parts}{more}",
+        record=cases[index].case_id,
+        path=own.path,
+        hint="look at both (--html draws them), then remove one or keep them in one split",
+        other=other.path,
+        other_record=cases[other.case].case_id,
+    )
+
+
+def list_images(views: Sequence[CaseView]) -> list[KnownImage]:
+    """Return the decoded images that can be recognised, in the manifest's order."""
+    contents = (
+        (index, path, view.probes[path].content)
+        for index, view in enumerate(views)
+        for path in view.case.image
+        if path in view.probes
+    )
+    return [
+        KnownImage(index, path, content.fingerprint, content.digest)
+        for index, path, content in contents
+        if content is not None and content.fingerprint is not None and content.fingerprint.informative
+    ]
+
+
+def count_blank_images(views: Iterable[CaseView]) -> int:
+    """Return the number of decoded images that were not compared because there is nothing to recognise in them."""
+    contents = (view.probes[path].content for view in views for path in view.case.image if path in view.probes)
+    prints = (content.fingerprint for content in contents if content is not None)
+    return sum(fingerprint is not None and not fingerprint.informative for fingerprint in prints)
+
+
+def match_cases(images: Sequence[KnownImage], cases: Sequence[Case], distance: int) -> Iterator[NearCases]:
+    """Yield the pairs of cases of different subjects that are near copies, each once, always in the same order."""
+    if len(images) < 2:
+        return
+    import numpy as np
+
+    from pipeline.datasets.checks.leaks.near import find_near_pairs
+    from pipeline.datasets.probes.fingerprints import read_thumbnails
+
+    names = [case.subject_key() for case in cases]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    groups = np.array([numbers[names[image.case]] for image in images], dtype=np.int64)
+    thumbnails = read_thumbnails([image.fingerprint for image in images])
+    stacks: dict[tuple[int, int], _Stack] = {}
+    for pairs in find_near_pairs(thumbnails, groups, distance=distance):
+        for first, second, pair in _list_pairs(pairs, images):
+            if len(cases[pair.first.case].image) == len(cases[pair.second.case].image) == 1:
+                yield pair
+            else:
+                _note_slices(stacks, first, second, pair)
+    for stack in stacks.values():
+        matching = min(len(stack.first), len(stack.second))
+        best = stack.best
+        if matching >= _count_needed(cases[best.first.case], cases[best.second.case]):
+            yield NearCases(best.first, best.second, best.distance, best.correlation, best.symmetry, matching)
+
+
+def _list_pairs(pairs: NearPairs, images: Sequence[KnownImage]) -> Iterator[tuple[int, int, NearCases]]:
+    columns = (pairs.first, pairs.second, pairs.distance, pairs.correlation, pairs.symmetry)
+    for first, second, bits, correlation, symmetry in zip(*(column.tolist() for column in columns), strict=True):
+        yield first, second, NearCases(images[first], images[second], bits, correlation, symmetry)
+
+
+def _note_slices(stacks: dict[tuple[int, int], _Stack], first: int, second: int, pair: NearCases) -> None:
+    stack = stacks.setdefault((pair.first.case, pair.second.case), _Stack(pair))
+    stack.first.add(first)
+    stack.second.add(second)
+    if (pair.correlation, -pair.distance) > (stack.best.correlation, -stack.best.distance):
+        stack.best = pair
+
+
+def _count_needed(first: Case, second: Case) -> int:
+    fewest = min(len(first.image), len(second.image))
+    return 1 if fewest == 1 else max(_MIN_SLICES, ceil(_MIN_SHARE * fewest))
+
+
+def group_near_duplicates(manifest: Manifest, root: Path, jobs: int | None = None) -> list[frozenset[str]]:
+    """Return groups of cases that are near copies of each other, so that a split can keep them together.
+
+    Args:
+        manifest: the dataset.
+        root: its folder; all images are decoded, cases that are not there or broken are left out.
+        jobs: number of threads; None takes one a core.
+
+    Returns:
+        Ids of the cases of each group of two or more, in the manifest's order. A near copy of a near copy is in the
+        same group. Cases of one subject are not compared, for every split keeps them together.
+    """
+    options = CheckOptions()
+
+    def read(case: Case) -> CaseView:
+        return CaseView(manifest, case, dict(_read_images(case, root)), options)
+
+    views = list(map_threads(read, manifest.cases, jobs))
+    cases = [view.case for view in views]
+    leaders = list(range(len(cases)))
+
+    def find_leader(index: int) -> int:
+        while leaders[index] != index:
+            leaders[index] = leaders[leaders[index]]
+            index = leaders[index]
+        return index
+
+    for pair in match_cases(list_images(views), cases, options.near_distance):
+        first, second = sorted((find_leader(pair.first.case), find_leader(pair.second.case)))
+        leaders[second] = first
+    sizes = Counter(find_leader(index) for index in range(len(cases)))
+    groups: dict[int, set[str]] = {leader: set() for leader, size in sizes.items() if size > 1}
+    for index, case in enumerate(cases):
+        if find_leader(index) in groups:
+            groups[find_leader(index)].add(case.case_id)
+    return [frozenset(groups[leader]) for leader in sorted(groups)]
+
+
+def _read_images(case: Case, root: Path) -> Iterator[tuple[str, Probe]]:
+    for path in case.image:
+        try:
+            yield path, probe_image(root / path, decode=True, is_mask=False)
+        except (ImageError, OSError, MemoryError):
+            # `dataset check` says what is wrong with it.
+            continue

@@ -1,0 +1,100 @@
+"""Which images are slices of one volume or frames of one film, told by facts or, failing that, by their names."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.probes import find_ending
+
+_ROBOFLOW = re.compile(r"_(jpg|jpeg|png|bmp|tiff?)\.rf\.[0-9a-f]+$", re.IGNORECASE)
+_CHANNEL = re.compile(r"_\d{4}$")
+_NUMBERED = re.compile(r"^(?P<prefix>.*?)(?P<number>\d+)$")
+# Names that say "a slice" and nothing of which volume; then the folder must say it.
+_GENERIC = re.compile(r"^(|t|z|s|f|i|im|img|image|slice|frame|ct|mr|mri|us|scan)[-_. ]*$", re.IGNORECASE)
+_MIN_IMAGES = 3
+_MIN_VOLUMES = 2
+_MIN_DENSITY = 0.5
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Images that belong together.
+
+    Args:
+        name: common part of their names, or name of the film.
+        kind: ``"slices of"`` or ``"frames of film"``.
+        cases: the images, in the manifest's order.
+    """
+
+    name: str
+    kind: str
+    cases: tuple[Case, ...]
+
+
+def group_volumes(manifest: Manifest) -> Iterator[Volume]:
+    """Yield volumes and films whose slices or frames are cases of their own.
+
+    A fact ``sequence`` is believed. Names are believed if they look like ``patient7_12.png`` or ``patient7/12.png``:
+    a prefix with a digit in it, then a number; at least three images share the prefix, at least half of the numbers
+    between the first and the last are there, and there are at least two such volumes. So the running numbers of a
+    whole dataset (``ISIC_0012221``, ``hippocampus_190``) are not taken for slices.
+    """
+    films: dict[str, list[Case]] = defaultdict(list)
+    stacks: dict[str, dict[int, list[Case]]] = defaultdict(lambda: defaultdict(list))
+    for case in manifest.cases:
+        sequence = case.facts.get("sequence")
+        if sequence is not None:
+            films[str(sequence)].append(case)
+        elif not _is_volume(case, manifest):
+            prefix, number = split_slice_number(case.image[0], channels=manifest.stacking == "channels")
+            if prefix:
+                stacks[prefix][number].append(case)
+    for name, cases in films.items():
+        yield Volume(name, "frames of film", tuple(cases))
+    likely = {prefix: numbers for prefix, numbers in stacks.items() if _is_dense(numbers)}
+    if len(likely) >= _MIN_VOLUMES:
+        order = {id(case): place for place, case in enumerate(manifest.cases)}
+        for prefix, numbers in likely.items():
+            cases = sorted((case for own in numbers.values() for case in own), key=lambda case: order[id(case)])
+            yield Volume(prefix, "slices of", tuple(cases))
+
+
+def _is_volume(case: Case, manifest: Manifest) -> bool:
+    several_slices = len(case.image) > 1 and manifest.stacking != "channels"
+    return not case.image or several_slices or len(case.facts.get("shape") or ()) > 2
+
+
+def _is_dense(numbers: dict[int, list[Case]]) -> bool:
+    return len(numbers) >= _MIN_IMAGES and len(numbers) >= _MIN_DENSITY * (max(numbers) - min(numbers) + 1)
+
+
+def split_slice_number(path: str, *, channels: bool = False) -> tuple[str, int]:
+    """Split an image's path into the name of its volume and its number there; ("", 0) if it does not look like one.
+
+    Args:
+        path: relative to the dataset's folder.
+        channels: the names end in a channel, as ``_0000``.
+
+    Example:
+        >>> split_slice_number("a/patient7_12.png"), split_slice_number("patient7/slice_003.png")
+        (('a/patient7_', 12), ('patient7/', 3))
+        >>> split_slice_number("images/ISIC_0012221.jpg"), split_slice_number("train/1816_jpg.rf.7e88.jpg")
+        (('', 0), ('', 0))
+    """
+    pure = PurePosixPath(path)
+    stem = pure.name[: -len(find_ending(pure.name)) or None]
+    stem = _ROBOFLOW.sub("", stem)
+    stem = _CHANNEL.sub("", stem) if channels else stem
+    match = _NUMBERED.match(stem)
+    if match is None:
+        return "", 0
+    prefix, number = match["prefix"], int(match["number"][-18:])
+    folder = f"{pure.parent.as_posix()}/" if len(pure.parts) > 1 else ""
+    if _GENERIC.match(prefix):
+        return (folder, number) if any(character.isdigit() for character in pure.parent.name) else ("", 0)
+    return (f"{folder}{prefix}", number) if any(character.isdigit() for character in prefix) else ("", 0)

@@ -1,0 +1,1 @@
+"""What inference reads: images, stacks of slices, volumes."""

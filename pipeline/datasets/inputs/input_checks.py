@@ -1,0 +1,123 @@
+"""Are the files that a user gives to a network what they should be? Told in one line, before the network starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.datasets.checks.case_view import CaseView
+from pipeline.datasets.checks.contents import check_constant, check_finite, check_format
+from pipeline.datasets.checks.geometry import check_affines, check_series, has_fourth_axis
+from pipeline.datasets.checks.pictures import check_image_mode, check_orientation
+from pipeline.datasets.digests import map_threads
+from pipeline.datasets.files import check_presence
+from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.probes import ImageError, Probe, probe_image
+from pipeline.issues import InputError, Issue, join_lines
+
+_LOGGER = logging.getLogger(__name__)
+_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
+    check_format,
+    check_image_mode,
+    check_orientation,
+    check_affines,
+    check_series,
+    check_finite,
+    check_constant,
+)
+# Hints that speak of a manifest, which an inference does not have.
+_HINTS = {
+    "dicom-series": "restore the missing files, and give each series a folder of its own",
+    "suffix-mismatch": "rename the file",
+}
+_VOLUME_AXES = 3
+
+
+def require_sound(root: Path, cases: Sequence[Case], channels: int | None) -> None:
+    """Read all files of the cases; what a network can live with is logged, one line a kind, anything else raised.
+
+    Reading twice costs little beside a network.
+
+    Args:
+        root: folder that the cases' paths are relative to.
+        cases: pictures, NIfTI volumes, or the files of DICOM series.
+        channels: number of channels that every image must have, opaque alpha left out; None takes any number.
+
+    Raises:
+        InputError: the first error, and how many more there are.
+    """
+    files = [path for case in cases for path in case.image]
+    found = dict(zip(files, map_threads(lambda path: _probe(root, path), files), strict=True))
+    issues = [issue for case in cases for issue in _find_issues(case, found, channels)]
+    errors = [issue for issue in issues if issue.severity == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise InputError(f"{_describe(root, errors[0])}{more}")
+    for code in dict.fromkeys(issue.code for issue in issues):
+        same = [issue for issue in issues if issue.code == code]
+        more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+        _LOGGER.warning("%s%s", _describe(root, same[0]), more)
+
+
+def _describe(root: Path, issue: Issue) -> str:
+    hint = _HINTS.get(issue.code, issue.hint)
+    return join_lines(f"{root / issue.path}: {issue.message}" + (f"; {hint}" if hint else ""))
+
+
+def _probe(root: Path, path: str) -> Probe | Issue:
+    problem = check_presence(root, path)
+    if problem is not None:
+        return problem
+    try:
+        return probe_image(root / path, decode=True, is_mask=False)
+    except ImageError as error:
+        return Issue(error.code, "error", error.message, path=path, hint=error.hint)
+    except OSError as error:
+        return Issue("unreadable-file", "error", f"cannot be read: {(error.strerror or str(error)).lower()}", path=path)
+
+
+def _find_issues(case: Case, found: dict[str, Probe | Issue], channels: int | None) -> Iterator[Issue]:
+    probes = {}
+    for path in case.image:
+        result = found[path]
+        if isinstance(result, Probe):
+            probes[path] = result
+        else:
+            yield result
+    series = any(probe.format == "DICOM" for probe in probes.values())
+    view = CaseView(replace(_INPUTS, stacking="series" if series else "slices"), case, probes)
+    for path, probe in probes.items():
+        yield from _check_channels(view, path, probe, channels)
+    for check in _CHECKS:
+        yield from check(view)
+
+
+def _check_channels(view: CaseView, path: str, probe: Probe, channels: int | None) -> Iterator[Issue]:
+    if probe.format == "NIfTI" and len(probe.shape) < _VOLUME_AXES:
+        shape = " x ".join(map(str, probe.shape))
+        yield view.error("ndim", path, f"the image is {shape}, expected a volume of 3 axes")
+    if channels is None or probe.channels == channels:
+        return
+    alpha = probe.header.get("alpha")
+    if alpha and probe.channels == channels + 1:
+        if alpha != "opaque":
+            yield view.error("alpha-varies", path, "the alpha channel is not opaque everywhere", "flatten the file")
+    elif has_fourth_axis(probe):
+        message = f"the volume has a fourth axis of {probe.channels}, expected {channels}"
+        yield view.error("ndim", path, message, "save one file a volume")
+    else:
+        yield view.error("channels", path, f"has {probe.channels} channels, expected {channels}")
+
+
+_INPUTS = Manifest(
+    name="inputs",
+    task="segmentation",
+    licence="",
+    source="",
+    labels={0: "background"},
+    mask_values={0: 0},
+    channels=(),
+    cases=(),
+)

@@ -1,0 +1,127 @@
+"""What inference configs of volumes call to find their images: NIfTI files and DICOM series."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.inputs.images import name_files
+from pipeline.datasets.manifests.manifest import Case
+from pipeline.issues import InputError
+
+#: What lies beside volumes and is none: masks by their usual names, labels of a Decathlon, what a run writes.
+VOLUME_EXCLUDE = (
+    *("*_mask.*", "*_seg.*", "*_label.*", "*_labels.*", "labelst[rs]/*", "*/labelst[rs]/*"),
+    *("*_pred.*", "*_overlay.*", "*_figure.*"),
+)
+_NIFTI = (".nii.gz", ".nii")
+_EXPECTED = "expected a NIfTI file (.nii, .nii.gz), the folder of a DICOM series, or a folder of such"
+
+
+def find_volumes(
+    input: str | os.PathLike[str], *, channels: int | None = 1, exclude: Sequence[str] = VOLUME_EXCLUDE
+) -> list[dict[str, Any]]:
+    """Find volumes for inference, and make sure that they can be read, before the network starts.
+
+    Args:
+        input: a NIfTI file, the folder of a DICOM series, or a folder that holds any number of both at any depth.
+        channels: length of the fourth axis that every volume must have, 1 for three axes; None takes any number.
+        exclude: patterns of NIfTI files that are no images, compared without case with the file's path below
+            ``input``. Hidden files are always ignored.
+
+    Returns:
+        Items ``{"case_id", "image"}``, NIfTI files before series: ``image`` is an absolute path, of a series that of
+        its folder; MONAI's ``LoadImaged`` reads both. The id is the name of the file or folder, or the path below
+        ``input`` where names repeat.
+
+    Raises:
+        InputError: nothing there, no volume, or one that cannot be trusted: cut off, changed bits, values that are not
+            finite, an affine that places no voxel, another number of channels, a series with missing or doubled slices
+            or one that shares its folder with another, of which MONAI would read one.
+    """
+    from pipeline.datasets.inputs.input_checks import require_sound
+
+    path = Path(os.path.abspath(os.path.expanduser(input)))
+    root, volumes, series = _find(path, exclude)
+    require_sound(root, [*volumes.values(), *series.values()], channels)
+    for folder in series:
+        _require_one_series(folder)
+    found = [*volumes, *series]
+    ids = name_files(root, found, [*map(_cut_ending, volumes), *("" for _ in series)])
+    return [{"case_id": name, "image": str(file)} for name, file in zip(ids, found, strict=True)]
+
+
+def _cut_ending(file: Path) -> str:
+    """Return the ending of a NIfTI file's name, as it is written."""
+    length = next((len(end) for end in _NIFTI if file.name.lower().endswith(end)), 0)
+    return file.name[len(file.name) - length :]
+
+
+def _find(path: Path, exclude: Sequence[str]) -> tuple[Path, dict[Path, Case], dict[Path, Case]]:
+    """Return the folder that ids are relative to, the NIfTI files and the folders of series."""
+    from pipeline.datasets.layouts.listing import list_files
+
+    if os.path.isfile(path):
+        if not path.name.lower().endswith(_NIFTI):
+            raise InputError(f"{path} is no volume: {_EXPECTED}")
+        return path.parent, {path: Case(path.name, "", (path.name,))}, {}
+    if not os.path.isdir(path):
+        raise InputError(f"no such file or folder: {path}; {_EXPECTED}")
+    files = list_files(path).files
+    volumes = {path / name: Case(name, "", (name,)) for name in files if _is_volume(name, exclude)}
+    series = _find_series(path, files)
+    if not volumes and not series:
+        raise InputError(f"no volume in {path}; {_EXPECTED}")
+    return path, volumes, series
+
+
+def _is_volume(name: str, exclude: Sequence[str]) -> bool:
+    lower = name.lower()
+    return lower.endswith(_NIFTI) and not any(fnmatch.fnmatchcase(lower, pattern.lower()) for pattern in exclude)
+
+
+def _find_series(root: Path, files: Sequence[str]) -> dict[Path, Case]:
+    """Return the series of a tree by their folder.
+
+    Raises:
+        InputError: a DICOM file cannot be read, or a folder holds several series.
+    """
+    from pipeline.datasets.layouts.dicom import may_be_dicom, read
+    from pipeline.datasets.layouts.listing import Listing
+
+    listing = Listing(root, tuple(files))
+    listing = Listing(root, tuple(name for name in files if may_be_dicom(listing, name)))
+    if not listing.files:
+        return {}
+    series: dict[Path, list[Case]] = defaultdict(list)
+    for case in read(listing).manifest.cases:
+        series[(root / case.image[0]).parent].append(case)
+    for folder, cases in series.items():
+        if len(cases) > 1:
+            first = " and ".join(Path(case.image[0]).name for case in cases[:2])
+            raise _refuse_mixture(folder, len(cases), f" ({first} belong to different ones)")
+    return {folder: cases[0] for folder, cases in series.items()}
+
+
+def _require_one_series(folder: Path) -> None:
+    """Ask the library that will read the series how many it finds: it parts them by more than their identifier."""
+    import itk
+
+    names = itk.GDCMSeriesFileNames.New()
+    # As MONAI's ITKReader does.
+    names.SetUseSeriesDetails(True)
+    names.AddSeriesRestriction("0008|0021")
+    names.SetDirectory(str(folder))
+    number = len(names.GetSeriesUIDs())
+    if number != 1:
+        raise _refuse_mixture(folder, number)
+
+
+def _refuse_mixture(folder: Path, number: int, detail: str = "") -> InputError:
+    return InputError(
+        f"{folder} holds {number} DICOM series{detail}, of which one would be read; give each a folder of its own"
+    )

@@ -1,0 +1,1 @@
+"""Manifests: cases of a dataset as frozen data, read and written as JSON."""

@@ -1,0 +1,254 @@
+"""From JSON text to a `Manifest`: every mistake is collected with its place and the nearest right name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal, cast
+
+from pipeline.datasets.manifests.manifest import SCHEMA_VERSION, Case, Manifest, Split, split_fragment
+from pipeline.datasets.manifests.schema_fields import FieldReader, has_value, is_kind
+from pipeline.datasets.manifests.strict_json import parse_json
+from pipeline.issues import Issue
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPACING_POLICIES = ("none", "header")
+STACKINGS = ("slices", "channels", "series")
+MASK_TYPES = ("semantic", "instance")
+FACTS = ("shape", "dtype", "spacing", "foreground", "voxels", "group", "sequence", "frame")
+_REQUIRED = ("schema_version", "name", "task", "licence", "source", "labels", "mask_values", "channels", "cases")
+_OPTIONAL = (
+    *("layout", "citations", "spacing_policy", "named_splits", "stacking", "mask_type", "binarize", "color_map"),
+    *("ignore_index", "intensity_range", "coco"),
+)
+_CASE_REQUIRED = ("case_id", "image", "split")
+_CASE_OPTIONAL = ("subject", "label", "fold", "facts")
+# Half a character: JSON can spell it, no file name can hold it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MISSING = object()
+
+
+def parse_manifest(content: bytes, root: Path | None = None) -> tuple[Manifest | None, list[Issue]]:
+    """Read the JSON text of a manifest.
+
+    Args:
+        content: bytes of the file, UTF-8 with or without a byte order mark.
+        root: the dataset's folder; with it, absolute paths inside it are read as relative ones, with a warning.
+
+    Returns:
+        The manifest, or None if an error was found; and all findings: ``manifest-syntax`` with line and column,
+        ``manifest-schema`` and ``id-type`` with the place (``cases[12].label``), ``path-escape``, ``path-absolute``,
+        ``backslash-path``, ``split`` for an unknown one.
+    """
+    data, issues = parse_json(content)
+    if issues:
+        return None, issues
+    reader = _SchemaReader(root)
+    manifest = reader.manifest(data)
+    has_error = any(issue.severity == "error" for issue in reader.issues)
+    return (None if has_error else manifest), reader.issues
+
+
+class _SchemaReader(FieldReader):
+    """Walks the parsed JSON and collects findings instead of stopping at the first."""
+
+    def __init__(self, root: Path | None) -> None:
+        super().__init__()
+        self.root = root
+
+    def manifest(self, data: Any) -> Manifest | None:
+        if not isinstance(data, dict):
+            self.wrong("manifest", "a JSON object", data)
+            return None
+        version = data.get("schema_version")
+        if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
+            message = f"schema version {version} is newer than {SCHEMA_VERSION}, the newest that this program knows"
+            self.add("manifest-schema", message, "schema_version", "update the program")
+            return None
+        self.check_keys(data, "", _REQUIRED, _OPTIONAL)
+        self.number(data, "schema_version", "")
+        cases = self.get(data, "cases", "", list, "a list", [])
+        return Manifest(
+            name=self.text(data, "name", ""),
+            task=self.text(data, "task", ""),
+            licence=self.text(data, "licence", ""),
+            source=self.text(data, "source", ""),
+            labels=self.integer_keys(data, "labels", str, "a text"),
+            mask_values=self.integer_keys(data, "mask_values", int, "an integer"),
+            channels=self.texts(data, "channels", ""),
+            cases=tuple(self._case(entry, f"cases[{index}]") for index, entry in enumerate(cases)),
+            spacing_policy=cast(
+                "Literal['none', 'header']", self.choice(data, "spacing_policy", "", SPACING_POLICIES, "none")
+            ),
+            **self._mask_rules(data),
+            named_splits=self._named_splits(data),
+            layout=self.text(data, "layout", "", default=""),
+            citations=self.texts(data, "citations", ""),
+        )
+
+    def _case(self, entry: Any, place: str) -> Case:
+        if not isinstance(entry, dict):
+            self.wrong(place, "a JSON object", entry)
+            entry = {}
+        else:
+            self.check_keys(entry, place, _CASE_REQUIRED, _CASE_OPTIONAL)
+        digests: dict[str, str] = {}
+        image = self._files(entry, "image", place, digests)
+        label = self._files(entry, "label", place, digests) if entry.get("label") is not None else None
+        fold = self.number(entry, "fold", place) if entry.get("fold") is not None else None
+        if fold is not None and fold < 0:
+            self.wrong(f"{place}.fold", "an integer from 0", fold)
+        return Case(
+            case_id=self._identifier(entry, "case_id", place),
+            subject=self._identifier(entry, "subject", place),
+            image=image,
+            label=label,
+            split=cast("Split", self.choice(entry, "split", place, SPLITS, "train", code="split")),
+            fold=fold,
+            sha256=digests,
+            facts=self._facts(entry, place),
+        )
+
+    def _files(self, entry: Mapping[str, Any], key: str, place: str, digests: dict[str, str]) -> tuple[str, ...]:
+        value = entry.get(key, [])
+        items = value if isinstance(value, list) else [value]
+        if key in entry and not items:
+            self.wrong(f"{place}.{key}", "at least one file", value)
+        paths = []
+        for index, item in enumerate(items):
+            here = f"{place}.{key}[{index}]" if isinstance(value, list) else f"{place}.{key}"
+            path, digest = item, None
+            if isinstance(item, dict):
+                self.check_keys(item, here, ("path",), ("sha256",))
+                path, digest = item.get("path", ""), item.get("sha256")
+            if not isinstance(path, str) or not path or _SURROGATE.search(path):
+                self.wrong(here, "a path relative to the dataset's folder", path)
+                continue
+            path = self._inside(path, here)
+            paths.append(path)
+            if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+                self.wrong(f"{here}.sha256", "64 lower-case hexadecimal digits", digest)
+            elif digest is not None:
+                digests[split_fragment(path)[0]] = digest
+        return tuple(paths)
+
+    def _inside(self, path: str, place: str) -> str:
+        """Return the path in POSIX form; a path that leaves the dataset's folder is a finding."""
+        if "\\" in path:
+            message = f"{path!r} has backslashes, read as {path.replace(chr(92), '/')!r}"
+            self.add("backslash-path", message, place, "write / in manifests", severity="warning")
+            path = path.replace("\\", "/")
+        inside = _find_inside(path, self.root)
+        if inside:
+            message = f"{path!r} is absolute, read as {inside!r}"
+            hint = "write it relative to the dataset's folder: it will be found on other machines too"
+            self.add("path-absolute", message, place, hint, severity="warning")
+            path = inside
+        if _leaves_root(path):
+            message = f"{path!r} leaves the dataset's folder"
+            self.add("path-escape", message, place, "write a path relative to the dataset's folder, without '..'")
+        return path
+
+    def _identifier(self, entry: Mapping[str, Any], key: str, place: str) -> str:
+        value = entry.get(key, _MISSING)
+        if value is _MISSING:
+            return ""
+        if not isinstance(value, str):
+            self.add("id-type", f"{key} is {value!r}, not a text", f"{place}.{key}", f'quote it: "{value}"')
+            return str(value)
+        # An empty subject says "unknown"; an empty case id says nothing.
+        if (not value.strip() and key != "subject") or not (value.isprintable() or not value):
+            self.wrong(f"{place}.{key}", "a text of printable characters", value)
+        elif key == "case_id" and _leaves_root(value):
+            # The id names output folders, so it must not lead out of them.
+            self.add("path-escape", f"{key} {value!r} would leave the output folder", f"{place}.{key}")
+        return value
+
+    def _facts(self, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
+        facts: dict[str, Any] = self.get(entry, "facts", place, dict, "a JSON object", {})
+        here = f"{place}.facts"
+        self.check_keys(facts, here, (), FACTS)
+        for key, kinds in (("shape", int), ("spacing", (int, float))):
+            value = facts.get(key)
+            if value is not None and not (isinstance(value, list) and all(is_kind(item, kinds) for item in value)):
+                self.wrong(f"{here}.{key}", "a list of numbers or null", value)
+        for key in ("foreground", "frame"):
+            if facts.get(key) is not None and not is_kind(facts[key], int):
+                self.wrong(f"{here}.{key}", "an integer or null", facts[key])
+        if facts.get("voxels") is not None:
+            self.integer_keys(facts, "voxels", int, "an integer", place=here)
+        for key in ("dtype", "group", "sequence"):
+            if facts.get(key) is not None and not isinstance(facts[key], str):
+                self.wrong(f"{here}.{key}", "a text or null", facts[key])
+        return facts
+
+    def _named_splits(self, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        named = self.get(data, "named_splits", "", dict, "a JSON object", {})
+        result = {}
+        for name, split in named.items():
+            place = f"named_splits.{name}"
+            if not isinstance(split, dict):
+                self.wrong(place, "a JSON object", split)
+                continue
+            self.check_keys(split, place, ("val",), ("description", "exclude"))
+            description = self.text(split, "description", place, default="")
+            result[name] = {"description": description, "val": list(self.texts(split, "val", place))}
+            if has_value(split, "exclude"):
+                result[name]["exclude"] = list(self.texts(split, "exclude", place))
+        return result
+
+    def _mask_rules(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the optional keys that say what image files and mask values mean."""
+        span = (
+            self.get(data, "intensity_range", "", list, "a list of two numbers", [])
+            if has_value(data, "intensity_range")
+            else []
+        )
+        if span and not (len(span) == 2 and all(is_kind(item, (int, float)) for item in span) and span[0] < span[1]):
+            self.wrong("intensity_range", "the smallest and the largest value", span)
+            span = []
+        colours = self.get(data, "color_map", "", dict, "a JSON object", {})
+        for name, value in colours.items():
+            if not _COLOUR.fullmatch(name) or not is_kind(value, int):
+                self.wrong(f"color_map.{name}", "#rrggbb as key and a label id as value", {name: value})
+        if has_value(data, "binarize"):
+            self.get(data, "binarize", "", (int, float), "a number", 0)
+        if has_value(data, "ignore_index"):
+            self.number(data, "ignore_index", "")
+        return {
+            "stacking": self.choice(data, "stacking", "", STACKINGS, "slices"),
+            "mask_type": self.choice(data, "mask_type", "", MASK_TYPES, "semantic"),
+            "binarize": data.get("binarize"),
+            "color_map": {name.lower(): value for name, value in colours.items()},
+            "ignore_index": data.get("ignore_index"),
+            "intensity_range": (span[0], span[1]) if span else None,
+            "coco": self._coco(data),
+        }
+
+    def _coco(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        if not has_value(data, "coco"):
+            return None
+        entry = self.get(data, "coco", "", dict, "a JSON object", {})
+        self.check_keys(entry, "coco", ("categories", "crowd"), ())
+        self.integer_keys(entry, "categories", int, "a label id", place="coco")
+        self.choice(entry, "crowd", "coco", ("ignore", "merge"), "ignore")
+        return dict(entry)
+
+
+def _find_inside(path: str, root: Path | None) -> str:
+    """Return an absolute path relative to the dataset's folder, "" if it is relative or lies elsewhere."""
+    if root is None or not path.startswith("/"):
+        return ""
+    try:
+        relative = PurePosixPath(path).relative_to(PurePosixPath(root))
+    except ValueError:
+        return ""
+    return "" if str(relative) == "." else str(relative)
+
+
+def _leaves_root(path: str) -> bool:
+    windows = PureWindowsPath(path)
+    return "\0" in path or bool(windows.drive or windows.root) or ".." in PurePosixPath(path).parts

@@ -1,0 +1,196 @@
+"""The slices of a DICOM series: their order in space, the distance between them, and what is wrong with them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pipeline.datasets.files import locate_file
+from pipeline.issues import InputError
+
+if TYPE_CHECKING:
+    from pipeline.datasets.manifests.manifest import Case
+
+Vector = tuple[float, ...]
+
+# Slices closer than this are the same slice, in mm.
+SAME_PLACE = 1e-3
+# A distance this much longer than the others' median is a gap.
+GAP = 1.5
+# Share of the median by which distances may differ without a word.
+UNEVEN = 0.05
+_SAME_DIRECTION = 1e-3
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Place and size of a slice.
+
+    Args:
+        series: SeriesInstanceUID.
+        instance: InstanceNumber; None if unknown.
+        position: of the first pixel, in mm; () if unknown.
+        orientation: direction cosines of a row and of a column; () if unknown.
+        shape: rows and columns.
+        spacing: distance of rows and of columns in mm; () if unknown.
+    """
+
+    series: str
+    instance: int | None
+    position: Vector
+    orientation: Vector
+    shape: tuple[int, ...]
+    spacing: Vector
+
+
+def compute_depth(position: Vector, orientation: Vector) -> float | None:
+    """Return the place of a slice along the normal of its plane in mm, None if it is unknown.
+
+    Example:
+        >>> compute_depth((10.0, 20.0, 30.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+        30.0
+    """
+    if len(position) != 3 or len(orientation) != 6:
+        return None
+    (a, b, c), (d, e, f) = orientation[:3], orientation[3:]
+    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+    return sum(x * n for x, n in zip(position, normal, strict=True))
+
+
+def sort_slices(slices: Mapping[str, Slice]) -> list[str]:
+    """Return the files of a series from the first slice to the last: by place, else by instance number, else by name.
+
+    The order is that of GDCM, and so of ITK and MONAI.
+
+    Args:
+        slices: place of each file.
+    """
+    depths = {name: compute_depth(item.position, item.orientation) for name, item in slices.items()}
+    if all(depth is not None for depth in depths.values()):
+        # One direction for all: it is that of the first file by name, as slices differ in the last digits.
+        first = slices[min(slices)].orientation
+        depths = {name: compute_depth(item.position, first) for name, item in slices.items()}
+        return sorted(slices, key=lambda name: (depths[name], slices[name].instance or 0, name))
+    return sorted(slices, key=lambda name: (slices[name].instance is None, slices[name].instance or 0, name))
+
+
+def measure_step(slices: Sequence[Slice]) -> float | None:
+    """Return the median distance of neighbouring slices in mm, None if it is unknown or there is only one."""
+    depths = _list_depths(slices)
+    steps = [after - before for before, after in itertools.pairwise(depths)]
+    return round(statistics.median(steps), 6) if steps else None
+
+
+def _list_depths(slices: Sequence[Slice]) -> list[float]:
+    depths = [compute_depth(item.position, slices[0].orientation) for item in slices]
+    return sorted(depth for depth in depths if depth is not None) if None not in depths else []
+
+
+def find_series_problems(slices: Sequence[Slice]) -> Iterator[tuple[str, str]]:
+    """Yield what keeps the files from being one volume.
+
+    Args:
+        slices: at least one.
+
+    Yields:
+        Severity (``"error"`` or ``"warning"``) and what was found, with the values observed.
+    """
+    series = {item.series for item in slices}
+    if len(series) > 1:
+        yield "error", f"the files belong to {len(series)} series"
+    for name, values in (
+        ("sizes", [item.shape for item in slices]),
+        ("pixel spacings", [item.spacing for item in slices]),
+    ):
+        if len(set(values)) > 1:
+            shown = ", ".join(f"{_join(value)} ({number} files)" for value, number in Counter(values).most_common(3))
+            yield "error", f"the slices have different {name}: {shown}"
+    turned = sum(not _is_same(item.orientation, slices[0].orientation) for item in slices)
+    if turned:
+        yield "error", f"{turned} of {len(slices)} slices have another orientation than the first"
+        return
+    depths = _list_depths(slices)
+    if not depths:
+        yield "warning", "not all slices say where they are; they are taken in order of their instance number"
+    else:
+        yield from _find_uneven_steps(depths)
+
+
+def _find_uneven_steps(depths: list[float]) -> Iterator[tuple[str, str]]:
+    steps = [after - before for before, after in itertools.pairwise(depths)]
+    twice = sum(step < SAME_PLACE for step in steps)
+    if twice:
+        yield "error", f"{twice} slices lie where another one is"
+    real = [step for step in steps if step >= SAME_PLACE]
+    if not real:
+        return
+    # The lower median: in a short series with one gap, the gap must not become the measure.
+    usual = statistics.median_low(real)
+    gaps = [(place, step) for place, step in zip(depths, steps, strict=False) if step > GAP * usual]
+    if gaps:
+        missing = sum(round(step / usual) - 1 for _, step in gaps)
+        place, step = gaps[0]
+        message = f"{missing} slices are missing: after {place:.4g} mm the next is {step:.4g} mm away, usual are"
+        yield "error", f"{message} {usual:.4g} mm"
+    elif max(real) - min(real) > UNEVEN * usual:
+        yield "warning", f"slices are {min(real):.4g} to {max(real):.4g} mm apart; readers take them as evenly spaced"
+
+
+def _is_same(first: Vector, second: Vector) -> bool:
+    return len(first) == len(second) and all(
+        math.isclose(a, b, abs_tol=_SAME_DIRECTION) for a, b in zip(first, second, strict=True)
+    )
+
+
+def _join(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values) if values else "none"
+
+
+def require_folders(cases: Sequence[Case], root: Path, manifest: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the folder of each case's series: MONAI reads a series from a folder that holds nothing else of DICOM.
+
+    Args:
+        cases: the cases, with the files of a series each.
+        root: the dataset's folder.
+        manifest: its file, for the message.
+
+    Returns:
+        Absolute folder by case id.
+
+    Raises:
+        InputError: the files of a case lie in several folders, or beside those of another series.
+    """
+    folders = {}
+    for case in cases:
+        parents = sorted({PurePosixPath(path).parent.as_posix() for path in case.image})
+        folder = locate_file(root, case.image[0]).parent
+        own = {PurePosixPath(path).name for path in case.image}
+        foreign = [] if len(parents) > 1 else _find_foreign(folder, own)
+        if len(parents) > 1 or foreign:
+            what = f"lies in {len(parents)} folders" if len(parents) > 1 else f"shares {folder} with {foreign[0]}"
+            more = f" and {len(foreign) - 1} more DICOM files" if len(foreign) > 1 else ""
+            raise InputError(
+                f"case {case.case_id}: the series {what}{more}, but MONAI reads a series from a folder of its own:"
+                f" python -m pipeline dataset convert {os.fspath(manifest)} --dataset_dir {root} --to decathlon -o OUT"
+            )
+        folders[case.case_id] = str(folder)
+    return folders
+
+
+def _find_foreign(folder: Path, own: set[str]) -> list[str]:
+    """Return the DICOM files of a folder that are not of the series."""
+    from pipeline.datasets.probes import Source
+    from pipeline.datasets.probes.dicom import is_dicom
+
+    try:
+        others = sorted(path for path in folder.iterdir() if path.name not in own and path.is_file())
+        return [path.name for path in others if is_dicom(Source(path).head(132))]
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename or folder}: {(error.strerror or '').lower()}") from None

@@ -1,0 +1,1 @@
+"""Patient-level splits: folds, shares, named splits."""

@@ -1,0 +1,282 @@
+"""Patient-level splits: a test set, a validation set or folds, and what must stay together stays together."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pipeline.datasets.manifests.manifest import Case, Manifest, Split, normalise_subject
+from pipeline.datasets.splits.dealing import Subject, assign_folds, draw_share, pack_folds
+from pipeline.issues import InputError
+
+By = Literal["subject", "sequence", "group"]
+Resplit = Literal["", "val", "all"]
+BYS: tuple[By, ...] = ("subject", "sequence", "group")
+_NOUNS = {"subject": "subjects", "sequence": "sequences", "group": "groups"}
+
+
+def split_manifest(
+    manifest: Manifest,
+    *,
+    folds: int,
+    seed: int,
+    test_ids: Sequence[str] | None = None,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    by: By = "subject",
+    together: Iterable[Collection[str]] = (),
+    resplit: Resplit = "",
+) -> Manifest:
+    """Return the manifest with a test set and folds over the rest, whole subjects together.
+
+    A subject that has a case in the test set belongs to it with all its cases.
+
+    Args:
+        manifest: its folds are replaced; its test and validation sets are kept unless ``resplit`` says otherwise.
+        folds: number of folds over the cases that are not test; 0: none, as for official validation sets.
+        seed: any integer; the same seed gives the same parts.
+        test_ids: case ids or subjects of the test set; None keeps the cases that are ``"test"`` already.
+        test_share: draw this share of the subjects as test set.
+        val_share: draw this share of the subjects as validation set instead of folds.
+        by: what is never divided: a subject, a film (the fact ``sequence``), or a group such as an institution, which
+            leaves groups out as a whole. The last two keep subjects together too.
+        together: sets of case ids or subjects that must not be separated, such as near duplicates.
+        resplit: ``"val"``: cases of the validation set may become training cases; ``"all"``: those of the test set too.
+
+    Raises:
+        InputError: an id is unknown, there are too few subjects, options contradict each other, or the manifest has a
+            test or validation set that would have to be replaced.
+    """
+    unit_of = join_subjects(manifest, by, together)
+    fixed = _keep_parts(manifest, unit_of, test_ids, resplit)
+    _require_consistent(manifest, fixed, folds, test_share, val_share)
+    units = _gather(manifest.cases, unit_of, by)
+    noun = "sets of subjects" if together and by == "subject" else _NOUNS[by]
+    shares: tuple[tuple[Split, float | None], ...] = (("test", test_share), ("val", val_share))
+    for part, share in shares:
+        if share is not None:
+            drawn = draw_share([unit for unit in units if unit.key not in fixed], share, seed, part, noun)
+            fixed |= dict.fromkeys(drawn, part)
+    pool = [unit for unit in units if unit.key not in fixed]
+    if not pool:
+        raise InputError(f"manifest {manifest.name!r}: all cases are test or val, none is left for training")
+    fold_of: dict[str, int] = {}
+    if folds and by == "group":
+        cases_of = Counter(unit_of[case.subject_key()] for case in manifest.cases)
+        fold_of = pack_folds({unit.key: cases_of[unit.key] for unit in pool}, folds, seed, noun)
+    elif folds:
+        fold_of = assign_folds(pool, folds, seed, noun)
+    return replace(manifest, cases=tuple(_place(case, unit_of, fixed, fold_of) for case in manifest.cases))
+
+
+def _place(case: Case, unit_of: Mapping[str, str], fixed: Mapping[str, Split], fold_of: Mapping[str, int]) -> Case:
+    unit = unit_of[case.subject_key()]
+    return replace(case, split=fixed.get(unit, "train"), fold=fold_of.get(unit))
+
+
+def _keep_parts(
+    manifest: Manifest, unit_of: Mapping[str, str], test_ids: Sequence[str] | None, resplit: Resplit
+) -> dict[str, Split]:
+    """Return the units whose part is given: by the list, or by the manifest."""
+    kept = {"val": {"test"}, "all": set()}.get(resplit, {"test", "val"})
+    parts: dict[str, Split] = {}
+    # Test comes last: a subject in both is test.
+    for part in ("val", "test"):
+        if part in kept:
+            own = [unit_of[case.subject_key()] for case in manifest.cases if case.split == part]
+            parts |= dict.fromkeys(own, part)
+    if test_ids is None:
+        return parts
+    before = {unit for unit, part in parts.items() if part == "test"}
+    by_name = _index_names(manifest)
+    listed = {unit_of[by_name[name]] for name in require_known(test_ids, by_name, manifest.name)}
+    if before - listed:
+        raise InputError(
+            f"manifest {manifest.name!r} has a test set already, and {len(before - listed)} of its subjects are not in"
+            " the list; --resplit all replaces it"
+        )
+    return {unit: part for unit, part in parts.items() if unit not in listed} | dict.fromkeys(listed, "test")
+
+
+def _require_consistent(
+    manifest: Manifest, fixed: Mapping[str, Split], folds: int, test_share: float | None, val_share: float | None
+) -> None:
+    if folds < 0:
+        raise InputError(f"the number of folds must not be negative, got {folds}")
+    if folds and val_share is not None:
+        raise InputError("folds replace a validation set: choose --folds or --val-share")
+    parts = Counter(fixed.values())
+    if test_share is not None and parts["test"]:
+        raise InputError(
+            f"manifest {manifest.name!r} has a test set already ({parts['test']} subjects);"
+            " --resplit all draws a new one"
+        )
+    if (folds or val_share is not None) and parts["val"]:
+        raise InputError(
+            f"manifest {manifest.name!r} has a validation set already ({parts['val']} subjects); --folds 0 keeps it,"
+            " --resplit val deals its cases out with the training cases"
+        )
+
+
+def join_subjects(manifest: Manifest, by: By = "subject", together: Iterable[Collection[str]] = ()) -> dict[str, str]:
+    """Return, for each subject, the name of what it must not be separated from: the least name among them.
+
+    Args:
+        manifest: the cases.
+        by: see `split_manifest`.
+        together: sets of case ids or subjects.
+
+    Raises:
+        InputError: an id is unknown, or a case lacks the fact that ``by`` needs.
+    """
+    parent = {case.subject_key(): case.subject_key() for case in manifest.cases}
+
+    def find(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    def join(keys: Iterable[str]) -> None:
+        roots = sorted({find(key) for key in keys})
+        parent.update(dict.fromkeys(roots, roots[0]))
+
+    if by != "subject":
+        for keys in _index_facts(manifest, by).values():
+            join(keys)
+    by_name = _index_names(manifest)
+    for names in together:
+        join(by_name[name] for name in require_known(sorted(names), by_name, manifest.name))
+    return {key: find(key) for key in parent}
+
+
+def _index_names(manifest: Manifest) -> dict[str, str]:
+    """Return the subject of each case id and of each subject's name."""
+    names = {case.subject: case.subject_key() for case in manifest.cases if normalise_subject(case.subject)}
+    return {case.case_id: case.subject_key() for case in manifest.cases} | names
+
+
+def _index_facts(manifest: Manifest, fact: str) -> dict[str, list[str]]:
+    lacking = [case.case_id for case in manifest.cases if not case.facts.get(fact)]
+    if lacking:
+        raise InputError(
+            f"--by {fact}: {len(lacking)} of {len(manifest.cases)} cases name no {fact}, for example {lacking[0]}"
+        )
+    subjects: dict[str, list[str]] = defaultdict(list)
+    for case in manifest.cases:
+        subjects[str(case.facts[fact])].append(case.subject_key())
+    return subjects
+
+
+def gather_subjects(cases: Iterable[Case]) -> list[Subject]:
+    """Return the subjects of the cases; sizes add up over a subject's cases, None if one is unknown."""
+    found = list(cases)
+    return _gather(found, {case.subject_key(): case.subject_key() for case in found}, "subject")
+
+
+def _gather(cases: Iterable[Case], unit_of: Mapping[str, str], by: By) -> list[Subject]:
+    own_cases: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        own_cases[unit_of[case.subject_key()]].append(case)
+    units = []
+    for key, own in own_cases.items():
+        sizes = [case.facts.get("foreground") for case in own]
+        size = None if None in sizes else sum(size for size in sizes if size is not None)
+        # The least name, so that the order of the cases does not matter.
+        group = "" if by == "group" else min(str(case.facts.get("group") or "") for case in own)
+        units.append(Subject(key, group=group, size=size))
+    return units
+
+
+def describe_folds(manifest: Manifest) -> list[str]:
+    """Return a line a part: cases, groups, and the mean size where it is known."""
+    folds = sorted({case.fold for case in manifest.cases if case.fold is not None})
+    parts = {f"fold {fold}": [case for case in manifest.cases if case.fold == fold] for fold in folds}
+    for split in ("train", "val", "test"):
+        parts[split] = [case for case in manifest.cases if case.split == split and case.fold is None]
+    return [_describe_part(name, cases) for name, cases in parts.items() if cases or name == "test"]
+
+
+def _describe_part(name: str, cases: Sequence[Case]) -> str:
+    groups = Counter(str(case.facts.get("group") or "?") for case in cases)
+    sizes = [case.facts["foreground"] for case in cases if case.facts.get("foreground") is not None]
+    mean = f", mean foreground {sum(sizes) / len(sizes):.0f} voxels" if sizes else ""
+    counts = " ".join(f"{group}:{groups[group]}" for group in sorted(groups))
+    shown = f" ({counts})" if set(groups) - {"?"} else ""
+    return f"  {name}: {len(cases)} cases{shown}{mean}"
+
+
+def add_named_split(
+    manifest: Manifest, name: str, val_ids: Sequence[str], description: str = "", exclude_ids: Sequence[str] = ()
+) -> Manifest:
+    """Return the manifest with a further validation set that ``fold=name`` selects.
+
+    Args:
+        manifest: the dataset.
+        name: of the split.
+        val_ids: case ids of the validation set.
+        description: what it is for.
+        exclude_ids: case ids that neither train nor validate, such as frames between the two parts of a film.
+
+    Raises:
+        InputError: a case id is unknown, or in both lists.
+    """
+    known = {case.case_id: case.case_id for case in manifest.cases}
+    entry: dict[str, object] = {"description": description, "val": sorted(require_known(val_ids, known, manifest.name))}
+    if exclude_ids:
+        both = sorted(set(val_ids) & set(exclude_ids))
+        if both:
+            raise InputError(f"{both[0]!r} is excluded from the split {name!r} and validates in it; list it once")
+        entry["exclude"] = sorted(require_known(exclude_ids, known, manifest.name))
+    return replace(manifest, named_splits={**manifest.named_splits, name: entry})
+
+
+def require_known(names: Sequence[str], known: Mapping[str, str], dataset: str) -> Sequence[str]:
+    """Return the names if all are known.
+
+    Raises:
+        InputError: names the first unknown one.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise InputError(f"{unknown[0]!r}{more} is no case of the manifest {dataset!r}")
+    return names
+
+
+def read_ids(path: Path) -> tuple[list[str], str]:
+    """Read a list of ids, one a line; lines that start with ``#`` are its description.
+
+    Raises:
+        InputError: the file cannot be read or holds no id.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the list of ids {path}: {error}") from None
+    ids = [line for line in lines if line and not line.startswith("#")]
+    if not ids:
+        raise InputError(f"the list of ids {path} is empty; write one case id a line")
+    return ids, " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+
+
+def read_named_split(path: Path) -> tuple[list[str], str, list[str]]:
+    """Read the list of a named split: as `read_ids`, where a line ``exclude: ID`` names a case of neither part.
+
+    Returns:
+        Ids of the validation set, the description, ids that are excluded: the arguments of `add_named_split`.
+
+    Raises:
+        InputError: the file cannot be read or holds no id for validation.
+    """
+    lines, description = read_ids(path)
+    parts: tuple[list[str], list[str]] = ([], [])
+    for line in lines:
+        case_id = line.removeprefix("exclude:")
+        parts[case_id != line].append(case_id.strip())
+    if not parts[0]:
+        raise InputError(f"the list of ids {path} excludes cases but names none for validation; write one id a line")
+    return parts[0], description, parts[1]

@@ -1,0 +1,68 @@
+"""Pretrained weights for a network's encoder, when a training starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+
+from pipeline.flags import read_flag
+from pipeline.handlers.run.exits import keep_one_line
+from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
+from pipeline.parallel.wrapped import unwrap_network
+
+__all__ = ["EncoderWeightsLoader"]
+
+
+class EncoderWeightsLoader:
+    """Put pretrained weights into a network's encoder when the training starts, but not when it is resumed.
+
+    They are no part of the network's own config: inference builds the same network, on machines where the pretrained
+    file is not needed and may not exist.
+
+    Args:
+        network: has a method ``load_encoder_weights(weights, partial)``, as `pipeline.networks.UNetPlusPlus` has; may
+            be wrapped for data-parallel training.
+        weights: a file, a name such as ``"imagenet"``, or ``hf://owner/repository/file@sha256``; None (or the text
+            "none") trains from random weights.
+        partial: accept weights that do not cover the whole encoder.
+        resume: the training goes on from a checkpoint, which has the encoder's weights already.
+
+    Raises:
+        InputError: the network takes no such weights; when the run starts: they cannot be read or do not fit.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        weights: str | Path | None,
+        partial: bool | str = False,
+        resume: bool | str = False,
+    ) -> None:
+        self.network: Any = unwrap_network(network)
+        self.weights = None if weights is None or str(weights).strip().lower() in ("", "none", "null") else weights
+        self.partial = read_flag(partial, "encoder_partial")
+        self.resume = read_flag(resume, "resume")
+        if self.weights is not None and not hasattr(self.network, "load_encoder_weights"):
+            raise InputError(
+                f"--encoder_weights {self.weights}: {type(self.network).__name__} takes no pretrained encoder; "
+                "leave it out, or choose a network that has one"
+            )
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine``, the trainer, starts."""
+        engine.add_event_handler(Events.STARTED, self)
+        keep_one_line(engine)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights, unless there are none or the training is resumed."""
+        if self.weights is None or self.resume:
+            return
+        for first in (True, False):  # of several processes one on each machine fetches the file
+            with exit_together():
+                if (idist.get_local_rank() == 0) is first:
+                    self.network.load_encoder_weights(self.weights, partial=self.partial)

@@ -1,0 +1,58 @@
+"""Weights for evaluation and inference, with an answer in one line when they do not fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+
+from pipeline.handlers.run.exits import keep_one_line
+from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
+from pipeline.parallel.wrapped import unwrap_network
+from pipeline.weights import list_checkpoints, load_weights
+
+__all__ = ["NetworkCheckpointLoader"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class NetworkCheckpointLoader:
+    """Load a network's weights when the engine starts: a raw state dict, or one entry of a *last* checkpoint.
+
+    MONAI's ``CheckpointLoader`` does the same, but answers a missing or foreign file with a page of trace. (The name
+    ends in the same word because MONAI's federated client looks for it, to switch loading off.)
+
+    Args:
+        load_path: ``model.pt`` or ``last_epoch=N.pt``; of several, as an ensemble has them, the first.
+        network: gets the weights; every key must fit.
+        network_key: entry of a *last* checkpoint that is the network.
+
+    Raises:
+        InputError: when the run starts: the file is missing, is no checkpoint of plain tensors, or has other keys or
+            shapes than the network.
+    """
+
+    def __init__(
+        self, load_path: str | Path | Sequence[str | Path], network: torch.nn.Module, network_key: str = "network"
+    ) -> None:
+        self.load_path = load_path
+        self.network = network
+        self.network_key = network_key
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine`` starts."""
+        engine.add_event_handler(Events.STARTED, self)
+        keep_one_line(engine)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights."""
+        files = list_checkpoints(self.load_path)
+        if not files:
+            raise InputError("--checkpoint names no file; expected the model.pt in the output folder of a training")
+        with exit_together():
+            load_weights(unwrap_network(self.network), files[0], self.network_key)
+        _LOGGER.info("weights from %s", files[0])

@@ -1,0 +1,268 @@
+"""Best and last checkpoints that survive a kill, and the way back from them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint
+
+from pipeline.flags import read_flag
+from pipeline.handlers.checkpoints.atomic_save import OVERHEAD, count_bytes, format_size, remove_stale, save_state
+from pipeline.handlers.checkpoints.checkpoint_files import LAST_PATTERN, find_last, name_last, read_newest
+from pipeline.handlers.run.exits import keep_one_line
+from pipeline.issues import InputError
+from pipeline.parallel.agreement import agree_on, collect, exit_together
+from pipeline.parallel.wrapped import unwrap_network
+
+_LOGGER = logging.getLogger(__name__)
+_RESERVED = ("trainer", "scaler", "best")
+_LOGS = 1_000_000  # bytes left for TensorBoard, tables and run.json
+
+
+class TrainingCheckpoint:
+    """Write the best and the last checkpoints of a training, and resume from the last.
+
+    *Best* is ``output_dir/<best_name>``: the raw state dict of the network, replaced when the key metric of a
+    validation improves (by the evaluator's ``metric_cmp_fn``; NaN never improves). *Last* is a new file every epoch,
+    ``last_epoch=N.pt``, of which the newest ``n_saved`` stay: everything in ``to_save``, the trainer's counters, the
+    gradient scaler and the best metric so far. Both load with ``weights_only=True``, and a kill at any moment leaves
+    whole files only.
+
+    A resumed run goes on after the last complete epoch. Together with `EpochSeed` its losses are exactly those of a
+    run that was never interrupted.
+
+    Args:
+        output_dir: folder of the run.
+        to_save: what resuming needs, by name: the network, optimizer, learning-rate scheduler ...
+        evaluator: the engine that `monai.handlers.ValidationHandler` runs.
+        key_metric: name in ``evaluator.state.metrics``.
+        n_saved: how many *last* checkpoints to keep, at least 2 to have one if a disk loses the newest.
+        resume: continue from the newest checkpoint that loads.
+        best_name: file name of the best weights.
+        network_key: which entry of ``to_save`` is the network.
+
+    Raises:
+        InputError: when the run starts: nothing to resume from, the checkpoint does not fit, ``output_dir`` holds
+            another run's checkpoints, or too little disk space; in the run: the disk is full, or the evaluator has
+            no such metric.
+        ValueError: ``to_save`` lacks ``network_key`` or uses a reserved name, or ``n_saved`` is below 1.
+
+    Note:
+        In ``train#handlers`` it comes after ``ValidationHandler``, so that *last* knows this epoch's validation.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        to_save: Mapping[str, Any],
+        evaluator: Engine,
+        key_metric: str = "val_mean_dice",
+        n_saved: int = 2,
+        resume: bool | str = False,
+        best_name: str = "model.pt",
+        network_key: str = "network",
+    ) -> None:
+        if network_key not in to_save:
+            raise ValueError(f"to_save has no {network_key!r}, only {sorted(to_save)}")
+        taken = sorted(set(_RESERVED) & set(to_save))
+        if taken:
+            raise ValueError(f"to_save must not name {', '.join(taken)}: it is saved anyway")
+        if n_saved < 1:
+            raise ValueError(f"n_saved must be at least 1, got {n_saved}")
+        self.output_dir = Path(output_dir)
+        self.to_save = dict(to_save)
+        self.evaluator = evaluator
+        self.key_metric = key_metric
+        self.n_saved = n_saved
+        self.resume = read_flag(resume, "resume")
+        self.best_name = best_name
+        self.network_key = network_key
+        self.best_metric: float | None = None
+        self.best_epoch: int | None = None
+        self._verified = False
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best weights are."""
+        return self.output_dir / self.best_name
+
+    def attach(self, engine: Engine) -> None:
+        """Save after every epoch of ``engine``, the trainer, and after every validation in it."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
+        self.evaluator.add_event_handler(Events.COMPLETED, self.save_best, engine)
+        keep_one_line(engine)
+        keep_one_line(self.evaluator)
+
+    def start(self, trainer: Engine) -> None:
+        """Clean up, restore if asked to, and check that the disk has room for the run."""
+        with exit_together():
+            self._start(trainer)
+        with exit_together():
+            _require_same_epoch(collect(trainer.state.epoch))
+
+    def _start(self, trainer: Engine) -> None:
+        if _is_main():
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            for path in remove_stale(self.output_dir, (LAST_PATTERN, re.escape(self.best_name))):
+                _LOGGER.info("removed %s, left by a run that was killed", path)
+        if self.resume:
+            self._restore(trainer)
+        elif find_last(self.output_dir):
+            raise InputError(
+                f"{find_last(self.output_dir)[0]} is from an earlier run: "
+                "continue that one with --resume true, or choose another --output_dir"
+            )
+        elif self.best_path.exists():
+            _LOGGER.warning("%s exists and will be replaced after the first validation", self.best_path)
+        self._check_space()
+
+    def save_best(self, evaluator: Engine, trainer: Engine) -> None:
+        """Save the network if this validation is the best so far."""
+        metrics = evaluator.state.metrics
+        with exit_together():
+            if self.key_metric not in metrics:
+                known = ", ".join(map(repr, metrics))
+                raise InputError(f"key_metric {self.key_metric!r} is no metric of the evaluator; it has {known}")
+        metric = float(metrics[self.key_metric])
+        if agree_on(self._is_better(metric)):
+            with exit_together():
+                if _is_main():
+                    self._write(self._collect(self.network_key), self.best_path)
+            self.best_metric, self.best_epoch = metric, trainer.state.epoch
+        self._tell_evaluator()
+
+    def save_last(self, trainer: Engine) -> None:
+        """Save the full state, then remove what is older than the newest ``n_saved``."""
+        with exit_together():
+            if _is_main():
+                self._save_last(trainer, self.output_dir / name_last(trainer.state.epoch))
+
+    def _save_last(self, trainer: Engine, path: Path) -> None:
+        self._write(self._full_state(trainer), path)
+        if not self._verified:
+            _verify(path)
+            self._verified = True
+        for old in find_last(self.output_dir)[self.n_saved :]:
+            old.unlink(missing_ok=True)
+
+    def _full_state(self, trainer: Engine) -> dict[str, Any]:
+        state = {name: self._collect(name) for name in self.to_save}
+        state["trainer"] = {**trainer.state_dict(), "epoch": trainer.state.epoch}
+        state["best"] = {"metric": self.best_metric, "epoch": self.best_epoch, "key_metric": self.key_metric}
+        scaler = getattr(trainer, "scaler", None)
+        if scaler is not None:
+            state["scaler"] = scaler.state_dict()
+        return state
+
+    def _collect(self, name: str) -> Any:
+        return unwrap_network(self.to_save[name]).state_dict()
+
+    def _write(self, state: Mapping[str, Any], path: Path) -> None:
+        newest = find_last(self.output_dir)
+        save_state(state, path, last_good=str(newest[0]) if newest else None)
+
+    def _is_better(self, metric: float) -> bool:
+        if not math.isfinite(metric):
+            return False
+        compare = getattr(self.evaluator, "metric_cmp_fn", float.__gt__)
+        return self.best_metric is None or bool(compare(metric, self.best_metric))
+
+    def _tell_evaluator(self) -> None:
+        # MONAI's own bookkeeping keeps a first NaN for ever and begins anew after a resume.
+        known = self.best_metric is not None
+        state: Any = self.evaluator.state
+        state.best_metric = self.best_metric if known else -1
+        state.best_metric_epoch = self.best_epoch if known else -1
+
+    def _restore(self, trainer: Engine) -> None:
+        found = read_newest(self.output_dir)
+        if found is None:
+            raise InputError(f"resume: no checkpoint that loads in {self.output_dir}; start it with --resume false")
+        path, content = found
+        missing = sorted(set(self.to_save) - set(content))
+        if missing:
+            raise InputError(f"resume: {path} holds no {', '.join(missing)}; it is from another experiment")
+        try:
+            Checkpoint.load_objects(to_load=self.to_save, checkpoint=content)
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"resume: {path} does not fit this experiment: {reason}") from None
+        if getattr(trainer, "scaler", None) is not None and "scaler" in content:
+            trainer.scaler.load_state_dict(content["scaler"])  # type: ignore[attr-defined]
+        self._restore_best(content["best"])
+        _restore_counters(trainer, content["trainer"], path)
+
+    def _restore_best(self, best: Mapping[str, Any]) -> None:
+        if best["metric"] is not None and not self.best_path.exists():
+            _LOGGER.warning("%s is gone; the next validation writes it anew", self.best_path)
+        elif best["key_metric"] == self.key_metric:
+            self.best_metric, self.best_epoch = best["metric"], best["epoch"]
+        self._tell_evaluator()
+
+    def _check_space(self) -> None:
+        if not _is_main():
+            return
+        weights = count_bytes(self._collect(self.network_key)) + OVERHEAD
+        adaptive = any(isinstance(item, torch.optim.Optimizer) for item in self.to_save.values())
+        full = 3 * weights if adaptive else weights  # Adam keeps two moments for each weight
+        ours = [*find_last(self.output_dir)[: self.n_saved], self.best_path]
+        held = sum(path.stat().st_size for path in ours if path.exists())
+        needed = (self.n_saved + 1) * full + weights + _LOGS - held
+        free = shutil.disk_usage(self.output_dir).free
+        if free < needed:
+            raise InputError(
+                f"too little disk space in {self.output_dir}: the run needs {format_size(needed)} "
+                f"for its checkpoints and logs, free {format_size(free)}"
+            )
+
+
+def _restore_counters(trainer: Engine, saved: Mapping[str, Any], path: Path) -> None:
+    epoch, length, wanted = saved["epoch"], trainer.state.epoch_length, trainer.state.max_epochs
+    if length is not None and length != saved["epoch_length"]:
+        _LOGGER.warning(
+            "an epoch has %s iterations now, %s before: the resumed run is not exact", length, saved["epoch_length"]
+        )
+    counters = {**trainer.state_dict(), **saved, "epoch_length": length or saved["epoch_length"]}
+    del counters["iteration"]  # ignite takes one of the two, and a resumed run begins with a whole epoch
+    trainer.load_state_dict({**counters, "max_epochs": max(epoch, wanted)})
+    trainer.state.max_epochs = wanted
+    if epoch >= wanted:
+        _LOGGER.warning(
+            "%s: this run is finished, %d of %d epochs are done; raise --max_epochs to train on", path, epoch, wanted
+        )
+    else:
+        _LOGGER.info("resumed after epoch %d of %d from %s", epoch, wanted, path)
+
+
+def _require_same_epoch(epochs: list[int]) -> None:
+    if len(set(epochs)) > 1:
+        raise InputError(
+            f"resume: the processes found checkpoints of different epochs, {', '.join(map(str, epochs))}: "
+            "--output_dir must be one folder that all machines share"
+        )
+
+
+def _verify(path: Path) -> None:
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        path.unlink()
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"a checkpoint must hold plain tensors and numbers, to_save has something else: {reason}"
+        ) from None
+
+
+def _is_main() -> bool:
+    return idist.get_rank() == 0

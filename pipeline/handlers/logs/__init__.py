@@ -1,0 +1,1 @@
+"""Scores by case, learning rate and figures."""

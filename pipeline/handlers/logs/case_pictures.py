@@ -1,0 +1,148 @@
+"""A validation case as one picture: image, truth and prediction on one grid, whatever grid the network worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import SpatialResample
+from monai.utils import ImageMetaKey
+from numpy.typing import NDArray
+
+from pipeline.pictures.figures import as_rgb, resize_labels, resize_picture
+from pipeline.pictures.image_file import read_pixels
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_RGB = 3
+_PLANE = 2  # axes of a picture
+# Affines that differ by less, in voxels or mm, are one.
+_SAME = 1e-3
+
+
+@dataclass(frozen=True)
+class CasePicture:
+    """A case, or the slice of a volume, ready to be drawn.
+
+    Args:
+        image: (H, W, 3), 8 bit.
+        pred: (H, W), labels or instances.
+        truth: as ``pred``; None if there is no label.
+    """
+
+    image: NDArray[np.uint8]
+    pred: NDArray[Any]
+    truth: NDArray[Any] | None
+
+
+def take_picture(
+    image: torch.Tensor,
+    label: torch.Tensor | None,
+    pred: torch.Tensor,
+    channels: Sequence[int] | None = None,
+    max_side: int = 512,
+) -> CasePicture:
+    """Take one picture of a case, of a volume the slice that shows most truth, else most prediction.
+
+    The image may lie on another grid than the masks: that of the network, resized, turned, padded or cropped. A picture
+    is then read again from its file, which has the masks' grid; anything else is resampled by its affine, or stretched
+    where it has none.
+
+    Args:
+        image: (C, H, W) or (C, H, W, D).
+        label: (1, H, W[, D]) labels or instances, or (K, H, W[, D]) one-hot; None if there is none.
+        pred: as ``label``, on the same grid.
+        channels: which of the image to show, one or three; by default all three if it has three, else the first, and
+            the file's own colours where it is read again.
+        max_side: a picture with a longer side is scaled down.
+
+    Raises:
+        ValueError: label and prediction differ in size.
+    """
+    guess = _to_labels(pred)
+    truth = None if label is None else _to_labels(label)
+    if truth is not None and truth.shape != guess.shape:
+        raise ValueError(f"label and prediction must agree in size, got {truth.shape} and {guess.shape}")
+    grid = pred if label is None else label
+    index = None if guess.ndim == _PLANE else _find_slice(guess, truth)
+    if index is not None:
+        guess, truth = guess[..., index], None if truth is None else truth[..., index]
+    picture = _read_again(image, guess.shape) if index is None and channels is None else None
+    if picture is None:
+        picture = _choose_channels(_bring_to_grid(image, grid, index), channels)
+    scale = min(1.0, max_side / max(guess.shape))
+    height, width = (max(1, round(length * scale)) for length in guess.shape)
+    return CasePicture(
+        resize_picture(as_rgb(picture), height, width),
+        resize_labels(guess, height, width),
+        None if truth is None else resize_labels(truth, height, width),
+    )
+
+
+def _to_labels(mask: torch.Tensor) -> NDArray[Any]:
+    array = _to_numpy(mask)
+    labels: NDArray[Any] = np.rint(array[0]).astype(int) if len(array) == 1 else array.argmax(axis=0)
+    return labels
+
+
+def _to_numpy(item: torch.Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = np.asarray(torch.as_tensor(item).detach().cpu().float())
+    return array
+
+
+def _find_slice(guess: NDArray[Any], truth: NDArray[Any] | None) -> int:
+    shown = guess if truth is None or not truth.any() else truth
+    area = (shown > 0).sum(axis=(0, 1))
+    return int(area.argmax()) if area.any() else shown.shape[-1] // 2
+
+
+def _read_again(image: torch.Tensor, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """Return the picture's file, None if it is no picture of this size."""
+    path = str(image.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "")) if isinstance(image, MetaTensor) else ""
+    if Path(path).suffix.lower() not in _PICTURES:
+        return None
+    try:
+        pixels = read_pixels(path)
+    except OSError:  # gone since; the network's image will do
+        return None
+    if pixels.shape[:2] != shape:
+        return None
+    return pixels[..., :_RGB] if pixels.shape[-1] >= _RGB else pixels[..., 0]
+
+
+def _choose_channels(plane: NDArray[Any], channels: Sequence[int] | None) -> NDArray[Any]:
+    """Return (H, W) or (H, W, 3) of (C, H, W)."""
+    wanted = channels or (range(_RGB) if len(plane) == _RGB else (0,))
+    picture = np.stack([plane[channel] for channel in wanted], axis=-1)
+    return picture if picture.shape[-1] == _RGB else picture[..., 0]
+
+
+def _bring_to_grid(image: torch.Tensor, grid: torch.Tensor, index: int | None) -> NDArray[Any]:
+    """Return the image (C, H, W) on the grid of a mask (1, H, W[, D]), of a volume the slice ``index``."""
+    image, size = image.detach().cpu(), tuple(grid.shape[1:])
+    if _lie_together(image, grid):
+        return _to_numpy(image if index is None else image[..., index])
+    if isinstance(image, MetaTensor) and isinstance(grid, MetaTensor):
+        step = torch.eye(4, dtype=torch.float64)
+        step[2, 3] = index or 0
+        plane = size if index is None else (*size[:2], 1)
+        target = grid.affine.detach().cpu().double() @ step
+        resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=False)
+        moved = _to_numpy(resample(image.float(), dst_affine=target, spatial_size=plane))
+    else:
+        mode = "bilinear" if index is None else "trilinear"
+        stretched = torch.nn.functional.interpolate(torch.as_tensor(image)[None].float(), size, mode=mode)[0]
+        moved = _to_numpy(stretched if index is None else stretched[..., index, None])
+    return moved if index is None else moved[..., 0]
+
+
+def _lie_together(image: torch.Tensor, grid: torch.Tensor) -> bool:
+    if image.shape[1:] != grid.shape[1:]:
+        return False
+    if not isinstance(image, MetaTensor) or not isinstance(grid, MetaTensor):
+        return True
+    return bool((image.affine.cpu().double() - grid.affine.cpu().double()).abs().max() < _SAME)

@@ -1,0 +1,1 @@
+"""The output folder and the end of a run: lock, record, orderly stop, errors in one line."""

@@ -1,0 +1,58 @@
+"""Can the results be written? Asked before the network works for an hour."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+
+from pipeline.handlers.run.exits import keep_one_line
+from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
+
+__all__ = ["OutputFolderGuard"]
+
+
+class OutputFolderGuard:
+    """Refuse to start when nothing can be written to the output folder; it is created if it is not there.
+
+    A file is written and removed again: permissions alone tell neither a full disk nor a read-only one.
+
+    Args:
+        output_dir: folder of the results.
+        knob: the option that names the folder, for the message.
+
+    Raises:
+        InputError: when the run starts: the folder cannot be created or written to, or is a file.
+    """
+
+    def __init__(self, output_dir: str | Path, knob: str = "output_dir") -> None:
+        self.output_dir = Path(output_dir)
+        self.knob = knob
+
+    def attach(self, engine: Engine) -> None:
+        """Look when ``engine`` starts."""
+        engine.add_event_handler(Events.STARTED, self)
+        keep_one_line(engine)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write a file and remove it, in the first process; of several all end if it cannot."""
+        with exit_together():
+            if idist.get_rank() == 0:
+                self._probe()
+
+    def _probe(self) -> None:
+        try:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.output_dir, prefix=".probe.", suffix=".tmp") as stream:
+                stream.write(bytes(1))
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise InputError(
+                f"output-space: cannot write to {self.output_dir}: {reason}; name another folder with --{self.knob}"
+            ) from None

@@ -1,0 +1,154 @@
+"""One run at a time in an output folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+
+from pipeline.handlers.run.exits import on_exception
+from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
+
+_LOGGER = logging.getLogger(__name__)
+LOCK_NAME = ".run.lock"
+
+
+class RunLock:
+    """Hold an output folder for one run; a second run is refused with a line that says who holds it.
+
+    The lock of a process that no longer lives on this host is taken over with a warning, so a killed run needs no
+    cleaning up. Whether a process of another host still lives cannot be known; that lock has to be removed by hand.
+
+    Args:
+        output_dir: folder of the run.
+
+    Raises:
+        InputError: when the run starts, if another one holds the folder.
+
+    Note:
+        List it first, before anything that writes to ``output_dir``.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> first, second = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+        >>> RunLock(folder.name).attach(first)
+        >>> RunLock(folder.name).attach(second)
+        >>> _ = first.add_event_handler(Events.ITERATION_STARTED, lambda: second.run([1]))
+        >>> first.run([1])
+        Traceback (most recent call last):
+        pipeline.issues.InputError: ... is in use by process ...
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.path = Path(output_dir) / LOCK_NAME
+        self._held = False
+
+    def attach(self, engine: Engine) -> None:
+        """Hold the folder while ``engine`` runs."""
+        engine.add_event_handler(Events.STARTED, self.acquire)
+        engine.add_event_handler(Events.COMPLETED, self.release)
+        on_exception(engine, self.release)
+
+    def acquire(self, engine: Engine) -> None:
+        """Take the lock in the first process, or refuse to run in all."""
+        with exit_together():
+            if idist.get_rank() == 0:
+                self._acquire()
+
+    def _acquire(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _open_alone(self.path) as file:
+            holder = _parse(file.read())
+            if holder is not None and _may_live(holder):
+                raise InputError(self._refuse(holder))
+            if holder is not None:
+                _LOGGER.warning(
+                    "took over %s from process %s, which is dead (started %s)",
+                    self.path,
+                    holder["pid"],
+                    holder["started"],
+                )
+            file.seek(0)
+            file.truncate()
+            json.dump(_describe_self(), file)
+        self._held = True
+
+    def release(self, engine: Engine, error: BaseException | None = None) -> None:
+        """Give the folder back if it is held."""
+        if self._held:
+            self.path.unlink(missing_ok=True)
+            self._held = False
+
+    def _refuse(self, holder: dict[str, Any]) -> str:
+        where = "" if holder["host"] == socket.gethostname() else f" on {holder['host']}"
+        line = f"{self.path.parent} is in use by process {holder['pid']}{where}, started {holder['started']}: "
+        if where:
+            return f"{line}wait for it, choose another --output_dir, or remove {self.path} if that run is dead"
+        return f"{line}wait for it, or choose another --output_dir"
+
+
+@contextlib.contextmanager
+def _open_alone(path: Path) -> Iterator[IO[str]]:
+    """Open a file that no other process is opening: reading who holds the lock and taking it must be one step."""
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            with contextlib.suppress(ImportError, OSError):  # no flock on Windows and some network file systems
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue  # its holder removed it between opening and locking
+            file.seek(0)
+            yield file
+            return
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        holder = json.loads(text)
+        return holder if {"pid", "host", "started"} <= set(holder) else None
+    except (ValueError, TypeError):  # empty: a holder died before it wrote its name
+        return None
+
+
+def _describe_self() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ticks": _read_start_ticks(os.getpid()),
+    }
+
+
+def _may_live(holder: dict[str, Any]) -> bool:
+    if holder["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's process
+        pass
+    # The number may have been given to another process since.
+    ticks = holder.get("ticks")
+    return ticks is None or ticks == _read_start_ticks(holder["pid"])
+
+
+def _read_start_ticks(pid: int) -> int | None:
+    """Read when a process began, in clock ticks since the machine started; None where there is no /proc."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])

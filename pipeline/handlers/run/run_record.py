@@ -1,0 +1,240 @@
+"""A run's record: what was run, with what, when, and how it ended."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import logging
+import math
+import platform
+import re
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+
+from pipeline.handlers.checkpoints.atomic_save import remove_stale, write_json
+from pipeline.handlers.run.exits import on_exception
+from pipeline.issues import InputError
+from pipeline.parallel.agreement import exit_together
+
+_LOGGER = logging.getLogger(__name__)
+_PACKAGES = {
+    "pipeline": "segmentation-pipeline",
+    "monai": "monai",
+    "torch": "torch",
+    "ignite": "pytorch-ignite",
+    "numpy": "numpy",
+}
+
+
+class RunRecord:
+    """Write ``output_dir/<filename>``: command, seed, versions, data, device, code, times, and how the run ended.
+
+    The file is written when the run starts (status ``running``) and again when it ends: ``finished``, ``interrupted``
+    by a signal, or ``failed`` with the error's first line. A run that was killed stays ``running``. When a run is
+    resumed, the record of the earlier one is kept under ``previous``. The record has no user or host name in it: the
+    home folder is written ``~``.
+
+    Args:
+        output_dir: folder of the run.
+        seed: of the run.
+        manifest: the dataset's manifest, recorded with its SHA-256.
+        dataset_dir: where the images are.
+        evaluator: with it the best metric of a training is recorded.
+        filename: ``run.json``, or ``evaluate.json`` on an evaluator.
+        source_dir: recorded with its git revision if it is in a git work tree.
+
+    Note:
+        List it after `RunLock` and `TrainingCheckpoint`, so that a run that those refuse leaves the earlier run's
+        record alone.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        seed: int | None = None,
+        manifest: str | Path | None = None,
+        dataset_dir: str | Path | None = None,
+        evaluator: Engine | None = None,
+        filename: str = "run.json",
+        source_dir: str | Path = ".",
+    ) -> None:
+        self.path = Path(output_dir) / filename
+        self.seed = seed
+        self.manifest = None if manifest is None else Path(manifest)
+        self.dataset_dir = dataset_dir
+        self.evaluator = evaluator
+        self.source_dir = Path(source_dir)
+        self._record: dict[str, Any] | None = None
+        self._started = datetime.now(UTC)
+
+    def attach(self, engine: Engine) -> None:
+        """Record a run of ``engine``, a trainer or an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+        on_exception(engine, self.fail)
+
+    def start(self, engine: Engine) -> None:
+        """Write the record of a run that begins."""
+        with exit_together():
+            if idist.get_rank() == 0:
+                self._start(engine)
+
+    def _start(self, engine: Engine) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(self.path.parent, (re.escape(self.path.name),))
+        self._started = datetime.now(UTC)
+        self._record = {
+            "status": "running",
+            "command": _read_command(),
+            "seed": self.seed,
+            "started": self._started.isoformat(timespec="seconds"),
+            "ended": None,
+            "duration_seconds": None,
+            "epochs": _count_epochs(engine),
+            "max_epochs": engine.state.max_epochs,
+            "versions": _list_versions(),
+            "device": _describe_device(getattr(engine.state, "device", None)),
+            "threads": torch.get_num_threads(),
+            "processes": idist.get_world_size(),
+            "dataset_dir": None if self.dataset_dir is None else str(self.dataset_dir),
+            "manifest": _describe_manifest(self.manifest),
+            "git": _read_git(self.source_dir),
+        }
+        previous = _read_previous(self.path)
+        if previous:
+            self._record["previous"] = previous
+        self._write()
+
+    def finish(self, engine: Engine) -> None:
+        """Record that the run is done."""
+        self._close(engine, "finished")
+
+    def fail(self, engine: Engine, error: BaseException) -> None:
+        """Record how the run broke off."""
+        stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "code", None) in (130, 143)
+        self._close(engine, "interrupted" if stopped else "failed", error)
+
+    def _close(self, engine: Engine, status: str, error: BaseException | None = None) -> None:
+        if self._record is None:
+            return
+        ended = datetime.now(UTC)
+        self._record |= {
+            "status": status,
+            "ended": ended.isoformat(timespec="seconds"),
+            "duration_seconds": round((ended - self._started).total_seconds(), 1),
+            "epochs": _count_epochs(engine),
+            "metrics": _list_metrics(engine),
+        }
+        if self.evaluator is not None:
+            self._record["best"] = _describe_best(self.evaluator)
+        if error is not None:
+            self._record["error"] = next(iter(str(error).splitlines()), "") or type(error).__name__
+        try:
+            self._write()
+        except InputError as problem:
+            _LOGGER.warning("the record of this run is not complete: %s", problem)  # how the run ended matters more
+
+    def _write(self) -> None:
+        write_json(_anonymize(self._record), self.path)
+
+
+def _anonymize(item: Any) -> Any:
+    """Take user and host names out of all texts: bundles and their results travel."""
+    if isinstance(item, dict):
+        return {key: _anonymize(value) for key, value in item.items()}
+    if isinstance(item, list):
+        return [_anonymize(value) for value in item]
+    if not isinstance(item, str):
+        return item
+    text = item.replace(str(Path.home()), "~") if Path.home() != Path("/") else item
+    text = re.sub(rf"(?<=/){re.escape(_read_user())}(?=/|$)", "USER", text)
+    return re.sub(rf"(?<![\w.-]){re.escape(socket.gethostname())}(?![\w-])", "HOST", text)
+
+
+def _read_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return "\0"
+
+
+def _read_command() -> str:
+    import shlex
+
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def _list_versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name, distribution in _PACKAGES.items():
+        try:
+            versions[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _describe_device(device: torch.device | None) -> str | None:
+    if device is None:
+        return None
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def _describe_manifest(path: Path | None) -> dict[str, str] | None:
+    if path is None:
+        return None
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _read_git(folder: Path) -> dict[str, Any] | None:
+    def run(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        revision = run("rev-parse", "HEAD")
+        return {"revision": revision, "dirty": bool(run("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):  # no git, or no work tree
+        return None
+
+
+def _count_epochs(engine: Engine) -> int:
+    """Count complete epochs; ignite's own counter is one ahead during an epoch."""
+    state = engine.state
+    return state.iteration // state.epoch_length if state.epoch_length else state.epoch
+
+
+def _list_metrics(engine: Engine) -> dict[str, float | None]:
+    numbers = {}
+    for name, value in (engine.state.metrics or {}).items():
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, (int, float)):
+            numbers[name] = float(value) if math.isfinite(value) else None  # JSON has no NaN
+    return numbers
+
+
+def _describe_best(evaluator: Engine) -> dict[str, Any] | None:
+    state: Any = evaluator.state
+    metric = getattr(state, "best_metric", None)
+    if metric is None or getattr(state, "best_metric_epoch", -1) < 0 or not math.isfinite(metric):
+        return None
+    return {"metric": getattr(state, "key_metric_name", None), "value": float(metric), "epoch": state.best_metric_epoch}
+
+
+def _read_previous(path: Path) -> list[dict[str, Any]]:
+    try:
+        last = json.loads(path.read_text(encoding="utf-8"))
+        return [*last.pop("previous", []), last]
+    except (OSError, ValueError, AttributeError, TypeError):  # none yet, or not ours
+        return []

@@ -1,0 +1,98 @@
+"""Stop a run whose loss is no longer a number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from pipeline.handlers.checkpoints.checkpoint_files import find_last
+from pipeline.handlers.run.exits import keep_one_line
+from pipeline.issues import InputError
+from pipeline.parallel.agreement import any_process, collect, exit_together
+
+
+class NonFiniteGuard:
+    """Stop the run at the first loss that is NaN or infinite, and name the cases of that batch.
+
+    Of several processes all stop, and the cases are those of the processes whose loss it is.
+
+    The exit code is 1 and nothing is saved afterwards: best and last checkpoints stay as they are. A step that the
+    gradient scaler of mixed precision skips is no such loss.
+
+    Args:
+        output_dir: folder of the checkpoints; if given, the message names the last good one.
+
+    Raises:
+        InputError: in training, at the end of the iteration with the non-finite loss.
+
+    Example:
+        >>> engine = Engine(lambda engine, batch: {"loss": batch["image"].log().mean()})
+        >>> NonFiniteGuard().attach(engine)
+        >>> engine.run([{"image": torch.ones(1), "case_id": ["a"]}, {"image": -torch.ones(1), "case_id": ["b"]}])
+        Traceback (most recent call last):
+        pipeline.issues.InputError: loss is nan in epoch 1, iteration 2: cases b; last finite loss 0; ...
+    """
+
+    def __init__(self, output_dir: str | Path | None = None) -> None:
+        self.output_dir = output_dir
+        self._last_finite: float | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Watch every iteration of ``engine``, the trainer."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        keep_one_line(engine)
+
+    def __call__(self, engine: Engine) -> None:
+        """Check the loss of the iteration that just ended."""
+        loss = _read_loss(engine.state.output)
+        if not any_process(loss is not None and not math.isfinite(loss)):
+            self._last_finite = self._last_finite if loss is None else loss
+            return
+        found = collect((loss, list_case_ids(engine.state.batch)))
+        with exit_together():
+            raise InputError("; ".join(self._describe(engine, found)))
+
+    def _describe(self, engine: Engine, found: list[tuple[float | None, list[str]]]) -> Iterable[str]:
+        bad = [(loss, cases) for loss, cases in found if loss is not None and not math.isfinite(loss)]
+        cases = ", ".join(dict.fromkeys(case for _, cases in bad for case in cases)) or "unknown"
+        yield f"loss is {bad[0][0]} in epoch {engine.state.epoch}, iteration {engine.state.iteration}: cases {cases}"
+        yield f"last finite loss {'none' if self._last_finite is None else f'{self._last_finite:.4g}'}"
+        optimizer = getattr(engine, "optimizer", None)
+        if optimizer is not None:
+            yield f"learning rate {optimizer.param_groups[0]['lr']:.3g}"
+        newest = find_last(Path(self.output_dir)) if self.output_dir is not None else []
+        if newest:
+            yield f"last checkpoint {newest[0]}"
+        yield "try `python -m pipeline dataset check --deep`, a lower learning_rate, or amp false"
+
+
+def list_case_ids(batch: Any) -> list[str]:
+    """List the case ids of a batch, each once, in order.
+
+    Args:
+        batch: a dict with a list under ``case_id``, or MONAI's decollated list of dicts.
+
+    Example:
+        >>> list_case_ids({"case_id": ["a", "a", "b"]}), list_case_ids([{"case_id": "a"}, {"image": 0}])
+        (['a', 'b'], ['a'])
+    """
+    if isinstance(batch, Mapping):
+        found = batch.get("case_id", [])
+        return list(dict.fromkeys([found] if isinstance(found, str) else map(str, found)))
+    if isinstance(batch, (list, tuple)):
+        return list(dict.fromkeys(case_id for item in batch for case_id in list_case_ids(item)))
+    return []
+
+
+def _read_loss(output: Any) -> float | None:
+    if isinstance(output, (list, tuple)):  # decollated: the same loss in every item
+        output = output[0] if output else None
+    loss = output.get("loss") if isinstance(output, Mapping) else output
+    if isinstance(loss, torch.Tensor):
+        return loss.detach().float().mean().item()
+    return float(loss) if isinstance(loss, (int, float)) else None

@@ -1,0 +1,1 @@
+"""Contours, overlays, planes and galleries: arrays in, images out."""

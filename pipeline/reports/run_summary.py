@@ -1,0 +1,226 @@
+"""Scores of a run by case: mean, median, spread, and a bootstrap interval by subject."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.issues import InputError
+from pipeline.statistics.paired import RESAMPLES, SEED
+
+__all__ = ["Summary", "print_summary", "read_scores", "read_values", "summarize"]
+
+#: Names of metrics of which a small value is a good one (``hd95_posterior``).
+_SMALL_IS_GOOD = re.compile(r"(?:^|_)(?:hd\d*|assd|asd|distance|loss|error)(?:_|$)")
+_POOLED = "_pooled"  # unit of a metric that is no mean over cases
+_COUNT = "n_"  # metrics that count cases
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Statistics of one metric over the cases of one run.
+
+    Attributes:
+        metric: name, with its unit (``dice_patient``).
+        n: cases with a value.
+        n_missing: cases without one (NaN or infinite), left out of the statistics.
+        n_zero: cases with a value of 0: truth missed altogether, or foreground where there is none.
+        mean: mean over cases.
+        low: lower end of the 95 % percentile-bootstrap interval of the mean (Efron 1979); None for fewer than 2 cases.
+        high: upper end of it.
+        median: median over cases.
+        sd: standard deviation over cases (n - 1); None for fewer than 2 cases.
+        worst: id and value of the case with the smallest value, of distances and losses the largest.
+    """
+
+    metric: str
+    n: int
+    n_missing: int
+    n_zero: int
+    mean: float
+    low: float | None
+    high: float | None
+    median: float
+    sd: float | None
+    worst: tuple[str, float]
+
+
+def read_scores(table: str | Path) -> dict[str, float]:
+    """Read ``<metric>_raw.csv`` as MONAI's ``MetricsSaver`` writes it: a line a case, the last column its mean.
+
+    Returns:
+        Score by case id; NaN where the metric has no value.
+
+    Raises:
+        InputError: the file is not such a table, or names a case twice.
+    """
+    path = Path(table)
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows or "filename" not in rows[0] or "mean" not in rows[0]:
+        raise InputError(f"{path}: expected a table of scores with the columns filename and mean")
+    scores: dict[str, float] = {}
+    for row in rows:
+        case = row["filename"]
+        try:
+            score = float(row["mean"])
+        except (TypeError, ValueError):
+            raise InputError(f"{path}: the score of {case} is {row['mean']!r}, expected a number") from None
+        if case in scores:
+            raise InputError(f"{path}: {case} occurs twice, expected one line a case")
+        scores[case] = score
+    return scores
+
+
+def read_values(table: str | Path) -> dict[str, float]:
+    """Read ``metrics.csv``: one value a metric, as MONAI's ``MetricsSaver`` writes it.
+
+    Returns:
+        Value by metric, those that are no single number left out; nothing if there is no such file.
+    """
+    path = Path(table)
+    values: dict[str, float] = {}
+    if path.is_file():
+        with path.open(newline="") as stream:
+            for row in csv.reader(stream):
+                try:
+                    values[row[0]] = float(row[1])
+                except (IndexError, ValueError):  # a metric by class is written as a tensor
+                    continue
+    return values
+
+
+def summarize(metric: str, scores: dict[str, float], *, resamples: int = RESAMPLES, seed: int = SEED) -> Summary:
+    """Summarise the scores of one metric; the unit that is resampled is the case, which is a patient here.
+
+    Args:
+        metric: name of the metric.
+        scores: score by case id, NaN for none.
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: no case has a value.
+
+    Example:
+        >>> result = summarize("dice_patient", {"a": 0.8, "b": 0.9, "c": float("nan")})
+        >>> result.n, result.n_missing, round(result.mean, 3), result.worst
+        (2, 1, 0.85, ('a', 0.8))
+    """
+    import numpy as np
+
+    valid = {case: score for case, score in scores.items() if math.isfinite(score)}
+    if not valid:
+        raise ValueError(f"{metric}: no case has a value")
+    values = np.array(list(valid.values()))
+    low = high = sd = None
+    if len(values) > 1:
+        draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+        low, high = (float(end) for end in np.percentile(values[draws].mean(axis=1), (2.5, 97.5)))
+        sd = float(values.std(ddof=1))
+    find_worst = max if _SMALL_IS_GOOD.search(metric) else min
+    worst = find_worst(valid, key=lambda case: valid[case])
+    return Summary(
+        metric=metric,
+        n=len(values),
+        n_missing=len(scores) - len(valid),
+        n_zero=int((values == 0).sum()),
+        mean=float(values.mean()),
+        low=low,
+        high=high,
+        median=float(np.median(values)),
+        sd=sd,
+        worst=(worst, valid[worst]),
+    )
+
+
+def print_summary(directory: str | Path, as_json: bool = False) -> int:
+    """Print to stdout what a run's folder says about each metric.
+
+    A metric with a ``<metric>_raw.csv`` gets a line of statistics over its cases. One that is no mean over cases, and
+    one without such a table, has only its value in ``metrics.csv``. A metric without any value is named on stderr.
+
+    Args:
+        directory: the ``output_dir`` of a training or an evaluation.
+        as_json: print JSON instead: a `Summary` for each table, then ``{"metric", "value"}`` for each single value.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        InputError: the folder is missing or holds no such table, or none with a value.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; expected the output_dir of a training or an evaluation")
+    tables = sorted(folder.glob("*_raw.csv"))
+    values = read_values(folder / "metrics.csv")
+    if not tables and not values:
+        raise InputError(f"{folder} holds no <metric>_raw.csv; run evaluate.json with --output_dir {folder} first")
+    summaries = _summarize_tables(tables, values)
+    if not summaries and not values:
+        raise InputError(f"{folder}: no case has a value in {', '.join(path.name for path in tables)}")
+    if as_json:
+        singles = [{"metric": name, "value": value if math.isfinite(value) else None} for name, value in values.items()]
+        json.dump([*(asdict(summary) for summary in summaries), *singles], sys.stdout, indent=2)
+        print()
+    else:
+        print("\n".join([*_format_table(summaries), *_format_values(values)]))
+    return 0
+
+
+def _summarize_tables(tables: Sequence[Path], values: dict[str, float]) -> list[Summary]:
+    """Return the statistics of each table, and take the metrics that need no other line out of ``values``."""
+    summaries = []
+    for path in tables:
+        metric = path.name.removesuffix("_raw.csv")
+        try:
+            summary = summarize(metric, read_scores(path))
+        except ValueError as error:
+            values.pop(metric, None)  # MONAI's metrics say 0.0 for it
+            print(error, file=sys.stderr)
+            continue
+        if _is_mean(summary, values.get(metric)):
+            values.pop(metric, None)
+            summaries.append(summary)
+    return summaries
+
+
+def _is_mean(summary: Summary, value: float | None) -> bool:
+    """Tell whether the value of a metric is the mean over the cases of its table."""
+    if summary.metric.endswith(_POOLED) or summary.metric.startswith(_COUNT):
+        return value is None
+    if value is None or not math.isfinite(value):
+        return True
+    return math.isclose(value, summary.mean, rel_tol=1e-3, abs_tol=1e-4)  # tables are rounded
+
+
+def _format_values(values: Mapping[str, float]) -> list[str]:
+    """Return up to two lines: the values that have no statistics by case, and the counts of cases."""
+    counts = [f"{name} {value:g}" for name, value in values.items() if name.startswith(_COUNT)]
+    others = [f"{name} {value:.4f}" for name, value in values.items() if not name.startswith(_COUNT)]
+    named = (("one value for all cases", others), ("cases", counts))
+    return [f"{title}: {', '.join(texts)}" for title, texts in named if texts]
+
+
+def _format_table(summaries: Sequence[Summary]) -> list[str]:
+    if not summaries:
+        return []
+    header = ("metric", "n", "missing", "mean", "95 % interval", "median", "sd", "zeros", "worst case")
+    rows = [header]
+    for s in summaries:
+        interval = "-" if s.low is None or s.high is None else f"{s.low:.3f} to {s.high:.3f}"
+        sd = "-" if s.sd is None else f"{s.sd:.3f}"
+        zeros = "-" if _SMALL_IS_GOOD.search(s.metric) else str(s.n_zero)
+        worst = f"{s.worst[1]:.3f} {s.worst[0]}"
+        counts = (s.metric, str(s.n), str(s.n_missing))
+        rows.append((*counts, f"{s.mean:.3f}", interval, f"{s.median:.3f}", sd, zeros, worst))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [*lines, f"95 % interval: percentile bootstrap by case, {RESAMPLES} resamples, seed {SEED}"]

@@ -1,0 +1,1 @@
+"""Intensities and channels of images."""

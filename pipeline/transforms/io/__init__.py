@@ -1,0 +1,1 @@
+"""Load images and masks, and save masks on their own grid."""

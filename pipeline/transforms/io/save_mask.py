@@ -1,0 +1,242 @@
+"""A predicted mask written as one file a case, on the image's own grid and in a matching format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import ImageMetaKey, MetaKeys
+from numpy.typing import NDArray
+
+from pipeline.flags import read_flag
+from pipeline.issues import InputError
+from pipeline.pictures.gallery import draw_gallery
+from pipeline.pictures.image_file import write_picture
+from pipeline.transforms.io.source_files import SourceFile, find_source
+
+__all__ = ["SaveMask", "SaveMaskd"]
+
+_LIMITS = {"uint8": 255, "uint16": 65_535}
+# Share of the smallest voxel size by which an inverted mask may lie beside its image.
+_ROUNDING = 0.01
+_CASE = "case_id"
+
+
+class SaveMask(Transform):
+    """Write a mask on the grid of the file that its image was loaded from.
+
+    ==================  =========================  ==================================================================
+    image               mask                       place
+    ==================  =========================  ==================================================================
+    PNG, JPEG, BMP      PNG                        the file's rows and columns
+    TIFF                TIFF
+    NIfTI               ``.nii.gz``                sform, qform, codes, voxel sizes and units of the image's header
+    DICOM series        ``.nii.gz``                the affine that MONAI read, as sform and qform
+    ==================  =========================  ==================================================================
+
+    Files are written under a temporary name and renamed, so a mask that exists is whole. Nothing is resampled: a mask
+    must have come back to the image's grid (``Invertd``), and this is checked. MONAI's ``SaveImage`` writes in place,
+    resamples what does not fit without a word, writes pictures transposed unless told otherwise, knows one format for
+    all cases, keeps neither sform and qform codes nor units, and draws no overlay.
+
+    Args:
+        output_dir: folder of the results.
+        postfix: added to the case's name, so that a mask never carries the name of an input.
+        values: grey value of each label: a list by label (``[0, 255]``), or a mapping (JSON has text for keys:
+            ``{"1": 255}``) in which 0 stays 0. By default labels and instances keep their numbers.
+        dtype: "uint8", or "uint16" for more than 255 labels or instances.
+        overlay: write ``<name>_overlay.png`` too: the picture with the outline of every label, of a volume the three
+            planes through the mask's middle.
+        figure: write ``<name>_figure.png`` too: image, prediction and overlay side by side, of a volume the axial slice
+            with most prediction.
+        channels: of the image file, shown as grey (one) or red, green and blue (three); by default its colours, or its
+            first channel.
+
+    Raises:
+        ValueError: ``postfix`` is empty, ``dtype`` is another, ``values`` do not fit it, or ``channels`` has neither
+            one nor three entries.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (6, 4)).save(folder / "a.jpg")
+        >>> mask = MetaTensor(torch.ones(1, 4, 6), meta={"filename_or_obj": str(folder / "a.jpg")})
+        >>> (written,) = SaveMask(folder / "out", values=[0, 255])(mask)
+        >>> written.name, Image.open(written).size, Image.open(written).getextrema()
+        ('a_pred.png', (6, 4), (255, 255))
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        postfix: str = "pred",
+        values: Mapping[int | str, int] | Sequence[int] | None = None,
+        dtype: Literal["uint8", "uint16"] = "uint8",
+        overlay: bool | str = False,
+        figure: bool | str = False,
+        channels: Sequence[int] | None = None,
+    ) -> None:
+        if not postfix:
+            raise ValueError("postfix must not be empty: a mask would carry the name of its image")
+        if dtype not in _LIMITS:
+            raise ValueError(f"dtype must be 'uint8' or 'uint16', got {dtype!r}")
+        if channels is not None and len(channels) not in (1, 3):
+            raise ValueError(f"channels must name one or three channels, got {list(channels)}")
+        self.output_dir = Path(output_dir)
+        self.postfix = postfix
+        self.values = None if values is None else _read_values(values, dtype)
+        self.dtype = dtype
+        self.overlay = read_flag(overlay, "overlay")
+        self.figure = read_flag(figure, "figure")
+        self.channels = channels
+        self._sources: dict[Path, str] = {}
+
+    def __call__(self, mask: MetaTensor, case_id: str | None = None) -> list[Path]:
+        """Write the mask.
+
+        Args:
+            mask: ``(1, H, W)`` or ``(1, X, Y, Z)`` of whole numbers from 0, with the meta data of the loaded image.
+            case_id: name of the case, used for the files' names; ``/`` makes folders. By default the image's name.
+
+        Returns:
+            The files written, the mask first.
+
+        Raises:
+            ValueError: the mask has several channels, other values, no meta data, or does not lie on the image's grid.
+            InputError: a file cannot be written, or two images would get the same file.
+        """
+        path = str(mask.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "")) if isinstance(mask, MetaTensor) else ""
+        if not path:
+            raise ValueError("the mask does not know its image: Invertd gives it the meta data of the loaded image")
+        source = find_source(path, mask.meta)
+        labels = self._check(mask, source, path)
+        name = self._name(case_id or source.stem)
+        target = self.output_dir / f"{name}_{self.postfix}{source.suffix}"
+        if self._sources.setdefault(target, path) != path:
+            raise InputError(f"{path} and {self._sources[target]} would share the mask {target}; rename one of them")
+        try:
+            return self._write(source, labels, name, target)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise InputError(
+                f"cannot write the results of {path} to {self.output_dir}: {reason}; "
+                "free some space or name another folder with --output_dir"
+            ) from None
+
+    def _check(self, mask: MetaTensor, source: SourceFile, path: str) -> NDArray[Any]:
+        """Return the labels on the image's grid."""
+        pixels = np.asarray(mask.detach().cpu())
+        expected = (1, *source.grid)
+        if pixels.shape != expected:
+            raise ValueError(f"{path}: {_explain_shape(pixels.shape, expected)}")
+        if source.affine is not None:
+            _require_place(mask, source, path)
+        if not (pixels >= 0).all() or (pixels != np.floor(pixels)).any():
+            raise ValueError(f"{path}: expected a mask of whole numbers from 0; discretise it first (AsDiscreted)")
+        highest = pixels.max(initial=0)
+        if highest > _LIMITS["uint16" if self.values else self.dtype]:
+            raise ValueError(f"{path}: label {highest:.0f} does not fit {self.dtype}; use dtype 'uint16'")
+        return pixels[0].astype(np.uint16)
+
+    def _name(self, case_id: str) -> str:
+        parts = PurePosixPath(case_id).parts
+        if not parts or parts[0].startswith("/") or ".." in parts:
+            raise ValueError(f"case_id {case_id!r} names no place below the output folder")
+        return "/".join(parts)
+
+    def _write(self, source: SourceFile, labels: NDArray[Any], name: str, target: Path) -> list[Path]:
+        source.write(self._encode(labels), target)
+        written = [target]
+        if self.overlay:
+            written.append(self.output_dir / f"{name}_overlay.png")
+            write_picture(source.draw(labels, self.channels), written[-1])
+        if self.figure:
+            written.append(self.output_dir / f"{name}_figure.png")
+            write_picture(draw_gallery([source.take_row(name, labels, self.channels)], width=384), written[-1])
+        return written
+
+    def _encode(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return the values of the file."""
+        if self.values is None:
+            return labels.astype(self.dtype)
+        unknown = sorted({int(label) for label in np.unique(labels)} - set(self.values))
+        if unknown:
+            raise ValueError(f"values must name every label; {unknown[:5]} are predicted, {self.values} are named")
+        table = np.zeros(max(self.values) + 1, dtype=self.dtype)
+        for label, value in self.values.items():
+            table[label] = value
+        return table[labels]
+
+
+def _read_values(values: Mapping[int | str, int] | Sequence[int], dtype: str) -> dict[int, int]:
+    pairs = values.items() if isinstance(values, Mapping) else enumerate(values)
+    table = {0: 0, **{int(label): int(value) for label, value in pairs}}
+    if min(table) < 0 or min(table.values()) < 0 or max(table.values()) > _LIMITS[dtype]:
+        raise ValueError(f"values must be whole numbers from 0 to {_LIMITS[dtype]} ({dtype}), got {values}")
+    return table
+
+
+def _explain_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    if found[0] != 1 and found[1:] == expected[1:]:
+        return f"expected one channel of labels, got {found[0]}; take the largest first (AsDiscreted with argmax)"
+    if found == (1, *expected[:0:-1]):
+        return f"the mask is transposed: {found}, expected {expected}; load pictures with reverse_indexing false"
+    return f"expected a mask of shape {expected}, the image's own grid, got {found}; Invertd brings it back"
+
+
+def _require_place(mask: MetaTensor, source: SourceFile, path: str) -> None:
+    """Raise ValueError if a volume's mask lies elsewhere than the image, such as with axes that were turned."""
+    from pipeline.datasets.probes.nifti_affine import measure_distance
+
+    # Where a header contradicts itself MONAI may choose otherwise than nibabel; what counts is how it was loaded.
+    affine = np.asarray(mask.meta.get(MetaKeys.ORIGINAL_AFFINE, source.affine))
+    distance = measure_distance(np.asarray(mask.affine.cpu()), affine, source.grid)
+    if not distance <= _ROUNDING * float(np.linalg.norm(affine[:3, :3], axis=0).min()):
+        raise ValueError(
+            f"{path}: the mask lies up to {distance:.3g} mm beside the image; Invertd brings it back to its axes"
+        )
+
+
+class SaveMaskd(MapTransform):
+    """Dictionary version of :class:`SaveMask`; a case's ``case_id`` names its files.
+
+    Args:
+        keys: items that hold masks ``(1, *spatial)``.
+        output_dir: folder of the results.
+        postfix: see :class:`SaveMask`.
+        values: see :class:`SaveMask`.
+        dtype: see :class:`SaveMask`.
+        overlay: see :class:`SaveMask`.
+        figure: see :class:`SaveMask`.
+        channels: see :class:`SaveMask`.
+        allow_missing_keys: skip keys that a case does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | os.PathLike[str],
+        postfix: str = "pred",
+        values: Mapping[int | str, int] | Sequence[int] | None = None,
+        dtype: Literal["uint8", "uint16"] = "uint8",
+        overlay: bool | str = False,
+        figure: bool | str = False,
+        channels: Sequence[int] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.save = SaveMask(output_dir, postfix, values, dtype, overlay, figure, channels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the mask under each key; the data pass through unchanged."""
+        for key in self.key_iterator(dict(data)):
+            self.save(data[key], data.get(_CASE))
+        return dict(data)

@@ -1,0 +1,231 @@
+"""Stacks of 2-D slice files read as one volume, and masks written back as one file a slice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import ImageMetaKey
+
+from pipeline.flags import read_flag
+from pipeline.pictures.figures import draw_labels, draw_overlay
+from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
+
+__all__ = ["LoadSliceStack", "LoadSliceStackd", "SaveSliceStack", "SaveSliceStackd"]
+
+#: Meta key that holds the paths of a stack's slices, joined by line ends (a list would not survive collation).
+SLICE_PATHS = "slice_paths"
+
+# JPEG would change the mask's values, so its masks are written as PNG.
+_MASK_FORMATS = {".tif": ("TIFF", ".tif"), ".tiff": ("TIFF", ".tiff"), ".png": ("PNG", ".png")}
+
+
+class LoadSliceStack(Transform):
+    """Load a patient's 2-D slice files, in the order given, as one volume.
+
+    MONAI's readers stack a list of RGB files along the channels; here they are stacked along a new last axis, so
+    that everything MONAI has for volumes (statistics by volume, ``SliceInferer``, Dice by patient, connected
+    components) applies. Rows come first, as in the file: unlike ``LoadImage``, nothing is transposed to (W, H), so
+    a mask is written back as it was read.
+
+    Args:
+        dtype: dtype of the volume.
+
+    Example:
+        >>> import numpy as np, tempfile, pathlib
+        >>> from PIL import Image
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> for k in (1, 2, 3):
+        ...     Image.fromarray(np.full((4, 6, 3), k, np.uint8)).save(folder / f"a_{k}.tif")
+        >>> volume = LoadSliceStack()([folder / f"a_{k}.tif" for k in (1, 2, 3)])
+        >>> tuple(volume.shape), volume[0, 0, 0].tolist()
+        ((3, 4, 6, 3), [1.0, 2.0, 3.0])
+    """
+
+    def __init__(self, dtype: Any = torch.float32) -> None:
+        self.dtype = dtype
+
+    def __call__(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> MetaTensor:
+        """Read the slices.
+
+        Args:
+            paths: slice files in their order along the volume; a single path is a stack of one.
+
+        Returns:
+            Volume ``(C, H, W, D)`` with the paths in its meta data.
+
+        Raises:
+            OSError: a file cannot be opened, is damaged or truncated, or holds several pages.
+            ValueError: there is no slice, or two slices differ in size or channels.
+        """
+        files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        if not files:
+            raise ValueError("a slice stack needs at least one file, got an empty list")
+        slices = [read_pixels(path, "slice") for path in files]
+        for path, pixels in zip(files, slices, strict=True):
+            if pixels.shape != slices[0].shape:
+                raise ValueError(
+                    f"slices of one stack differ in size: {files[0]} is {slices[0].shape}, {path} is {pixels.shape}"
+                )
+        volume = np.stack(slices, axis=-1).transpose(2, 0, 1, 3)
+        meta = {
+            ImageMetaKey.FILENAME_OR_OBJ: str(files[0]),
+            ImageMetaKey.SPATIAL_SHAPE: np.array(volume.shape[1:]),
+            SLICE_PATHS: "\n".join(str(path) for path in files),
+        }
+        return MetaTensor(torch.as_tensor(np.ascontiguousarray(volume)).to(self.dtype), affine=torch.eye(4), meta=meta)
+
+
+class LoadSliceStackd(MapTransform):
+    """Dictionary version of :class:`LoadSliceStack`.
+
+    Args:
+        keys: items that hold the slices' paths.
+        dtype: dtype of the volumes.
+        allow_missing_keys: skip keys that a case does not have (a case without label).
+    """
+
+    def __init__(self, keys: KeysCollection, dtype: Any = torch.float32, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.load = LoadSliceStack(dtype)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the paths under each key by the volume ``(C, H, W, D)``."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.load(result[key])
+        return result
+
+
+class SaveSliceStack(Transform):
+    """Write a predicted volume as one mask file a slice, on the slices' own grid and in their format.
+
+    ``<output_dir>/<folder of the slice>/<slice name>_<postfix>.tif``, 8-bit, background 0, foreground
+    ``foreground_value``, or the grey value of each label. JPEG slices get PNG masks. Files are written under a
+    temporary name and renamed, so a mask that exists is whole.
+
+    Args:
+        output_dir: folder of the results.
+        postfix: added to the slice's name, so that a mask never carries the name of an input.
+        foreground_value: grey value of the foreground.
+        overlay: write ``<slice name>_overlay.png`` too: the slice with the mask's outline.
+        channels: channels of the image file shown as red, green and blue in the overlay.
+        values: grey value of each label, background first, for masks of several labels; ``foreground_value`` is not
+            used then.
+
+    Raises:
+        ValueError: ``postfix`` is empty, or a grey value does not lie in 0 to 255.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        postfix: str = "pred",
+        foreground_value: int = 255,
+        overlay: bool | str = False,
+        channels: Sequence[int] = (0, 1, 2),
+        values: Sequence[int] | None = None,
+    ) -> None:
+        if not postfix:
+            raise ValueError("postfix must not be empty: a mask would carry the name of its image")
+        if not 1 <= foreground_value <= 255:
+            raise ValueError(f"foreground_value must lie in 1 to 255, got {foreground_value}")
+        table = (0, foreground_value) if values is None else tuple(values)
+        if len(table) < 2 or not all(0 <= value <= 255 for value in table):
+            raise ValueError(f"values must name two labels or more, each with 0 to 255, got {list(table)}")
+        self.output_dir = Path(output_dir)
+        self.postfix = postfix
+        self.table = np.array(table, dtype=np.uint8)
+        self.overlay = read_flag(overlay, "overlay")
+        self.channels = tuple(channels)
+
+    def __call__(self, mask: MetaTensor) -> list[Path]:
+        """Write the masks.
+
+        Args:
+            mask: ``(1, H, W, D)`` of zeros and ones, or of label ids where ``values`` name them, with the meta data of
+                the loaded stack.
+
+        Returns:
+            The files written, masks first, in the order of the slices.
+
+        Raises:
+            ValueError: the mask has several channels or other values, is not on the grid of the slices, or two
+                slices would get the same file.
+        """
+        paths = [Path(line) for line in str(mask.meta[SLICE_PATHS]).split("\n")]
+        pixels = np.asarray(mask.detach().cpu().float())
+        grid = tuple(int(size) for size in mask.meta[ImageMetaKey.SPATIAL_SHAPE])
+        if pixels.shape != (1, *grid) or grid[-1] != len(paths):
+            raise ValueError(f"expected a mask of shape {(1, *grid)}, as the slices were loaded, got {pixels.shape}")
+        if not np.isin(pixels, range(len(self.table))).all():
+            what = "zeros and ones" if len(self.table) == 2 else f"labels from 0 to {len(self.table) - 1}"
+            raise ValueError(f"expected a mask of {what}; discretise it first (AsDiscreted)")
+        labels = pixels[0].astype(np.uint8)
+        targets = [self._target(path) for path in paths]
+        if len(set(targets)) < len(targets):
+            raise ValueError(f"two slices of {paths[0].parent} differ in their suffix only and would share one mask")
+        for k, target in enumerate(targets):
+            kind = _MASK_FORMATS.get(target.suffix.lower(), ("PNG", ".png"))[0]
+            write_picture(self.table[labels[..., k]], target, kind)
+        return targets + self._write_overlays(paths, labels)
+
+    def _target(self, path: Path) -> Path:
+        suffix = _MASK_FORMATS.get(path.suffix.lower(), ("PNG", ".png"))[1]
+        return self.output_dir / path.parent.name / f"{path.stem}_{self.postfix}{suffix}"
+
+    def _write_overlays(self, paths: Sequence[Path], labels: np.ndarray) -> list[Path]:
+        if not self.overlay:
+            return []
+        written = []
+        for k, path in enumerate(paths):
+            image = read_pixels(path, "slice")
+            shown = [min(channel, image.shape[-1] - 1) for channel in self.channels]
+            target = self.output_dir / path.parent.name / f"{path.stem}_overlay.png"
+            picture, mask = to_uint8(image[..., shown]), labels[..., k]
+            binary = len(self.table) == 2
+            write_picture(draw_overlay(picture, mask > 0) if binary else draw_labels(picture, mask), target, "PNG")
+            written.append(target)
+        return written
+
+
+class SaveSliceStackd(MapTransform):
+    """Dictionary version of :class:`SaveSliceStack`.
+
+    Args:
+        keys: items that hold masks ``(1, H, W, D)``.
+        output_dir: folder of the results.
+        postfix: see :class:`SaveSliceStack`.
+        foreground_value: see :class:`SaveSliceStack`.
+        overlay: see :class:`SaveSliceStack`.
+        channels: see :class:`SaveSliceStack`.
+        allow_missing_keys: skip keys that a case does not have.
+        values: see :class:`SaveSliceStack`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | os.PathLike[str],
+        postfix: str = "pred",
+        foreground_value: int = 255,
+        overlay: bool | str = False,
+        channels: Sequence[int] = (0, 1, 2),
+        allow_missing_keys: bool = False,
+        values: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.save = SaveSliceStack(output_dir, postfix, foreground_value, overlay, channels, values)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the mask under each key; the data pass through unchanged."""
+        for key in self.key_iterator(dict(data)):
+            self.save(data[key])
+        return dict(data)

@@ -1,0 +1,182 @@
+"""The file that an image was loaded from: its grid, and how a mask on that grid is written and shown."""
+
+from __future__ import annotations
+
+import gzip
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.transforms import LoadImage
+from monai.utils import MetaKeys
+from numpy.typing import NDArray
+
+from pipeline.atomic import write_atomically
+from pipeline.pictures.figures import draw_labels
+from pipeline.pictures.gallery import GalleryRow
+from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
+from pipeline.pictures.planes import cut_largest, draw_planes
+
+# JPEG would change a mask's values, so its masks are written as PNG, and so are those of BMP.
+_PICTURES = {".tif": ".tif", ".tiff": ".tiff", **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), ".png")}
+_VOLUMES = (".nii.gz", ".nii")
+_RGB = 3
+_AXES = 3
+# What places a volume; the rest of a header is about the image, or about the patient.
+_PLACE = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z", "xyzt_units"),
+)
+_SCANNER = 1  # NIfTI's code for the coordinates of the scanner
+_SAME_PLACE = 1e-3  # mm
+
+
+class SourceFile(ABC):
+    """What a mask needs of the file that its image was loaded from.
+
+    Args:
+        path: the file or folder.
+        stem: its name without ending.
+        suffix: ending of the mask's file name.
+        grid: size of the image along the axes of space, in the order of a loaded image.
+        affine: voxel index to mm (RAS), None for pictures.
+    """
+
+    def __init__(
+        self, path: Path, stem: str, suffix: str, grid: Iterable[int], affine: NDArray[Any] | None = None
+    ) -> None:
+        self.path, self.stem, self.suffix = path, stem, suffix
+        self.grid = tuple(int(size) for size in grid)
+        self.affine = affine
+
+    @abstractmethod
+    def write(self, labels: NDArray[Any], target: Path) -> None:
+        """Write a mask on the image's grid, whole or not at all."""
+
+    @abstractmethod
+    def draw(self, labels: NDArray[Any], channels: Sequence[int] | None) -> NDArray[np.uint8]:
+        """Return the image with the outline of every label."""
+
+    @abstractmethod
+    def take_row(self, name: str, labels: NDArray[Any], channels: Sequence[int] | None) -> GalleryRow:
+        """Return image and prediction for a figure."""
+
+
+def find_source(path: str | Path, meta: Mapping[Any, Any]) -> SourceFile:
+    """Return the file of an image by its name.
+
+    Args:
+        path: a picture, a NIfTI file, or the folder of a DICOM series.
+        meta: meta data of the loaded image, which place a series.
+
+    Raises:
+        ValueError: the name is none of these.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return SeriesFolder(path, meta)
+    if path.name.lower().endswith(_VOLUMES):
+        return NiftiFile(path)
+    if path.suffix.lower() in _PICTURES:
+        return PictureFile(path)
+    known = ", ".join((*_PICTURES, *_VOLUMES))
+    raise ValueError(f"no mask can be written for {path}: expected {known}, or the folder of a DICOM series")
+
+
+class PictureFile(SourceFile):
+    """A picture; its mask has the same format, or PNG where that format would change values."""
+
+    def __init__(self, path: Path) -> None:
+        self._pixels = read_pixels(path)
+        super().__init__(path, path.stem, _PICTURES[path.suffix.lower()], self._pixels.shape[:2])
+
+    def write(self, labels: NDArray[Any], target: Path) -> None:
+        """Write the mask ``(H, W)``."""
+        write_picture(labels, target, "PNG" if self.suffix == ".png" else "TIFF")
+
+    def draw(self, labels: NDArray[Any], channels: Sequence[int] | None) -> NDArray[np.uint8]:
+        """Return the picture with the outline of every label."""
+        return draw_labels(self._show(channels), labels)
+
+    def take_row(self, name: str, labels: NDArray[Any], channels: Sequence[int] | None) -> GalleryRow:
+        """Return picture and prediction."""
+        return GalleryRow(name, self._show(channels), labels)
+
+    def _show(self, channels: Sequence[int] | None) -> NDArray[np.uint8]:
+        number = self._pixels.shape[-1]
+        chosen = list(channels) if channels else list(range(_RGB)) if number >= _RGB else [0]
+        chosen = chosen * _RGB if len(chosen) == 1 else chosen
+        return to_uint8(self._pixels[..., [min(channel, number - 1) for channel in chosen]])
+
+
+class _Volume(SourceFile):
+    """What NIfTI files and DICOM series have in common: masks are NIfTI."""
+
+    affine: NDArray[Any]
+
+    def __init__(self, path: Path, stem: str, grid: Iterable[int], affine: NDArray[Any]) -> None:
+        super().__init__(path, stem, ".nii.gz", grid, np.asarray(affine, dtype=np.float64))
+
+    def draw(self, labels: NDArray[Any], channels: Sequence[int] | None) -> NDArray[np.uint8]:
+        """Return the three planes through the middle of the mask."""
+        return draw_planes(self._show(channels), labels, self.affine)
+
+    def take_row(self, name: str, labels: NDArray[Any], channels: Sequence[int] | None) -> GalleryRow:
+        """Return the axial plane with most prediction."""
+        plane = cut_largest(self._show(channels), labels, self.affine)
+        return GalleryRow(name, np.repeat(plane.image[..., None], _RGB, axis=-1), plane.labels)
+
+    def _show(self, channels: Sequence[int] | None) -> NDArray[Any]:
+        voxels: NDArray[Any] = np.asarray(LoadImage(image_only=True)(str(self.path)))
+        return voxels if voxels.ndim == _AXES else voxels[..., channels[0] if channels else 0]
+
+    def _write(self, image: Any, target: Path) -> None:
+        # nibabel writes to a name, and its gzip holds the time; bytes can be written atomically, the same every time.
+        with write_atomically(target, "wb", sync=False) as stream:
+            stream.write(gzip.compress(image.to_bytes(), mtime=0))
+
+
+class NiftiFile(_Volume):
+    """A NIfTI file; its mask has the same place: sform, qform, their codes, voxel sizes and units."""
+
+    def __init__(self, path: Path) -> None:
+        import nibabel as nib
+
+        image: Any = nib.load(path)
+        ending = next(end for end in _VOLUMES if path.name.lower().endswith(end))
+        super().__init__(path, path.name[: -len(ending)], image.shape[:_AXES], image.affine)
+        self._header, self._kind = image.header, type(image)
+
+    def write(self, labels: NDArray[Any], target: Path) -> None:
+        """Write the mask ``(X, Y, Z)``."""
+        mask = self._kind(labels, self.affine)
+        for name in _PLACE:
+            mask.header[name] = self._header[name]
+        mask.header["pixdim"][: _AXES + 1] = self._header["pixdim"][: _AXES + 1]
+        self._write(mask, target)
+
+
+class SeriesFolder(_Volume):
+    """The folder of a DICOM series; its mask is NIfTI, at the place where MONAI's reader put the image."""
+
+    def __init__(self, path: Path, meta: Mapping[Any, Any]) -> None:
+        keys = (MetaKeys.SPATIAL_SHAPE, MetaKeys.ORIGINAL_AFFINE)
+        if any(key not in meta for key in keys):
+            raise ValueError(f"{path}: the mask's meta data hold no {' and no '.join(keys)}; load it with LoadImaged")
+        grid, affine = (np.asarray(meta[key]) for key in keys)
+        super().__init__(path, path.name, grid[:_AXES], affine)
+
+    def write(self, labels: NDArray[Any], target: Path) -> None:
+        """Write the mask ``(X, Y, Z)``."""
+        import nibabel as nib
+
+        mask = nib.Nifti1Image(labels, self.affine)
+        mask.header.set_xyzt_units("mm")
+        mask.set_sform(self.affine, _SCANNER)
+        mask.set_qform(self.affine, _SCANNER)
+        # A qform cannot hold shear.
+        if np.abs(mask.get_qform() - self.affine).max() > _SAME_PLACE:
+            mask.set_qform(None, 0)
+        self._write(mask, target)

@@ -1,0 +1,1 @@
+"""Masks: values to labels, objects, weights."""

@@ -1,0 +1,147 @@
+"""Weights that make a network learn the borders between cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from monai.utils.type_conversion import convert_to_dst_type
+
+from pipeline.flags import read_flag
+from pipeline.transforms.labels.instances import Ids, read_ids, separate
+
+__all__ = ["BorderWeightMap", "BorderWeightMapd"]
+
+Floats = npt.NDArray[np.float32]
+
+SMALLEST = 1e-4  # border terms below this are left out: distances are needed near the cells only
+
+
+class BorderWeightMap(Transform):
+    r"""Compute the weight of every pixel in the loss from instance ids (Ronneberger et al. 2015, equation 2).
+
+    .. math:: w(x) = w_c(x) + w_0 \exp\left(-\frac{(d_1(x) + d_2(x))^2}{2 \sigma^2}\right)
+
+    ``w_c`` balances foreground and background: both sum to the same, their mean is 1. ``d_1`` and ``d_2`` are the
+    distances in pixels to the nearest and to the second nearest cell. The second term is for background, the borders
+    between touching cells included, which are background as :class:`SeparateInstances` makes them; terms below 0.0001
+    are left out.
+
+    Args:
+        w0: weight of the narrowest border, on top of ``w_c``.
+        sigma: how fast it falls with the width of the border, in pixels.
+        balance: let ``w_c`` balance the classes within the image; otherwise it is 1, as it is in an image with one
+            class only.
+        width: pixels taken from each of two touching cells, as in :class:`SeparateInstances`.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> ids = torch.tensor([[[1, 0, 2, 2, 2, 2]]])
+        >>> weights = BorderWeightMap(w0=10, sigma=5, balance=False)(ids)
+        >>> weights[0, 0, 0].item(), round(weights[0, 0, 1].item(), 2)  # 1 + 10 exp(-(1 + 1)^2 / 50)
+        (1.0, 10.23)
+    """
+
+    def __init__(self, w0: float = 10.0, sigma: float = 5.0, balance: bool | str = True, width: int = 1) -> None:
+        if w0 < 0 or sigma <= 0 or width < 0:
+            raise ValueError(f"w0 and width must be at least 0 and sigma above 0, got {w0}, {width} and {sigma}")
+        self.w0 = w0
+        self.sigma = sigma
+        self.balance = read_flag(balance, "balance")
+        self.width = width
+
+    def __call__(self, instances: torch.Tensor) -> torch.Tensor:
+        """Compute the weights.
+
+        Args:
+            instances: ids ``(1, *spatial)``, 0 for background.
+
+        Returns:
+            Weights ``(1, *spatial)`` as float32; meta data is kept.
+
+        Raises:
+            ValueError: there is more than one channel, or a value that is no id.
+        """
+        cells = separate(read_ids(instances), self.width)
+        weights = _balance(cells > 0) if self.balance else np.ones(cells.shape, dtype=np.float32)
+        weights += np.where(cells == 0, self._weigh_borders(cells), 0)
+        return convert_to_dst_type(torch.from_numpy(weights)[None], dst=instances, dtype=torch.float32)[0]
+
+    def _weigh_borders(self, cells: Ids) -> Floats:
+        if self.w0 <= SMALLEST:
+            return np.zeros(cells.shape, dtype=np.float32)
+        reach = self.sigma * math.sqrt(2 * math.log(self.w0 / SMALLEST))
+        nearest, second = _two_distances(cells, math.ceil(reach))
+        return (self.w0 * np.exp(-((nearest + second) ** 2) / (2 * self.sigma**2))).astype(np.float32)
+
+
+def _balance(foreground: npt.NDArray[np.bool_]) -> Floats:
+    share = float(foreground.mean())
+    if share in (0.0, 1.0):
+        return np.ones(foreground.shape, dtype=np.float32)
+    return np.where(foreground, 0.5 / share, 0.5 / (1 - share)).astype(np.float32)
+
+
+def _two_distances(cells: Ids, reach: int) -> tuple[Floats, Floats]:
+    """Return the distances to the nearest and the second nearest cell; infinite from somewhere beyond ``reach``."""
+    from scipy.ndimage import distance_transform_edt, find_objects
+
+    nearest = np.full(cells.shape, np.inf, dtype=np.float32)
+    second = nearest.copy()
+    for number, box in enumerate(find_objects(cells), 1):
+        if box is None:  # an id that does not occur
+            continue
+        around = tuple(slice(max(side.start - reach, 0), side.stop + reach) for side in box)
+        distance = distance_transform_edt(cells[around] != number).astype(np.float32)
+        second[around] = np.minimum(second[around], np.maximum(nearest[around], distance))
+        nearest[around] = np.minimum(nearest[around], distance)
+    return nearest, second
+
+
+class BorderWeightMapd(MapTransform):
+    """Dictionary version of :class:`BorderWeightMap`: the weights are added under a key of their own.
+
+    Args:
+        keys: the one item that holds instance ids ``(1, *spatial)``.
+        w0: weight of the narrowest border.
+        sigma: how fast it falls with the width of the border, in pixels.
+        balance: balance foreground and background within the image.
+        width: pixels taken from each of two touching cells.
+        new_key: where the weights go.
+        allow_missing_keys: do nothing for a case without the key.
+
+    Raises:
+        ValueError: there is more than one key, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        w0: float = 10.0,
+        sigma: float = 5.0,
+        balance: bool | str = True,
+        width: int = 1,
+        new_key: str = "weight",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if len(self.keys) != 1:
+            raise ValueError(f"keys must name one item with instance ids, got {list(self.keys)}")
+        self.weigh = BorderWeightMap(w0, sigma, balance, width)
+        self.new_key = new_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the weights."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[self.new_key] = self.weigh(result[key])
+        return result

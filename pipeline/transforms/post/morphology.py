@@ -1,0 +1,208 @@
+"""Opening and closing of index maps by a ball, in voxels or in mm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from numpy.typing import NDArray
+
+from pipeline.transforms.post.each_label import change_labels, read_labels
+from pipeline.transforms.post.spacing import read_axis, read_spacing
+
+__all__ = ["MorphologicalClosing", "MorphologicalClosingd", "MorphologicalOpening", "MorphologicalOpeningd"]
+
+Mask = NDArray[np.bool_]
+
+
+class _Morphology(Transform):
+    """What opening and closing have in common: labels, units, slices."""
+
+    def __init__(
+        self,
+        radius: float,
+        applied_labels: Iterable[int] | int | None = None,
+        *,
+        unit: Literal["voxel", "mm"] = "voxel",
+        slice_axis: int | None = None,
+    ) -> None:
+        if not 0 <= radius < math.inf:
+            raise ValueError(f"radius must be a number from 0, got {radius}")
+        if unit not in ("voxel", "mm"):
+            raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
+        # Sums of voxel sizes are rounded, and a voxel exactly at the radius belongs to the ball.
+        self.radius = float(radius) * (1 + 1e-9)
+        self.applied_labels = read_labels(applied_labels)
+        self.unit = unit
+        self.slice_axis = slice_axis
+
+    def __call__(self, labels: torch.Tensor) -> torch.Tensor:
+        """Change an index map ``(1, *spatial)``, label by label.
+
+        Returns:
+            A new index map with the dtype and meta data of the old one.
+
+        Raises:
+            ValueError: the map has several channels, there is no such axis, or ``unit`` is mm and no voxel size known.
+        """
+        dims = labels.ndim - 1
+        sizes = read_spacing(labels) if self.unit == "mm" else (1.0,) * dims
+        axis = None if self.slice_axis is None else read_axis(self.slice_axis, dims)
+
+        def change(mask: torch.Tensor) -> torch.Tensor:
+            array = mask.cpu().numpy()
+            if axis is None:
+                return torch.from_numpy(self._change(array, sizes))
+            rest = (*sizes[:axis], *sizes[axis + 1 :])
+            parts = [self._change(part, rest) for part in np.moveaxis(array, axis, 0)]
+            return torch.from_numpy(np.stack(parts, axis=axis))
+
+        return change_labels(labels, self.applied_labels, change)
+
+    def _change(self, mask: Mask, sizes: Sequence[float]) -> Mask:
+        """Return the mask opened or closed by a ball."""
+        raise NotImplementedError
+
+
+class MorphologicalOpening(_Morphology):
+    """Take from each label what a ball of some radius inside of it does not reach: thin parts and small spots.
+
+    Opening is erosion, then dilation, both exact (Euclidean distances). Balls have their centres in the image, and
+    beyond its border a label goes on: what the border cuts is not eaten from there.
+
+    Args:
+        radius: of the ball; 0 changes nothing.
+        applied_labels: labels that are opened, by default all that the map holds.
+        unit: of the radius; mm by the voxel sizes in the map's meta data, so that the ball is round in space.
+        slice_axis: spatial axis of a stack whose slices are opened one by one, by a disc; by default the volume is.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> mask = torch.tensor([[[0, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1], [0, 1, 1, 1, 0, 0]]])
+        >>> MorphologicalOpening(1)(mask)[0, 1].tolist()
+        [0, 1, 1, 1, 1, 0]
+    """
+
+    def _change(self, mask: Mask, sizes: Sequence[float]) -> Mask:
+        from skimage.morphology import isotropic_dilation, isotropic_erosion
+
+        box = _find_box(mask)
+        # Where there is no background, or nothing is left, there is no distance to it.
+        if box is None or self.radius == 0 or mask.all():
+            return mask
+        opened = np.zeros_like(mask)
+        # One voxel around the label suffices: no background is nearer.
+        around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        eroded = isotropic_erosion(mask[around], self.radius, spacing=sizes)
+        if eroded.any():
+            opened[around] = isotropic_dilation(eroded, self.radius, spacing=sizes)
+        return opened
+
+
+class MorphologicalClosing(_Morphology):
+    """Give to each label the background that a ball of some radius outside of it does not reach: gaps, bays, holes.
+
+    Closing is dilation, then erosion, both exact (Euclidean distances). Beyond the image's border there is background.
+    Voxels of another label stay its own, and background that two labels claim stays background, so the labels' order
+    does not matter.
+
+    Args:
+        radius: of the ball; 0 changes nothing.
+        applied_labels: labels that are closed, by default all that the map holds.
+        unit: of the radius; mm by the voxel sizes in the map's meta data, so that the ball is round in space.
+        slice_axis: spatial axis of a stack whose slices are closed one by one, by a disc; by default the volume is.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> labels = torch.tensor([[[1, 1, 1, 1, 1], [1, 1, 0, 2, 1], [1, 1, 1, 1, 1]]])
+        >>> MorphologicalClosing(1)(labels)[0, 1].tolist()
+        [1, 1, 1, 2, 1]
+    """
+
+    def _change(self, mask: Mask, sizes: Sequence[float]) -> Mask:
+        from skimage.morphology import isotropic_closing
+
+        box = _find_box(mask)
+        if box is None or self.radius == 0:
+            return mask
+        # Room for the dilated label and a layer of background, beyond the image's border too.
+        room = [(math.ceil(self.radius / size) + 1,) * 2 for size in sizes]
+        closed = mask.copy()
+        padded = isotropic_closing(np.pad(mask[box], room), self.radius, spacing=sizes)
+        closed[box] = padded[tuple(slice(before, -after) for before, after in room)]
+        return closed
+
+
+def _find_box(mask: Mask) -> tuple[slice, ...] | None:
+    """Return the smallest box that holds the mask, None if it is empty."""
+    if not mask.any():
+        return None
+    box = []
+    for axis in range(mask.ndim):
+        places = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(int(places[0]), int(places[-1]) + 1))
+    return tuple(box)
+
+
+class _Morphologyd(MapTransform):
+    """Dictionary version of opening and closing."""
+
+    kind: type[_Morphology]
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        radius: float,
+        applied_labels: Iterable[int] | int | None = None,
+        unit: Literal["voxel", "mm"] = "voxel",
+        slice_axis: int | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.change = self.kind(radius, applied_labels, unit=unit, slice_axis=slice_axis)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change the index map under each key."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.change(result[key])
+        return result
+
+
+class MorphologicalOpeningd(_Morphologyd):
+    """Dictionary version of :class:`MorphologicalOpening`.
+
+    Args:
+        keys: items that hold index maps ``(1, *spatial)``.
+        radius: see :class:`MorphologicalOpening`.
+        applied_labels: see :class:`MorphologicalOpening`.
+        unit: see :class:`MorphologicalOpening`.
+        slice_axis: see :class:`MorphologicalOpening`.
+        allow_missing_keys: skip keys that a case does not have.
+    """
+
+    kind = MorphologicalOpening
+
+
+class MorphologicalClosingd(_Morphologyd):
+    """Dictionary version of :class:`MorphologicalClosing`.
+
+    Args:
+        keys: items that hold index maps ``(1, *spatial)``.
+        radius: see :class:`MorphologicalClosing`.
+        applied_labels: see :class:`MorphologicalClosing`.
+        unit: see :class:`MorphologicalClosing`.
+        slice_axis: see :class:`MorphologicalClosing`.
+        allow_missing_keys: skip keys that a case does not have.
+    """
+
+    kind = MorphologicalClosing

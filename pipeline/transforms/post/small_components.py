@@ -1,0 +1,113 @@
+"""Small components of an index map taken out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+
+from pipeline.transforms.post.each_label import change_labels, read_labels
+from pipeline.transforms.post.spacing import read_spacing
+
+__all__ = ["RemoveSmallComponents", "RemoveSmallComponentsd"]
+
+
+class RemoveSmallComponents(Transform):
+    """Take out of each label the connected components that are smaller than a size.
+
+    MONAI's ``RemoveSmallObjects`` (1.6.1) counts all voxels of a label as one object as soon as a map has two labels,
+    and what it does with objects of exactly ``min_size`` depends on scikit-image: from 0.26 on they go as well, with a
+    warning.
+
+    Args:
+        min_size: components with less are taken out; 0 changes nothing.
+        applied_labels: labels that are cleaned, by default all that the map holds.
+        connectivity: steps along how many axes may lie between connected neighbours: 1 for faces only.
+        unit: of ``min_size``; mm is mm² of a picture and mm³ of a volume, by the voxel sizes in the map's meta data.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> labels = torch.tensor([[[1, 1, 0, 2, 2], [0, 0, 1, 0, 0]]])
+        >>> RemoveSmallComponents(2)(labels)[0].tolist()
+        [[1, 1, 0, 2, 2], [0, 0, 0, 0, 0]]
+    """
+
+    def __init__(
+        self,
+        min_size: float = 64,
+        applied_labels: Iterable[int] | int | None = None,
+        connectivity: int = 1,
+        unit: Literal["voxel", "mm"] = "voxel",
+    ) -> None:
+        if not 0 <= min_size < math.inf:
+            raise ValueError(f"min_size must be a number from 0, got {min_size}")
+        if connectivity < 1:
+            raise ValueError(f"connectivity must be at least 1, got {connectivity}")
+        if unit not in ("voxel", "mm"):
+            raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
+        self.min_size = min_size
+        self.applied_labels = read_labels(applied_labels)
+        self.connectivity = connectivity
+        self.unit = unit
+
+    def __call__(self, labels: torch.Tensor) -> torch.Tensor:
+        """Clean an index map ``(1, *spatial)``, label by label.
+
+        Returns:
+            A new index map with the dtype and meta data of the old one.
+
+        Raises:
+            ValueError: the map has several channels, or ``unit`` is mm and no voxel size known.
+        """
+        from scipy.ndimage import generate_binary_structure, label
+
+        dims = labels.ndim - 1
+        voxel = math.prod(read_spacing(labels)) if self.unit == "mm" else 1.0
+        structure = generate_binary_structure(dims, min(self.connectivity, dims))
+
+        def change(mask: torch.Tensor) -> torch.Tensor:
+            components, _ = label(mask.cpu().numpy(), structure=structure)
+            kept = np.bincount(components.ravel()) * voxel >= self.min_size
+            kept[0] = False
+            return torch.from_numpy(kept[components])
+
+        return change_labels(labels, self.applied_labels, change)
+
+
+class RemoveSmallComponentsd(MapTransform):
+    """Dictionary version of :class:`RemoveSmallComponents`.
+
+    Args:
+        keys: items that hold index maps ``(1, *spatial)``.
+        min_size: see :class:`RemoveSmallComponents`.
+        applied_labels: see :class:`RemoveSmallComponents`.
+        connectivity: see :class:`RemoveSmallComponents`.
+        unit: see :class:`RemoveSmallComponents`.
+        allow_missing_keys: skip keys that a case does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        min_size: float = 64,
+        applied_labels: Iterable[int] | int | None = None,
+        connectivity: int = 1,
+        unit: Literal["voxel", "mm"] = "voxel",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.remove = RemoveSmallComponents(min_size, applied_labels, connectivity, unit)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Clean the index map under each key."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.remove(result[key])
+        return result

@@ -1,0 +1,278 @@
+"""What tuning found: a table for people, JSON, and the override file of the winning values."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.atomic import write_atomically
+from pipeline.bundle.config_files import EVALUATE, INFERENCE, TRAIN, read_config
+from pipeline.bundle.configs import dump_config
+from pipeline.issues import InputError
+from pipeline.statistics.paired import Difference
+from pipeline.tuning.choice import Choice, Row
+from pipeline.tuning.settings import KNOBS, Setting
+
+_WIDTH = 100
+# Of fewer subjects not even gains that all agree are significant: 2 * 0.5**5 > 0.05, by the sign test.
+_FEW = 6
+_HEADER = ("post-processing", "over", "score", "gain here", "held-out gain", "95 % interval", "s/case")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What tuning found.
+
+    Attributes:
+        metric: name of the key metric.
+        rows: lines of the ablation.
+        choices: of each step.
+        written: the setting that goes into the file.
+        seconds: of post-processing, by name of the row.
+        network_seconds: of the network, a case.
+        facts: what the cases and the weights were, for the record.
+    """
+
+    metric: str
+    rows: tuple[Row, ...]
+    choices: tuple[Choice, ...]
+    written: Setting
+    seconds: Mapping[str, float]
+    network_seconds: float
+    facts: Mapping[str, Any]
+
+
+def format_table(result: Result) -> list[str]:
+    """Return the ablation as lines of at most 100 columns, then a line a step, then what the columns mean."""
+    rows = [_HEADER, *(_format_row(result, row) for row in result.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    facts = result.facts
+    return [
+        f"{result.metric}, mean over {_count(facts)}, split {facts['split']}",
+        "",
+        *lines,
+        "",
+        *(line for choice in result.choices for line in _wrap(describe_choice(choice))),
+        *_warn_of_few(facts["subjects"]),
+        *_warn_of_ungrouped(facts["ungrouped"]),
+        "",
+        "gain here: on the cases that chose the values. held-out gain: on subjects that did not choose them",
+        f"({facts['folds']} folds); interval: paired bootstrap by subject, {facts['resamples']} resamples, "
+        f"seed {facts['seed']}.",
+        "kept so far: what is on of the lines above. all: every step with its best value, on or off.",
+        f"s/case: median of these steps; the network takes {result.network_seconds:.2g} s.",
+    ]
+
+
+def _count(facts: Mapping[str, Any]) -> str:
+    unknown = facts["ungrouped"]
+    return f"{facts['cases']} cases of {facts['subjects']} subjects" + (f", {unknown} unknown" if unknown else "")
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+
+
+def _warn_of_few(subjects: int) -> list[str]:
+    if not 1 < subjects < _FEW:
+        return []
+    return [f"note: {subjects} subjects are few; below {_FEW} an interval is too narrow, so take this for a trial"]
+
+
+def _warn_of_ungrouped(cases: int) -> list[str]:
+    if not cases:
+        return []
+    return _wrap(
+        f"note: {cases} cases have no subject in the manifest, so each stands for itself; if some are of one patient, "
+        "the intervals are too narrow"
+    )
+
+
+def format_markdown(result: Result) -> str:
+    """Return the ablation as a table for a model card."""
+    rows = [_HEADER, ("---",) * len(_HEADER), *(_format_row(result, row) for row in result.rows)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{table}\n\n{_describe(result)}\n"
+
+
+def describe_choice(choice: Choice) -> str:
+    """Return a line that says whether a step is on, and why."""
+    gain = choice.gain
+    head = f"{choice.step.name}: {'on' if choice.is_kept else 'off'}, "
+    if choice.chosen == choice.base:
+        return f"{head}no value is better than without it"
+    if gain.low is None or gain.high is None:
+        return f"{head}{_sign(choice.in_sample)} here, but fewer than two subjects tell nothing of others"
+    interval = f"gain {_sign(gain.mean)} ({_round(gain.low)} to {_round(gain.high)})"
+    if choice.is_kept:
+        return f"{head}{interval}: {_format_values(choice)}"
+    if choice.helps and choice.beside is not None:
+        return f"{head}{interval}, but beside the other steps {_describe_gain(choice.beside)}"
+    if gain.is_gain:
+        chance = f"p {choice.by_chance:.2g}"
+        return f"{head}{interval}, but the best of {choice.tried} may gain as much by chance ({chance})"
+    return f"{head}gain {_describe_gain(gain)}"
+
+
+def _describe_gain(gain: Difference) -> str:
+    low, high = gain.low or 0.0, gain.high or 0.0
+    return f"{_sign(gain.mean)} ({_round(low)} to {_round(high)}) {'includes zero' if high >= 0 else 'is a loss'}"
+
+
+def to_dict(result: Result) -> dict[str, Any]:
+    """Return all of it for JSON."""
+    return {
+        "metric": result.metric,
+        **result.facts,
+        "network_seconds": round(result.network_seconds, 4),
+        "rows": [
+            {
+                "name": row.name,
+                "over": row.over or None,
+                "score": _finite(row.score),
+                "in_sample_gain": _finite(row.in_sample),
+                "gain": _dump_gain(row.gain),
+                "seconds": round(result.seconds[row.name], 4),
+                "setting": row.setting,
+            }
+            for row in result.rows
+        ],
+        "steps": [
+            {
+                "name": choice.step.name,
+                "on": choice.is_kept,
+                "in_sample_gain": _finite(choice.in_sample),
+                "gain": _dump_gain(choice.gain),
+                "gain_beside_others": _dump_gain(choice.beside),
+                "tried": choice.tried,
+                "p_by_chance": round(choice.by_chance, 5),
+                "chosen": {knob: choice.chosen[knob] for knob in choice.step.knobs},
+            }
+            for choice in result.choices
+        ],
+        "written": result.written,
+    }
+
+
+def check_output(path: Path) -> None:
+    """Refuse a name for the override file under which another config lies, before anything is computed.
+
+    Raises:
+        InputError: it is no JSON file, another one, or its folder cannot be written to.
+    """
+    if path.suffix != ".json":
+        raise InputError(f"--output {path}: expected a name that ends in .json")
+    if path.exists():
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = None
+        if not isinstance(known, dict) or set(known) - {*KNOBS, "_desc_"}:
+            raise InputError(f"--output {path}: there is another file under this name, which is not overwritten")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--output {path}: {folder} cannot be written to; name another place")
+
+
+def write_files(result: Result, output: Path, folder: Path) -> None:
+    """Write the override file, and the ablation as JSON and Markdown beside the predictions."""
+    texts = {
+        output: dump_config({"_desc_": _describe(result), **result.written}),
+        folder / "ablation.json": dump_config(to_dict(result)),
+        folder / "ablation.md": format_markdown(result),
+    }
+    for path, text in texts.items():
+        with write_atomically(path) as stream:
+            stream.write(text)
+
+
+def list_commands(
+    bundle: Path, output: Path, extras: Sequence[Path], options: Mapping[str, Any], default_root: bool
+) -> list[str]:
+    """Return the commands that evaluate and predict with the file.
+
+    Args:
+        bundle: the bundle's folder.
+        output: the file.
+        extras: configs between the bundle's own and the file.
+        options: values by id that were given on the command line.
+        default_root: whether the configs find the bundle by themselves.
+    """
+    commands = []
+    for files in ((TRAIN, EVALUATE), (INFERENCE,)):
+        paths = [*(bundle / "configs" / name for name in files), *extras, output]
+        words = ["python -m monai.bundle run --config_file", f'"[{",".join(repr(str(path)) for path in paths)}]"']
+        words += [] if default_root else ["--bundle_root", shlex.quote(str(bundle))]
+        known = read_config(bundle, files[-1])
+        for name, value in options.items():
+            if (name, value) == ("split", "val"):  # what evaluate.json scores anyway
+                continue
+            if len(files) > 1:
+                words += [f"--{shlex.quote(name)}", _quote(value)]
+            elif name == "dataset_dir":
+                words += ["--input", _quote(value)]
+            elif name.split("#")[0] in known:
+                words += [f"--{shlex.quote(name)}", _quote(value)]
+        commands.append(" ".join(words))
+    return commands
+
+
+def _quote(value: Any) -> str:
+    return shlex.quote(value if isinstance(value, str) else json.dumps(value))
+
+
+def _format_row(result: Result, row: Row) -> tuple[str, ...]:
+    gain = row.gain
+    has_interval = gain is not None and gain.low is not None
+    return (
+        row.name,
+        row.over or "-",
+        f"{row.score:.4f}",
+        "-" if row.in_sample is None else _sign(row.in_sample),
+        "-" if gain is None else _sign(gain.mean),
+        f"{_sign(gain.low)} to {_sign(gain.high)}" if gain is not None and has_interval else "-",
+        f"{result.seconds[row.name]:.3g}",
+    )
+
+
+def _format_values(choice: Choice) -> str:
+    on = {knob: value for knob in choice.step.knobs if (value := choice.chosen[knob]) != choice.base[knob]}
+    return ", ".join(f"{knob} {json.dumps(value)}" for knob, value in on.items())
+
+
+def _round(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 4) + 0:.4f}"  # + 0 makes zero of minus zero
+
+
+def _sign(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 4) + 0:+.4f}"
+
+
+def _describe(result: Result) -> str:
+    """Return in one text where the values come from."""
+    facts = result.facts
+    first, last = result.rows[0], result.rows[-1]
+    where = f"split {facts['split']}" + (f", fold {facts['fold']}" if facts["fold"] is not None else "")
+    return (
+        f"Tuned by `pipeline tune` on {_count(facts)} ({where}; manifest sha256 {facts['manifest_sha256'][:12]}, "
+        f"weights sha256 {facts['weights_sha256'][:12]}): {result.metric} {first.score:.4f} {first.name}, "
+        f"{last.score:.4f} with these values. "
+        + "; ".join(describe_choice(choice) for choice in result.choices)
+        + ". Gains are held-out, with paired bootstrap 95 % intervals by subject."
+    )
+
+
+def _dump_gain(gain: Difference | None) -> dict[str, float | None] | None:
+    return None if gain is None else {"mean": _finite(gain.mean), "low": gain.low, "high": gain.high}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

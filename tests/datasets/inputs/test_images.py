@@ -1,0 +1,180 @@
+"""find_images: which pictures are found, what they are called, and what is refused in one line."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from pipeline.datasets import find_images
+from pipeline.issues import InputError
+
+
+def write(path: Path, shape: tuple[int, ...] = (8, 10, 3), dtype: type = np.uint8, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def list_ids(items: list[dict[str, str]]) -> list[str]:
+    return [item["case_id"] for item in items]
+
+
+def test_a_picture_a_folder_and_a_folder_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [write(tmp_path / name) for name in ("x_2.jpg", "x_10.PNG", "b/y.bmp", "b/z.tif")]
+    write(tmp_path / "b/deeper/w.png")
+    assert find_images(tmp_path) == [
+        {"case_id": stem, "image": str(file)} for stem, file in zip(["x_2", "x_10", "y", "z"], files, strict=True)
+    ]
+    assert list_ids(find_images(tmp_path / "b")) == ["y", "z", "w"]
+    monkeypatch.chdir(tmp_path / "b")
+    assert find_images("y.bmp") == [{"case_id": "y", "image": str(files[2])}]
+
+
+def test_ids_are_unique_on_every_disk(tmp_path: Path) -> None:
+    for name in ("x.png", "a/x.png", "a/X.tif", "b/x.png", "b/x.jpg", "b/only.png"):
+        write(tmp_path / name)
+    assert list_ids(find_images(tmp_path)) == ["x", "a/X.tif", "a/x.png", "only", "b/x.jpg", "b/x.png"]
+
+
+def test_masks_results_and_hidden_files_are_no_images(tmp_path: Path) -> None:
+    write(tmp_path / "ISIC_1.jpg")
+    for name in ("a_mask.png", "ISIC_1_segmentation.png", "a_superpixels.png", "a_pred.png", "a_Overlay.PNG"):
+        write(tmp_path / name)
+    for name in ("a_figure.png", "._ISIC_1.jpg", ".hidden/c.png"):
+        write(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("x")
+    assert list_ids(find_images(tmp_path)) == ["ISIC_1"]
+    assert len(find_images(tmp_path, exclude=(), suffixes=(".jpg",))) == 1
+    # What was asked for by name is taken.
+    assert list_ids(find_images(tmp_path / "a_mask.png")) == ["a_mask"]
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((8, 10, 3), 3), ((8, 10), 1), ((8, 10, 4), 4)])
+def test_channels(shape: tuple[int, ...], channels: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.png", shape)
+    assert find_images(path, channels=channels) == find_images(path)
+    with pytest.raises(InputError, match=rf"x\.png: has {channels} channels, expected 2$"):
+        find_images(path, channels=2)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("RGBA", 3), ("LA", 1)])
+def test_an_opaque_alpha_channel_is_allowed(mode: str, channels: int, tmp_path: Path) -> None:
+    image = Image.new(mode, (10, 8), (9,) * channels + (255,))
+    image.save(tmp_path / "x.png")
+    assert list_ids(find_images(tmp_path, channels=channels)) == ["x"]
+    image.putpixel((3, 3), (9,) * channels + (254,))
+    image.save(tmp_path / "x.png")
+    with pytest.raises(InputError, match=r"x\.png: the alpha channel is not opaque everywhere; flatten the file$"):
+        find_images(tmp_path, channels=channels)
+    assert len(find_images(tmp_path, channels=channels + 1)) == 1
+
+
+def write_palette(path: Path) -> None:
+    Image.fromarray(np.eye(8, dtype=np.uint8)).convert("P").save(path.with_suffix(".png"))
+
+
+def write_cmyk(path: Path) -> None:
+    Image.new("CMYK", (8, 8)).save(path.with_suffix(".jpg"))
+
+
+def write_pages(path: Path) -> None:
+    tifffile.imwrite(path.with_suffix(".tif"), np.zeros((2, 8, 8), np.uint8), photometric="minisblack")
+
+
+def write_nan(path: Path) -> None:
+    tifffile.imwrite(path.with_suffix(".tif"), np.full((8, 8), np.nan, np.float32))
+
+
+def write_text(path: Path) -> None:
+    path.with_suffix(".png").write_text("<html>not found</html>")
+
+
+def write_nothing(path: Path) -> None:
+    path.with_suffix(".png").touch()
+
+
+def write_half(path: Path) -> None:
+    file = write(path.with_suffix(".jpg"), (64, 64, 3))
+    file.write_bytes(file.read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (write_palette, "stored as P, expected grey or RGB; convert"),
+        (write_cmyk, "stored as CMYK"),
+        (write_pages, "2 pages in one file"),
+        (write_nan, "64 values are not finite"),
+        (write_text, "web page"),
+        (write_nothing, "0 bytes|empty"),
+        (write_half, "cut off|truncated"),
+    ],
+)
+def test_bad_pictures_are_named_in_one_line(make, message: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    make(tmp_path / "x")
+    with pytest.raises(InputError, match=rf"{tmp_path}/x\.(png|jpg|tif): .*({message})") as caught:
+        find_images(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "manifest" not in str(caught.value)
+
+
+def test_the_first_bad_picture_is_named_and_the_others_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        write(tmp_path / name, (8, 10))
+    with pytest.raises(InputError, match=r"a\.png: has 1 channels, expected 3 \(and 2 more\)$"):
+        find_images(tmp_path, channels=3)
+
+
+def test_a_turned_photograph_is_taken_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    for name in ("a.jpg", "b.jpg"):
+        write(tmp_path / name, exif=exif)
+    with caplog.at_level(logging.WARNING):
+        assert len(find_images(tmp_path, channels=3)) == 2
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as it is stored (and 1 more)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("none", "no such file or folder"), ("empty", "no image in .*empty or its 0 folders"), ("a.txt", "is no image")],
+)
+def test_nothing_to_find(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(InputError, match=message):
+        find_images(tmp_path / name)
+
+
+def test_unreadable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match=f"cannot read {tmp_path}: permission denied"):
+        find_images(tmp_path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pipeline.datasets.inputs.input_checks.probe_image", refuse)
+    with pytest.raises(InputError, match=r"x\.png: cannot be read: permission denied$"):
+        find_images(path)
+
+
+@pytest.mark.realdata
+def test_real_frames(shared_data: Path) -> None:
+    items = find_images(shared_data / "PhC-C2DH-U373/01", channels=1)
+    assert list_ids(items) == [f"t{number:03d}" for number in range(115)]

@@ -1,0 +1,128 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.issues import InputError
+from pipeline.statistics.paired import Difference
+from pipeline.tuning.choice import Choice, Row
+from pipeline.tuning.result import (
+    Result,
+    check_output,
+    describe_choice,
+    format_markdown,
+    format_table,
+    list_commands,
+    to_dict,
+    write_files,
+)
+from pipeline.tuning.settings import KNOBS, Step
+
+BASE = {"threshold": 0.5, "skip_crf": True, "crf_spatial_width": [3.0, 1.0]}
+
+
+def make_choice(low: float | None, high: float | None, *, mean: float = 0.0012, chance: float = 0.001) -> Choice:
+    step = Step("crf", "crf", ("skip_crf", "crf_spatial_width"), lambda means, base: base)
+    chosen = BASE | {"skip_crf": False}
+    return Choice(step, BASE, chosen, (chosen,), 0.01, Difference(mean, low, high, 5, 5), 32, chance)
+
+
+def make_result() -> Result:
+    gain = Difference(-0.00001, -0.03, 0.02, 120, 100)
+    rows = (
+        Row("raw", BASE, 0.8),
+        Row("largest_component", BASE, 0.81, "others as shipped", 0.01, gain),
+        Row("written", BASE, float("nan"), "raw", None, gain),
+    )
+    facts = {
+        **{
+            "split": "val",
+            "fold": None,
+            "cases": 120,
+            "subjects": 100,
+            "ungrouped": 0,
+            "folds": 10,
+            "resamples": 10_000,
+            "seed": 0,
+        },
+        **{"manifest_sha256": "a" * 64, "weights_sha256": "b" * 64},
+    }
+    seconds = {"raw": 0.00012, "largest_component": 123.4, "written": 1}
+    return Result("jaccard_65_image", rows, (make_choice(-0.003, 0.0051),), BASE, seconds, 8.31, facts)
+
+
+@pytest.mark.parametrize(
+    ("choice", "line"),
+    [
+        (make_choice(-0.003, 0.0051), "crf: off, gain +0.0012 (-0.0030 to 0.0051) includes zero"),
+        (make_choice(-0.003, -0.0001, mean=-0.001), "crf: off, gain -0.0010 (-0.0030 to -0.0001) is a loss"),
+        (make_choice(0.0001, 0.0051), "crf: on, gain +0.0012 (0.0001 to 0.0051): skip_crf false"),
+        (
+            make_choice(0.0001, 0.0051, chance=0.08),
+            "crf: off, gain +0.0012 (0.0001 to 0.0051), but the best of 32 may gain as much by chance (p 0.08)",
+        ),
+        (
+            replace(make_choice(0.0001, 0.0051), beside=Difference(0.0002, -0.001, 0.002, 5, 5)),
+            "crf: off, gain +0.0012 (0.0001 to 0.0051), but beside the other steps "
+            "+0.0002 (-0.0010 to 0.0020) includes zero",
+        ),
+        (make_choice(None, None), "crf: off, +0.0100 here, but fewer than two subjects tell nothing of others"),
+    ],
+)
+def test_a_step_is_told_in_a_line(choice: Choice, line: str) -> None:
+    assert describe_choice(choice) == line
+
+
+def test_the_table_fits_into_a_hundred_columns() -> None:
+    lines = format_table(make_result())
+    assert max(map(len, lines)) <= 100
+    assert "largest_component  others as shipped  0.8100  +0.0100    +0.0000        -0.0300 to +0.0200  123" in lines
+    assert not any("-0.0000" in line for line in lines)
+
+
+def test_cases_without_a_subject_are_told() -> None:
+    result = make_result()
+    lines = format_table(replace(result, facts={**result.facts, "ungrouped": 14}))
+    assert any(line.startswith("note: 14 cases have no subject in the manifest") for line in lines)
+    assert not any("no subject" in line for line in format_table(result))
+
+
+def test_json_and_markdown_hold_the_same_rows() -> None:
+    result = make_result()
+    content = json.loads(json.dumps(to_dict(result), allow_nan=False))
+    assert [row["score"] for row in content["rows"]] == [0.8, 0.81, None]
+    table = [line for line in format_markdown(result).splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(content["rows"])
+    assert {line.count("|") for line in table} == {8}
+
+
+def test_the_written_file_is_a_config_of_knobs_alone(tmp_path: Path) -> None:
+    write_files(make_result(), tmp_path / "new/p.json", tmp_path / "cache")
+    text = (tmp_path / "new/p.json").read_text()
+    content = json.loads(text)
+    assert list(content) == ["_desc_", *BASE]
+    assert "weights sha256 bbbbbbbbbbbb" in content["_desc_"]
+    assert text == json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+    check_output(tmp_path / "new/p.json")  # it may be written again
+
+
+@pytest.mark.parametrize("content", ['{"network_def": {}}', "[]", "no JSON"])
+def test_another_file_is_never_overwritten(content: str, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(content)
+    with pytest.raises(InputError, match="not overwritten"):
+        check_output(tmp_path / "p.json")
+
+
+def test_commands_name_what_the_configs_do_not_know(tmp_path: Path) -> None:
+    bundle = tmp_path / "my bundle"
+    (bundle / "configs").mkdir(parents=True)
+    (bundle / "configs/evaluate.json").write_text('{"split": "val"}')
+    (bundle / "configs/inference.json").write_text('{"input": "x", "checkpoint": "y", "flips": []}')
+    options = {"dataset_dir": "my data", "split": "val", "fold": 1, "flips": [[0]], "checkpoint": "w.pt"}
+    evaluate, predict = list_commands(bundle, tmp_path / "p.json", [], options, default_root=False)
+    assert f"'{bundle}/configs/train.json','{bundle}/configs/evaluate.json','{tmp_path}/p.json'" in evaluate
+    assert f"--bundle_root '{bundle}' --dataset_dir 'my data' --fold 1 --flips '[[0]]' --checkpoint w.pt" in evaluate
+    assert f"'{bundle}/configs/inference.json','{tmp_path}/p.json'" in predict
+    assert predict.endswith("--input 'my data' --flips '[[0]]' --checkpoint w.pt")
+    assert set(KNOBS) >= set(BASE)
