@@ -29,10 +29,10 @@ DATASET_GROUND = {"digests", "files", "ordering", "output_space"}
 DATASET_ARROWS = {
     "datasets": {"datalist", "inputs", "manifests"},
     "datalist": {"checks", "manifests", "probes"},
-    "phantoms": {"coco", "layouts", "manifests", "splits"},
+    "phantoms": {"layouts", "manifests", "splits"},
     "convert": {"checks", "coco", "datalist", "layouts", "manifests", "probes"},
     "inputs": {"checks", "layouts", "manifests", "probes"},
-    "layouts": {"checks", "coco", "manifests", "probes", "splits"},
+    "layouts": {"checks", "coco", "manifests", "probes"},
     "checks": {"coco", "manifests", "probes"},
     "coco": {"manifests", "probes"},
     "probes": {"manifests"},
