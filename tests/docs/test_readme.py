@@ -1,40 +1,31 @@
-"""The README's promises that can be checked without running an experiment."""
+"""What the README and the guides promise beyond their blocks of commands."""
 
-import ast
-import json
+from __future__ import annotations
+
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 from monai.bundle import ConfigParser
 
-from tests.bundles.conftest import BUNDLES
-from tests.crf.scenes import make_scene
+from tests.bundles.conftest import BUNDLES, ROOT, read_json
+from tests.docs.commands import read_value
+from tests.docs.markdown import list_rows, read_text
 
-ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = read_text("README.md")
+GUIDE = "docs/how-to/change-the-experiment.md"
+LONGEST = 150
 
 
 def list_overrides() -> list[str]:
-    table = TEXT.split("## Change the experiment")[1].split("\nThe knobs")[0]
-    return [part for line in table.splitlines() for part in re.findall(r"`(--[^`]+)`", line)]
-
-
-def read_value(word: str) -> object:
-    """Read a word as the command line of MONAI does."""
-    if word in ("true", "false"):
-        return word
-    try:
-        return ast.literal_eval(word)
-    except (ValueError, SyntaxError):
-        return word
+    rows = list_rows(read_text(GUIDE), "change")
+    return [part for row in rows for part in re.findall(r"`(--[^`]+)`", row[1])]
 
 
 @pytest.mark.parametrize("override", list_overrides())
 def test_overrides_change_an_id_that_exists(override: str) -> None:
-    config = ConfigParser(json.loads((ROOT / "bundles/lgg_attunet/configs/train.json").read_text()))
+    config = ConfigParser(read_json(ROOT / "bundles/lgg_attunet/configs/train.json"))
     words = shlex.split(override)
     pairs = {key.removeprefix("--"): read_value(value) for key, value in zip(words[::2], words[1::2], strict=True)}
     for key in pairs:
@@ -56,29 +47,24 @@ def test_there_are_overrides_to_check() -> None:
     assert len(list_overrides()) >= 8
 
 
-def test_links_and_pictures_exist() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
+def test_the_flip_is_the_one_that_is_switched_off() -> None:
+    transforms = read_json(ROOT / "bundles/lgg_attunet/configs/train.json")["train"]["random_transforms"]
+    assert transforms[15]["_target_"] == "RandFlipd"
+
+
+def test_readme_is_short() -> None:
+    assert len(TEXT.splitlines()) <= LONGEST
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=[path.name for path in BUNDLES])
 def test_the_table_of_bundles_says_what_their_metadata_say(bundle: Path) -> None:
     (row,) = (line for line in TEXT.splitlines() if line.startswith(f"| `{bundle.name}` |"))
     _, _, _, network, parameters, score, weights, download, card, _ = (cell.strip() for cell in row.split("|"))
-    metadata = json.loads((bundle / "configs/metadata.json").read_text(encoding="utf-8"))
-    definition = json.loads((bundle / "configs/train.json").read_text(encoding="utf-8"))["network_def"]
+    metadata = read_json(bundle / "configs/metadata.json")
+    definition = read_json(bundle / "configs/train.json")["network_def"]
     assert definition["_target_"].split(".")[-1] in network
     assert parameters == f"{metadata['network_parameters'] / 1e6:.1f} M"
     assert score == metadata.get("validation_score", "not measured")
     assert weights == ("yes" if (bundle / "models/model.pt").is_file() else "no")
     assert download
     assert card == f"[card](bundles/{bundle.name}/docs/README.md)"
-
-
-def test_the_example_in_python_runs() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    prob, image = make_scene((20, 24), 2)
-    names: dict[str, Any] = {"prob": prob, "image": image}
-    exec(code, names)
-    assert names["q"].shape == prob.shape
-    assert (names["q"].argmax(0) != prob.argmax(0)).any()
