@@ -24,7 +24,7 @@ DEMO_EPOCHS ?= 12
 DEMO_OPTIONS ?= --roi_size "[$(DEMO_SIZE),$(DEMO_SIZE),3]" --batch_size 8 --learning_rate 0.003 --val_interval 3
 DEMO_CONFIGS := $(BUNDLE)/configs
 
-.PHONY: help venv demo test test-all lint format clean
+.PHONY: help venv demo test test-all lint format docs clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -123,6 +123,9 @@ lint: $(READY)  ## ruff and mypy
 format: $(READY)  ## let ruff rewrite the code
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+docs: $(READY)  ## renew the generated parts of the documents
+	@PYTHONPATH=. $(PY) -m tests.docs.generated
 
 clean:  ## remove the environment, caches and the demonstration's output
 	@if [ -e $(DEMO)/.made-by-make-demo ]; then rm -rf $(DEMO); fi

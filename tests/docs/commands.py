@@ -56,7 +56,7 @@ def check_command(words: Sequence[str], made: set[str]) -> None:
         targets = {word for word in words[1:] if "=" not in word}
         known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
         assert targets <= known, targets - known
-    elif words[:3] == [*PYTHON, "pytest"] or words[:1] == ["python"] and words[1].endswith(".py"):
+    elif words[:3] == [*PYTHON, "pytest"] or (words[:1] == ["python"] and words[1].endswith(".py")):
         for word in words[1:]:
             assert "/" not in word or (ROOT / word.split("::")[0]).exists(), word
     else:

@@ -1,4 +1,4 @@
-"""The parts of the documents that are written by the code: ``python -m tests.docs.generated`` (``make docs``) renews them.
+"""The parts of the documents that the code writes: ``python -m tests.docs.generated`` (``make docs``) renews them.
 
 Each part stands between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``; a test compares it with the code.
 """
@@ -139,7 +139,18 @@ def _group(bundles: list[str]) -> list[str]:
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the settings of a config: top-level ids before the device whose value is no object of the run."""
     config = json.loads(path.read_text(encoding="utf-8"))
-    skipped = {"imports", "bundle_root", "_desc_", "device", "network", "loss", "refine", "to_probabilities", "save", "run"}
+    skipped = {
+        "imports",
+        "bundle_root",
+        "_desc_",
+        "device",
+        "network",
+        "loss",
+        "refine",
+        "to_probabilities",
+        "save",
+        "run",
+    }
     return {
         key: value
         for key, value in config.items()

@@ -40,7 +40,8 @@ class Block:
     def list_commands(self) -> list[list[str]]:
         """Return the words of each command."""
         lines = self.text.replace("\\\n", " ").splitlines()
-        return [words for line in lines if (words := shlex.split(line, comments=True))]
+        # In a config's id, # is no comment.
+        return [words for line in lines if (words := shlex.split(re.sub(r"(^|\s)#.*", "", line)))]
 
 
 def list_documents() -> list[str]:

@@ -20,6 +20,7 @@ from tests.docs.markdown import ROOT, Block, list_documents, read_blocks, read_t
 from tests.docs.sandbox import Sandbox, use_environment
 
 DOCUMENTS = list_documents()
+pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 BLOCKS = [block for document in DOCUMENTS for block in read_blocks(document)]
 MARKED = [block for block in BLOCKS if block.mark == "needs"]
 LANGUAGES = {"bash", "python", "json", "text"}
@@ -31,6 +32,20 @@ REASONS = {
     "a checkout of the repository",
     "weights of several trainings",
     "a full training",
+}
+
+# What a document says that its commands write.
+PROMISED = {
+    "README.md": (
+        *("runs/lgg/model.pt", "runs/lgg/last_epoch=*.pt", "runs/lgg/run.json", "runs/lgg/metrics.csv"),
+        *("runs/lgg/dice_patient_raw.csv", "runs/lgg/events.out.tfevents.*", "runs/lgg_val/evaluate.json"),
+        *("runs/masks/TCGA_CS_4941_19960909/*_pred.tif", "runs/masks/TCGA_CS_4941_19960909/*_overlay.png"),
+        *("bundles/my_bundle/docs/README.md", "bundles/my_bundle/output/model.pt"),
+    ),
+    "docs/how-to/predict.md": ("runs/isic/threshold.json", "runs/isic/predictions.png", "runs/isic_masks/*_pred.png"),
+    "docs/how-to/tune-post-processing.md": ("runs/lgg_postprocessing.json", "runs/tuned_masks/*/*_pred.tif"),
+    "docs/how-to/use-your-own-data.md": ("masks/*_pred.png", "masks/*_overlay.png"),
+    "docs/how-to/manage-datasets.md": ("report.html", "Dataset101_LGG/splits_final.json", "u373_coco/**/*.json"),
 }
 
 
@@ -59,6 +74,13 @@ def run_document(document: str, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if any(b.document == name for b in BLOCKS)])
 def test_blocks_run(document: str, sandbox: Sandbox) -> None:
     run_document(document, sandbox)
+
+
+@pytest.mark.parametrize(("document", "patterns"), PROMISED.items(), ids=PROMISED)
+def test_promised_files_are_there(document: str, patterns: tuple[str, ...], sandbox: Sandbox) -> None:
+    run_document(document, sandbox)
+    for pattern in patterns:
+        assert list(sandbox.folder.glob(pattern)), pattern
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
