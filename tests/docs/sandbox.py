@@ -129,7 +129,7 @@ def write_datasets(folder: Path) -> None:
     """Write phantoms under the names and with the manifests of the real datasets."""
     manifests = folder / "data_manifests"
     places = {
-        "kaggle_3m": (write_lgg_phantom, {"patients": 8, "size": 64}, "kaggle_3m", "lgg.json"),
+        "kaggle_3m": (write_lgg_phantom, {"patients": 10, "size": 64}, "kaggle_3m", "lgg.json"),
         "isic2018": (write_isic_phantom, {"images": 8, "size": 96}, "isic2018", "isic2018.json"),
         "u373": (write_cells_phantom, {"frames": 12, "size": 96}, "u373/PhC-C2DH-U373", "u373_time.json"),
         "hippocampus": (
