@@ -88,7 +88,7 @@ def test_broken_files_are_refused_before_anything_is_written(tmp_path: Path, tex
 def test_places_without_configs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no configs"):
         format_files([tmp_path])
-    with pytest.raises(InputError, match="cannot read .*none.json: no such file"):
+    with pytest.raises(InputError, match=r"cannot read .*none\.json: no such file"):
         format_files([tmp_path / "none.json"])
 
 
