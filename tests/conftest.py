@@ -1,6 +1,7 @@
 """Fixtures and rules of all tests: small data made once a run, real data only where it lies beside the repository."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,16 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heed_ctrl_c() -> None:
+    """Handle SIGINT even where a shell started the tests in the background with the signal ignored.
+
+    Children inherit an ignored signal; tests that interrupt a command would then wait in vain.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ import pytest
 from pipeline.commands.cli import COMMANDS, build_parser, main
 from pipeline.issues import InputError
 
-HEAVY = {"torch", "monai", "ignite", "numpy", "PIL", "scipy", "tqdm", "itk", "nibabel"}
+HEAVY = {"urllib3", "torch", "monai", "ignite", "numpy", "PIL", "scipy", "tqdm", "itk", "nibabel"}
 
 
 def find_parsers(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
