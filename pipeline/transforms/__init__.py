@@ -1,15 +1,14 @@
 """MONAI-style transforms (``Foo`` for arrays, ``Food`` for dictionaries) for what MONAI lacks."""
 
 from pipeline.transforms.intensity.alpha import DropAlpha, DropAlphad
-from pipeline.transforms.intensity.intensity import (
-    NormalizeForeground,
-    NormalizeForegroundd,
+from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
+from pipeline.transforms.intensity.normalize_foreground import NormalizeForeground, NormalizeForegroundd
+from pipeline.transforms.intensity.random_channels import (
     RandCopyChannel,
     RandCopyChanneld,
     RandGammaByChannel,
     RandGammaByChanneld,
 )
-from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
 from pipeline.transforms.io.coco_mask import LoadCocoMask, LoadCocoMaskd
 from pipeline.transforms.io.save_mask import SaveMask, SaveMaskd
 from pipeline.transforms.io.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd

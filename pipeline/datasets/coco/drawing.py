@@ -40,7 +40,7 @@ def rasterise(
             objects.
 
     Example:
-        >>> from pipeline.datasets.coco.annotations import parse_annotations
+        >>> from pipeline.datasets.coco.annotation_file import parse_annotations
         >>> file = parse_annotations(
         ...     b'{"categories": [{"id": 3, "name": "cell"}], "images":'
         ...     b' [{"id": 7, "file_name": "a.png", "height": 3, "width": 4}], "annotations":'

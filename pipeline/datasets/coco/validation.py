@@ -38,7 +38,7 @@ def check_annotations(
         ``coco-overlap``, ``coco-crowd``, ``rectangular-masks`` and ``unannotated-images``, each with a count.
 
     Example:
-        >>> from pipeline.datasets.coco.annotations import parse_annotations
+        >>> from pipeline.datasets.coco.annotation_file import parse_annotations
         >>> content = b'{"categories": [], "annotations": [], "images": [%s]}'
         >>> image = b'{"id": 1, "file_name": "a.png", "height": 3, "width": 4}'
         >>> [issue.message for issue in check_annotations(parse_annotations(content % image, "a.json"))]

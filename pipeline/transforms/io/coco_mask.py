@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
 
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
@@ -18,6 +17,7 @@ from pipeline.datasets.manifests.manifest import split_fragment
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.flags import read_flag
 from pipeline.issues import InputError
+from pipeline.transforms.dictionary import DictTransform
 
 __all__ = ["LoadCocoMask", "LoadCocoMaskd"]
 
@@ -83,33 +83,10 @@ class LoadCocoMask(Transform):
         return MetaTensor(pixels, affine=torch.eye(4, dtype=torch.float64), meta=meta)
 
 
-class LoadCocoMaskd(MapTransform):
-    """Dictionary version of :class:`LoadCocoMask`.
+class LoadCocoMaskd(DictTransform, array=LoadCocoMask):
+    """Dictionary version of :class:`LoadCocoMask`, with the same further arguments.
 
     Args:
         keys: items that hold paths with image ids.
-        manifest: see :class:`LoadCocoMask`.
-        instances: see :class:`LoadCocoMask`.
-        reverse_indexing: see :class:`LoadCocoMask`.
-        dtype: see :class:`LoadCocoMask`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        manifest: str | os.PathLike[str],
-        instances: bool | str = False,
-        reverse_indexing: bool | str = True,
-        dtype: Any = torch.float32,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.load = LoadCocoMask(manifest, instances, reverse_indexing, dtype)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the path under each key by its mask."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.load(result[key])
-        return result

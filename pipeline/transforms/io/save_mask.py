@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey, MetaKeys
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from pipeline.flags import read_flag
 from pipeline.issues import InputError
 from pipeline.pictures.gallery import draw_gallery
 from pipeline.pictures.image_file import write_picture
+from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.io.source_files import SourceFile, find_source
 
 __all__ = ["SaveMask", "SaveMaskd"]
@@ -205,38 +205,14 @@ def _require_place(mask: MetaTensor, source: SourceFile, path: str) -> None:
         )
 
 
-class SaveMaskd(MapTransform):
-    """Dictionary version of :class:`SaveMask`; a case's ``case_id`` names its files.
+class SaveMaskd(DictTransform, array=SaveMask):
+    """Dictionary version of :class:`SaveMask`, with the same further arguments.
 
     Args:
         keys: items that hold masks ``(1, *spatial)``.
-        output_dir: folder of the results.
-        postfix: see :class:`SaveMask`.
-        values: see :class:`SaveMask`.
-        dtype: see :class:`SaveMask`.
-        overlay: see :class:`SaveMask`.
-        figure: see :class:`SaveMask`.
-        channels: see :class:`SaveMask`.
         allow_missing_keys: skip keys that a case does not have.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        output_dir: str | os.PathLike[str],
-        postfix: str = "pred",
-        values: Mapping[int | str, int] | Sequence[int] | None = None,
-        dtype: Literal["uint8", "uint16"] = "uint8",
-        overlay: bool | str = False,
-        figure: bool | str = False,
-        channels: Sequence[int] | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.save = SaveMask(output_dir, postfix, values, dtype, overlay, figure, channels)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the mask under each key; the data pass through unchanged."""
-        for key in self.key_iterator(dict(data)):
-            self.save(data[key], data.get(_CASE))
-        return dict(data)
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
+        """Write a mask, named after the case's ``case_id``; the data stay as they are."""
+        self.transform(data[key], data.get(_CASE))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
 
 from pipeline.flags import read_flag
 from pipeline.pictures.figures import draw_labels, draw_overlay
 from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
+from pipeline.transforms.dictionary import DictTransform
 
 __all__ = ["LoadSliceStack", "LoadSliceStackd", "SaveSliceStack", "SaveSliceStackd"]
 
@@ -83,25 +83,13 @@ class LoadSliceStack(Transform):
         return MetaTensor(torch.as_tensor(np.ascontiguousarray(volume)).to(self.dtype), affine=torch.eye(4), meta=meta)
 
 
-class LoadSliceStackd(MapTransform):
-    """Dictionary version of :class:`LoadSliceStack`.
+class LoadSliceStackd(DictTransform, array=LoadSliceStack):
+    """Dictionary version of :class:`LoadSliceStack`, with the same further arguments.
 
     Args:
         keys: items that hold the slices' paths.
-        dtype: dtype of the volumes.
-        allow_missing_keys: skip keys that a case does not have (a case without label).
+        allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(self, keys: KeysCollection, dtype: Any = torch.float32, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.load = LoadSliceStack(dtype)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the paths under each key by the volume ``(C, H, W, D)``."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.load(result[key])
-        return result
 
 
 class SaveSliceStack(Transform):
@@ -196,36 +184,14 @@ class SaveSliceStack(Transform):
         return written
 
 
-class SaveSliceStackd(MapTransform):
-    """Dictionary version of :class:`SaveSliceStack`.
+class SaveSliceStackd(DictTransform, array=SaveSliceStack):
+    """Dictionary version of :class:`SaveSliceStack`, with the same further arguments.
 
     Args:
         keys: items that hold masks ``(1, H, W, D)``.
-        output_dir: folder of the results.
-        postfix: see :class:`SaveSliceStack`.
-        foreground_value: see :class:`SaveSliceStack`.
-        overlay: see :class:`SaveSliceStack`.
-        channels: see :class:`SaveSliceStack`.
         allow_missing_keys: skip keys that a case does not have.
-        values: see :class:`SaveSliceStack`.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        output_dir: str | os.PathLike[str],
-        postfix: str = "pred",
-        foreground_value: int = 255,
-        overlay: bool | str = False,
-        channels: Sequence[int] = (0, 1, 2),
-        allow_missing_keys: bool = False,
-        values: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.save = SaveSliceStack(output_dir, postfix, foreground_value, overlay, channels, values)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the mask under each key; the data pass through unchanged."""
-        for key in self.key_iterator(dict(data)):
-            self.save(data[key])
-        return dict(data)
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
+        """Write a mask; the data stay as they are."""
+        self.transform(data[key])

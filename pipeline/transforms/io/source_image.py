@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
 
+from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.io.slice_stack import SLICE_PATHS
 
 __all__ = ["LoadSource", "LoadSourced"]
@@ -103,12 +103,12 @@ def _require_grid(pred: torch.Tensor, image: torch.Tensor, path: str) -> None:
         raise ValueError(f"{path}: the prediction lies up to {distance:.3g} mm beside its file; Invertd brings it back")
 
 
-class LoadSourced(MapTransform):
-    """Dictionary version of :class:`LoadSource`: the image of ``data[key]`` goes to ``data[name]``.
+class LoadSourced(DictTransform, array=LoadSource):
+    """Dictionary version of :class:`LoadSource`: the image of ``data[keys]`` is stored as ``data[name]``.
 
     Args:
         keys: the item that holds the prediction.
-        name: of the new item.
+        name: the new item.
         loader: see :class:`LoadSource`.
         allow_missing_keys: do nothing if a case has no prediction.
 
@@ -116,22 +116,12 @@ class LoadSourced(MapTransform):
         ValueError: there are several keys: a name holds one image.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        name: str,
-        loader: Callable[[Any], torch.Tensor],
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def prepare(self, name: str) -> None:
+        """Store the name of the new item."""
         if len(self.keys) != 1:
             raise ValueError(f"LoadSourced loads the image of one key, got {list(self.keys)}")
         self.name = name
-        self.load = LoadSource(loader)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
         """Load the image of the prediction."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[self.name] = self.load(result[key])
-        return result
+        data[self.name] = self.transform(data[key])

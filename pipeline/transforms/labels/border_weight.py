@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
 from pipeline.flags import read_flag
+from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.labels.instances import Ids, read_ids, separate
 
 __all__ = ["BorderWeightMap", "BorderWeightMapd"]
@@ -107,41 +107,24 @@ def _two_distances(cells: Ids, reach: int) -> tuple[Floats, Floats]:
     return nearest, second
 
 
-class BorderWeightMapd(MapTransform):
-    """Dictionary version of :class:`BorderWeightMap`: the weights are added under a key of their own.
+class BorderWeightMapd(DictTransform, array=BorderWeightMap):
+    """Dictionary version of :class:`BorderWeightMap`, with the same further arguments; the weights get a new key.
 
     Args:
         keys: the one item that holds instance ids ``(1, *spatial)``.
-        w0: weight of the narrowest border.
-        sigma: how fast it falls with the width of the border, in pixels.
-        balance: balance foreground and background within the image.
-        width: pixels taken from each of two touching cells.
-        new_key: where the weights go.
+        new_key: item for the weights.
         allow_missing_keys: do nothing for a case without the key.
 
     Raises:
         ValueError: there is more than one key, or an argument is out of range.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        w0: float = 10.0,
-        sigma: float = 5.0,
-        balance: bool | str = True,
-        width: int = 1,
-        new_key: str = "weight",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def prepare(self, new_key: str = "weight") -> None:
+        """Store the key of the weights."""
         if len(self.keys) != 1:
             raise ValueError(f"keys must name one item with instance ids, got {list(self.keys)}")
-        self.weigh = BorderWeightMap(w0, sigma, balance, width)
         self.new_key = new_key
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
         """Add the weights."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[self.new_key] = self.weigh(result[key])
-        return result
+        data[self.new_key] = self.transform(data[key])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
 from monai.utils.type_conversion import convert_to_dst_type
+
+from pipeline.transforms.dictionary import DictTransform
 
 __all__ = ["LabelInstances", "LabelInstancesd", "SeparateInstances", "SeparateInstancesd", "read_ids", "separate"]
 
@@ -197,54 +197,19 @@ def _name(mask: torch.Tensor) -> str:
     return f"mask {name}" if name else "mask"
 
 
-class SeparateInstancesd(MapTransform):
-    """Dictionary version of :class:`SeparateInstances`.
+class SeparateInstancesd(DictTransform, array=SeparateInstances):
+    """Dictionary version of :class:`SeparateInstances`, with the same further arguments.
 
     Args:
         keys: items that hold instance ids ``(1, *spatial)``.
-        width: pixels of the border taken from each of two touching instances.
         allow_missing_keys: skip keys that a case does not have.
     """
 
-    def __init__(self, keys: KeysCollection, width: int = 1, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.separate = SeparateInstances(width)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Separate the instances under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.separate(result[key])
-        return result
-
-
-class LabelInstancesd(MapTransform):
-    """Dictionary version of :class:`LabelInstances`.
+class LabelInstancesd(DictTransform, array=LabelInstances):
+    """Dictionary version of :class:`LabelInstances`, with the same further arguments.
 
     Args:
         keys: items that hold binary masks ``(1, *spatial)``.
-        min_size: instances with fewer pixels are left out.
-        fill_holes: give background inside an instance to it.
-        grow: width of the border that separated touching instances.
-        connectivity: 1 to connect pixels by edges only, 2 by corners too.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        min_size: int = 0,
-        fill_holes: bool = False,
-        grow: int = 0,
-        connectivity: int = 1,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.label = LabelInstances(min_size, fill_holes, grow, connectivity)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Number the instances of the mask under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.label(result[key])
-        return result

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
+
+from pipeline.transforms.dictionary import DictTransform
 
 __all__ = ["EncodeMask", "EncodeMaskd"]
 
@@ -149,34 +150,10 @@ def _name(mask: torch.Tensor) -> str:
     return f"mask {name}" if name else "mask"
 
 
-class EncodeMaskd(MapTransform):
-    """Dictionary version of :class:`EncodeMask`.
+class EncodeMaskd(DictTransform, array=EncodeMask):
+    """Dictionary version of :class:`EncodeMask`, with the same further arguments.
 
     Args:
         keys: items that hold masks ``(1, *spatial)``, or ``(3, *spatial)`` with colours.
-        values: grey value of each label id, or label id of each grey value.
-        threshold: values from this one on are label 1.
-        colors: label id of each colour ``"#rrggbb"``.
-        ignore_index: value that stays as it is.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        values: Sequence[int] | Mapping[Any, int] = (0, 255),
-        allow_missing_keys: bool = False,
-        *,
-        threshold: float | None = None,
-        colors: Mapping[str, int] | None = None,
-        ignore_index: int | None = None,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.encode = EncodeMask(values, threshold=threshold, colors=colors, ignore_index=ignore_index)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Encode the mask under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.encode(result[key])
-        return result

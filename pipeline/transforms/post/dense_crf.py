@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
 from pipeline.crf.arguments import check_parameters
-from pipeline.transforms.post.spacing import name_item, read_axis, read_spacing
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import name_item, read_axis, read_spacing
 
 __all__ = ["DenseCRF", "DenseCRFd"]
 
@@ -135,63 +135,24 @@ def _check(prob: torch.Tensor, image: torch.Tensor, name: str) -> None:
         )
 
 
-class DenseCRFd(MapTransform):
-    """Dictionary version of :class:`DenseCRF`.
+class DenseCRFd(DictTransform, array=DenseCRF):
+    """Dictionary version of :class:`DenseCRF`, with the same further arguments.
 
     Args:
         keys: items that hold probabilities ``(L, *spatial)`` or ``(1, *spatial)``.
-        image_key: item that holds the image ``(C, *spatial)`` on their grid, such as `LoadSourced` makes it.
-        spatial_weight: see :class:`DenseCRF`.
-        spatial_width: see :class:`DenseCRF`.
-        bilateral_weight: see :class:`DenseCRF`.
-        bilateral_width: see :class:`DenseCRF`.
-        bilateral_intensity: see :class:`DenseCRF`.
-        iterations: see :class:`DenseCRF`.
-        slice_axis: see :class:`DenseCRF`.
-        use_spacing: see :class:`DenseCRF`.
-        argmax: see :class:`DenseCRF`.
+        image_key: item that holds the image ``(C, *spatial)`` on their grid, for example from `LoadSourced`.
         allow_missing_keys: skip keys that a case does not have.
+
+    Raises:
+        ValueError: an argument is out of range; when called: there is no image.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        image_key: str,
-        spatial_weight: float = 3.0,
-        spatial_width: Width = 3.0,
-        bilateral_weight: float = 10.0,
-        bilateral_width: Width = 80.0,
-        bilateral_intensity: float = 13.0,
-        iterations: int = 5,
-        *,
-        slice_axis: int | None = None,
-        use_spacing: bool = False,
-        argmax: bool = False,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def prepare(self, image_key: str) -> None:
+        """Store the key of the image."""
         self.image_key = image_key
-        self.refine = DenseCRF(
-            spatial_weight,
-            spatial_width,
-            bilateral_weight,
-            bilateral_width,
-            bilateral_intensity,
-            iterations,
-            slice_axis=slice_axis,
-            use_spacing=use_spacing,
-            argmax=argmax,
-        )
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Refine the probabilities under each key.
-
-        Raises:
-            ValueError: there is no image.
-        """
-        result = dict(data)
-        for key in self.key_iterator(result):
-            if self.image_key not in result:
-                raise ValueError(f"the CRF finds no image {self.image_key!r}: LoadSourced goes before it")
-            result[key] = self.refine(result[key], result[self.image_key])
-        return result
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
+        """Refine the probabilities of one item."""
+        if self.image_key not in data:
+            raise ValueError(f"the CRF needs the image {self.image_key!r}: put LoadSourced before it")
+        data[key] = self.transform(data[key], data[self.image_key])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
-from pipeline.transforms.post.spacing import name_item
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import name_item
 
 __all__ = ["EachLabel", "EachLabeld", "change_labels", "read_labels"]
 
@@ -112,29 +112,10 @@ def read_labels(applied_labels: Iterable[int] | int | None) -> tuple[int, ...] |
     return tuple(dict.fromkeys(found))
 
 
-class EachLabeld(MapTransform):
-    """Dictionary version of :class:`EachLabel`.
+class EachLabeld(DictTransform, array=EachLabel):
+    """Dictionary version of :class:`EachLabel`, with the same further arguments.
 
     Args:
         keys: items that hold index maps ``(1, *spatial)``.
-        transform: an array transform, not one of dictionaries: ``FillHoles``, not ``FillHolesd``.
-        applied_labels: see :class:`EachLabel`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        transform: Callable[[Any], Any],
-        applied_labels: Iterable[int] | int | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.each = EachLabel(transform, applied_labels)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Transform the labels of the index map under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.each(result[key])
-        return result

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
-from pipeline.transforms.post.spacing import read_axis, read_spacing
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import read_axis, read_spacing
 
 __all__ = ["EachSlice", "EachSliced"]
 
@@ -75,25 +75,10 @@ def cut_slices(volume: torch.Tensor, axis: int) -> list[torch.Tensor]:
     ]
 
 
-class EachSliced(MapTransform):
-    """Dictionary version of :class:`EachSlice`.
+class EachSliced(DictTransform, array=EachSlice):
+    """Dictionary version of :class:`EachSlice`, with the same further arguments.
 
     Args:
         keys: items that hold volumes ``(C, *spatial)``.
-        transform: an array transform, not one of dictionaries: ``FillHoles``, not ``FillHolesd``.
-        axis: see :class:`EachSlice`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self, keys: KeysCollection, transform: Callable[[Any], Any], axis: int, allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.each = EachSlice(transform, axis)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Transform the slices of the volume under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.each(result[key])
-        return result

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from numpy.typing import NDArray
 
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import read_axis, read_spacing
 from pipeline.transforms.post.each_label import change_labels, read_labels
-from pipeline.transforms.post.spacing import read_axis, read_spacing
 
 __all__ = ["MorphologicalClosing", "MorphologicalClosingd", "MorphologicalOpening", "MorphologicalOpeningd"]
 
@@ -153,56 +153,19 @@ def _find_box(mask: Mask) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
-class _Morphologyd(MapTransform):
-    """Dictionary version of opening and closing."""
-
-    kind: type[_Morphology]
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        radius: float,
-        applied_labels: Iterable[int] | int | None = None,
-        unit: Literal["voxel", "mm"] = "voxel",
-        slice_axis: int | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.change = self.kind(radius, applied_labels, unit=unit, slice_axis=slice_axis)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Change the index map under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.change(result[key])
-        return result
-
-
-class MorphologicalOpeningd(_Morphologyd):
-    """Dictionary version of :class:`MorphologicalOpening`.
+class MorphologicalOpeningd(DictTransform, array=MorphologicalOpening):
+    """Dictionary version of :class:`MorphologicalOpening`, with the same further arguments.
 
     Args:
         keys: items that hold index maps ``(1, *spatial)``.
-        radius: see :class:`MorphologicalOpening`.
-        applied_labels: see :class:`MorphologicalOpening`.
-        unit: see :class:`MorphologicalOpening`.
-        slice_axis: see :class:`MorphologicalOpening`.
         allow_missing_keys: skip keys that a case does not have.
     """
 
-    kind = MorphologicalOpening
 
-
-class MorphologicalClosingd(_Morphologyd):
-    """Dictionary version of :class:`MorphologicalClosing`.
+class MorphologicalClosingd(DictTransform, array=MorphologicalClosing):
+    """Dictionary version of :class:`MorphologicalClosing`, with the same further arguments.
 
     Args:
         keys: items that hold index maps ``(1, *spatial)``.
-        radius: see :class:`MorphologicalClosing`.
-        applied_labels: see :class:`MorphologicalClosing`.
-        unit: see :class:`MorphologicalClosing`.
-        slice_axis: see :class:`MorphologicalClosing`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    kind = MorphologicalClosing

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import read_spacing
 from pipeline.transforms.post.each_label import change_labels, read_labels
-from pipeline.transforms.post.spacing import read_spacing
 
 __all__ = ["RemoveSmallComponents", "RemoveSmallComponentsd"]
 
@@ -81,33 +81,10 @@ class RemoveSmallComponents(Transform):
         return change_labels(labels, self.applied_labels, change)
 
 
-class RemoveSmallComponentsd(MapTransform):
-    """Dictionary version of :class:`RemoveSmallComponents`.
+class RemoveSmallComponentsd(DictTransform, array=RemoveSmallComponents):
+    """Dictionary version of :class:`RemoveSmallComponents`, with the same further arguments.
 
     Args:
         keys: items that hold index maps ``(1, *spatial)``.
-        min_size: see :class:`RemoveSmallComponents`.
-        applied_labels: see :class:`RemoveSmallComponents`.
-        connectivity: see :class:`RemoveSmallComponents`.
-        unit: see :class:`RemoveSmallComponents`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        min_size: float = 64,
-        applied_labels: Iterable[int] | int | None = None,
-        connectivity: int = 1,
-        unit: Literal["voxel", "mm"] = "voxel",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.remove = RemoveSmallComponents(min_size, applied_labels, connectivity, unit)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Clean the index map under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.remove(result[key])
-        return result

@@ -150,7 +150,7 @@ def refuse(prob: torch.Tensor, image: torch.Tensor, **options: int) -> str:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the tests below look at the text
         DenseCRF(**options)(MetaTensor(prob, meta={"filename_or_obj": "a.png"}), image)
     text = str(caught.value)
-    assert text.startswith("a.png: ")
+    assert text.startswith("image a.png: ")
     assert "\n" not in text
     return text
 
@@ -189,7 +189,7 @@ def test_dictionary() -> None:
     assert torch.equal(refined["pred"], DenseCRF(**OPTIONS, slice_axis=2)(prob, image))
     assert refined["label"] == "kept"
     assert data["pred"] is prob
-    with pytest.raises(ValueError, match="the CRF finds no image 'original': LoadSourced goes before it"):
+    with pytest.raises(ValueError, match="the CRF needs the image 'original': put LoadSourced before it"):
         refine({"pred": prob})
     with pytest.raises(KeyError):
         DenseCRFd("none", "original")(data)
