@@ -70,7 +70,7 @@ def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -
 def test_a_class_without_an_array_transform_says_so() -> None:
     class Nothing(DictTransform): ...
 
-    with pytest.raises(TypeError, match="^Nothing names no array transform"):
+    with pytest.raises(TypeError, match=r"^Nothing names no array transform"):
         Nothing("image")
 
 

@@ -1,4 +1,4 @@
-"""Masks drawn from COCO annotations while the data are loaded, so that the JSON file stays the only truth."""
+"""Masks drawn from COCO annotations while the data are loaded, so that no mask files are needed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["LoadCocoMask", "LoadCocoMaskd"]
 class LoadCocoMask(Transform):
     """Draw the mask of an image from its annotations.
 
-    Which category is which label, and what is done with annotations marked ``iscrowd``, is read from the manifest, so
-    that training, checks and the manifest's voxel counts agree.
+    The manifest says which category gets which label and how annotations marked ``iscrowd`` are treated, so training,
+    checks and the manifest's voxel counts agree.
 
     Args:
-        manifest: manifest file, made by ``dataset build coco``.
+        manifest: manifest file written by ``dataset build coco``.
         instances: number the objects 1, 2, ... in the order of the file instead of drawing their labels.
         reverse_indexing: give the mask as (W, H), as MONAI's ``PILReader`` does by default with PNG, JPEG and BMP
-            images; False gives (H, W). Use what the image's reader uses.
+            images; False gives (H, W). Use the setting of the image's reader.
         dtype: dtype of the mask.
 
     Raises:
@@ -61,8 +61,8 @@ class LoadCocoMask(Transform):
             Mask ``(1, W, H)``, or ``(1, H, W)`` without ``reverse_indexing``, on the grid of the image.
 
         Raises:
-            ValueError: it is no such path, the file cannot be read or does not name the image, or not everything in
-                the image can be drawn.
+            ValueError: the path is not of this form, the file cannot be read or does not list the image, or one of
+                its annotations cannot be drawn.
         """
         paths = [path] if isinstance(path, str | os.PathLike) else list(path)
         file, image_id = split_fragment(os.fspath(paths[0])) if len(paths) == 1 else ("", "")
@@ -70,16 +70,13 @@ class LoadCocoMask(Transform):
             raise ValueError(f"expected one path like annotations.json#<image id>, got {paths}")
         try:
             annotations = read_annotations(file)
-        except InputError as error:  # it would end a data-loading worker without a word
+        except InputError as error:  # SystemExit would end a data-loading worker silently
             raise ValueError(str(error)) from None
         mask = rasterise(annotations, image_id, self.categories, self.crowd, self.instances)
         mask = mask.T if self.reverse_indexing else mask
-        # torch has no arithmetic for uint16, and a later cast would be too late for it.
+        # int32 first: torch has no arithmetic for uint16.
         pixels = torch.as_tensor(np.ascontiguousarray(mask[None], dtype=np.int32)).to(self.dtype)
-        meta = {
-            ImageMetaKey.FILENAME_OR_OBJ: os.fspath(paths[0]),
-            ImageMetaKey.SPATIAL_SHAPE: np.array(mask.shape),
-        }
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: os.fspath(paths[0]), ImageMetaKey.SPATIAL_SHAPE: np.array(mask.shape)}
         return MetaTensor(pixels, affine=torch.eye(4, dtype=torch.float64), meta=meta)
 
 

@@ -158,7 +158,7 @@ def refuse(prob: torch.Tensor, image: torch.Tensor, **options: int) -> str:
 def test_wrong_inputs_are_named_in_one_line() -> None:
     prob, image = make_case(2, 4, 5)
     assert "image (C, *spatial) on one grid, got (2, 4, 5) and (3, 4, 4)" in refuse(prob, image[..., :4])
-    assert "Invertd brings probabilities back" in refuse(prob, image[:, :, :, None])
+    assert "use Invertd for the probabilities" in refuse(prob, image[:, :, :, None])
     assert "0 to 1, got" in refuse(5 * prob, image)
     assert "0 to 1, got" in refuse(5 * prob[:1] + 1, image)
     assert "sum to 1" in refuse(prob / 2, image)
