@@ -209,9 +209,18 @@ def find_spacing_outliers(views: Sequence[CaseView]) -> Iterator[Issue]:
 
 
 def _quantiles(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in pick_quantiles(values, (0.05, 0.5, 0.95)))
+
+
+def pick_quantiles(values: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """Return the nearest existing value of each quantile.
+
+    Example:
+        >>> pick_quantiles([3.0, 1.0, 2.0], (0.0, 0.5, 1.0))
+        [1.0, 2.0, 3.0]
+    """
     ordered = sorted(values)
-    last = len(ordered) - 1
-    return ", ".join(f"{ordered[round(share * last)]:g}" for share in (0.05, 0.5, 0.95))
+    return [ordered[round(share * (len(ordered) - 1))] for share in shares]
 
 
 def _size(lengths: Sequence[float]) -> str:
