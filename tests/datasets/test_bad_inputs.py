@@ -329,7 +329,9 @@ TABLE = (
     case("05-no-permission", lambda lab: lab.path(IMAGE).chmod(0), "unreadable-file", "quick", "chmod u+r"),
     case("06-zero-bytes", lambda lab: lab.path(IMAGE).write_bytes(b""), "empty-file", "quick", "0 bytes"),
     case("07-truncated-png", cut_png, "truncated", "deep", "damaged or cut off at"),
-    case("10-jpeg-named-png", rename_jpeg, "suffix-mismatch", "default", "says PNG, it is JPEG", severity=W),
+    case(
+        "10-jpeg-named-png", rename_jpeg, "suffix-mismatch", "default", "stands for PNG, the file is JPEG", severity=W
+    ),
     case("11-web-page", write_text(HTML), "not-an-image", "default", "looks like a web page; download"),
     case("11-git-lfs-pointer", write_text(LFS), "not-an-image", "default", "Git LFS pointer; run git lfs pull"),
     case("11-git-annex-pointer", write_text(ANNEX), "not-an-image", "default", "run git annex get"),
@@ -393,7 +395,7 @@ TABLE = (
         lambda lab: turn_by_exif(lab, 6),
         "exif-orientation",
         "default",
-        "MONAI reads it as it is stored",
+        "MONAI reads it as stored",
         where="images/p0.jpg",
         severity=W,
     ),
@@ -673,7 +675,7 @@ HANDLED: dict[str, tuple[Callable[[Lab], Any], str]] = {
         "1 images with an opaque alpha channel, which DropAlphad drops",
     ),
     "21-grey-as-declared": (store_floats(lambda g: None), ""),
-    "26-one-bit": (store_bits, "4 files stored with 1 bit a pixel"),
+    "26-one-bit": (store_bits, "4 files stored with 1 bit per pixel"),
     "26-high-byte-first": (store_big_endian, "4 files stored with the high byte first"),
     "33-ignored-value": (put_mask(leave_out_a_pixel, mask_values={"0": 0, "255": 1}, ignore_index=7), ""),
     "53-spaces-and-emoji": (write_as("Läsion 🧠 (1).png", "NFC"), ""),

@@ -1,4 +1,4 @@
-"""The result of a check, for people and for programs."""
+"""Format the result of a check as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _END = "\x1b[0m"
 
 
 def format_report(report: Report, *, title: str, colour: bool = False, quiet: bool = False) -> str:
-    """Return a report as text: what was checked, then the findings by severity and code, then the verdict.
+    """Return a report as text: title and counts, findings by severity and code, number of errors and warnings.
 
     Args:
-        report: what was found.
-        title: name of what was checked.
+        report: the findings.
+        title: first line.
         colour: use terminal colours.
-        quiet: the findings only.
+        quiet: only the findings.
     """
     lines = [] if quiet else [title, *_describe_splits(report)]
     for severity in ("error", "warning"):
@@ -52,7 +52,7 @@ def _describe_subjects(report: Report, split: str) -> str:
     known, unknown = len({name for name in names if name}), names.count("")
     if not known:
         return "subjects unknown"
-    return plural(known, "subject") + (f" and {plural(unknown, 'case')} of unknown ones" if unknown else "")
+    return plural(known, "subject") + (f" and {plural(unknown, 'case')} of unknown subjects" if unknown else "")
 
 
 def _format_group(issues: Sequence[Issue], colour: bool) -> list[str]:
@@ -71,7 +71,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def report_to_dict(report: Report) -> dict[str, Any]:
-    """Return a report as JSON-ready dictionary: numbers of errors and warnings, by split, and all findings."""
+    """Return a report as a dictionary for JSON: numbers of errors and warnings, numbers by split, all findings."""
     errors = len(report.errors())
     return {
         "errors": errors,

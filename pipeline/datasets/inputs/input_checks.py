@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.datasets.checks.case_view import CaseView
 from pipeline.datasets.checks.contents import check_constant, check_finite, check_format
 from pipeline.datasets.checks.geometry import check_affines, check_series, has_fourth_axis
-from pipeline.datasets.checks.pictures import check_image_mode, check_orientation
+from pipeline.datasets.checks.image_files import check_image_mode, check_orientation
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence
 from pipeline.datasets.manifests.manifest import Case, Manifest

@@ -223,9 +223,7 @@ def test_the_command(pictures: tuple[Manifest, Path], tmp_path: Path, capsys: py
     path = write_manifest(manifest, tmp_path / "m.json")
     words = ["dataset", "convert", str(path), "--dataset_dir", str(root), "--to", "nnunet", "-o"]
     assert main([*words, str(tmp_path / "out")]) == 1
-    assert (
-        "nnU-Net needs a folder named DatasetXXX_NAME, got 'out'; pass -o Dataset101_toy" in capsys.readouterr().err
-    )
+    assert "nnU-Net needs a folder named DatasetXXX_NAME, got 'out'; pass -o Dataset101_toy" in capsys.readouterr().err
     output = tmp_path / "raw" / "Dataset007_Toy"
     assert main([*words, str(output)]) == 0
     streams = capsys.readouterr()

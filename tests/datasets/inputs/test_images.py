@@ -139,7 +139,7 @@ def test_a_turned_photograph_is_taken_with_a_word(tmp_path: Path, caplog: pytest
         assert len(find_images(tmp_path, channels=3)) == 2
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as it is stored (and 1 more)"
+        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as stored (and 1 more)"
     )
 
 

@@ -103,7 +103,7 @@ def test_a_broken_affine_is_named_in_one_line(change, message: str, tmp_path: Pa
     change(header)
     content[:348] = header.binaryblock
     path.write_bytes(gzip.compress(bytes(content)))
-    with pytest.raises(InputError, match=rf"x\.nii\.gz: {message}; write a right sform and qform") as caught:
+    with pytest.raises(InputError, match=rf"x\.nii\.gz: {message}; write a valid sform and qform") as caught:
         find_volumes(path)
     assert "\n" not in str(caught.value)
 
