@@ -472,7 +472,14 @@ TABLE = (
         "24 x 32 pixels; the limit is 700",
         options=CheckOptions(max_pixels=700),
     ),
-    case("42-id-twice", edit_case(1, case_id="case0"), "duplicate-id", "quick", "taken by cases[0]", where="cases[1]"),
+    case(
+        "42-id-twice",
+        edit_case(1, case_id="case0"),
+        "duplicate-id",
+        "quick",
+        "already used by cases[0]",
+        where="cases[1]",
+    ),
     case("42-id-in-capitals", edit_case(1, case_id="CASE0"), "duplicate-id", "quick", where="cases[1]", severity=W),
     case("43-path-twice", repeat_image, "duplicate-path", "quick", "also listed by case0"),
     case(
