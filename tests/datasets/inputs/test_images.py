@@ -145,7 +145,11 @@ def test_a_turned_photograph_is_taken_with_a_word(tmp_path: Path, caplog: pytest
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none", "no such file or folder"), ("empty", "no image in .*empty or its 0 folders"), ("a.txt", "is no image")],
+    [
+        ("none", "no such file or folder"),
+        ("empty", "no image in .*empty or its 0 folders"),
+        ("a.txt", "is not an image"),
+    ],
 )
 def test_nothing_to_find(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
