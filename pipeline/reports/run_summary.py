@@ -68,15 +68,13 @@ def read_scores(table: str | Path) -> dict[str, float]:
     if not rows or "filename" not in rows[0] or "mean" not in rows[0]:
         raise InputError(f"{path}: expected a table of scores with the columns filename and mean")
     scores: dict[str, float] = {}
-    for row in rows:
-        case = row["filename"]
-        try:
-            score = float(row["mean"])
-        except (TypeError, ValueError):
-            raise InputError(f"{path}: the score of {case} is {row['mean']!r}, expected a number") from None
+    for case, text in ((row["filename"], row["mean"]) for row in rows):
         if case in scores:
             raise InputError(f"{path}: {case} occurs twice, expected one line per case")
-        scores[case] = score
+        try:
+            scores[case] = float(text)
+        except (TypeError, ValueError):
+            raise InputError(f"{path}: the score of {case} is {text!r}, expected a number") from None
     return scores
 
 

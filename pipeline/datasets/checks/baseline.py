@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def write_baseline(issues: Iterable[Issue], level: Level, path: str | os.PathLik
     return len(entries)
 
 
-def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Sequence[str] | None = None) -> Report:
+def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Collection[str] | None = None) -> Report:
     """Move known findings to ``accepted``; entries that no longer match become ``baseline-stale`` warnings.
 
     Args:
@@ -124,9 +124,8 @@ def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Se
         used |= set(covering)
         (accepted if covering and issue.code not in NEVER_ACCEPTED else left).append(issue)
     if LEVELS.index(level) >= LEVELS.index(baseline.level):
-        checked = None if records is None else set(records)
         stale = (entry for entry in baseline.entries if entry not in used)
-        left += [_report_stale(entry) for entry in stale if checked is None or entry.record in checked]
+        left += [_report_stale(entry) for entry in stale if records is None or entry.record in records]
     return replace(report, issues=tuple(left), accepted=tuple(accepted))
 
 

@@ -27,7 +27,7 @@ from pipeline.atomic import write_atomically
 from pipeline.datasets.files import State
 from pipeline.datasets.probes import Content, Probe
 
-_VERSION = f"{__version__}/1"
+_VERSION = f"{__version__}/2"
 # A file that changed so shortly before it was read may change again with the same times.
 _FRESH_NS = 2_000_000_000
 
@@ -139,41 +139,28 @@ def _read_entries(path: Path) -> dict[str, Any]:
 
 
 def _dump_probe(probe: Probe) -> dict[str, Any]:
-    content = probe.content
-    values = {**asdict(replace(probe, content=None)), "content": None}
-    if content is not None:
-        thumbnail = content.fingerprint
-        values["content"] = {
-            "low": content.low,
-            "high": content.high,
-            "non_finite": content.non_finite,
-            "counts": [[value, number] for value, number in content.counts.items()],
-            "first_non_finite": list(content.first_non_finite),
-            "digest": content.digest,
-            "thumbnail": None if thumbnail is None else base64.b64encode(thumbnail.thumbnail).decode(),
-            "informative": thumbnail is not None and thumbnail.informative,
-        }
+    def encode(thumbnail: bytes) -> str:
+        return base64.b64encode(thumbnail).decode()
+
     # As a later run will read it: tuples are lists in JSON.
-    stored: dict[str, Any] = json.loads(json.dumps(values))
+    stored: dict[str, Any] = json.loads(json.dumps(asdict(probe), default=encode))
     return stored
 
 
 def _load_probe(values: Mapping[str, Any] | None) -> Probe | None:
     if values is None:
         return None
-    fields = dict(values)
-    fields["content"] = None if fields["content"] is None else _load_content(fields["content"])
-    fields["shape"], fields["spacing"] = tuple(fields["shape"]), tuple(fields["spacing"])
-    fields["affine"] = tuple(tuple(row) for row in fields["affine"])
-    return Probe(**fields)
+    content = None if values["content"] is None else _load_content(values["content"])
+    places = {"shape": tuple(values["shape"]), "spacing": tuple(values["spacing"])}
+    affine = tuple(tuple(row) for row in values["affine"])
+    return Probe(**{**values, **places, "affine": affine, "content": content})
 
 
 def _load_content(values: Mapping[str, Any]) -> Content:
     from pipeline.datasets.probes.fingerprints import Fingerprint
 
-    fields = dict(values)
-    thumbnail, informative = fields.pop("thumbnail"), fields.pop("informative")
-    fields["fingerprint"] = None if thumbnail is None else Fingerprint(base64.b64decode(thumbnail), informative)
-    fields["counts"] = {float(value): int(number) for value, number in fields["counts"]}
-    fields["first_non_finite"] = tuple(fields["first_non_finite"])
-    return Content(**fields)
+    stored = values["fingerprint"]
+    fingerprint = stored and Fingerprint(base64.b64decode(stored["thumbnail"]), stored["informative"])
+    counts = {float(value): int(number) for value, number in values["counts"].items()}
+    first = tuple(values["first_non_finite"])
+    return Content(**{**values, "counts": counts, "first_non_finite": first, "fingerprint": fingerprint})

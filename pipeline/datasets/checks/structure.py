@@ -27,19 +27,21 @@ def find_duplicate_paths(manifest: Manifest) -> Iterator[Issue]:
     for record, path, before, severity in _find_repeated(images):
         hint = "list every image once" if severity == "error" else "rename one, because some disks ignore case"
         yield Issue("duplicate-path", severity, f"also listed by {before}", record=record, path=path, hint=hint)
-    for record, path, before, severity in _find_repeated(masks):
-        if severity == "error" and before != record:
-            message = f"is the mask of {before} too"
-            yield Issue(
-                "shared-mask", "warning", message, record=record, path=path, hint="give each image its own mask"
-            )
-        else:
-            yield Issue("duplicate-path", severity, f"also listed by {before}", record=record, path=path)
+    yield from _find_repeated_masks(masks)
     owners = {path: record for record, path in images}
     for record, path in masks:
         if path in owners:
             message = f"is a mask here and the image of {owners[path]}"
             yield Issue("image-is-mask", "error", message, record=record, path=path)
+
+
+def _find_repeated_masks(masks: Iterable[tuple[str, str]]) -> Iterator[Issue]:
+    for record, path, before, severity in _find_repeated(masks):
+        if severity == "error" and before != record:
+            message, hint = f"is the mask of {before} too", "give each image its own mask"
+            yield Issue("shared-mask", "warning", message, record=record, path=path, hint=hint)
+        else:
+            yield Issue("duplicate-path", severity, f"also listed by {before}", record=record, path=path)
 
 
 def _find_repeated(places: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str, Severity]]:

@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from scipy import ndimage
 
+from pipeline.datasets.coco import AnnotationError, read_annotations, read_policy
+from pipeline.datasets.coco.drawing import encode_annotation, select_annotations
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import IGNORED, is_volume
@@ -78,8 +82,6 @@ def _encode_objects(conversion: Conversion, item: Item) -> Iterator[tuple[int, S
         label = next(number for number in manifest.labels if number)
         yield from ((label, _encode(labels == number)) for number in np.unique(labels) if number)
         return
-    from scipy import ndimage
-
     for label in np.unique(labels).tolist():
         if label not in (0, IGNORED):
             parts, _ = ndimage.label(labels == label, structure=np.ones((3, 3)))
@@ -92,9 +94,6 @@ def _encode_objects(conversion: Conversion, item: Item) -> Iterator[tuple[int, S
 
 def _copy_annotations(conversion: Conversion, path: str) -> Iterator[tuple[int, Segmentation]]:
     """Yield the shapes that the manifest's rules draw, in order: later ones lie on top."""
-    from pipeline.datasets.coco import AnnotationError, read_annotations, read_policy
-    from pipeline.datasets.coco.drawing import encode_annotation, select_annotations
-
     file, image_id = split_fragment(path)
     categories, crowd = read_policy(conversion.manifest)
     try:
@@ -107,8 +106,6 @@ def _copy_annotations(conversion: Conversion, path: str) -> Iterator[tuple[int, 
 
 
 def _encode(mask: NDArray[np.bool_]) -> Segmentation:
-    from pycocotools import mask as coco_mask
-
     return _to_text(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
 
 
@@ -119,8 +116,6 @@ def _to_text(runs: dict[str, Any]) -> Segmentation:
 
 
 def _collect(rows: list[tuple[int, dict[str, Any], list[tuple[int, Segmentation]]]]) -> dict[str, Any]:
-    from pycocotools import mask as coco_mask
-
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, record, objects in rows:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
@@ -193,8 +194,6 @@ def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDA
 
 
 def _rasterise(manifest: Manifest, path: str, root: Path) -> NDArray[np.int32]:
-    from pipeline.datasets.coco import rasterise, read_annotations, read_policy
-
     file, image_id = split_fragment(path)
     categories, crowd = read_policy(manifest)
     mask = rasterise(read_annotations(root / file), image_id, categories, crowd, manifest.mask_type == "instance")

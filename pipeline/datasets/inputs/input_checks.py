@@ -110,13 +110,4 @@ def _check_channels(view: CaseView, path: str, probe: Probe, channels: int | Non
         yield view.error("channels", path, f"has {probe.channels} channels, expected {channels}")
 
 
-_INPUTS = Manifest(
-    name="inputs",
-    task="segmentation",
-    licence="",
-    source="",
-    labels={0: "background"},
-    mask_values={0: 0},
-    channels=(),
-    cases=(),
-)
+_INPUTS = Manifest("inputs", "segmentation", "", "", {0: "background"}, {0: 0}, channels=(), cases=())

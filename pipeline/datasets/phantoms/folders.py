@@ -71,17 +71,24 @@ def write_folders_phantom(root: str | Path, *, images: int = 12, size: int = 128
     truth: dict[str, Any] = {}
     for index in range(images):
         split = ("train", "val", "test", "train")[index % 4]
-        rng = np.random.default_rng([seed, index])
-        # The first picture shows both, so that the smallest set has all labels.
-        lesions = _draw_lesions(rng, KINDS if index % 4 == 0 else (KINDS[(index + index // 4) % 2],))
-        pixels, mask = _render(lesions, rng, size)
+        # The first picture shows both kinds, so that the smallest dataset has all labels.
+        kinds = KINDS if index % 4 == 0 else (KINDS[(index + index // 4) % 2],)
         name = f"scan_{index + 1:03d}"
-        Image.fromarray(pixels).save(source / split / "images" / f"{name}.png")
-        Image.fromarray(mask).save(source / split / "masks" / f"{name}_mask.png")
-        counts = {kind: int(np.count_nonzero(mask == label)) for label, kind in enumerate(KINDS, start=1)}
-        truth[name] = {"split": split, "pixels": counts, "lesions": [asdict(lesion) for lesion in lesions]}
+        written = _write_image(source / split, name, kinds, np.random.default_rng([seed, index]), size)
+        truth[name] = {"split": split, **written}
     write_json(source.parent / "truth.json", {"seed": seed, "size": size, "images": truth})
     return write_manifest(read_phantom("folders", source, mask_values=MASK_VALUES), source.parent / "manifest.json")
+
+
+def _write_image(
+    folder: Path, name: str, kinds: tuple[str, ...], rng: np.random.Generator, size: int
+) -> dict[str, Any]:
+    lesions = _draw_lesions(rng, kinds)
+    pixels, mask = _render(lesions, rng, size)
+    Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+    Image.fromarray(mask).save(folder / "masks" / f"{name}_mask.png")
+    counts = {kind: int(np.count_nonzero(mask == label)) for label, kind in enumerate(KINDS, start=1)}
+    return {"pixels": counts, "lesions": [asdict(lesion) for lesion in lesions]}
 
 
 def _draw_lesions(rng: np.random.Generator, kinds: tuple[str, ...]) -> list[Lesion]:

@@ -60,13 +60,14 @@ def write_hippocampus_phantom(root: str | Path, *, cases: int = 12, seed: int = 
     for index in range(cases + 2):
         name = f"hippocampus_{index * 2 + 1:03d}"
         image, label = draw_hippocampus(np.random.default_rng([seed, index]), size)
-        part = "Tr" if index < cases else "Ts"
-        write_nifti(source / f"images{part}" / f"{name}.nii.gz", image)
-        if part == "Tr":
-            write_nifti(source / "labelsTr" / f"{name}.nii.gz", label)
-            training.append({"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"})
+        paths = {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+        if index < cases:
+            write_nifti(source / paths["label"], label)
+            training.append(paths)
         else:
-            test.append(f"./imagesTs/{name}.nii.gz")
+            paths["image"] = f"./imagesTs/{name}.nii.gz"
+            test.append(paths["image"])
+        write_nifti(source / paths["image"], image)
         truth[name] = _describe(image, label)
     write_json(source / "dataset.json", _describe_task(training, test))
     write_json(source.parent / "truth.json", {"seed": seed, "size": size, "cases": truth})
@@ -103,19 +104,23 @@ def draw_hippocampus(rng: np.random.Generator, size: int = 48) -> tuple[NDArray[
     shape = tuple(max(12, round(scale * float(rng.uniform(*span)))) for span in ((31, 43), (42, 56), (26, 44)))
     inside, along = _draw_tube(rng, shape)
     label = np.where(inside > 0, np.where(along > BORDER, 1, 2), 0).astype(np.uint8)
+    noisy = _render(inside, along, rng)
+    gain = float(rng.uniform(0.8, 1.0))
+    if rng.random() < BYTE_SHARE:
+        return to_bytes(noisy * gain * 220), label
+    return np.asarray(noisy * gain * float(rng.uniform(400, 3000)), dtype=np.float32), label
+
+
+def _render(inside: Field, along: Field, rng: np.random.Generator) -> Field:
+    """Return the signal with bias field and noise, about 0 to 1."""
+    shape = inside.shape
     tissue = 0.55 + 0.07 * draw_smooth_noise(rng, shape, (4, 5, 4))
     fluid = soft_step(draw_smooth_noise(rng, shape, (3, 3, 3)) - 1.1, 0.15)
     signal = blend(tissue, 0.16, fluid * (inside < 0))
     signal = blend(signal, 0.74 + 0.05 * (along > BORDER), soft_step(inside, 0.6))
     bias = np.exp(0.12 * draw_smooth_noise(rng, shape, (2, 2, 2)))
-    noisy = np.hypot(
-        signal * bias + 0.035 * rng.standard_normal(shape, dtype=np.float32),
-        0.035 * rng.standard_normal(shape, dtype=np.float32),
-    )
-    gain = float(rng.uniform(0.8, 1.0))
-    if rng.random() < BYTE_SHARE:
-        return to_bytes(noisy * gain * 220), label
-    return np.asarray(noisy * gain * float(rng.uniform(400, 3000)), dtype=np.float32), label
+    real, imaginary = (0.035 * rng.standard_normal(shape, dtype=np.float32) for _ in range(2))
+    return np.asarray(np.hypot(signal * bias + real, imaginary))
 
 
 def _draw_tube(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Field, Field]:

@@ -28,8 +28,8 @@ def start_phantom(root: str | Path, name: str, *, seed: int, **ranges: tuple[int
     Args:
         root: folder of the phantom.
         name: folder to make in it.
-        seed: must not be negative.
-        ranges: value, smallest and largest allowed value of each other argument.
+        seed: must be at least 0.
+        ranges: value, minimum and maximum of each other argument.
 
     Raises:
         InputError: an argument is out of range, or the folder exists or cannot be made.
