@@ -104,7 +104,7 @@ def test_several_classes_are_averaged_by_the_table(tmp_path):
         ("case,mean\na,0.5\n", "expected a table of scores"),
         ("filename,class0,mean\na,0.5,0.5\nb,0.5\n", "the score of b is None, expected a number"),
         ("filename,class0,mean\na,0.5,high\n", "the score of a is 'high', expected a number"),
-        ("filename,mean\na,0.5\na,0.6\n", "a occurs twice, expected one line a case"),
+        ("filename,mean\na,0.5\na,0.6\n", "a occurs twice, expected one line per case"),
     ],
 )
 def test_other_tables_are_refused(tmp_path, text, message):

@@ -49,7 +49,7 @@ def test_what_is_gone_is_told_unless_this_check_could_not_see_it() -> None:
     assert codes(apply_baseline(Report(()), baseline, "default")) == []
     (issue,) = apply_baseline(Report(()), baseline, "deep", ["b"]).issues
     assert issue.one_line() == (
-        "warning baseline-stale b.png [b]: the baseline accepts empty-mask here, which was not found any more;"
+        "warning baseline-stale b.png [b]: the baseline accepts empty-mask here, which is no longer found;"
         " remove the entry, or write the baseline again (--write-baseline)"
     )
 
@@ -74,7 +74,7 @@ def test_what_leaves_nothing_to_check_is_never_accepted(tmp_path: Path, code: st
         ({"schema_version": 1, "level": "deeper", "accepted": []}, "expected schema_version 1"),
         ({"schema_version": 1, "level": "deep", "accepted": 3}, "accepted[0]: expected code, record"),
         ({"schema_version": 1, "level": "deep", "accepted": [{"code": "x"}]}, "accepted[0]: expected code"),
-        ({"schema_version": 1, "level": "deep", "accepted": [{"code": 1, "record": ""}]}, "expected texts"),
+        ({"schema_version": 1, "level": "deep", "accepted": [{"code": 1, "record": ""}]}, "expected strings"),
         ({"schema_version": 1, "level": "deep", "accepted": [{"code": "x", "record": "", "pth": ""}]}, "expected code"),
     ],
 )

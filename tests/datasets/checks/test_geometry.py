@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.datasets import Case, Manifest
 from pipeline.datasets.checks.integrity import Report, check_manifest
 from pipeline.datasets.checks.options import CheckOptions
-from pipeline.datasets.phantoms.volume_files import write_nifti
+from pipeline.datasets.phantoms.phantom_files import write_nifti
 from pipeline.issues import Issue
 
 SHAPE = (12, 10, 8)

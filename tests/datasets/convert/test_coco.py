@@ -131,7 +131,7 @@ def test_what_coco_cannot_say_is_said(lgg_phantom: Path, pictures: tuple[Manifes
     bare = replace(toy, cases=cases, ignore_index=99)
     notes = convert_manifest(bare, root, "coco", tmp_path / "out")
     assert notes == [
-        "COCO has no pixels that belong to no class; they became background",
+        "COCO has no ignored pixels; they became background",
         "images without mask, in annotations/image_info_*.json: 1",
     ]
     info: dict[str, Any] = json.loads((tmp_path / "out/annotations/image_info_test.json").read_text())

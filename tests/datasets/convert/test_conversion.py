@@ -138,7 +138,7 @@ def test_values_that_nobody_declared_are_refused(pictures: tuple[Manifest, Path]
         mask = np.array(image)
     mask[0, :3] = 7
     Image.fromarray(mask).save(root / "m0.png")
-    text = "m0.png: 3 pixels of the mask have values that the manifest does not know, for example 7"
+    text = "m0.png: 3 pixels of the mask have values that the manifest does not define, for example 7"
     for target in TARGETS:
         with pytest.raises(InputError, match=text):
             convert_manifest(manifest, root, target, tmp_path / NAMES[target], check=False)
@@ -223,9 +223,7 @@ def test_the_command(pictures: tuple[Manifest, Path], tmp_path: Path, capsys: py
     path = write_manifest(manifest, tmp_path / "m.json")
     words = ["dataset", "convert", str(path), "--dataset_dir", str(root), "--to", "nnunet", "-o"]
     assert main([*words, str(tmp_path / "out")]) == 1
-    assert (
-        "nnU-Net wants a folder called DatasetXXX_NAME, got 'out'; write -o Dataset101_toy" in capsys.readouterr().err
-    )
+    assert "nnU-Net needs a folder named DatasetXXX_NAME, got 'out'; pass -o Dataset101_toy" in capsys.readouterr().err
     output = tmp_path / "raw" / "Dataset007_Toy"
     assert main([*words, str(output)]) == 0
     streams = capsys.readouterr()

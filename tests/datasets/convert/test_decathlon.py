@@ -118,8 +118,8 @@ def test_names_that_cannot_be_told_apart_are_refused(volumes: tuple[Manifest, Pa
     manifest, root = volumes
     for labels, message in (
         ({0: "background"}, "names no labels"),
-        ({0: "b", 1: "background", 5: "x"}, "gives two labels one name: background, x"),
-        ({0: "b", 1: "x", 5: "x"}, "gives two labels one name: x, x"),
+        ({0: "b", 1: "background", 5: "x"}, "has two labels with the same name: background, x"),
+        ({0: "b", 1: "x", 5: "x"}, "has two labels with the same name: x, x"),
     ):
         with pytest.raises(InputError, match=message):
             convert_manifest(replace(manifest, labels=labels), root, "decathlon", tmp_path / "out", check=False)
@@ -176,7 +176,7 @@ def test_round_trip_of_pictures(pictures: tuple[Manifest, Path], tmp_path: Path)
 def test_objects_become_foreground_and_it_is_said(cells_phantom: tuple[Path, Path], tmp_path: Path) -> None:
     manifest, root = read_manifest(cells_phantom[0]), cells_phantom[1]
     notes = convert_manifest(manifest, root, "decathlon", tmp_path / "out")
-    assert notes == ["masks hold no objects here: all of them became label 1"]
+    assert notes == ["this layout has no instances: all objects became label 1"]
     again = read_back(tmp_path / "out")
     foreground = {case.case_id: case.facts["foreground"] for case in manifest.cases}
     assert {case.case_id: case.facts["foreground"] for case in again[0].cases} == foreground

@@ -139,13 +139,17 @@ def test_a_turned_photograph_is_taken_with_a_word(tmp_path: Path, caplog: pytest
         assert len(find_images(tmp_path, channels=3)) == 2
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as it is stored (and 1 more)"
+        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as stored (and 1 more)"
     )
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none", "no such file or folder"), ("empty", "no image in .*empty or its 0 folders"), ("a.txt", "is no image")],
+    [
+        ("none", "no such file or folder"),
+        ("empty", "no image in .*empty or its 0 folders"),
+        ("a.txt", "is not an image"),
+    ],
 )
 def test_nothing_to_find(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()

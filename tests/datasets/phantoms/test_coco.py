@@ -99,8 +99,8 @@ def test_the_manifest_passes_the_deep_check(phantom: Path) -> None:
     ("arguments", "text"),
     [
         ({"images": 4}, "images must be 5 to 999, got 4"),
-        ({"size": 16}, "size must be 32 to 1024 pixels, got 16"),
-        ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"size": 16}, "size must be 32 to 1024, got 16"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )
 def test_arguments_are_checked(tmp_path: Path, arguments: dict, text: str) -> None:
