@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.layouts.listing import Draft
-from pipeline.datasets.phantoms.volume_files import write_nifti
+from pipeline.datasets.phantoms.phantom_files import write_nifti
 from pipeline.issues import InputError
 
 NAMES = ("brain_001", "brain_004", "brain_010")

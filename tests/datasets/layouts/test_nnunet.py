@@ -12,7 +12,7 @@ from pipeline.datasets import load_datalist, write_manifest
 from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest import Manifest
-from pipeline.datasets.phantoms.volume_files import write_nifti
+from pipeline.datasets.phantoms.phantom_files import write_nifti
 from pipeline.issues import InputError
 
 NAMES = ("a_01", "a_02", "b_07")

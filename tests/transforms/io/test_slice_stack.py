@@ -134,7 +134,7 @@ def test_absurdly_large_image_is_refused(tmp_path, monkeypatch):
 
 def test_several_pages_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 3, 4), np.uint8), photometric="minisblack")
-    with pytest.raises(OSError, match="it holds 2 pages, expected one slice a file"):
+    with pytest.raises(OSError, match="it holds 2 pages, expected one slice per file"):
         LoadSliceStack()(tmp_path / "a.tif")
 
 
