@@ -63,7 +63,7 @@ def test_interval_is_that_of_the_mean():
     assert (result.low, result.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
+def test_interval_has_about_its_nominal_coverage():
     generator = np.random.default_rng(7)
     covered = 0
     for run in range(200):
@@ -219,7 +219,7 @@ def mixed_folder(tmp_path):
     return tmp_path
 
 
-def test_what_is_no_mean_over_cases_is_printed_as_one_value(mixed_folder, capsys):
+def test_metrics_that_are_not_means_over_cases_are_printed_as_one_value(mixed_folder, capsys):
     assert print_summary(mixed_folder) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()

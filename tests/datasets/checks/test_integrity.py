@@ -1,4 +1,4 @@
-"""Each bad input is found, at its level, with its code, and the finding names the file."""
+"""Each bad input is found at its level with its code, and the finding names the file."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def flatten_all_images(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Damage:
-    """A file, what is done to it, and what must be found.
+    """A file, the damage done to it, and the expected finding.
 
     ``vouched``: the manifest was made before the damage, with checksums; otherwise made after it, so that the bytes
     agree, or without checksums.

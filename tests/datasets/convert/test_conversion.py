@@ -1,4 +1,4 @@
-"""Whole or not at all, nothing in the source, nothing that is wrong."""
+"""A conversion is complete or leaves no file, never writes into the source, and refuses bad data."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def test_every_target_writes_the_same_bytes_twice_and_nothing_into_the_source(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_failure_leaves_nothing_behind(
+def test_a_failure_leaves_no_file(
     target: str, pictures: tuple[Manifest, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = pictures
@@ -61,7 +61,7 @@ def test_a_failure_leaves_nothing_behind(
     assert os.listdir(out.parent) == []
 
 
-def test_ctrl_c_leaves_nothing_behind(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_file(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
     def interrupt(stream: Any, total: int) -> Any:
         yield next(iter(stream))
         raise KeyboardInterrupt
@@ -82,7 +82,7 @@ def test_outputs_that_exist_or_lie_in_the_source_are_refused(pictures: tuple[Man
             convert_manifest(manifest, root, "coco", output)
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
+def test_a_full_disk_is_reported_before_writing(
     volumes: tuple[Manifest, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
@@ -92,7 +92,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
     assert not (tmp_path / "new").exists()
 
 
-def test_changed_files_are_refused_unless_told(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_changed_files_are_refused_by_default(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, root = pictures
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "p0.png")
     with pytest.raises(InputError, match=r"checksum-mismatch p0.png"):
@@ -100,7 +100,7 @@ def test_changed_files_are_refused_unless_told(pictures: tuple[Manifest, Path], 
     convert_manifest(manifest, root, "coco", tmp_path / "out", check=False)
 
 
-def test_what_does_not_come_back_whole_is_removed(
+def test_a_result_that_differs_when_read_back_is_removed(
     pictures: tuple[Manifest, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = pictures
@@ -132,7 +132,7 @@ def test_missing_folders_and_cases(pictures: tuple[Manifest, Path], tmp_path: Pa
         convert_manifest(manifest, root, "coco", tmp_path / "out3")
 
 
-def test_values_that_nobody_declared_are_refused(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_undeclared_values_are_refused(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, root = pictures
     with Image.open(root / "m0.png") as image:
         mask = np.array(image)

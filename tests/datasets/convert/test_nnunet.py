@@ -28,7 +28,7 @@ def read_any(path: Path) -> tuple[np.ndarray, Any]:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Assert what nnU-Net 2.8 asks of raw data (``verify_dataset_integrity``), and return ``dataset.json``."""
+    """Assert nnU-Net 2.8's requirements on raw data (``verify_dataset_integrity``), and return ``dataset.json``."""
     assert re.fullmatch(r"Dataset\d{3}_\S+", folder.name)
     description: dict[str, Any] = json.loads((folder / "dataset.json").read_text())
     assert {"labels", "channel_names", "numTraining", "file_ending"} <= set(description)

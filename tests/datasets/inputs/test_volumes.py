@@ -108,7 +108,7 @@ def test_a_broken_affine_is_named_in_one_line(change, message: str, tmp_path: Pa
     assert "\n" not in str(caught.value)
 
 
-def test_a_header_without_affine_is_taken_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_header_without_affine_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def forget(header: nib.Nifti1Header) -> None:
         header.set_sform(None, code=0)
         header.set_qform(None, code=0)

@@ -1,4 +1,4 @@
-"""Leaks that the manifest tells: patients, files, volumes by their names."""
+"""Leaks that the manifest reveals: patients, files, volumes by their names."""
 
 from dataclasses import replace
 
@@ -83,7 +83,7 @@ def test_a_film_divided_without_a_gap_is_an_error(parts: str) -> None:
 
 
 @pytest.mark.parametrize("facts", [{"sequence": None}, {"frame": None}])
-def test_what_is_no_film_cannot_be_divided_in_time(facts: dict[str, object]) -> None:
+def test_only_films_can_be_divided_in_time(facts: dict[str, object]) -> None:
     assert [leak.code for leak in find_leaking_subjects(make_film("ttxvv", **facts))] == ["leak-patient"]
 
 
