@@ -11,6 +11,7 @@ from pipeline.handlers.run.graceful_stop import GracefulStop
 from pipeline.handlers.run.output_folder_guard import OutputFolderGuard
 from pipeline.handlers.run.run_lock import RunLock
 from pipeline.handlers.run.run_record import RunRecord
+from pipeline.handlers.run.training_run import TrainingRun
 from pipeline.handlers.training.early_stop import EarlyStop
 from pipeline.handlers.training.epoch_seed import EpochSeed
 from pipeline.handlers.training.gradient_clip import GradientClip
@@ -34,4 +35,5 @@ __all__ = [
     "SegmentationFigures",
     "ThresholdSearch",
     "TrainingCheckpoint",
+    "TrainingRun",
 ]

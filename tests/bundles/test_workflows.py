@@ -198,19 +198,18 @@ def test_the_recipe_of_the_origin_trains_and_scores(trained: Trained, tmp_path: 
 
 
 def test_losses_are_one_override_away(bundle: Path) -> None:
-    settings = read_json(bundle / "configs/train.json")
-    names = [name for name in settings["losses"] if name != "_desc_"]
-    assert len(names) >= 3
-    config = ConfigParser(settings)
-    channels = settings["network_def"]["out_channels"]
-    size = [8] * settings["network_def"]["spatial_dims"]
-    for name in names:
+    config = ConfigParser()
+    config.read_config(configs(bundle, "train.json", "losses.json"))
+    losses = dict(config["losses"])
+    assert len(losses) >= 4
+    assert config["loss"] in losses.values(), "the default is one of them"
+    channels = config["network_def"]["out_channels"]
+    size = [8] * config["network_def"]["spatial_dims"]
+    for name, loss in losses.items():
         config["loss"] = f"@losses#{name}"
         config.parse(reset=True)
         logits = torch.zeros(2, channels, *size, requires_grad=True)
-        truth = torch.ones(2, 1, *size)
-        if settings["losses"][name]["_target_"].endswith("WeightMapBCELoss"):
-            truth = torch.ones(2, 2, *size)
+        truth = torch.ones(2, 2 if loss["_target_"].endswith("WeightMapBCELoss") else 1, *size)
         value = config.get_parsed_content("loss")(logits, truth)
         value.backward()
         assert value.item() > 0
