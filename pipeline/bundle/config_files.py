@@ -52,6 +52,8 @@ def find_bundle(name: str, folders: Sequence[Path]) -> Path:
     known = {bundle.name: bundle for folder in reversed(folders) if folder.is_dir() for bundle in find_bundles(folder)}
     if name in known:
         return known[name]
+    if (Path(name) / "configs").is_dir():
+        return Path(name)
     if not known:
         where = " and ".join(dict.fromkeys(str(folder) for folder in folders))
         hint = "type the command in the folder that holds bundles/, or give the bundle's path"

@@ -106,5 +106,7 @@ class Draft:
         path = self.locate_manifest()
         relative = Path(os.path.relpath(path, self.folder)).as_posix()
         text = f"$@bundle_root + '/{relative}'"
-        plain = path.is_relative_to(self.root) and not any(mark in relative for mark in "'\\@%#{}") and relative.isascii()
+        plain = (
+            path.is_relative_to(self.root) and not any(mark in relative for mark in "'\\@%#{}") and relative.isascii()
+        )
         return text if plain and len(text) <= _LONGEST else str(path)

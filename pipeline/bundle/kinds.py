@@ -66,7 +66,7 @@ def find_kind(train: Config) -> Kind:
         return Kind("stacks", objects)
     if any(find_blocks(train, "LoadImaged")):
         return Kind("volumes" if train.get("network_def", {}).get("spatial_dims") == 3 else "pictures", objects)
-    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so its kind of data is unknown")
+    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so its data are unknown")
 
 
 def find_kind_of_data(manifest: Manifest) -> Kind:

@@ -14,9 +14,7 @@ from pipeline.datasets.probes import expected_format
 VERSION = "0.1.0"
 NO_AUTHOR = "TODO: your name"
 UNKNOWN = "not stated in the files"
-_SCHEMA = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-)
+_SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 _INTENDED_USE = "Research only. Not a medical device: must not be used for diagnosis or treatment."
 
 

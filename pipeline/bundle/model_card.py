@@ -31,7 +31,7 @@ def write_card(draft: Draft, configs: Configs, parameters: int | None, commands:
     size = "" if parameters is None else f" ({parameters:,} parameters)"
     sections = {
         f"# {draft.name}: {join_names(draft.dataset.labels[1:])} in {manifest.name}": [
-            f"{name_network(configs)}{size}. The configs were made from {draft.recipe.origin}; no weights were taken over.",
+            f"{name_network(configs)}{size}. The configs were made from {draft.recipe.origin}, without its weights.",
             "",
             "**Research only.** Not a medical device; not for diagnosis or treatment.",
         ],
@@ -93,7 +93,7 @@ def _describe_data(draft: Draft) -> Iterator[str]:
     )
     named = sum(bool(case.subject) for case in manifest.cases)
     if named < len(manifest.cases):
-        yield "* **Subjects** are not known for all cases: images of one patient may be in different parts of the split."
+        yield "* **Subjects** are not known for all cases: images of one patient may be in two parts of the split."
 
 
 def _list_steps(train: Config) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _describe_postprocessing(configs: Configs, root: str) -> Iterator[str]:
             yield f"* `{_name_step(step)}`: off; on with `--{knob} false`"
     files = f"\"['{root}/configs/{INFERENCE}','{root}/configs/{REFINE}']\""
     yield from ("", "```", f"python -m monai.bundle run --config_file {files} --skip_crf false", "```", "")
-    yield f"Whether a step improves the score is {_UNMEASURED}; `python -m pipeline tune` tests it on the validation cases."
+    yield f"Whether a step helps is {_UNMEASURED}; `python -m pipeline tune` tests it on the validation cases."
 
 
 def _name_step(step: Config) -> str:

@@ -152,9 +152,8 @@ def _describe_values(dataset: UserDataset) -> str:
 def _list_commands(draft: Draft, configs: dict[str, Config], target: Path) -> list[str]:
     """Return the commands that train, evaluate, report and predict, as they are typed in the current folder."""
     more = name_config(target, TRAIN, draft.bundle_root)[2:]
-    data, images = (
-        _name_folder(draft, knob, str(configs[file][knob])) for knob, file in (("dataset_dir", TRAIN), ("input", INFERENCE))
-    )
+    data = _name_folder(draft, "dataset_dir", configs[TRAIN])
+    images = _name_folder(draft, "input", configs[INFERENCE])
     return _join_commands(target, [*more, *data], [*more, *images])
 
 
@@ -178,10 +177,11 @@ def _join_commands(bundle: Path, data: Sequence[str], images: Sequence[str]) -> 
     return [" ".join(words) for words in commands]
 
 
-def _name_folder(draft: Draft, knob: str, value: str) -> list[str]:
+def _name_folder(draft: Draft, knob: str, config: Config) -> list[str]:
     """Return the words that name a folder of the dataset, if the config's own value would not be right here."""
     if draft.dataset.folder is None:
         return [f"--{knob}", "DIR"]
+    value = str(config[knob])
     right = os.path.normpath(draft.root / value)
     return [] if os.path.abspath(value) == right else [f"--{knob}", shlex.quote(os.path.relpath(right))]
 

@@ -106,7 +106,7 @@ def read_source(source: Path) -> Recipe:
         origin=f"{source.name} {metadata.get('version', '')}".rstrip(),
         knobs={name: _take(train, name, value) for name, value in base.knobs.items()},
         **parts,  # type: ignore[arg-type]
-        phantom={name: value for name, value in phantom.items() if name in base.phantom or "#" in name or name in train},
+        phantom={name: value for name, value in phantom.items() if "#" in name or name in train},
         value_range=base.value_range,
         required_packages={**base.required_packages, **metadata.get("required_packages_version", {})},
         loaders=list(find_blocks(train.get("train", {}).get("handlers", []), "EncoderWeightsLoader")),

@@ -1,4 +1,4 @@
-"""Build everything that a new bundle needs once, before it is written, so that a bundle that cannot train is refused."""
+"""Build each part of a new bundle once before it is written, so that one that cannot train is refused."""
 
 from __future__ import annotations
 

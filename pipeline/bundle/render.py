@@ -7,17 +7,19 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator
-from importlib.resources import files
 from typing import Any
 
-from pipeline.bundle.config_files import INFERENCE, TRAIN
+from pipeline.bundle.config_files import EVALUATE, INFERENCE, TRAIN
 from pipeline.bundle.configs import Config, find_references, list_texts, make_inert
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.fitting import count_repeats, fit_cache_rate, fit_sizes, needs_balanced_crops
 from pipeline.issues import InputError
 
 REFINE, TTA, ENSEMBLE = "refine.json", "tta.json", "ensemble.json"
-CONFIGS = (TRAIN, "evaluate.json", INFERENCE, REFINE, "losses.json", "phantom.json", TTA, ENSEMBLE, "multi_gpu_train.json")
+CONFIGS = (
+    *(TRAIN, EVALUATE, INFERENCE, REFINE, TTA, ENSEMBLE),
+    *("losses.json", "phantom.json", "multi_gpu_train.json"),
+)
 _FLIPS: dict[str, list[list[int]]] = {
     "pictures": [[0], [1], [0, 1]],
     "stacks": [[1]],
@@ -193,7 +195,8 @@ def name_labels(labels: Iterable[str]) -> list[str]:
 
 def _adopt_knobs(draft: Draft, name: str, config: Config) -> Config:
     """Add the settings that parts of the source refer to and that the template does not have."""
-    source, added = draft.recipe.configs.get(name, {}), {}
+    source = draft.recipe.configs.get(name, {})
+    added: Config = {}
     while lost := set(_find_lost({**config, **added})):
         for where, reference in lost:
             root = reference.split("#")[0]

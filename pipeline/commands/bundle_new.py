@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of the new bundle: small letters, digits, underscores")
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument(
-        "--from", dest="source", metavar="BUNDLE", help="name or folder of the bundle whose network and settings it gets"
+        "--from",
+        dest="source",
+        metavar="BUNDLE",
+        help="bundle whose network and settings it gets: name or folder",
     )
     start.add_argument(
         "--template", choices=_TEMPLATES, help="use the default network and settings for such data instead"
