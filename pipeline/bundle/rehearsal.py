@@ -26,7 +26,7 @@ _BUILT = {
         "validate#additional_metrics",
     ),
     INFERENCE: ("preprocessing", "postprocessing", "inferer"),
-    REFINE: ("refine",),
+    REFINE: ("postprocessing",),
 }
 
 
@@ -48,7 +48,7 @@ def rehearse_training(draft: Draft, configs: dict[str, Config]) -> int:
 
     # The manifest is copied to its place only later.
     paths = {"bundle_root": str(draft.folder), "manifest": str(draft.dataset.path)}
-    refine = {**configs[REFINE], "imports": configs[INFERENCE]["imports"]}
+    refine = {**configs[INFERENCE], **configs[REFINE]}
     # Steps that are off must be right as well.
     switches = {name: False for name in refine if name.startswith("skip_")}
     parsers = {}

@@ -20,6 +20,8 @@ CONFIGS = (
     *(TRAIN, EVALUATE, INFERENCE, REFINE, TTA, ENSEMBLE),
     *("losses.json", "phantom.json", "multi_gpu_train.json"),
 )
+# Overrides of one template only.
+_MORE = {"objects": ("paper.json",)}
 _FLIPS: dict[str, list[list[int]]] = {
     "pictures": [[0], [1], [0, 1]],
     "stacks": [[1]],
@@ -40,7 +42,8 @@ def render_configs(draft: Draft) -> dict[str, Config]:
     """
     context = _gather(draft)
     templates = _open_templates()
-    rendered = {name: json.loads(templates.get_template(f"{name}.j2").render(context)) for name in CONFIGS}
+    names = (*CONFIGS, *_MORE.get(draft.template, ()))
+    rendered = {name: json.loads(templates.get_template(f"{name}.j2").render(context)) for name in names}
     for name in (TRAIN, INFERENCE):
         rendered[name] = _adopt_knobs(draft, name, rendered[name])
     return rendered
