@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.bundle.config_files import TRAIN, find_bundles, read_config
-from pipeline.bundle.configs import Configs
+from pipeline.bundle.configs import Config, find_blocks
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
@@ -43,23 +43,30 @@ class Kind:
         return NAMES[self.shape] + (" with numbered objects (instances)" if self.objects else "")
 
 
-def find_kind(configs: Configs) -> Kind:
-    """Return what a bundle is made for, told by what its training loads.
+#: The data that each template is for.
+TEMPLATES: dict[str, Kind] = {
+    "pictures": Kind("pictures"),
+    "stacks": Kind("stacks"),
+    "volumes": Kind("volumes"),
+    "objects": Kind("pictures", objects=True),
+}
+
+
+def find_kind(train: Config) -> Kind:
+    """Return the data that a bundle is for, as its training config loads them.
 
     Args:
-        configs: of the bundle.
+        train: content of ``train.json``.
 
     Raises:
         InputError: none of its transforms is a loader that is known.
     """
-    train = Configs({TRAIN: configs.files.get(TRAIN, {})})
-    objects = bool(train.find(*_OBJECTS))
-    if train.find("LoadSliceStackd"):
+    objects = any(find_blocks(train, *_OBJECTS))
+    if any(find_blocks(train, "LoadSliceStackd")):
         return Kind("stacks", objects)
-    network = train.files[TRAIN].get("network_def", {})
-    if train.find("LoadImaged"):
-        return Kind("volumes" if network.get("spatial_dims") == 3 else "pictures", objects)
-    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so what it is for is unknown")
+    if any(find_blocks(train, "LoadImaged")):
+        return Kind("volumes" if train.get("network_def", {}).get("spatial_dims") == 3 else "pictures", objects)
+    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so its data are unknown")
 
 
 def find_kind_of_data(manifest: Manifest) -> Kind:
@@ -119,9 +126,13 @@ def _name_fitting(data: Kind, drawn: bool, folders: Iterable[Path]) -> str:
     fitting = set()
     for bundle in (bundle for folder in folders if folder.is_dir() for bundle in find_bundles(folder)):
         try:
-            kind = find_kind(Configs({TRAIN: read_config(bundle, TRAIN)}))
+            kind = find_kind(read_config(bundle, TRAIN))
         except InputError:
             continue
         if is_fit(kind, data, drawn=drawn):
             fitting.add(bundle.name)
-    return f"bundles that fit: {', '.join(sorted(fitting))}" if fitting else "no bundle fits"
+    templates = [name for name, kind in TEMPLATES.items() if is_fit(kind, data, drawn=drawn)]
+    if not templates:
+        return "no bundle fits"
+    bundles = f"bundles that fit: {', '.join(sorted(fitting))}; " if fitting else ""
+    return f"{bundles}templates that fit: {', '.join(templates)}"
