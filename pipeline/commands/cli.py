@@ -90,7 +90,7 @@ COMMANDS = (
     ),
     Command(
         "tune",
-        "tune post-processing on validation cases: threshold, CRF, morphology; what does not help stays off",
+        "tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off",
         (
             "tune lgg_attunet --dataset_dir data/kaggle_3m",
             "tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology",

@@ -13,30 +13,21 @@ from pipeline.datasets.manifests.manifest_file import read_manifest
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run`."""
-    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="the dataset's manifest")
+    add = parser.add_argument
+    add("manifest", metavar="MANIFEST", type=Path, help="the dataset's manifest")
     add_dataset_dir(parser, note="; nothing is written there")
-    what = "; ".join(f"{name}: {target.description}" for name, target in TARGETS.items())
-    parser.add_argument("--to", choices=tuple(TARGETS), metavar="|".join(TARGETS), required=True, help=what)
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="folder to create")
-    parser.add_argument(
-        "--split", choices=("train", "val", "test"), help="only these cases (default: all that are on the disk)"
-    )
-    parser.add_argument(
-        "--fold", metavar="K", help="fold or named split that becomes the validation set (default: keep all folds)"
-    )
-    parser.add_argument(
-        "--slices", action="store_true", help="write one case per slice of a stack, instead of one volume per stack"
-    )
-    parser.add_argument(
-        "--link",
-        choices=LINKS,
-        default="copy",
-        metavar="|".join(LINKS),
-        help="how to place files that need no conversion; a hard link shares the original's bytes (default: copy)",
-    )
-    parser.add_argument(
-        "--no-check", action="store_true", help="neither compare the files with the manifest nor read the result back"
-    )
+    text = "; ".join(f"{name}: {target.description}" for name, target in TARGETS.items())
+    add("--to", choices=tuple(TARGETS), metavar="|".join(TARGETS), required=True, help=text)
+    add("-o", "--output", metavar="OUT", type=Path, required=True, help="folder to create")
+    add("--split", choices=("train", "val", "test"), help="only these cases (default: all that are on the disk)")
+    text = "fold or named split that becomes the validation set (default: keep all folds)"
+    add("--fold", metavar="K", help=text)
+    text = "write one case per slice of a stack, instead of one volume per stack"
+    add("--slices", action="store_true", help=text)
+    text = "how to place files that need no conversion; a hard link shares the original's bytes (default: copy)"
+    add("--link", choices=LINKS, default="copy", metavar="|".join(LINKS), help=text)
+    text = "neither compare the files with the manifest nor read the result back"
+    add("--no-check", action="store_true", help=text)
     add_jobs(parser)
 
 

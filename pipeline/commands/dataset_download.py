@@ -13,25 +13,16 @@ from pipeline.issues import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run`."""
-    parser.add_argument(
-        "name", metavar="NAME", nargs="?", choices=list(SOURCES), help=f"the dataset: {', '.join(SOURCES)}"
-    )
-    parser.add_argument("--list", action="store_true", help="print the datasets, their sizes, licences and pages")
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="folder to create (default: data/NAME)")
-    parser.add_argument(
-        "--keep-archives", action="store_true", help="keep the archives in DIR.archives (default: remove them)"
-    )
-    parser.add_argument(
-        "--url-base", metavar="URL", default="", help="address of a mirror that has the archives under the same names"
-    )
-    parser.add_argument(
-        "--accept",
-        metavar="SHA256",
-        action="append",
-        default=[],
-        type=_sha256,
-        help="also accept an archive with this digest, if the publisher has replaced it",
-    )
+    add = parser.add_argument
+    add("name", metavar="NAME", nargs="?", choices=list(SOURCES), help=f"the dataset: {', '.join(SOURCES)}")
+    add("--list", action="store_true", help="print the datasets, their sizes, licences and pages")
+    add("-o", "--output", metavar="DIR", type=Path, help="folder to create (default: data/NAME)")
+    text = "keep the archives in DIR.archives (default: remove them)"
+    add("--keep-archives", action="store_true", help=text)
+    text = "address of a mirror that has the archives under the same names"
+    add("--url-base", metavar="URL", default="", help=text)
+    text = "also accept an archive with this digest, if the publisher has replaced it"
+    add("--accept", metavar="SHA256", action="append", default=[], type=_sha256, help=text)
 
 
 def _sha256(text: str) -> str:

@@ -15,55 +15,29 @@ DEFAULT_FOLDS = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run`."""
-    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="manifest to split")
-    parser.add_argument(
-        "--folds",
-        metavar="N",
-        type=int,
-        help=f"number of folds over the cases that are not test, 0 for none (default: {DEFAULT_FOLDS}; 0 with a"
-        " validation set)",
-    )
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same parts (default: 0)")
+    add = parser.add_argument
+    add("manifest", metavar="MANIFEST", type=Path, help="manifest to split")
+    text = f"number of folds of the non-test cases, 0 for none (default: {DEFAULT_FOLDS}; 0 with a validation set)"
+    add("--folds", metavar="N", type=int, help=text)
+    add("--seed", metavar="S", type=int, default=0, help="same seed, same parts (default: 0)")
     test = parser.add_mutually_exclusive_group()
-    test.add_argument(
-        "--test-list",
-        metavar="FILE",
-        type=Path,
-        help="ids of the test cases or subjects, one per line (default: test cases stay test cases)",
-    )
+    text = "ids of the test cases or subjects, one per line (default: test cases stay test cases)"
+    test.add_argument("--test-list", metavar="FILE", type=Path, help=text)
     test.add_argument("--test-share", metavar="SHARE", type=float, help="draw this share of the subjects as test set")
-    parser.add_argument(
-        "--val-share", metavar="SHARE", type=float, help="draw this share as validation set, instead of folds"
+    add("--val-share", metavar="SHARE", type=float, help="draw this share as validation set, instead of folds")
+    text = "the unit that is never split: a subject, a film, or a group such as an institution (default: subject)"
+    units = ("subject", "sequence", "group")
+    add("--by", choices=units, default="subject", metavar="|".join(units), help=text)
+    text = "the dataset's folder: find near duplicates among its images and keep them together"
+    add("--near", metavar="DIR", type=Path, help=text)
+    text = "replace the manifest's validation set, or also its test set (default: keep both)"
+    add("--resplit", choices=("val", "all"), default="", metavar="val|all", help=text)
+    text = (
+        "a further validation set, for fold=NAME: one id per line, lines with # describe it, lines 'exclude: ID' name"
+        " cases of neither set"
     )
-    parser.add_argument(
-        "--by",
-        choices=("subject", "sequence", "group"),
-        default="subject",
-        metavar="subject|sequence|group",
-        help="the unit that is never split: a subject, a film, or a group such as an institution (default: subject)",
-    )
-    parser.add_argument(
-        "--near",
-        metavar="DIR",
-        type=Path,
-        help="the dataset's folder: find near duplicates among its images and keep them together",
-    )
-    parser.add_argument(
-        "--resplit",
-        choices=("val", "all"),
-        default="",
-        metavar="val|all",
-        help="replace the manifest's validation set, or also its test set (default: keep both)",
-    )
-    parser.add_argument(
-        "--named",
-        metavar="NAME=FILE",
-        action="append",
-        default=[],
-        help="a further validation set, for fold=NAME: one id per line, lines with # describe it, lines 'exclude: ID'"
-        " name cases of neither set",
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="manifest to write (default: MANIFEST)")
+    add("--named", metavar="NAME=FILE", action="append", default=[], help=text)
+    add("-o", "--output", metavar="FILE", type=Path, help="manifest to write (default: MANIFEST)")
 
 
 def run(args: argparse.Namespace) -> int:

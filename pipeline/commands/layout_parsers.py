@@ -1,4 +1,4 @@
-"""One parser per layout, for the commands that treat each layout differently."""
+"""Add one parser per layout, for commands whose arguments depend on the layout."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_wrong_named_split_is_told(lgg_phantom: Path, tmp_path: Path, capsys: py
 
 @pytest.fixture
 def summary(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
-    """Stands for the module behind ``pipeline report``."""
+    """Replaces the module that ``pipeline report`` calls."""
     module = types.SimpleNamespace(print_summary=lambda directory, as_json: 0)
     monkeypatch.setitem(sys.modules, "pipeline.reports.run_summary", module)
     return module

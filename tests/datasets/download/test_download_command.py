@@ -1,4 +1,4 @@
-"""What a user types and reads."""
+"""The command ``dataset download``: its arguments and its output."""
 
 import hashlib
 import importlib.util
