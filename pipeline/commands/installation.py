@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 DISTRIBUTION = "monai-segmentation-suite"
 
 
@@ -12,6 +10,8 @@ def find_rivals() -> list[str]:
 
     Editable installs have no such files, so neither this project's own one nor a checkout on the path is reported.
     """
+    from importlib import metadata  # slow to import, and not needed for --help
+
     rivals = set()
     for distribution in metadata.distributions():
         if "\npipeline/" in "\n" + (distribution.read_text("RECORD") or ""):
