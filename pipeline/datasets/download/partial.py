@@ -26,7 +26,7 @@ class Origin:
 
 
 class PartialFile:
-    """``NAME.part`` beside the final name, and ``NAME.part.json`` with the origin of its bytes.
+    """``NAME.part`` next to the final name, and ``NAME.part.json`` with the origin of its bytes.
 
     Bytes are appended without a buffer, so a killed process leaves all that it had received.
 

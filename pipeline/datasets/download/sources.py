@@ -132,17 +132,9 @@ _ISIC2018 = Source(
         _isic(f"ISIC2018_Task1{stem}", size, sha256)
         for stem, size, sha256 in (
             ("-2_Training_Input", 11165358566, "80f98572347a2d7a376227fa9eb2e4f7459d317cb619865b8b9910c81446675f"),
-            (
-                "Task1_Training_GroundTruth",
-                27402895,
-                "99f8b2bb3c4d6af483362010715f7e7d5d122d9f6c02cac0e0d15bef77c7604c",
-            ),
+            ("_Training_GroundTruth", 27402895, "99f8b2bb3c4d6af483362010715f7e7d5d122d9f6c02cac0e0d15bef77c7604c"),
             ("-2_Validation_Input", 239231159, "0ea920fcfe512d12a6e620b50b50233c059f67b10146e1479c82be58ff15a797"),
-            (
-                "Task1_Validation_GroundTruth",
-                759706,
-                "f6911e9c0a64e6d687dd3ca466ca927dd5e82145cb2163b7a1e5b37d7a716285",
-            ),
+            ("_Validation_GroundTruth", 759706, "f6911e9c0a64e6d687dd3ca466ca927dd5e82145cb2163b7a1e5b37d7a716285"),
             ("-2_Test_Input", 2370457338, "e59ae1f69f4ed16f09db2cb1d76c2a828487b63d28f6ab85997f5616869b127d"),
             ("_Test_GroundTruth", 9680101, "2e8f6edce454a5bdee52485e39f92bd6eddf357e81f39018d05512175238ef82"),
         )

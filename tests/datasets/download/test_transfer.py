@@ -1,4 +1,4 @@
-"""Transfers that are cut, refused and lied to; every byte that the server sends is counted."""
+"""Interrupted, refused and false transfers; every byte that the server sends is counted."""
 
 import os
 import socket
