@@ -31,7 +31,7 @@ class LabelIoU(LabelwiseMetric):
 
 
 class LabelDice(LabelIoU):
-    """Dice 2 TP / (2 TP + FP + FN) of the classes named, from MONAI's ``compute_iou`` as 2 J / (1 + J).
+    """Dice 2 TP / (2 TP + FP + FN) of each class, from MONAI's ``compute_iou`` as 2 J / (1 + J).
 
     ``compute_dice`` gives the same result more slowly, as it indexes single voxels. A map of class ids replaces the
     one-hot tensor, so a volume of many classes needs little memory, and the saved mask is what gets the score.

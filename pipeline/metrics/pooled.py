@@ -18,7 +18,7 @@ __all__ = ["BackgroundAccuracy", "PixelAccuracy", "PooledDice", "PooledIoU"]
 
 
 class PooledDice(LabelDice):
-    """Dice of one TP, FP and FN over the whole set (unit ``pooled``), mean over the classes named.
+    """Dice of one TP, FP and FN over the whole set (unit ``pooled``), mean over the classes.
 
     ``get_buffer`` holds the Dice of each case, whose mean differs from this score.
 
@@ -42,7 +42,7 @@ class PooledDice(LabelDice):
 
 
 class PooledIoU(LabelIoU):
-    """Intersection over union of one TP, FP and FN over the whole set (unit ``pooled``), mean over the classes named.
+    """Intersection over union of one TP, FP and FN over the whole set (unit ``pooled``), mean over the classes.
 
     Args:
         labels, num_classes: see `pipeline.metrics.labelwise.LabelwiseMetric`.

@@ -67,7 +67,7 @@ class HausdorffDistance95(_SurfaceMetric):
         spacing: mm along each axis, for labels whose files do not contain it.
 
     Raises:
-        InputError: when called: the size of a voxel is unknown, or what `LabelwiseMetric` refuses.
+        InputError: when called: the voxel size is unknown, or as in `LabelwiseMetric`.
         ValueError: an unknown unit, or a spacing that is not positive.
 
     Example:
@@ -103,7 +103,7 @@ class SurfaceDice(_SurfaceMetric):
         spacing: mm along each axis, for labels whose files do not contain it.
 
     Raises:
-        InputError: when called: the size of a voxel is unknown, or what `LabelwiseMetric` refuses.
+        InputError: when called: the voxel size is unknown, or as in `LabelwiseMetric`.
         ValueError: the tolerance is negative, an unknown unit, or a spacing that is not positive.
 
     Example:
