@@ -1,4 +1,4 @@
-"""EnsembleInferer: the mean of checkpoints, what it leaves alone, and checkpoints that are not there."""
+"""EnsembleInferer: the mean of checkpoints, unchanged networks, missing checkpoints."""
 
 from pathlib import Path
 

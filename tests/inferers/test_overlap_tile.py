@@ -1,4 +1,4 @@
-"""OverlapTileInferer: the same as one forward pass of the whole mirrored image, so no seam can exist."""
+"""OverlapTileInferer: equal to one forward pass of the whole mirrored image, so without seams."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What reaches a metric: values, channels and shapes that are refused, and sizes of voxels that are known or not."""
+"""Input of metrics: rejected values, channels and shapes; known and unknown voxel sizes."""
 
 import nibabel as nib
 import numpy as np

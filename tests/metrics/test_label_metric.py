@@ -1,4 +1,4 @@
-"""LabelMetric: MONAI's metrics on one class; CaseCount: what a mean hides."""
+"""LabelMetric: MONAI's metrics on one class; CaseCount: cases that a mean hides."""
 
 import pytest
 import torch
