@@ -1,4 +1,4 @@
-"""MONAI-style transforms (``Foo`` for arrays, ``Food`` for dictionaries) for what MONAI lacks."""
+"""MONAI-style transforms that MONAI lacks: ``Foo`` for arrays, ``Food`` for dictionaries."""
 
 from pipeline.transforms.intensity.alpha import DropAlpha, DropAlphad
 from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
@@ -27,45 +27,28 @@ from pipeline.transforms.post.morphology import (
 )
 from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
 
+# One line per pair.
+# fmt: off
 __all__ = [
-    "BorderWeightMap",
-    "BorderWeightMapd",
-    "DenseCRF",
-    "DenseCRFd",
-    "DropAlpha",
-    "DropAlphad",
-    "EachLabel",
-    "EachLabeld",
-    "EachSlice",
-    "EachSliced",
-    "EncodeMask",
-    "EncodeMaskd",
-    "LabelInstances",
-    "LabelInstancesd",
-    "LoadCocoMask",
-    "LoadCocoMaskd",
-    "LoadSliceStack",
-    "LoadSliceStackd",
-    "LoadSource",
-    "LoadSourced",
-    "MorphologicalClosing",
-    "MorphologicalClosingd",
-    "MorphologicalOpening",
-    "MorphologicalOpeningd",
-    "NeighbourSlicesToChannels",
-    "NeighbourSlicesToChannelsd",
-    "NormalizeForeground",
-    "NormalizeForegroundd",
-    "RandCopyChannel",
-    "RandCopyChanneld",
-    "RandGammaByChannel",
-    "RandGammaByChanneld",
-    "RemoveSmallComponents",
-    "RemoveSmallComponentsd",
-    "SaveMask",
-    "SaveMaskd",
-    "SaveSliceStack",
-    "SaveSliceStackd",
-    "SeparateInstances",
-    "SeparateInstancesd",
+    "BorderWeightMap", "BorderWeightMapd",
+    "DenseCRF", "DenseCRFd",
+    "DropAlpha", "DropAlphad",
+    "EachLabel", "EachLabeld",
+    "EachSlice", "EachSliced",
+    "EncodeMask", "EncodeMaskd",
+    "LabelInstances", "LabelInstancesd",
+    "LoadCocoMask", "LoadCocoMaskd",
+    "LoadSliceStack", "LoadSliceStackd",
+    "LoadSource", "LoadSourced",
+    "MorphologicalClosing", "MorphologicalClosingd",
+    "MorphologicalOpening", "MorphologicalOpeningd",
+    "NeighbourSlicesToChannels", "NeighbourSlicesToChannelsd",
+    "NormalizeForeground", "NormalizeForegroundd",
+    "RandCopyChannel", "RandCopyChanneld",
+    "RandGammaByChannel", "RandGammaByChanneld",
+    "RemoveSmallComponents", "RemoveSmallComponentsd",
+    "SaveMask", "SaveMaskd",
+    "SaveSliceStack", "SaveSliceStackd",
+    "SeparateInstances", "SeparateInstancesd",
 ]
+# fmt: on

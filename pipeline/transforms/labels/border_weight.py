@@ -90,7 +90,7 @@ def _balance(foreground: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _two_distances(cells: Ids, reach: int) -> tuple[Floats, Floats]:
-    """Return the distances to the nearest and the second nearest cell; infinite from somewhere beyond ``reach``."""
+    """Return the distances to the nearest and the second nearest cell; may be infinite beyond ``reach``."""
     from scipy.ndimage import distance_transform_edt, find_objects
 
     nearest = np.full(cells.shape, np.inf, dtype=np.float32)

@@ -135,7 +135,7 @@ def read_instances(instances: torch.Tensor) -> Ids:
     wrong = (ids < 0) | (ids != values)
     if wrong.any():
         raise ValueError(
-            f"{name_item(instances, 'mask')} has the value {values[wrong][0]}, expected ids from 0 (background)"
+            f"{name_item(instances, 'mask')} has the value {values[wrong][0]}, expected whole numbers from 0"
         )
     return ids
 

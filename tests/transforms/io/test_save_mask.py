@@ -1,4 +1,4 @@
-"""SaveMask on files: grid, place, format and names of masks; what is refused; overlays and figures."""
+"""SaveMask on files: grid, position, format and names of masks; rejected masks; overlays and figures."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""LoadSliceStack and SaveSliceStack on files: order, orientation, refusals, atomic writing, overlays."""
+"""LoadSliceStack and SaveSliceStack on files: order, orientation, errors, atomic writing, overlays."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Slices to masks through the whole chain of an inference: what comes out lies pixel by pixel on what went in."""
+"""Slices to masks through a complete inference chain: output and input match pixel by pixel."""
 
 import numpy as np
 import pytest

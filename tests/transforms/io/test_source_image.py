@@ -1,4 +1,4 @@
-"""LoadSource: the image of a prediction as it lies in its file, whatever was done to it before the network."""
+"""LoadSource: the original image of a prediction, after any preprocessing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SeparateInstances and LabelInstances: by hand, against loops and scikit-image, and there and back again."""
+"""SeparateInstances and LabelInstances: by hand, against loops and scikit-image, and round trips."""
 
 import numpy as np
 import pytest

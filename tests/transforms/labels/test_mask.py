@@ -1,4 +1,4 @@
-"""EncodeMask: grey values to label ids, unknown values refused."""
+"""EncodeMask: grey values to label ids; unknown values are errors."""
 
 import pytest
 import torch

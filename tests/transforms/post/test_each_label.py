@@ -1,4 +1,4 @@
-"""EachLabel: what MONAI's transforms of masks do to index maps, and what they should."""
+"""EachLabel: MONAI's mask transforms on index maps, with and without it."""
 
 from __future__ import annotations
 
