@@ -49,6 +49,8 @@ def _render_usage(name: str, parser: argparse.ArgumentParser) -> list[str]:
     """Return one line: what must be given, then what may be."""
     actions = _list_actions(parser)
     needed = [_spell(action) for action in actions if action.option_strings and action.required]
+    groups = [group for group in parser._mutually_exclusive_groups if group.required]
+    needed += [f"({' | '.join(map(_spell, group._group_actions))})" for group in groups]
     places = [_spell(action) for action in actions if not action.option_strings]
     more = " [OPTIONS]" if any(action.option_strings and not action.required for action in actions) else ""
     words = " ".join(["python -m pipeline", name, *places, *needed])
@@ -62,7 +64,7 @@ def _render_arguments(parser: argparse.ArgumentParser) -> list[str]:
 
 def _spell(action: argparse.Action) -> str:
     """Return an argument as it is typed; of two spellings of one option the first."""
-    value = action.metavar or (",".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
     value = value if isinstance(value, str) else " ".join(value)
     value = {"*": f"[{value} ...]", "+": f"{value} [{value} ...]", "?": f"[{value}]"}.get(str(action.nargs), value)
     if not action.option_strings:
