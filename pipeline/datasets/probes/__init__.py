@@ -43,7 +43,7 @@ class ImageError(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """A file to read, from the disk or from bytes that were read already.
 
     Args:
@@ -126,7 +126,7 @@ class Probe:
     header: Mapping[str, Any] = field(default_factory=dict)
 
 
-def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixels: int = MAX_PIXELS) -> Probe:
+def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_pixels: int = MAX_PIXELS) -> Probe:
     """Read an image's header, or all of it.
 
     Args:
@@ -138,7 +138,7 @@ def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixel
     Raises:
         ImageError: ``unsupported-format``, ``not-an-image``, ``truncated``, ``too-large``.
     """
-    source = source if isinstance(source, Source) else Source(source)
+    source = source if isinstance(source, ImageSource) else ImageSource(source)
     ending = find_ending(source.path.name) or find_signature(source)
     if not ending:
         suffix = PurePosixPath(source.path.name).suffix.lower()
@@ -149,7 +149,7 @@ def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixel
     return probe
 
 
-def find_signature(source: Source) -> str:
+def find_signature(source: ImageSource) -> str:
     """Return ``".dcm"`` for DICOM files, which often have no ending, else ""."""
     try:
         return ".dcm" if source.head(132)[128:] == b"DICM" else ""

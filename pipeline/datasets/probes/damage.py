@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.datasets.probes import ImageError, Source
+from pipeline.datasets.probes import ImageError, ImageSource
 
 _MAGIC = (b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8\xff", b"BM", b"\x1f\x8b")
 _POINTERS = {
@@ -13,7 +13,7 @@ _POINTERS = {
 }
 
 
-def explain_damage(source: Source, error: Exception, magic: tuple[bytes, ...] = _MAGIC) -> ImageError:
+def explain_damage(source: ImageSource, error: Exception, magic: tuple[bytes, ...] = _MAGIC) -> ImageError:
     """Tell a damaged image from a file that never was one.
 
     Args:

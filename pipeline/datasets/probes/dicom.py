@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.datasets.probes import Content, ImageError, Probe, Source
+from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
 from pipeline.datasets.probes.damage import explain_damage
 from pipeline.datasets.probes.pixels import summarise_pixels
 
@@ -60,7 +60,7 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def read_slice_facts(source: Source) -> SliceFacts:
+def read_slice_facts(source: ImageSource) -> SliceFacts:
     """Read the header of a DICOM file.
 
     Raises:
@@ -69,7 +69,7 @@ def read_slice_facts(source: Source) -> SliceFacts:
     return _gather_facts(_read(source, pixels=False))
 
 
-def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
+def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
     """Read a DICOM file; see `pipeline.datasets.probes.probe_image`.
 
     ``shape`` is (rows, columns), ``pages`` the number of frames. Values are scaled by RescaleSlope and -Intercept. The
@@ -113,7 +113,7 @@ def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe
     )
 
 
-def _read(source: Source, *, pixels: bool) -> Any:
+def _read(source: ImageSource, *, pixels: bool) -> Any:
     try:
         import pydicom
     except ImportError:
@@ -137,7 +137,7 @@ def _read(source: Source, *, pixels: bool) -> Any:
         raise _explain(source, error) from None
 
 
-def _explain(source: Source, error: Exception) -> ImageError:
+def _explain(source: ImageSource, error: Exception) -> ImageError:
     try:
         found = is_dicom(source.head(132))
     except OSError:
@@ -194,7 +194,7 @@ def _is_compressed(dataset: Any) -> bool:
         return False
 
 
-def _decode(source: Source, length: int, is_mask: bool) -> Content:
+def _decode(source: ImageSource, length: int, is_mask: bool) -> Content:
     import numpy as np
 
     dataset = _read(source, pixels=True)
@@ -219,7 +219,7 @@ def _scale(dataset: Any, array: Any) -> Any:
     return array if (slope, intercept) == (1, 0) else array * slope + intercept
 
 
-def _inflate(source: Source, dataset: Any) -> Any:
+def _inflate(source: ImageSource, dataset: Any) -> Any:
     """Decode compressed pixels with pydicom where it can (run lengths), else with ITK, which scales them too."""
     from pydicom.pixels.decoders.base import get_decoder
 

@@ -186,11 +186,11 @@ def require_folders(cases: Sequence[Case], root: Path, manifest: str | os.PathLi
 
 def _find_foreign(folder: Path, own: set[str]) -> list[str]:
     """Return the DICOM files of a folder that are not of the series."""
-    from pipeline.datasets.probes import Source
+    from pipeline.datasets.probes import ImageSource
     from pipeline.datasets.probes.dicom import is_dicom
 
     try:
         others = sorted(path for path in folder.iterdir() if path.name not in own and path.is_file())
-        return [path.name for path in others if is_dicom(Source(path).head(132))]
+        return [path.name for path in others if is_dicom(ImageSource(path).head(132))]
     except OSError as error:
         raise InputError(f"cannot read {error.filename or folder}: {(error.strerror or '').lower()}") from None

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from pipeline.datasets.probes import Content, ImageError, Probe, Source
+from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
 from pipeline.datasets.probes.damage import explain_damage
 from pipeline.datasets.probes.nifti_affine import describe_affine
 from pipeline.datasets.probes.pixels import summarise_pixels
@@ -31,7 +31,7 @@ _MAX_EXTENSION = 1 << 26
 _MAX_FILE_DIMENSIONS = 7
 
 
-def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
+def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
     """Read a volume; see `pipeline.datasets.probes.probe_image`.
 
     ``shape`` is in the order of the file (i, j, k) without a fourth axis, whose length is ``channels``; an axis of
@@ -67,7 +67,7 @@ def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe
 
 
 @contextmanager
-def _open(source: Source, zipped: bool) -> Iterator[IO[bytes]]:
+def _open(source: ImageSource, zipped: bool) -> Iterator[IO[bytes]]:
     with source.open() as stream:
         if zipped:
             with gzip.GzipFile(fileobj=stream) as inflated:
@@ -83,7 +83,7 @@ def _explain_gzip(error: gzip.BadGzipFile) -> ImageError:
     return ImageError("truncated", f"damaged gzip data ({str(error).lower()})", "restore the file")
 
 
-def _check_name(source: Source, zipped: bool) -> None:
+def _check_name(source: ImageSource, zipped: bool) -> None:
     """Raise ``suffix-mismatch`` for names that lie about compression: ITK and nibabel both go by the name."""
     name = source.path.name
     if name.lower().endswith(".gz") and not zipped:
@@ -93,7 +93,7 @@ def _check_name(source: Source, zipped: bool) -> None:
         raise ImageError("suffix-mismatch", f"{name} is compressed with gzip", f"rename it to {name}.gz")
 
 
-def _read_header(stream: IO[bytes], source: Source, zipped: bool) -> Any:
+def _read_header(stream: IO[bytes], source: ImageSource, zipped: bool) -> Any:
     """Return nibabel's header.
 
     Raises:
@@ -126,7 +126,7 @@ def _check_magic(magic: bytes, size: int) -> None:
 class _Layout:
     """Where and how the voxels lie in a file, by its header, which is not believed before it was weighed."""
 
-    def __init__(self, header: Any, source: Source, zipped: bool, max_pixels: int) -> None:
+    def __init__(self, header: Any, source: ImageSource, zipped: bool, max_pixels: int) -> None:
         self.header, self.source, self.zipped = header, source, zipped
         self.dtype = self._check_type()
         self.full_shape = self._check_shape(max_pixels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from pipeline.datasets.probes import Content, ImageError, Probe, Source
+from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
 from pipeline.datasets.probes.damage import explain_damage
 from pipeline.datasets.probes.pixels import summarise_pixels
 
@@ -15,7 +15,7 @@ _DTYPES = {"1": "bool", "I": "int32", "F": "float32", "I;16": "uint16", "I;16B":
 _ORIENTATION = 274
 
 
-def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
+def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
     """Read a picture; see `pipeline.datasets.probes.probe_image`.
 
     The header holds ``mode`` (Pillow's name of how pixels are stored), ``exif_orientation`` if it is not 1, ``palette``

@@ -247,7 +247,7 @@ def require_known(names: Sequence[str], known: Mapping[str, str], dataset: str) 
     return names
 
 
-def read_ids(path: Path) -> tuple[list[str], str]:
+def read_id_list(path: Path) -> tuple[list[str], str]:
     """Read a list of ids, one a line; lines that start with ``#`` are its description.
 
     Raises:
@@ -264,7 +264,7 @@ def read_ids(path: Path) -> tuple[list[str], str]:
 
 
 def read_named_split(path: Path) -> tuple[list[str], str, list[str]]:
-    """Read the list of a named split: as `read_ids`, where a line ``exclude: ID`` names a case of neither part.
+    """Read the list of a named split: as `read_id_list`, where a line ``exclude: ID`` names a case of neither part.
 
     Returns:
         Ids of the validation set, the description, ids that are excluded: the arguments of `add_named_split`.
@@ -272,7 +272,7 @@ def read_named_split(path: Path) -> tuple[list[str], str, list[str]]:
     Raises:
         InputError: the file cannot be read or holds no id for validation.
     """
-    lines, description = read_ids(path)
+    lines, description = read_id_list(path)
     parts: tuple[list[str], list[str]] = ([], [])
     for line in lines:
         case_id = line.removeprefix("exclude:")

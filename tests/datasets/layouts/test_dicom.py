@@ -64,7 +64,7 @@ def test_files_without_ending_and_other_files(root: Path) -> None:
     (root / "notes.txt").write_text("x")
     draft = read_layout("dicom", root)
     assert len(draft.manifest.cases[2].image) == 5
-    assert "2 files are no DICOM, for example DICOMDIR" in {note.message for note in draft.notes}
+    assert "2 files are not DICOM, for example DICOMDIR" in {note.message for note in draft.notes}
 
 
 def test_series_of_one_folder_are_told_apart(root: Path, tmp_path: Path) -> None:

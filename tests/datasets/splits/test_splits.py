@@ -17,7 +17,7 @@ from pipeline.datasets.splits.splits import (
     describe_folds,
     gather_subjects,
     join_subjects,
-    read_ids,
+    read_id_list,
     read_named_split,
     split_manifest,
 )
@@ -319,12 +319,12 @@ def test_read_named_split(tmp_path: Path) -> None:
 def test_read_ids(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_text("# first\n# second\n\n a \nb\n")
-    assert read_ids(path) == (["a", "b"], "first second")
+    assert read_id_list(path) == (["a", "b"], "first second")
     path.write_text("# none\n")
     with pytest.raises(InputError, match="is empty"):
-        read_ids(path)
+        read_id_list(path)
     with pytest.raises(InputError, match="cannot read the list of ids"):
-        read_ids(tmp_path / "none.txt")
+        read_id_list(tmp_path / "none.txt")
 
 
 def test_describe_folds(manifest: Manifest) -> None:
