@@ -1,4 +1,4 @@
-"""What a check wants to know of an image file, from its header alone or from all its pixels; one reader a format."""
+"""Read the properties of image files, from the header alone or from all pixels; one reader per format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Twice Pillow's own warning level, where Pillow gives up; checked from the header, before anything is decoded.
 MAX_PIXELS = 178_956_970
 
-# Format that a name promises, and the module whose `probe` reads it; the longest matching ending counts.
+# Format of each file ending, and the module whose `probe` reads it; the longest matching ending counts.
 FORMATS: dict[str, tuple[str, str]] = {
     **dict.fromkeys((".tif", ".tiff"), ("TIFF", "raster")),
     ".png": ("PNG", "raster"),
@@ -29,13 +29,7 @@ FORMATS: dict[str, tuple[str, str]] = {
 
 
 class ImageError(Exception):
-    """A file that is not the image it should be.
-
-    Args:
-        code: issue code.
-        message: what was found.
-        hint: what to do.
-    """
+    """A file that cannot be used as an image; the arguments are those of an `Issue`."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -44,12 +38,7 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A file to read, from the disk or from bytes that were read already.
-
-    Args:
-        path: the file.
-        data: all its bytes; None opens the file.
-    """
+    """A file to read: from the disk, or from ``data`` if all its bytes are in memory."""
 
     path: Path
     data: bytes | None = None
@@ -78,16 +67,16 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class Content:
-    """What the pixels say.
+    """Statistics of an image's pixels.
 
     Args:
         low: smallest value, not-a-number left out.
         high: largest value.
         non_finite: number of not-a-number and infinite values.
-        counts: number of pixels by value; only filled for masks.
-        first_non_finite: index of the first value that is not finite, in the array's order; () if there is none.
-        digest: sha256 of shape and decoded pixels: equal for the same picture in another encoding; "" for masks.
-        fingerprint: what near copies are recognised by; None for masks.
+        counts: number of pixels by value; only for masks.
+        first_non_finite: index of the first value that is not finite, in the array's order; () if all are.
+        digest: sha256 of shape and decoded pixels: equal for the same image in another encoding; "" for masks.
+        fingerprint: thumbnail by which near copies are recognised; None for masks.
     """
 
     low: float
@@ -101,18 +90,18 @@ class Content:
 
 @dataclass(frozen=True)
 class Probe:
-    """What is known of an image file.
+    """Properties of an image file.
 
     Args:
         format: ``"TIFF"``, ``"PNG"``, ``"NIfTI"``, ``"DICOM"``, ...
-        shape: size in pixels or voxels: rows first for pictures, the order of the file for volumes.
+        shape: size in pixels or voxels: rows first for 2-D images, the order of the file for volumes.
         channels: number of channels, alpha included.
         pages: number of images in the file.
-        content: what the pixels say; None if only the header was read.
-        dtype: type of a stored value, in numpy's words; "" if the header does not tell.
+        content: statistics of the pixels; None if only the header was read.
+        dtype: numpy's name of the stored type; "" if the header does not give it.
         spacing: size of a voxel in mm along each axis of ``shape``; () if the file holds none.
         affine: voxel index to world in mm (RAS), 4 x 4; () if the file holds none.
-        header: what only this format has, JSON-ready (``{"mode": "RGBA", "exif_orientation": 6}``).
+        header: properties of this format only, JSON-ready (``{"mode": "RGBA", "exif_orientation": 6}``).
     """
 
     format: str
@@ -139,7 +128,7 @@ def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_
         ImageError: ``unsupported-format``, ``not-an-image``, ``truncated``, ``too-large``.
     """
     source = source if isinstance(source, ImageSource) else ImageSource(source)
-    ending = find_ending(source.path.name) or find_signature(source)
+    ending = find_ending(source.path.name) or _find_signature(source)
     if not ending:
         suffix = PurePosixPath(source.path.name).suffix.lower()
         known = ", ".join(sorted(FORMATS))
@@ -149,7 +138,7 @@ def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_
     return probe
 
 
-def find_signature(source: ImageSource) -> str:
+def _find_signature(source: ImageSource) -> str:
     """Return ``".dcm"`` for DICOM files, which often have no ending, else ""."""
     try:
         return ".dcm" if source.head(132)[128:] == b"DICM" else ""
@@ -169,7 +158,7 @@ def find_ending(name: str) -> str:
 
 
 def expected_format(path: str) -> str:
-    """Return the format that a file's name promises, "" if it promises none.
+    """Return the format that belongs to a file's ending, "" if none is known.
 
     Example:
         >>> expected_format("a/b_1.tif")

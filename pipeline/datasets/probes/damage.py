@@ -1,4 +1,4 @@
-"""What a file is that no reader takes: cut off, a pointer to the real file, a web page, or something else."""
+"""Diagnose files that no reader accepts: cut off, a pointer to the real file, a web page, or something else."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _POINTERS = {
 
 
 def explain_damage(source: ImageSource, error: Exception, magic: tuple[bytes, ...] = _MAGIC) -> ImageError:
-    """Tell a damaged image from a file that never was one.
+    """Distinguish a damaged image from a file of another kind.
 
     Args:
         source: the file that could not be read.
-        error: what its reader raised.
-        magic: first bytes of files that are, or once were, of the format.
+        error: the error of its reader.
+        magic: first bytes of files of the format, intact or damaged.
 
     Returns:
         ``truncated``, ``not-an-image`` or ``unreadable-file``.

@@ -1,9 +1,9 @@
 """DICOM files, one slice each, their headers read with pydicom.
 
-pydicom reads headers from memory and fails with an exception where a library in C would end the process. Pixels that
-are not compressed are read with it too; for compressed ones ITK (GDCM) brings the decoders.
+pydicom fails with an exception where a library in C would end the process. It reads uncompressed pixels too; ITK (GDCM)
+decodes compressed ones.
 
-No name, number or date of a patient leaves this module in a `Probe`: probes are cached and printed.
+A `Probe` contains no name, number or date of a patient, because probes are cached and printed.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _RESTORE = "restore the file"
 
 @dataclass(frozen=True)
 class SliceFacts:
-    """What tells where a DICOM file belongs.
+    """Series, patient and place of a DICOM file; absent numbers are None, absent vectors ().
 
     Args:
         series: SeriesInstanceUID.
-        number: SeriesNumber; None if it is not given.
-        patient: PatientID, stripped; it is compared and must not be written down.
+        number: SeriesNumber.
+        patient: PatientID, stripped; for comparison only, it must not be written anywhere.
         modality: for example ``"MR"``.
-        instance: InstanceNumber; None if it is not given.
-        position: ImagePositionPatient in mm; () if it is not given.
-        orientation: ImageOrientationPatient, the direction cosines of a row and of a column; () if it is not given.
+        instance: InstanceNumber.
+        position: ImagePositionPatient in mm.
+        orientation: ImageOrientationPatient, the direction cosines of a row and of a column.
         rows: height in pixels; 0 if the file holds no image.
         columns: width in pixels.
-        spacing: distance of rows and of columns in mm; () if it is not given.
+        spacing: distance of rows and of columns in mm.
     """
 
     series: str
@@ -56,7 +56,7 @@ class SliceFacts:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Return whether the first 132 bytes of a file are those of DICOM."""
+    """Return whether the first 132 bytes of a file mark it as DICOM."""
     return head[128:132] == b"DICM"
 
 
@@ -73,7 +73,7 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     """Read a DICOM file; see `pipeline.datasets.probes.probe_image`.
 
     ``shape`` is (rows, columns), ``pages`` the number of frames. Values are scaled by RescaleSlope and -Intercept. The
-    header holds ``series``, ``instance``, ``position`` and ``orientation`` (mm, LPS, the words of DICOM), ``modality``.
+    header holds ``series``, ``instance``, ``position`` and ``orientation`` (mm, LPS, as in DICOM), ``modality``.
 
     Raises:
         ImageError: ``truncated``, ``too-large``, ``not-an-image``, ``no-pixels``, ``unsupported-format``.
@@ -83,18 +83,13 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     frames = _whole(dataset, "NumberOfFrames") or 1
     channels = _whole(dataset, "SamplesPerPixel") or 1
     bits = _whole(dataset, "BitsAllocated") or 0
-    if min(facts.rows, facts.columns, frames, channels) < 1 or bits not in (1, 8, 16, 32, 64):
-        kind = facts.modality or "unknown"
-        message = f"a DICOM file of modality {kind} without an image (reports and plans have none)"
-        raise ImageError("no-pixels", message, "leave it out")
-    if facts.rows * facts.columns * frames > max_pixels:
-        message = f"{facts.rows} x {facts.columns} x {frames} pixels; the limit is {max_pixels} pixels"
-        raise ImageError("too-large", message, "scale it down, or raise --max-pixels")
+    _check_size(facts, frames, channels, bits, max_pixels)
     length = facts.rows * facts.columns * frames * channels * bits // 8
     if not _is_compressed(dataset) and length > source.size():
         message = f"cut off: the header claims {length} bytes of pixels, the file has {source.size()} bytes"
         raise ImageError("truncated", message, _RESTORE)
-    kind = "uint" if not _whole(dataset, "PixelRepresentation") else "int"
+    kind = "int" if _whole(dataset, "PixelRepresentation") else "uint"
+    header = {name: getattr(facts, name) for name in ("series", "instance", "modality")}
     return Probe(
         format="DICOM",
         shape=(facts.rows, facts.columns),
@@ -103,14 +98,18 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
         content=_decode(source, length, is_mask) if decode else None,
         dtype=f"{kind}{max(8, bits)}",
         spacing=facts.spacing,
-        header={
-            "series": facts.series,
-            "instance": facts.instance,
-            "position": list(facts.position),
-            "orientation": list(facts.orientation),
-            "modality": facts.modality,
-        },
+        header=header | {"position": list(facts.position), "orientation": list(facts.orientation)},
     )
+
+
+def _check_size(facts: SliceFacts, frames: int, channels: int, bits: int, max_pixels: int) -> None:
+    if min(facts.rows, facts.columns, frames, channels) < 1 or bits not in (1, 8, 16, 32, 64):
+        kind = facts.modality or "unknown"
+        message = f"a DICOM file of modality {kind} without an image (reports and plans have none)"
+        raise ImageError("no-pixels", message, "leave it out")
+    if facts.rows * facts.columns * frames > max_pixels:
+        message = f"{facts.rows} x {facts.columns} x {frames} pixels; the limit is {max_pixels} pixels"
+        raise ImageError("too-large", message, "scale it down, or raise --max-pixels")
 
 
 def _read(source: ImageSource, *, pixels: bool) -> Any:
@@ -118,7 +117,7 @@ def _read(source: ImageSource, *, pixels: bool) -> Any:
         import pydicom
     except ImportError:
         raise ImageError("unsupported-format", "DICOM needs pydicom", "pip install pydicom") from None
-    # Writers break the rules of value types all the time; what matters here is checked here.
+    # Many writers violate the rules of value types; the values that matter are checked here.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     try:
         if not is_dicom(source.head(132)):
@@ -126,14 +125,14 @@ def _read(source: ImageSource, *, pixels: bool) -> Any:
         with source.open() as stream:
             tags = None if pixels else list(_TAGS)
             dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, specific_tags=tags)
-            # Values are parsed when they are asked for; ask now, so that what is broken breaks here.
+            # pydicom parses values on access; access them now, so that broken ones raise here.
             for tag in _TAGS:
                 dataset.get(tag)
             return dataset
+    except MemoryError:
+        raise
     except Exception as error:
-        # pydicom raises about anything for damaged files.
-        if isinstance(error, MemoryError):
-            raise
+        # pydicom raises exceptions of many types for damaged files.
         raise _explain(source, error) from None
 
 
@@ -142,7 +141,7 @@ def _explain(source: ImageSource, error: Exception) -> ImageError:
         found = is_dicom(source.head(132))
     except OSError:
         found = False
-    # Every DICOM file is one that was one, whatever its first 128 bytes say.
+    # The first 128 bytes of a DICOM file are free, so any of them may start a damaged one.
     return explain_damage(source, error, magic=(b"",) if found else ())
 
 
@@ -190,7 +189,7 @@ def _is_compressed(dataset: Any) -> bool:
     try:
         return bool(dataset.file_meta.TransferSyntaxUID.is_compressed)
     except (AttributeError, ValueError):
-        # Private or absent: no decoder is known either way, so the size is compared.
+        # Private or absent: no decoder is known, so the size is compared.
         return False
 
 
@@ -204,18 +203,16 @@ def _decode(source: ImageSource, length: int, is_mask: bool) -> Content:
             missing = length - len(dataset.PixelData)
             raise ImageError("truncated", f"cut off: {missing} bytes of pixels are missing", _RESTORE)
         array = _inflate(source, dataset) if compressed else _scale(dataset, dataset.pixel_array)
+    except (ImageError, MemoryError):
+        raise
     except Exception as error:
-        if isinstance(error, ImageError | MemoryError):
-            raise
         raise _explain(source, error) from None
     with np.errstate(all="ignore"):
         return summarise_pixels(array, is_mask)
 
 
 def _scale(dataset: Any, array: Any) -> Any:
-    slope, intercept = (
-        float(dataset.get(name, default)) for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
-    )
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
     return array if (slope, intercept) == (1, 0) else array * slope + intercept
 
 

@@ -98,7 +98,7 @@ def test_missing_duplicate_and_foreign_slices_are_errors(root: Path) -> None:
     shutil.copy(root / "one" / "a" / "000002.dcm", root / "one" / "a" / "copy.dcm")
     issues = check_manifest(read(root), root).errors()
     assert [(issue.code, issue.record) for issue in issues] == [("dicom-series", "one_a"), ("dicom-series", "two")]
-    assert "1 slices lie where another one is" in issues[0].message
+    assert "1 slices have the position of another slice" in issues[0].message
     assert "1 slices are missing" in issues[1].message
     manifest = read_manifest_with_foreign(root)
     assert "the files belong to 2 series" in {

@@ -87,9 +87,7 @@ def test_lossy_and_coloured_masks_are_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "images" / "a.png")
     write_mask(tmp_path / "masks" / "a.jpg")
     text = told(tmp_path)
-    assert (
-        "1 masks are JPEG, which changes their values, for example masks/a.jpg; --binarize" in text
-    )
+    assert "1 masks are JPEG, which changes their values, for example masks/a.jpg; --binarize" in text
     assert told(tmp_path, mask_values="0,255") == text
     assert read_layout("folders", tmp_path, binarize="128").manifest.cases[0].facts["foreground"] > 0
     (tmp_path / "masks" / "a.jpg").unlink()
