@@ -67,9 +67,7 @@ def probe_annotations(path: Path, image_id: str, manifest: Manifest, decode: boo
 def find_annotation_issues(manifest: Manifest, files: Mapping[str, Path]) -> Iterator[Issue]:
     """Check each annotation file once, against itself and the cases that refer to it.
 
-    Args:
-        manifest: the manifest.
-        files: path on disk of each annotation file, by its path relative to the dataset's folder.
+    ``files`` is the path on disk of each annotation file, by its path relative to the dataset's folder.
 
     Yields:
         The findings of `check_annotations`, and ``coco-reference`` for cases whose image is not the one that the file

@@ -11,10 +11,6 @@ _MAX_SHIFT = 35
 def decode_counts(text: str, pixels: int) -> list[int]:
     """Decode compressed ``counts``: five bits per character; from the third number on, differences to two before.
 
-    Args:
-        text: the characters of ``counts``.
-        pixels: number of pixels of the image.
-
     Returns:
         Lengths of the runs, background first, down the columns.
 

@@ -55,9 +55,8 @@ def read(listing: Listing) -> ManifestDraft:
         elif name not in listing.absent and path.name != "data.csv":
             others.append(name)
     if not patients:
-        raise InputError(
-            f"no slices like <patient>/<patient>_1.tif under {listing.root}; is this the folder kaggle_3m of {SOURCE}?"
-        )
+        question = f"is this the folder kaggle_3m of {SOURCE}?"
+        raise InputError(f"no slices like <patient>/<patient>_1.tif under {listing.root}; {question}")
     cases = tuple(_case(name, patients[name]) for name in sorted(patients))
     return ManifestDraft(replace(_DATASET, cases=cases), note_names("unmatched-file", "belong to no patient", others))
 

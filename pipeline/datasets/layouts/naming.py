@@ -64,15 +64,8 @@ def note_unpaired(
 ) -> list[Issue]:
     """Return a note on images without mask and one on masks without image, which are left out.
 
-    Args:
-        listing: the folder.
-        images: images without mask, where other images have one.
-        masks: masks without image.
-        unpaired: ``"refuse"`` or ``"drop"``.
-        hint: what the user can do if they are refused.
-
     Raises:
-        InputError: there are such files, and they are refused.
+        InputError: there are such files and ``unpaired`` is ``"refuse"``; the message ends with ``hint``.
     """
     problems = []
     for paths, kind, other in ((images, "image", "mask"), (masks, "mask", "image")):

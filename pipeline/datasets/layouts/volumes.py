@@ -89,9 +89,7 @@ def read_json(path: Path) -> Any:
 def read_label_table(table: Any, where: str) -> dict[int, str]:
     """Return the name of each label id from ``labels`` of a ``dataset.json``.
 
-    Args:
-        table: ``{"0": "background", "1": "tumour"}`` (Decathlon, nnU-Net v1) or ``{"background": 0, ...}`` (v2).
-        where: the file, for the message.
+    That is ``{"0": "background", "1": "tumour"}`` (Decathlon, nnU-Net v1) or ``{"background": 0, ...}`` (v2).
 
     Raises:
         InputError: neither, or labels that overlap (nnU-Net's regions).

@@ -82,11 +82,7 @@ def _list_depths(slices: Sequence[Slice]) -> list[float]:
 
 
 def find_series_problems(slices: Sequence[Slice]) -> Iterator[tuple[str, str]]:
-    """Yield severity and description of each reason why the files are not one volume.
-
-    Args:
-        slices: at least one.
-    """
+    """Yield severity and description of each reason why the files (at least one) are not one volume."""
     series = {item.series for item in slices}
     if len(series) > 1:
         yield "error", f"the files belong to {len(series)} series"
@@ -140,11 +136,6 @@ def require_folders(cases: Sequence[Case], root: Path, manifest: str | os.PathLi
     """Return the absolute folder of each case's series, by case id.
 
     MONAI reads a series from a folder that contains no other DICOM files.
-
-    Args:
-        cases: the cases, each with the files of one series.
-        root: the dataset's folder.
-        manifest: its file, for the message.
 
     Raises:
         InputError: the files of a case lie in several folders, or next to those of another series.
