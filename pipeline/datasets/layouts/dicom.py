@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
 from pipeline.datasets.manifests.manifest import Case, Manifest
-from pipeline.datasets.probes import ImageError, ImageSource, find_ending
-from pipeline.datasets.probes.dicom import SliceFacts, is_dicom, read_slice_facts
-from pipeline.datasets.probes.dicom_series import Slice, measure_step, sort_slices
+from pipeline.datasets.probes import ImageError, ImageSource, find_ending, is_dicom
+from pipeline.datasets.probes.dicom import SliceFacts, read_slice_facts
+from pipeline.datasets.probes.dicom_series import measure_step, sort_slices
 from pipeline.issues import InputError, Issue
 
 _DATASET = Manifest(
@@ -45,7 +45,7 @@ def read(listing: Listing) -> ManifestDraft:
     """
     names = [name for name in listing.files if may_be_dicom(listing, name)]
     facts = _read_facts(listing, names)
-    images = {name: found for name, found in facts.items() if found.rows and found.columns}
+    images = {name: found for name, found in facts.items() if found.shape}
     patients = _number_patients(images)
     groups: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for name, found in images.items():
@@ -70,10 +70,7 @@ def may_be_dicom(listing: Listing, name: str) -> bool:
     ending = find_ending(name)
     if ending or PurePosixPath(name).name.upper() == "DICOMDIR":
         return ending == ".dcm"
-    try:
-        return is_dicom(ImageSource(listing.root / name).head(132))
-    except OSError:
-        return False
+    return is_dicom(ImageSource(listing.root / name))
 
 
 def _read_facts(listing: Listing, names: Iterable[str]) -> dict[str, SliceFacts]:
@@ -89,7 +86,7 @@ def _read_facts(listing: Listing, names: Iterable[str]) -> dict[str, SliceFacts]
     results = dict(zip(ordered, map_threads(read_one, ordered), strict=True))
     facts = {name: found for name, found in results.items() if isinstance(found, SliceFacts)}
     broken = [found for found in results.values() if isinstance(found, Issue)]
-    if not any(found.rows and found.columns for found in facts.values()):
+    if not any(found.shape for found in facts.values()):
         reason = f"; {broken[0].path}: {broken[0].message}" if broken else ""
         raise InputError(f"no DICOM images under {listing.root}; expected files *.dcm, or files with DICM{reason}")
     if broken:
@@ -107,7 +104,7 @@ def _number_patients(images: dict[str, SliceFacts]) -> dict[str, str]:
 def _group_key(name: str, found: SliceFacts) -> tuple[object, ...]:
     folder = PurePosixPath(name).parent.as_posix()
     direction = tuple(round(value, 2) + 0.0 for value in found.orientation)
-    return folder, found.series, found.rows, found.columns, direction
+    return folder, found.series, found.shape, direction
 
 
 def _name_cases(first_files: list[str]) -> list[str]:
@@ -123,12 +120,8 @@ def _name_cases(first_files: list[str]) -> list[str]:
 
 
 def _case(case_id: str, patients: dict[str, str], files: dict[str, SliceFacts]) -> Case:
-    slices = {
-        name: Slice(f.series, f.instance, f.position, f.orientation, (f.rows, f.columns), f.spacing)
-        for name, f in files.items()
-    }
-    order = sort_slices(slices)
+    order = sort_slices(files)
     first = files[order[0]]
-    step = measure_step([slices[name] for name in order])
+    step = measure_step([files[name] for name in order])
     spacing = [*first.spacing, step] if first.spacing and step else None
     return Case(case_id, patients[first.patient], tuple(order), None, "test", facts={"spacing": spacing})

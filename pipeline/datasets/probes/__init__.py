@@ -128,7 +128,7 @@ def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_
         ImageError: ``unsupported-format``, ``not-an-image``, ``truncated``, ``too-large``.
     """
     source = source if isinstance(source, ImageSource) else ImageSource(source)
-    ending = find_ending(source.path.name) or _find_signature(source)
+    ending = find_ending(source.path.name) or (".dcm" if is_dicom(source) else "")
     if not ending:
         suffix = PurePosixPath(source.path.name).suffix.lower()
         known = ", ".join(sorted(FORMATS))
@@ -138,12 +138,12 @@ def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_
     return probe
 
 
-def _find_signature(source: ImageSource) -> str:
-    """Return ``".dcm"`` for DICOM files, which often have no ending, else ""."""
+def is_dicom(source: ImageSource) -> bool:
+    """Return whether a file has the mark of DICOM, whose names often have no ending; False if it cannot be read."""
     try:
-        return ".dcm" if source.head(132)[128:] == b"DICM" else ""
+        return source.head(132)[128:] == b"DICM"
     except OSError:
-        return ""
+        return False
 
 
 def find_ending(name: str) -> str:

@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
+from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe, is_dicom
 from pipeline.datasets.probes.damage import explain_damage
+from pipeline.datasets.probes.dicom_series import Slice
 from pipeline.datasets.probes.pixels import summarise_pixels
 
 _TAGS = (
-    *("SOPClassUID", "Modality", "PatientID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
+    *("SOPClassUID", "Modality", "PatientID", "SeriesInstanceUID"),
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "PhotometricInterpretation", "PlanarConfiguration", "BitsStored", "HighBit"),
@@ -27,37 +28,16 @@ _RESTORE = "restore the file"
 
 
 @dataclass(frozen=True)
-class SliceFacts:
-    """Series, patient and place of a DICOM file; absent numbers are None, absent vectors ().
+class SliceFacts(Slice):
+    """A slice with the patient and the modality; shape () if the file holds no image.
 
     Args:
-        series: SeriesInstanceUID.
-        number: SeriesNumber.
         patient: PatientID, stripped; for comparison only, it must not be written anywhere.
         modality: for example ``"MR"``.
-        instance: InstanceNumber.
-        position: ImagePositionPatient in mm.
-        orientation: ImageOrientationPatient, the direction cosines of a row and of a column.
-        rows: height in pixels; 0 if the file holds no image.
-        columns: width in pixels.
-        spacing: distance of rows and of columns in mm.
     """
 
-    series: str
-    number: int | None
     patient: str
     modality: str
-    instance: int | None
-    position: tuple[float, ...]
-    orientation: tuple[float, ...]
-    rows: int
-    columns: int
-    spacing: tuple[float, ...]
-
-
-def is_dicom(head: bytes) -> bool:
-    """Return whether the first 132 bytes of a file mark it as DICOM."""
-    return head[128:132] == b"DICM"
 
 
 def read_slice_facts(source: ImageSource) -> SliceFacts:
@@ -84,7 +64,7 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     channels = _whole(dataset, "SamplesPerPixel") or 1
     bits = _whole(dataset, "BitsAllocated") or 0
     _check_size(facts, frames, channels, bits, max_pixels)
-    length = facts.rows * facts.columns * frames * channels * bits // 8
+    length = math.prod(facts.shape) * frames * channels * bits // 8
     if not _is_compressed(dataset) and length > source.size():
         message = f"cut off: the header claims {length} bytes of pixels, the file has {source.size()} bytes"
         raise ImageError("truncated", message, _RESTORE)
@@ -92,7 +72,7 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     header = {name: getattr(facts, name) for name in ("series", "instance", "modality")}
     return Probe(
         format="DICOM",
-        shape=(facts.rows, facts.columns),
+        shape=facts.shape,
         channels=channels,
         pages=frames,
         content=_decode(source, length, is_mask) if decode else None,
@@ -103,12 +83,13 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
 
 
 def _check_size(facts: SliceFacts, frames: int, channels: int, bits: int, max_pixels: int) -> None:
-    if min(facts.rows, facts.columns, frames, channels) < 1 or bits not in (1, 8, 16, 32, 64):
+    if not facts.shape or min(frames, channels) < 1 or bits not in (1, 8, 16, 32, 64):
         kind = facts.modality or "unknown"
         message = f"a DICOM file of modality {kind} without an image (reports and plans have none)"
         raise ImageError("no-pixels", message, "leave it out")
-    if facts.rows * facts.columns * frames > max_pixels:
-        message = f"{facts.rows} x {facts.columns} x {frames} pixels; the limit is {max_pixels} pixels"
+    rows, columns = facts.shape
+    if rows * columns * frames > max_pixels:
+        message = f"{rows} x {columns} x {frames} pixels; the limit is {max_pixels} pixels"
         raise ImageError("too-large", message, "scale it down, or raise --max-pixels")
 
 
@@ -120,7 +101,7 @@ def _read(source: ImageSource, *, pixels: bool) -> Any:
     # Many writers violate the rules of value types; the values that matter are checked here.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     try:
-        if not is_dicom(source.head(132)):
+        if source.head(132)[128:] != b"DICM":
             raise ValueError("no DICM at byte 128")
         with source.open() as stream:
             tags = None if pixels else list(_TAGS)
@@ -137,26 +118,21 @@ def _read(source: ImageSource, *, pixels: bool) -> Any:
 
 
 def _explain(source: ImageSource, error: Exception) -> ImageError:
-    try:
-        found = is_dicom(source.head(132))
-    except OSError:
-        found = False
     # The first 128 bytes of a DICOM file are free, so any of them may start a damaged one.
-    return explain_damage(source, error, magic=(b"",) if found else ())
+    return explain_damage(source, error, magic=(b"",) if is_dicom(source) else ())
 
 
 def _gather_facts(dataset: Any) -> SliceFacts:
     spacing = _floats(dataset, "PixelSpacing", 2) or _floats(dataset, "ImagerPixelSpacing", 2)
+    shape = (_whole(dataset, "Rows") or 0, _whole(dataset, "Columns") or 0)
     return SliceFacts(
         series=_text(dataset, "SeriesInstanceUID"),
-        number=_whole(dataset, "SeriesNumber"),
         patient=_text(dataset, "PatientID"),
         modality=_text(dataset, "Modality"),
         instance=_whole(dataset, "InstanceNumber"),
         position=_floats(dataset, "ImagePositionPatient", 3),
         orientation=_floats(dataset, "ImageOrientationPatient", 6),
-        rows=_whole(dataset, "Rows") or 0,
-        columns=_whole(dataset, "Columns") or 0,
+        shape=shape if min(shape) > 0 else (),
         spacing=spacing if all(size > 0 for size in spacing) else (),
     )
 

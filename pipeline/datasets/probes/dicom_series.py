@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pipeline.datasets.files import locate_file
+from pipeline.datasets.probes import ImageSource
 from pipeline.issues import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,16 @@ _SAME_DIRECTION = 1e-3
 
 @dataclass(frozen=True)
 class Slice:
-    """Place and size of a slice, as in `pipeline.datasets.probes.dicom.SliceFacts`; ``shape`` is rows and columns."""
+    """Place and size of a slice; absent numbers are None, absent vectors ().
+
+    Args:
+        series: SeriesInstanceUID.
+        instance: InstanceNumber.
+        position: ImagePositionPatient: the first pixel, in mm.
+        orientation: ImageOrientationPatient: the direction cosines of a row and of a column.
+        shape: rows and columns.
+        spacing: distance of rows and of columns in mm.
+    """
 
     series: str
     instance: int | None
@@ -163,11 +173,8 @@ def _find_folder_problem(case: Case, folder: Path) -> str:
 
 def _find_foreign(folder: Path, own: set[str]) -> list[str]:
     """Return the DICOM files of a folder that do not belong to the series."""
-    from pipeline.datasets.probes import ImageSource
-    from pipeline.datasets.probes.dicom import is_dicom
-
     try:
         others = sorted(path for path in folder.iterdir() if path.name not in own and path.is_file())
-        return [path.name for path in others if is_dicom(ImageSource(path).head(132))]
+        return [path.name for path in others if ImageSource(path).head(132)[128:] == b"DICM"]
     except OSError as error:
         raise InputError(f"cannot read {error.filename or folder}: {(error.strerror or '').lower()}") from None
