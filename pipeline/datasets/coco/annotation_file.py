@@ -21,7 +21,7 @@ MAX_BYTES = 1 << 30
 
 
 def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
-    """Read a COCO annotation file; the same file is read once as long as its size and time stay the same.
+    """Read a COCO annotation file; a file with the same size and time as before comes from the cache.
 
     Problems with its content are in ``issues`` of the result.
 

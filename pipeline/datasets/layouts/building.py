@@ -75,7 +75,7 @@ def _note_files(listing: Listing, cases: tuple[Case, ...]) -> Iterator[Issue]:
 
 
 class _Build:
-    """One build: files that several cases share are read once."""
+    """State of one build, which reads files that several cases share only once."""
 
     def __init__(self, manifest: Manifest, listing: Listing, published: Mapping[str, str]) -> None:
         self.manifest, self.root, self.published = manifest, listing.root, published
@@ -130,7 +130,7 @@ class _Build:
             from pipeline.datasets.coco import probe_annotations
 
             return probe_annotations(source.path, fragment, self.manifest, True)
-        # Images are decoded too: a manifest of cut-off files would vouch for them.
+        # Images are decoded too, because the manifest must not record cut-off files as good.
         return probe_image(source, decode=True, is_mask=is_mask)
 
 

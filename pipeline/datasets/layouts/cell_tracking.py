@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.layouts.naming import require_choice
-from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.layouts.naming import require_choice, start_manifest
+from pipeline.datasets.manifests.manifest import Case
 from pipeline.issues import InputError, Issue
 
 SOURCE = "https://celltrackingchallenge.net/2d-datasets/"
@@ -32,9 +32,8 @@ _CHANNELS = {
     "BF": "bright field",
     "Fluo": "fluorescence",
 }
-_DATASET = Manifest(
-    name="",
-    layout="cell_tracking",
+_DATASET = start_manifest(
+    "cell_tracking",
     task="instance segmentation",
     licence="conditions of the Cell Tracking Challenge: research, cite Maska et al. 2023",
     source=SOURCE,
@@ -43,10 +42,8 @@ _DATASET = Manifest(
         " objective benchmarking. Nature Methods 20, 1010-1020, 2023.",
     ),
     labels={0: "background", 1: "cell"},
-    mask_values={},
     mask_type="instance",
     channels=("intensity",),
-    cases=(),
 )
 _FRAME = re.compile(r"(?P<set>.*/|)(?P<film>\d{2})/t(?P<number>\d{3,})\.tiff?", re.IGNORECASE)
 _MASK = re.compile(

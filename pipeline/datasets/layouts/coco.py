@@ -26,8 +26,9 @@ from pipeline.datasets.layouts.naming import (
     note_no_splits,
     require_choice,
     sort_cases,
+    start_manifest,
 )
-from pipeline.datasets.manifests.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import Case, Split
 from pipeline.datasets.probes import find_ending
 from pipeline.issues import InputError, Issue
 
@@ -80,10 +81,9 @@ def read(
     labels, names = map_categories(categories, table, used)
     cases = _make_cases(parts, keep_unannotated=unannotated == "negative")
     licences = dict.fromkeys(licence for part in parts for licence in part.file.licences)
-    manifest = Manifest(
+    manifest = start_manifest(
+        "coco",
         name=name_dataset(listing, "coco"),
-        layout="coco",
-        task="segmentation",
         licence=", ".join(licences) or "not given by the annotation files",
         source="not given by the annotation files",
         labels=names,
@@ -116,7 +116,7 @@ def _find_files(listing: Listing) -> list[tuple[str, CocoFile]]:
 
 
 def _whole_file_issues(file: CocoFile, path: str) -> list[Issue]:
-    """Return why nothing of a file can be used."""
+    """Return the errors that make a whole file unusable."""
     whole = [issue for issue in file.issues if issue.code == "manifest-syntax" or "[" not in issue.record]
     return [replace(issue, path=path) for issue in whole if issue.severity == "error" and not file.images]
 

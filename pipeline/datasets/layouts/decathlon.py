@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.layouts.naming import count_channels, note_others
+from pipeline.datasets.layouts.naming import count_channels, note_others, start_manifest
 from pipeline.datasets.layouts.volumes import (
     find_labels,
     find_root,
@@ -26,18 +26,7 @@ from pipeline.issues import InputError, Issue
 
 SOURCE = "http://medicaldecathlon.com"
 _CITATION = "Antonelli et al.: The Medical Segmentation Decathlon. Nature Communications, 2022."
-_DATASET = Manifest(
-    name="decathlon",
-    layout="decathlon",
-    task="segmentation",
-    licence="",
-    source="",
-    labels={},
-    mask_values={},
-    channels=(),
-    cases=(),
-    spacing_policy="header",
-)
+_DATASET = start_manifest("decathlon", spacing_policy="header")
 # The content of the official dataset.json, for folders that lost it; by name of the folder.
 _OFFICIAL: dict[str, Manifest] = {
     "Task04_Hippocampus": replace(

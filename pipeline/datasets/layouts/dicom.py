@@ -9,22 +9,18 @@ from pathlib import PurePosixPath
 
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.layouts.naming import start_manifest
+from pipeline.datasets.manifests.manifest import Case
 from pipeline.datasets.probes import ImageError, ImageSource, find_ending, is_dicom
 from pipeline.datasets.probes.dicom import SliceFacts, read_slice_facts
 from pipeline.datasets.probes.dicom_series import measure_step, sort_slices
 from pipeline.issues import InputError, Issue
 
-_DATASET = Manifest(
-    name="dicom",
-    layout="dicom",
-    task="segmentation",
-    licence="",
-    source="",
+_DATASET = start_manifest(
+    "dicom",
     labels={0: "background"},
     mask_values={0: 0},
     channels=("image",),
-    cases=(),
     spacing_policy="header",
     stacking="series",
 )

@@ -26,24 +26,16 @@ from pipeline.datasets.layouts.naming import (
     note_unpaired,
     require_choice,
     sort_cases,
+    start_manifest,
 )
 from pipeline.datasets.layouts.pairing import IMAGE_FOLDERS, MASK_FOLDERS, Context, NamedFile, pair_files
 from pipeline.datasets.layouts.patterns import PathPattern, split_ending
-from pipeline.datasets.manifests.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import Case, Split
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError, Issue
 
-_DATASET = Manifest(
-    name="",
-    layout="folders",
-    task="segmentation",
-    licence="not given by the files",
-    source="not given by the files",
-    labels={},
-    mask_values={},
-    channels=(),
-    cases=(),
-)
+_UNKNOWN = "not given by the files"
+_DATASET = start_manifest("folders", licence=_UNKNOWN, source=_UNKNOWN)
 
 
 @dataclass(frozen=True)

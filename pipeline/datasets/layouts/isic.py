@@ -25,6 +25,7 @@ from pipeline.datasets.layouts.naming import (
     note_unlabelled,
     note_unpaired,
     require_choice,
+    start_manifest,
 )
 from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.issues import InputError, Issue
@@ -61,16 +62,12 @@ TERMS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 _UNKNOWN_TERMS = ("given for each image in the ISIC Archive: CC0, CC BY or CC BY-NC", ())
-_DATASET = Manifest(
-    name="isic",
-    layout="isic",
-    task="segmentation",
-    licence="",
+_DATASET = start_manifest(
+    "isic",
     source=SOURCE,
     labels={0: "background", 1: "lesion"},
     mask_values={0: 0, 255: 1},
     channels=("red", "green", "blue"),
-    cases=(),
 )
 _FILE = re.compile(r"(?P<id>ISIC_\d+)(?:\.jpe?g|(?P<mask>_segmentation\.png))", re.IGNORECASE)
 # Part 2 and 3 and tasks 2 and 3 are other challenges, some with the same images; Task1-2 is ours.

@@ -9,15 +9,14 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note_names
-from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.layouts.naming import start_manifest
+from pipeline.datasets.manifests.manifest import Case
 from pipeline.datasets.ordering import slice_key
 from pipeline.issues import InputError
 
 SOURCE = "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation"
-_DATASET = Manifest(
-    name="lgg",
-    layout="lgg",
-    task="segmentation",
+_DATASET = start_manifest(
+    "lgg",
     licence="CC BY-NC-SA 4.0 (Kaggle page); CC BY 3.0 (TCIA source)",
     source=SOURCE,
     citations=(
@@ -30,7 +29,6 @@ _DATASET = Manifest(
     labels={0: "background", 1: "tumour"},
     mask_values={0: 0, 255: 1},
     channels=("pre-contrast", "FLAIR", "post-contrast"),
-    cases=(),
 )
 _SLICE = re.compile(r"^(?P<stem>.+_\d+?)(?P<mask>_mask)?\.tiff?$", re.IGNORECASE)
 _DATED = re.compile(r"^(?P<subject>.+)_\d{8}$")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from pipeline.datasets.layouts.listing import Listing, note, note_names
-from pipeline.datasets.manifests.manifest import Case, Split
+from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import ImageError, probe_image
 from pipeline.issues import InputError, Issue
 
@@ -24,6 +25,12 @@ def require_choice(option: str, value: str, allowed: Sequence[str]) -> None:
     """Raise `InputError` unless the value of an option is one of those allowed."""
     if value not in allowed:
         raise InputError(f"--{option} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def start_manifest(layout: str, **fields: Any) -> Manifest:
+    """Return a layout's manifest without cases; the task is segmentation, other fields that are not given are empty."""
+    empty = {"labels": {}, "mask_values": {}, "channels": (), "cases": (), "licence": "", "source": ""}
+    return Manifest(layout=layout, **{"name": layout, "task": "segmentation", **empty, **fields})
 
 
 def name_dataset(listing: Listing, default: str) -> str:
@@ -91,7 +98,7 @@ def note_unlabelled(splits: Iterable[Split], segmented: Collection[Split]) -> li
 
 
 def note_no_splits(what: str) -> Issue:
-    """Return the note that nothing names the splits, for example ``what="folder"``."""
+    """Return the note that all cases are train, because no folder (or file, ``what``) is named for a split."""
     hint = "python -m pipeline dataset split MANIFEST makes folds or a test set"
     return note("split", f"no {what}; all cases are train", hint=hint)
 

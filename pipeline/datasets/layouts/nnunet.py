@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft
-from pipeline.datasets.layouts.naming import note_others
+from pipeline.datasets.layouts.naming import note_others, start_manifest
 from pipeline.datasets.layouts.volumes import (
     find_root,
     list_folder,
@@ -70,14 +70,12 @@ def _describe(description: Mapping[str, Any], where: str, name: str, labels: str
     table = parse_labels(labels) if labels is not None else read_label_table(description.get("labels"), where)
     ignored = [number for number, label in table.items() if label == IGNORE]
     kept = {number: label for number, label in table.items() if number not in ignored}
-    return Manifest(
-        layout="nnunet",
-        task="segmentation",
+    return start_manifest(
+        "nnunet",
         **read_terms(description, name),
         labels=kept,
         mask_values={number: number for number in kept},
         channels=name_channels(description, where),
-        cases=(),
         spacing_policy="header" if ".nii" in _read_ending(description) else "none",
         ignore_index=ignored[0] if ignored else None,
     )

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pipeline.datasets.layouts.patterns import split_ending
 from pipeline.issues import InputError
@@ -51,13 +52,6 @@ class NamedFile:
         return strip_words(self.stem, is_mask=self.is_mask)
 
 
-_NAMES: tuple[Callable[[NamedFile], str], ...] = (
-    lambda file: file.wild,
-    lambda file: file.stem,
-    lambda file: file.bare_stem,
-)
-
-
 def pair_files(images: Sequence[NamedFile], masks: Sequence[NamedFile]) -> dict[str, str]:
     """Find the mask of each image.
 
@@ -76,7 +70,7 @@ def pair_files(images: Sequence[NamedFile], masks: Sequence[NamedFile]) -> dict[
         {'images/a.png': 'masks/a_mask.png'}
     """
     pairs: dict[str, str] = {}
-    for name in _NAMES:
+    for name in map(attrgetter, ("wild", "stem", "bare_stem")):
         taken = {*pairs, *pairs.values()}
         left, right = (_index(files, name, taken) for files in (images, masks))
         for key in filter(right.__contains__, left):

@@ -15,7 +15,7 @@ from pipeline.issues import InputError
 
 
 def find_root(listing: Listing, folder: str) -> str:
-    """Return the prefix of the folder that holds ``folder``: "" or, if the user named the folder above, ``"name/"``.
+    """Return the prefix of paths in the dataset's folder: "" or, if the user gave the folder above, ``"name/"``.
 
     Raises:
         InputError: there is no such folder, or several.

@@ -20,7 +20,7 @@ _CHOICES = {
     "mask_type": ("semantic", "instance"),
 }
 _NUMBERS = (int, float)
-# Type of each fact, in words and in Python; lists are lists of this type.
+# Type of each fact, as a text for messages and in Python, for lists that of their items.
 _FACTS: dict[str, tuple[str, type | tuple[type, ...]]] = {
     **{"shape": ("a list of numbers", int), "spacing": ("a list of numbers", _NUMBERS)},
     **{"foreground": ("an integer", int), "frame": ("an integer", int)},

@@ -38,25 +38,17 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A file to read: from the disk, or from ``data`` if all its bytes are in memory."""
+    """A file to read: from the disk, or from ``data`` if all its bytes are in memory; its methods raise `OSError`."""
 
     path: Path
     data: bytes | None = None
 
     def open(self) -> IO[bytes]:
-        """Return a stream at the first byte.
-
-        Raises:
-            OSError: the file cannot be opened.
-        """
+        """Return a stream at the first byte."""
         return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
 
     def head(self, length: int = 512) -> bytes:
-        """Return the first bytes.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
+        """Return the first bytes."""
         with self.open() as stream:
             return stream.read(length)
 
