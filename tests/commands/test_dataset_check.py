@@ -60,7 +60,7 @@ def test_no_checksum_vouches_for_what_is_wrong(
     before = path.read_bytes()
     (kaggle / manifest.cases[1].image[0]).write_bytes(b"II*\0")
     assert main([*words, "--write-checksums"]) == 1
-    assert "no sha256 added, for there are errors" in capsys.readouterr().err
+    assert "no sha256 added, because there are errors" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 
