@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.datasets.splits.splits import (
         add_named_split,
         describe_folds,
-        read_ids,
+        read_id_list,
         read_named_split,
         split_manifest,
     )
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         before,
         folds=folds,
         seed=args.seed,
-        test_ids=read_ids(args.test_list)[0] if args.test_list else None,
+        test_ids=read_id_list(args.test_list)[0] if args.test_list else None,
         test_share=args.test_share,
         val_share=args.val_share,
         by=args.by,

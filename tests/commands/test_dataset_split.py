@@ -85,7 +85,7 @@ def test_excluded_cases(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert read_manifest(folder / "m.json").named_splits == {"time": entry}
     ids.write_text("train_6\nexclude: train_6\n")
     assert main(["dataset", "split", str(folder / "m.json"), "--named", f"time={ids}"]) == 1
-    assert "'train_6' is excluded from the split 'time' and validates in it" in capsys.readouterr().err
+    assert "'train_6' is both excluded from the split 'time' and in its validation set" in capsys.readouterr().err
 
 
 def test_the_committed_lgg_manifest_follows_byte_for_byte(repository: Path, tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ TABLE = (
     case("03-folder", replace_by_folder, "not-a-file", "quick", "a folder or a device"),
     case("03-pipe", replace_by_fifo, "not-a-file", "quick", "a folder or a device"),
     case("04-link-loop", lambda lab: link(lab, "p0.png"), "broken-link", "quick", "link to p0.png"),
-    case("04-dangling-link", lambda lab: link(lab, "../gone.png"), "broken-link", "quick", "leads nowhere"),
+    case("04-dangling-link", lambda lab: link(lab, "../gone.png"), "broken-link", "quick", "cannot be followed"),
     case("05-no-permission", lambda lab: lab.path(IMAGE).chmod(0), "unreadable-file", "quick", "chmod u+r"),
     case("06-zero-bytes", lambda lab: lab.path(IMAGE).write_bytes(b""), "empty-file", "quick", "0 bytes"),
     case("07-truncated-png", cut_png, "truncated", "deep", "damaged or cut off at"),

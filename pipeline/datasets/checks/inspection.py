@@ -14,7 +14,7 @@ from pipeline.datasets.checks.contents import CASE_CHECKS, CaseView, count_foreg
 from pipeline.datasets.checks.options import CheckOptions
 from pipeline.datasets.files import State, check_presence, compare_digest, locate_file, read_stable_file, take_state
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
-from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
+from pipeline.datasets.probes import ImageError, ImageSource, Probe, probe_image
 from pipeline.issues import Issue
 
 Level = Literal["quick", "default", "deep"]
@@ -44,7 +44,7 @@ class _Reading:
     """The result of reading a file: its problem, or its facts."""
 
     problem: Issue | None = None
-    source: Source | None = None
+    source: ImageSource | None = None
     digest: str = ""
     state: State | None = None
     cached: Entry | None = None
@@ -155,7 +155,7 @@ class Inspection:
             hint = "check the disk or the network, then run the check again"
             return _Reading(Issue("unreadable-file", "error", reason, record=record, path=file, hint=hint))
         problem = compare_digest(file, digest, expected, record) if expected else None
-        return _Reading(problem, Source(target, data), digest, state)
+        return _Reading(problem, ImageSource(target, data), digest, state)
 
     def _recall(self, target: Path, file: str, expected: str | None, is_mask: bool) -> _Reading | None:
         """Return the cached facts of an unchanged file, None if it must be read."""
@@ -168,14 +168,14 @@ class Inspection:
         entry = self.trusted.find(file, state, is_mask=is_mask, decoded=decoded, max_pixels=self.options.max_pixels)
         if entry is None or (expected is not None and entry.digest != expected):
             return None
-        return _Reading(None, Source(target), entry.digest, None, entry)
+        return _Reading(None, ImageSource(target), entry.digest, None, entry)
 
     def _probe(
         self, record: str, path: str, reading: _Reading, fragment: str, decode: bool, is_mask: bool
     ) -> Probe | Issue:
         if reading.cached is not None and reading.cached.probe is not None:
             return reading.cached.probe
-        source = reading.source or Source(locate_file(self.root, split_fragment(path)[0]))
+        source = reading.source or ImageSource(locate_file(self.root, split_fragment(path)[0]))
         try:
             if fragment:
                 from pipeline.datasets.coco import probe_annotations

@@ -192,7 +192,7 @@ def test_missing_slices(tmp_path: Path) -> None:
 def test_doubled_slices(tmp_path: Path) -> None:
     files = write_dicom(tmp_path / "s")
     shutil.copy(files[0], files[0].with_name("again.dcm"))
-    with pytest.raises(InputError, match="1 slices lie where another one is"):
+    with pytest.raises(InputError, match="1 slices have the position of another slice"):
         find_volumes(tmp_path)
 
 

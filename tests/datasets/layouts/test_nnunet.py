@@ -121,7 +121,7 @@ def test_folds_of_nnunet(root: Path) -> None:
     (root / "splits_final.json").write_text(json.dumps(folds))
     assert "'a_01' is validation in the folds 0 and 1" in told(root)
     (root / "splits_final.json").write_text(json.dumps([{"train": [], "val": ["zebra"]}]))
-    assert "'zebra' is no case of imagesTr" in told(root)
+    assert "'zebra' is not a case of imagesTr" in told(root)
     (root / "splits_final.json").write_text("{}")
     assert "expected a list of" in told(root)
 
