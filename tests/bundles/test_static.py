@@ -284,6 +284,13 @@ def test_bundles_of_a_family_differ_in_their_network_alone(family: str, name: st
         assert not differing, f"{path.name} against {members[0].name}: {differing}"
 
 
+def test_the_multi_gpu_override_is_the_same_in_every_bundle(bundle: Path) -> None:
+    own, first = (read_json(path / "configs/multi_gpu_train.json") for path in (bundle, BUNDLES[0]))
+    for config in (own, first):  # MONAI's UNETR has parameters that it does not use
+        assert isinstance(config["network"].pop("find_unused_parameters"), bool)
+    assert own == first
+
+
 def test_a_drift_would_be_noticed(tmp_path: Path) -> None:
     config = read_json(BUNDLES[0] / "configs/train.json")
     changed = copy.deepcopy(config)
