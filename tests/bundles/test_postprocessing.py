@@ -85,7 +85,7 @@ def test_tuned_settings_are_settings_of_postprocessing(bundle: Path) -> None:
         pytest.skip("has not been tuned")
     tuned = read_json(path)
     description, refine = tuned.pop("_desc_"), tuned.pop("refine")
-    settings, steps = read_refinement(bundle)
+    _, steps = read_refinement(bundle)
     chain = drop_switches(steps, {})
     places = [chain.index(step) for step in refine]
     assert places == sorted(places), "steps of the whole chain, in its order"
