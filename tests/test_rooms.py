@@ -18,7 +18,7 @@ ARROWS = {
     "commands": {"bundle", "datasets", "reports", "tuning"},
     "bundle": {"datasets"},
     "tuning": {"bundle", "datasets", "handlers", "parallel", "statistics", "weights"},
-    "reports": {"datasets", "statistics"},
+    "reports": {"datasets", "pictures", "statistics"},
     "transforms": {"crf", "datasets", "pictures"},
     "handlers": {"metrics", "parallel", "pictures", "weights"},
     "inferers": {"parallel", "weights"},

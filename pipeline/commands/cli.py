@@ -1,4 +1,4 @@
-"""The command line ``pipeline NOUN VERB``: a table of commands; the work is done where each entry points."""
+"""The command line ``pipeline NOUN VERB``: a table of commands, each run by a module of its name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pipeline import __version__
+from pipeline.commands.installation import describe_rivals
 from pipeline.issues import InputError, format_examples, join_lines
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -20,7 +21,7 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 @dataclass(frozen=True)
 class Command:
-    """A command: a line here, and a module ``pipeline.commands.<noun>_<verb>``.
+    """A command, run by the module ``pipeline.commands.<noun>_<verb>``.
 
     The module has ``add_arguments(parser)`` and ``run(args) -> exit code``. It is imported for ``--help``, so it must
     not import numpy, torch or monai outside of functions.
@@ -45,7 +46,7 @@ COMMANDS = (
     ),
     Command(
         "dataset split",
-        "divide a manifest's subjects into test set, validation set and stratified folds",
+        "split a manifest's subjects into test set, validation set and stratified folds",
         ("dataset split lgg.json --folds 5 --seed 0", "dataset split lgg.json --test-list data_manifests/lgg_test.txt"),
     ),
     Command(
@@ -71,7 +72,7 @@ COMMANDS = (
     ),
     Command(
         "dataset download",
-        "download a public dataset, going on where it stopped, or say how to get it",
+        "download a public dataset, resuming where it stopped, or print how to get it",
         ("dataset download u373 -o data/u373", "dataset download --list"),
     ),
     Command(
@@ -94,7 +95,7 @@ COMMANDS = (
     ),
     Command(
         "tune",
-        "tune post-processing on validation cases: threshold, CRF, morphology; what does not help stays off",
+        "tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off",
         (
             "tune lgg_attunet --dataset_dir data/kaggle_3m",
             "tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology",
@@ -113,7 +114,7 @@ _NOUNS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that names the nearest word when one is misspelt."""
+    """A parser that suggests the nearest word for a misspelt one."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
@@ -136,7 +137,7 @@ def _suggest(word: str, known: Sequence[str]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands, with the leaf of each in its default ``parser``."""
+    """Return the parser of all commands, with each command's own parser in its default ``parser``."""
     debug = _Parser(add_help=False)
     debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
     examples = [command.examples[0] for command in COMMANDS]
@@ -187,26 +188,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.parser.print_help(sys.stderr)
         return EXIT_USAGE
     try:
+        warning = describe_rivals()
+        if warning:
+            print(warning, file=sys.stderr)
         code: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader, for example `head`, has gone; Python must not complain again when it closes stdout.
+        # The reader, for example `head`, has closed the pipe; closing stdout must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
     except (InputError, Exception) as error:
-        return _tell(error, debug=hasattr(args, "debug"))
+        return _print_error(error, debug=hasattr(args, "debug"))
     return code
 
 
-def _tell(error: BaseException, *, debug: bool) -> int:
+def _print_error(error: BaseException, *, debug: bool) -> int:
     """Print an error as one line, or with its traceback."""
     if debug:
         traceback.print_exception(error)
     text = join_lines(str(error))
     if not isinstance(error, InputError | OSError):
-        text = f"{type(error).__name__}: {text}; this is a mistake in the program, --debug shows where"
+        text = f"{type(error).__name__}: {text}; this is a bug, --debug shows where"
     print(f"error: {text}", file=sys.stderr)
     return EXIT_FAILURE

@@ -1,4 +1,4 @@
-"""One parser per layout, for the commands that treat each layout differently."""
+"""Add one parser per layout, for commands whose arguments depend on the layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.issues import format_examples
 def add_layout_parsers(
     parser: argparse.ArgumentParser, names: Iterable[str], examples: Callable[[Layout], Sequence[str]]
 ) -> Iterator[tuple[Layout, Any]]:
-    """Give every layout a parser of its own, for each has its own options."""
+    """Add one parser per layout, because each has different options, and yield both."""
     layouts = parser.add_subparsers(metavar="LAYOUT", dest="layout", required=True)
     for name in names:
         text = LAYOUTS[name].description

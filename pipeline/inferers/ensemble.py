@@ -1,4 +1,4 @@
-"""Several checkpoints of a network asked for one answer, as a wrapper around a bundle's whole inferer."""
+"""The mean prediction of several checkpoints of a network, as a wrapper around a bundle's inferer."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class EnsembleInferer(Inferer):
-    """Run another inferer with each of several checkpoints, and give back logits of their mean probability.
+    """Run another inferer with each of several checkpoints and return logits of their mean probability.
 
-    It stands outermost, around mixed precision, test-time augmentation and sliding windows. The network that the
-    evaluator hands over is not used: each checkpoint gets a copy of ``network``, made at the first call and kept, so
-    the device holds the weights once for each checkpoint and once for the evaluator's own network. Time is that of one
-    checkpoint times their number.
+    It is the outermost inferer, around mixed precision, test-time augmentation and sliding windows. Each checkpoint is
+    loaded into a copy of ``network`` at the first call and kept; the network from the evaluator is not used. So the
+    device holds the weights of all checkpoints and of the evaluator's network. Time grows with the number of
+    checkpoints.
 
     Args:
-        inferer: the bundle's own inferer.
-        network: the network that the checkpoints are of, such as ``"@network"``.
-        checkpoints: files such as the ``model.pt`` of each fold, or one text with commas between them.
-        activation: what turns the network's output into probabilities: "sigmoid" or "softmax".
-        network_key: entry of a *last* checkpoint that is the network.
+        inferer: the bundle's inferer.
+        network: a network with the architecture of the checkpoints, such as ``"@network"``.
+        checkpoints: files such as the ``model.pt`` of each fold, or one text of paths separated by commas.
+        activation: makes probabilities of the network's output: "sigmoid" or "softmax".
+        network_key: entry of the network in a *last* checkpoint.
 
     Raises:
         InputError: there is no checkpoint; at the first call: one is missing or does not fit the network.
-        ValueError: another activation.
+        ValueError: the activation is unknown.
 
     Example:
         >>> import tempfile
@@ -62,10 +62,10 @@ class EnsembleInferer(Inferer):
         super().__init__()
         if activation is None:
             raise ValueError("activation must be 'sigmoid' or 'softmax': an ensemble averages probabilities")
-        PredictionMean(activation)  # refuses an unknown one
+        PredictionMean(activation)  # raises if it is unknown
         self.checkpoints = list_checkpoints(checkpoints)
         if not self.checkpoints:
-            raise InputError("--checkpoints names no file; expected a list such as \"['fold0/model.pt', ...]\"")
+            raise InputError("--checkpoints is empty; expected a list such as \"['fold0/model.pt', ...]\"")
         self.inferer = inferer
         self.network = network
         self.activation = activation
@@ -82,7 +82,7 @@ class EnsembleInferer(Inferer):
             kwargs: passed on.
 
         Returns:
-            Logits of the mean of the probabilities, of the shape that the inferer gives.
+            Logits of the mean of the probabilities, in the shape of the inferer's output.
         """
         if not self._members:
             self._members = [self._load(path, inputs.device) for path in self.checkpoints]

@@ -1,4 +1,4 @@
-"""Whole images by overlapping tiles, for networks without padding."""
+"""Inference on whole images in overlapping tiles, for networks without padding."""
 
 from __future__ import annotations
 
@@ -16,27 +16,25 @@ __all__ = ["OverlapTileInferer"]
 class OverlapTileInferer(Inferer):
     """Segment images of any size tile by tile, with mirrored borders (Ronneberger et al. 2015, figure 2).
 
-    A network without padding gives the centre of its input tile only. Here the tiles overlap by that margin, so that
-    their outputs lie side by side, and beyond the image's border its pixels are mirrored, as often as it takes.
-    MONAI's ``SlidingWindowInferer`` does not do: it takes an output smaller than the window for a zoom of the whole
-    window, and stretches positions instead of leaving the margin out.
+    A network without padding returns only the centre of its input tile. Here the tiles overlap by that margin, so their
+    outputs are adjacent, and pixels outside the image are mirrored, repeatedly if needed. MONAI's
+    ``SlidingWindowInferer`` cannot do this: it treats an output smaller than the window as a zoomed window and
+    stretches positions instead of leaving out the margin.
 
-    Tiles are placed at multiples of ``pooling_stride``, counted from the image's first pixel: the poolings then fall
-    on the same pixels in every tile as in one forward pass of the whole mirrored image, so the result is the same (up
-    to rounding) and no seam exists. The step between tiles is the largest such multiple within ``output_size``, 384
-    for 388; where two outputs overlap they are equal, and the later one is kept. The last tile reaches over the border
-    and is cut.
+    Tiles start at multiples of ``pooling_stride`` from the image's first pixel. So pooling meets the same pixels in
+    every tile as in one forward pass of the whole mirrored image: the result is the same up to rounding, without seams.
+    The step between tiles is the largest such multiple within ``output_size``, 384 for 388. Overlapping outputs are
+    equal, and the later one is kept. The last tile is cropped at the border.
 
     Args:
-        input_size: pixels of an input tile along each spatial axis, or one number for all axes; a size that fits the
-            network, see :meth:`pipeline.networks.UNet2015.fits`. A tile that takes the whole image costs the least
-            time, smaller ones less memory.
-        output_size: pixels of the network's output for it; the difference is the margin, half of it on each side.
-        sw_batch_size: tiles that go through the network together.
+        input_size: pixels of an input tile along each spatial axis, or one number for all axes; it must fit the
+            network, see :meth:`pipeline.networks.UNet2015.fits`. Large tiles are faster, small tiles need less memory.
+        output_size: pixels of the network's output for it; half of the difference is the margin on each side.
+        sw_batch_size: number of tiles per forward pass.
         pooling_stride: product of the network's pooling strides: ``2**4`` for four 2x2 poolings.
 
     Raises:
-        ValueError: the sizes do not go together.
+        ValueError: the sizes do not match.
 
     Example:
         >>> import torch
@@ -63,7 +61,7 @@ class OverlapTileInferer(Inferer):
         longest = max(len(size) for size in sizes)
         inputs, outputs = (size * longest if len(size) == 1 else size for size in sizes)
         if len(inputs) != len(outputs):
-            raise ValueError(f"input_size and output_size must name as many axes, got {inputs} and {outputs}")
+            raise ValueError(f"input_size and output_size need the same number of axes, got {inputs} and {outputs}")
         for n_input, n_output in zip(inputs, outputs, strict=True):
             _check_sizes(n_input, n_output, pooling_stride)
         self.input_size = inputs
@@ -76,18 +74,18 @@ class OverlapTileInferer(Inferer):
 
         Args:
             inputs: ``(B, C, *spatial)``.
-            network: gives ``(N, classes, *output_size)`` for ``(N, C, *input_size)``.
+            network: returns ``(N, classes, *output_size)`` for ``(N, C, *input_size)``.
             args: passed on to the network.
             kwargs: passed on to the network.
 
         Returns:
-            The network's output for every pixel, ``(B, classes, *spatial)``, on the inputs' device; with the inputs'
-            meta data where they have some.
+            The network's output for every pixel, ``(B, classes, *spatial)``, on the inputs' device and with their meta
+            data.
 
         Raises:
-            ValueError: the inputs have another number of axes or no pixels, or the network's output another size.
+            ValueError: the inputs have another number of axes or no pixels, or the network's output has another size.
         """
-        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        plain = inputs.as_subclass(torch.Tensor)
         size = list(plain.shape[2:])
         tile, output = (self._by_axis(values, plain) for values in (self.input_size, self.output_size))
         mirrored, offsets = plain, []
@@ -136,10 +134,9 @@ def _check_sizes(n_input: int, n_output: int, pooling_stride: int) -> None:
 
 
 def _mirror(n: int, margin: int, length: int, device: torch.device) -> torch.Tensor:
-    """Return which of ``n`` pixels stands at each of ``length`` places from ``-margin`` on, mirrored at both ends.
+    """Return the pixel, of ``n``, at each of ``length`` positions from ``-margin`` on, mirrored at both ends.
 
-    The outermost pixels are not repeated: ``2 1 [0 1 2 3] 2 1 0 1 2 ..``. PyTorch's padding does this up to ``n - 1``
-    pixels only.
+    The outermost pixels are not repeated: ``2 1 [0 1 2 3] 2 1 0 1 2 ..``. PyTorch pads at most ``n - 1`` pixels.
     """
     places = torch.arange(-margin, length - margin, device=device)
     period = max(2 * (n - 1), 1)
@@ -153,18 +150,14 @@ def _batches(places: Iterator[tuple[int, ...]], size: int) -> Iterator[list[tupl
 
 
 def _cut(image: torch.Tensor, offsets: Sequence[int], size: Sequence[int]) -> torch.Tensor:
-    """Cut a tile out of an image ``(C, *spatial)``."""
-    for axis, (start, n) in enumerate(zip(offsets, size, strict=True)):
-        image = image.narrow(axis + 1, start, n)
-    return image
+    """Return a tile of an image ``(C, *spatial)``."""
+    return image[:, *(slice(start, start + n) for start, n in zip(offsets, size, strict=True))]
 
 
 def _paste(target: torch.Tensor, offsets: Sequence[int], part: torch.Tensor) -> None:
-    """Write a part into ``target`` ``(C, *spatial)``, without what reaches over its border."""
-    for axis, start in enumerate(offsets, 1):
-        n = min(part.shape[axis], target.shape[axis] - start)
-        target, part = target.narrow(axis, start, n), part.narrow(axis, 0, n)
-    target.copy_(part)
+    """Write a part into ``target`` ``(C, *spatial)``, cropped at its border."""
+    place = target[:, *(slice(start, start + n) for start, n in zip(offsets, part.shape[1:], strict=True))]
+    place.copy_(part[:, *(slice(n) for n in place.shape[1:])])
 
 
 def _check_output(predicted: Any, n_tiles: int, tile: Sequence[int], output: Sequence[int]) -> None:
@@ -173,6 +166,6 @@ def _check_output(predicted: Any, n_tiles: int, tile: Sequence[int], output: Seq
     shape = tuple(predicted.shape)
     if len(shape) != len(output) + 2 or shape[0] != n_tiles or shape[2:] != tuple(output):
         raise ValueError(
-            f"the network gave {shape} for {n_tiles} tiles of {list(tile)}, expected ({n_tiles}, classes, "
-            f"{', '.join(map(str, output))}); set output_size to what the network gives"
+            f"the network returned {shape} for {n_tiles} tiles of {list(tile)}, expected ({n_tiles}, classes, "
+            f"{', '.join(map(str, output))}); set output_size to the network's output size"
         )

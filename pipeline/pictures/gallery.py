@@ -1,13 +1,18 @@
-"""The figure of predictions: one row a case, image, truth, prediction and overlay side by side, with titles."""
+"""A figure of predictions: one row per case, with image, truth, prediction and overlay side by side, and titles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from pipeline.pictures.figures import (
     GAP,
+    Rgb,
     as_rgb,
     colour_labels,
     draw_labels,
@@ -15,11 +20,6 @@ from pipeline.pictures.figures import (
     resize_labels,
     resize_picture,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from pipeline.pictures.figures import Rgb
 
 _LINE = 14  # pixels of a line of text
 
@@ -29,10 +29,10 @@ class GalleryRow:
     """One case of a figure.
 
     Args:
-        name: what is written above it.
-        image: (H, W) or (H, W, 3); 8-bit colours are shown as they are, all else as by `to_rgb`.
+        name: the title above it.
+        image: (H, W) or (H, W, 3); 8-bit colours are shown unchanged, others as `to_rgb` gives.
         pred: (H, W), labels or instances, 0 is background.
-        truth: as ``pred``; None if it is not known.
+        truth: as ``pred``; None if unknown.
     """
 
     name: str
@@ -44,26 +44,23 @@ class GalleryRow:
 def draw_gallery(rows: Sequence[GalleryRow], width: int = 256) -> Rgb:
     """Draw cases one below the other: image, truth (if any is known), prediction, overlay.
 
-    Masks of a single label are white on black; of several, each label has its colour. The overlay is the image with the
-    outlines of `draw_panel`'s last tile.
+    A mask with a single label is white on black; with several labels, each has its colour. The overlay is the last
+    picture of `draw_panel`.
 
     Args:
         rows: the cases, of any sizes.
-        width: pixels of a column; every picture is scaled to it and keeps its proportions.
+        width: pixels of a column; every picture is scaled to it in proportion.
 
     Returns:
-        The figure with titles, white between its pictures.
+        The figure (H, W, 3) with titles, white between its pictures.
 
     Raises:
-        ValueError: there is no row, or the shapes of one do not agree.
+        ValueError: there is no row, or the shapes of a row do not agree.
 
     Example:
-        >>> import numpy as np
         >>> draw_gallery([GalleryRow("a", np.zeros((8, 16)), np.zeros((8, 16), int))], width=64).shape
         (60, 200, 3)
     """
-    import numpy as np
-
     if not rows:
         raise ValueError("a figure needs at least one case")
     with_truth = any(row.truth is not None for row in rows)
@@ -76,8 +73,6 @@ def draw_gallery(rows: Sequence[GalleryRow], width: int = 256) -> Rgb:
 
 
 def _draw_row(row: GalleryRow, width: int, with_truth: bool) -> Rgb:
-    import numpy as np
-
     shapes = {row.image.shape[:2], row.pred.shape, (row.pred if row.truth is None else row.truth).shape}
     if len(shapes) > 1:
         raise ValueError(f"case {row.name}: image and masks must agree in size, got {sorted(shapes)}")
@@ -97,8 +92,6 @@ def _draw_row(row: GalleryRow, width: int, with_truth: bool) -> Rgb:
 
 
 def _draw_mask(labels: NDArray[Any], single: bool) -> Rgb:
-    import numpy as np
-
     if not single:
         return colour_labels(labels)
     white: Rgb = np.repeat(((labels != 0) * np.uint8(255))[..., None], 3, axis=-1)
@@ -107,9 +100,6 @@ def _draw_mask(labels: NDArray[Any], single: bool) -> Rgb:
 
 def _write_line(texts: Sequence[str], step: int, width: int) -> Rgb:
     """Return a white line with a text every ``step`` pixels."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-
     line = Image.new("RGB", (width, _LINE), "white")
     draw = ImageDraw.Draw(line)
     for index, text in enumerate(texts):
@@ -119,8 +109,8 @@ def _write_line(texts: Sequence[str], step: int, width: int) -> Rgb:
 
 
 def _fit(draw: Any, text: str, width: int) -> str:
-    """Return the text, its middle left out if it is too long."""
-    # Pillow's built-in font knows Latin letters only, and raises for others.
+    """Return the text, shortened in the middle if it is too long."""
+    # Pillow's built-in font has Latin letters only, and raises for others.
     text = text.encode("ascii", "replace").decode()
     shown, kept = text, len(text)
     while kept > 1 and draw.textlength(shown) > width:

@@ -1,4 +1,4 @@
-"""What a check may be told: limits and thresholds."""
+"""Limits and thresholds of a check."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class CheckOptions:
     """Limits and thresholds of a check.
 
     Args:
-        max_pixels: pictures and volumes with more pixels are refused from their header.
-        roi_size: size of the patch that training will cut, in voxels; () does not look.
-        divisible_by: product of the network's strides; sizes that it does not divide are named. 1 does not look.
+        max_pixels: pictures and volumes with more pixels are refused after reading their header.
+        roi_size: size of the training patch in voxels; () for no check.
+        divisible_by: product of the network's strides; sizes that it does not divide are reported; 1 for no check.
         require_patient: a case without subject is an error, not a warning.
         near_distance: greatest Hamming distance of perceptual hashes at which two images count as near duplicates.
-        search_near: look for near duplicates at the level ``deep``.
+        search_near: search for near duplicates at the level ``deep``.
     """
 
     max_pixels: int = MAX_PIXELS

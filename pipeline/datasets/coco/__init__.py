@@ -1,4 +1,4 @@
-"""COCO annotations: read without trust, checked, and drawn as masks."""
+"""COCO annotations: read as untrusted input, checked, and drawn as masks."""
 
 from pipeline.datasets.coco.annotation_file import parse_annotations, read_annotations
 from pipeline.datasets.coco.annotations import AnnotationError, CocoFile

@@ -1,4 +1,4 @@
-"""A COCO annotation file as data that can be believed: what is wrong in it becomes findings, not exceptions."""
+"""The validated content of a COCO annotation file; problems in the file become findings, not exceptions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from pipeline.issues import Issue
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An image as the file describes it.
-
-    Args:
-        image_id: its id, as text.
-        file_name: path relative to the folder of images, POSIX, inside it.
-        height: in pixels.
-        width: in pixels.
-    """
+    """An image as the file describes it: id as text, POSIX path inside the folder of images, size in pixels."""
 
     image_id: str
     file_name: str
@@ -54,11 +47,7 @@ class CocoAnnotation:
 
 
 class AnnotationError(ValueError):
-    """An image whose mask cannot be drawn as it was meant.
-
-    Args:
-        issue: the finding that is in the way.
-    """
+    """An image whose mask cannot be drawn completely, because of ``issue``."""
 
     def __init__(self, issue: Issue) -> None:
         super().__init__(issue.one_line().removeprefix("error "))
@@ -67,17 +56,17 @@ class AnnotationError(ValueError):
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What an annotation file holds, in its own order.
+    """The content of an annotation file, in the order of the file.
 
     Args:
-        name: the file, as findings shall name it.
+        name: path of the file in findings.
         images: the images by id.
         annotations: the usable annotations of each image that has any.
         categories: the classes by id.
         annotated: ids of the images that have annotations, usable or not.
-        broken: errors of each image of which not everything can be drawn.
+        broken: errors of each image whose mask would be incomplete.
         licences: the licences that the file names.
-        issues: what is wrong with the file itself.
+        issues: findings about the file itself.
     """
 
     name: str
@@ -90,10 +79,10 @@ class CocoFile:
     issues: tuple[Issue, ...] = ()
 
     def image(self, image_id: str) -> CocoImage:
-        """Return an image of which everything can be drawn.
+        """Return an image whose annotations can all be drawn.
 
         Raises:
-            AnnotationError: the file is no annotation file, does not name the image, or holds an annotation of it
+            AnnotationError: the file is not an annotation file, does not name the image, or holds an annotation of it
                 that cannot be drawn.
         """
         if image_id in self.broken:

@@ -1,4 +1,4 @@
-"""COCO masks in the checks of a dataset: as if each were a mask file, and once for each annotation file."""
+"""COCO masks in the checks of a dataset: a probe for each mask, and findings for each annotation file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,10 @@ from pipeline.issues import InputError, Issue
 
 
 def read_policy(manifest: Manifest) -> tuple[dict[int, int], Crowd]:
-    """Return how a manifest turns annotations into masks.
-
-    Returns:
-        The label id of each category id, and what is done with annotations marked ``iscrowd``.
+    """Return how a manifest draws masks: the label id of each category id, and the treatment of ``iscrowd``.
 
     Raises:
-        InputError: the manifest has no ``coco``, so it does not say.
+        InputError: the manifest has no key ``coco``.
     """
     if manifest.coco is None:
         hint = "build it with: python -m pipeline dataset build coco FOLDER -o MANIFEST"
@@ -39,11 +36,11 @@ def probe_annotations(path: Path, image_id: str, manifest: Manifest, decode: boo
     Args:
         path: the annotation file.
         image_id: id of the image in it.
-        manifest: says which category is which label, and what is done with crowds.
-        decode: draw the mask, not only look at its size.
+        manifest: defines the label of each category and the treatment of crowds.
+        decode: draw the mask; otherwise only its size is read.
 
     Raises:
-        ImageError: the file cannot be read, or not everything in this image can be drawn.
+        ImageError: the file cannot be read, or the mask would be incomplete.
     """
     try:
         categories, crowd = read_policy(manifest)
@@ -68,54 +65,50 @@ def probe_annotations(path: Path, image_id: str, manifest: Manifest, decode: boo
 
 
 def find_annotation_issues(manifest: Manifest, files: Mapping[str, Path]) -> Iterator[Issue]:
-    """Check annotation files, each once, against themselves and the cases that refer to them.
+    """Check each annotation file once, against itself and the cases that refer to it.
 
-    Args:
-        manifest: the manifest.
-        files: where each annotation file lies, by its path relative to the dataset's folder.
+    ``files`` is the path on disk of each annotation file, by its path relative to the dataset's folder.
 
     Yields:
         The findings of `check_annotations`, and ``coco-reference`` for cases whose image is not the one that the file
         names.
     """
     try:
-        categories, crowd = read_policy(manifest)
+        policy = read_policy(manifest)
     except InputError as error:
         yield Issue("manifest-schema", "error", str(error), record="coco")
         return
     for relative, path in files.items():
-        owners = _find_owners(manifest, relative)
         try:
             file = read_annotations(path)
         except InputError as error:
             yield Issue("unreadable-file", "error", str(error), path=relative)
             continue
-        issues = check_annotations(
-            file,
-            categories=categories,
-            crowd=crowd,
-            instances=manifest.mask_type == "instance",
-            sizes=_true_sizes(owners),
-        )
-        excused = _find_excused(file, owners)
-        for issue in issues:
-            severity = "warning" if issue in excused else issue.severity
-            yield replace(issue, path=relative, severity=severity)
+        owners = _find_owners(manifest, relative)
+        yield from _check_file(file, owners, policy, relative, instances=manifest.mask_type == "instance")
         yield from _check_owners(file, owners, relative)
+
+
+def _check_file(
+    file: CocoFile, owners: Mapping[str, Case], policy: tuple[dict[int, int], Crowd], relative: str, *, instances: bool
+) -> Iterator[Issue]:
+    """Yield the findings; errors of images that the manifest leaves out are warnings, because nothing uses them."""
+    categories, crowd = policy
+    sizes = _true_sizes(owners)
+    unused = {
+        issue
+        for image_id, issues in file.broken.items()
+        if image_id in file.images and image_id not in owners
+        for issue in issues
+    }
+    for issue in check_annotations(file, categories=categories, crowd=crowd, instances=instances, sizes=sizes):
+        yield replace(issue, path=relative, severity="warning" if issue in unused else issue.severity)
 
 
 def _find_owners(manifest: Manifest, relative: str) -> dict[str, Case]:
     """Return the cases whose masks are in an annotation file, by image id."""
     places = ((split_fragment(path), case) for case in manifest.cases for path in case.label or ())
     return {image_id: case for (file, image_id), case in places if file == relative}
-
-
-def _find_excused(file: CocoFile, owners: Mapping[str, Case]) -> set[Issue]:
-    """Return the errors of images that the manifest has left out: nothing that is used depends on them."""
-    left_out = (
-        issues for image_id, issues in file.broken.items() if image_id in file.images and image_id not in owners
-    )
-    return {issue for issues in left_out for issue in issues}
 
 
 def _true_sizes(owners: Mapping[str, Case]) -> dict[str, tuple[int, int]]:

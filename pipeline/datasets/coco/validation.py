@@ -1,4 +1,4 @@
-"""What an annotation file says as a whole: overlaps, crowds, boxes that pose as outlines, images without labels."""
+"""Checks of an annotation file as a whole: overlaps, crowds, boxes in place of outlines, images without labels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.datasets.coco.annotations import CocoAnnotation, CocoFile
-from pipeline.datasets.coco.drawing import Crowd, count_overlap
+from pipeline.datasets.coco.drawing import NO_LABEL_HINT, Crowd, count_overlap
 from pipeline.datasets.coco.rle import measure_runs
 from pipeline.datasets.coco.segmentations import measure_box
 from pipeline.issues import Issue
 
-# Share of rectangles from which a file looks like one of boxes, and how much a rectangle may differ from its box.
+# Share of rectangles from which a file seems to hold boxes, and how much a rectangle may differ from its box.
 RECTANGLES_SHARE = 0.9
 RECTANGLE_TOLERANCE = 0.01
 
@@ -28,20 +28,19 @@ def check_annotations(
 
     Args:
         file: the annotations.
-        categories: label id of each category id; None: each category is a label of its own.
-        crowd: what is done with annotations marked ``iscrowd``.
+        categories: label id of each category id; None: each category is a separate label.
+        crowd: treatment of annotations marked ``iscrowd``.
         instances: masks number objects; then objects of one label must not overlap either.
         sizes: true (height, width) of images, by image id, as far as they are known.
 
     Returns:
-        First what is wrong with single rows, then ``coco-reference`` (a category without label), ``coco-size``,
+        The findings about single rows, then ``coco-reference`` (a category without label), ``coco-size``,
         ``coco-overlap``, ``coco-crowd``, ``rectangular-masks`` and ``unannotated-images``, each with a count.
 
     Example:
-        >>> from pipeline.datasets.coco.annotations import parse_annotations
-        >>> content = b'{"categories": [], "annotations": [], "images": [%s]}'
-        >>> image = b'{"id": 1, "file_name": "a.png", "height": 3, "width": 4}'
-        >>> [issue.message for issue in check_annotations(parse_annotations(content % image, "a.json"))]
+        >>> from pipeline.datasets.coco.annotations import CocoImage
+        >>> file = CocoFile("a.json", images={"1": CocoImage("1", "a.png", height=3, width=4)})
+        >>> [issue.message for issue in check_annotations(file)]
         ['1 of 1 images have no annotation']
     """
     labels = categories if categories is not None else {number: number + 1 for number in file.categories}
@@ -61,8 +60,7 @@ def _check_labels(file: CocoFile, labels: Mapping[int, int]) -> Iterator[Issue]:
         if number not in labels:
             name = file.categories[number].name
             message = f"category {number} ({name!r}) of {count} annotations has no label in the manifest"
-            hint = "add it to coco.categories of the manifest, with label 0 to leave it out"
-            yield Issue("coco-reference", "error", message, path=file.name, hint=hint)
+            yield Issue("coco-reference", "error", message, path=file.name, hint=NO_LABEL_HINT)
 
 
 def _check_sizes(file: CocoFile, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Issue]:
@@ -71,8 +69,8 @@ def _check_sizes(file: CocoFile, sizes: Mapping[str, tuple[int, int]]) -> Iterat
         if image and (image.height, image.width) != tuple(size):
             swapped = (image.width, image.height) == tuple(size)
             hint = "height and width are swapped" if swapped else "annotate the images as they are, or export again"
-            said = f"{image.height} x {image.width}"
-            message = f"image {image.file_name} is {size[0]} x {size[1]}, the annotations say {said} (height x width)"
+            annotated = f"the annotations say {image.height} x {image.width} (height x width)"
+            message = f"image {image.file_name} is {size[0]} x {size[1]}, {annotated}"
             yield Issue("coco-size", "error", message, record=f"image {image_id}", path=file.name, hint=hint)
 
 
@@ -83,16 +81,15 @@ def _check_overlaps(file: CocoFile, labels: Mapping[int, int], crowd: Crowd, ins
         for number, annotation in enumerate(file.annotations.get(image_id, ())):
             label = labels.get(annotation.category_id)
             if label and not (annotation.crowd and crowd == "ignore"):
-                # What is not an object of its own merges with its label, and no overlap can be seen.
+                # Without instances, objects of one label merge, and their overlap makes no difference.
                 groups[number if instances else label].append(annotation)
         count = count_overlap(groups.values(), image) if len(groups) > 1 and image_id not in file.broken else 0
         pixels, images = pixels + count, images + bool(count)
     if images:
         what = "objects" if instances else "objects of different labels"
-        message = (
-            f"{what} overlap in {images} images ({pixels} pixels); the later in the file is drawn over the earlier"
-        )
-        yield Issue("coco-overlap", "warning", message, path=file.name)
+        message = f"{what} overlap in {images} images ({pixels} pixels)"
+        hint = "the later in the file is drawn over the earlier"
+        yield Issue("coco-overlap", "warning", f"{message}; {hint}", path=file.name)
 
 
 def _measure(annotation: CocoAnnotation, height: int) -> tuple[tuple[float, float, float, float], float]:
@@ -114,10 +111,9 @@ def _check_crowds(file: CocoFile, crowd: Crowd) -> Iterator[Issue]:
     count = sum(a.crowd for row in file.annotations.values() for a in row)
     if count:
         fate = "left out: those pixels are background" if crowd == "ignore" else "drawn like single objects"
-        hint = "coco.crowd of the manifest says which: ignore or merge"
-        yield Issue(
-            "coco-crowd", "warning", f"{count} annotations marked iscrowd are {fate}", path=file.name, hint=hint
-        )
+        hint = "set coco.crowd of the manifest to ignore or merge"
+        message = f"{count} annotations marked iscrowd are {fate}"
+        yield Issue("coco-crowd", "warning", message, path=file.name, hint=hint)
 
 
 def _check_rectangles(file: CocoFile) -> Iterator[Issue]:
@@ -127,8 +123,10 @@ def _check_rectangles(file: CocoFile) -> Iterator[Issue]:
             total += 1
             count += _is_rectangle(annotation, image.height)
     if total and count >= RECTANGLES_SHARE * total:
-        message = f"{count} of {total} outlines ({count / total:.0%}) are rectangles along the axes: boxes, no outlines"
-        hint = "a network trained on them learns boxes, and Dice says nothing about outlines"
+        message = (
+            f"{count} of {total} outlines ({count / total:.0%}) are rectangles along the axes: boxes, not outlines"
+        )
+        hint = "a network trained on them learns boxes, and Dice does not measure outlines"
         yield Issue("rectangular-masks", "warning", message, path=file.name, hint=hint)
 
 
@@ -144,5 +142,5 @@ def _check_unannotated(file: CocoFile) -> Iterator[Issue]:
     count = len(file.unannotated())
     if count:
         message = f"{count} of {len(file.images)} images have no annotation"
-        hint = "nothing to see, or labels lost? look at some of them"
+        hint = "check whether they show no object or lost their labels"
         yield Issue("unannotated-images", "warning", message, path=file.name, hint=hint)

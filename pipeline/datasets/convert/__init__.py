@@ -1,4 +1,4 @@
-"""Datasets written in other programs' layouts: one module a target, one table of them all."""
+"""Convert datasets to the layouts of other programs: one module per target, and the table of targets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Target:
     """A layout to write.
 
     Args:
-        name: what the user types.
+        name: value of ``--to``.
         description: one line for ``--help``.
         folder: name of the output folder in examples.
     """

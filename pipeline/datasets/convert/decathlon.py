@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from pipeline.atomic import write_atomically
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import is_volume
@@ -25,12 +23,12 @@ from pipeline.datasets.convert.volumes import (
 def write(conversion: Conversion) -> list[str]:
     """Write a dataset that MONAI's ``load_decathlon_datalist`` reads.
 
-    Its keys ``training``, ``validation`` (only if there is such a split) and ``test`` hold paths; an entry tells its
-    ``fold`` and ``subject`` too, as MONAI's cross-validation tools read them. Test cases with a mask have it in
-    ``labelsTs``. Label ids stay what they are, several channels are the last axis.
+    Its keys ``training``, ``validation`` (only if there is such a split) and ``test`` hold paths. An entry also has its
+    ``fold`` and ``subject``, which MONAI's cross-validation tools read. Masks of test cases are in ``labelsTs``. Label
+    ids do not change; several channels are the last axis.
 
     Returns:
-        What the user should know.
+        Notes for the user.
     """
     manifest = conversion.manifest
     make_folders(conversion)
@@ -44,13 +42,11 @@ def write(conversion: Conversion) -> list[str]:
         else:
             lists["training" if item.part == "train" else "validation"].append(entry)
     if not any("label" in entry for entry in lists["test"]):
-        # Paths alone, as in the original sets; MONAI wants all entries of one kind.
+        # Paths only, as in the original sets; MONAI needs all entries to be of one kind.
         lists["test"] = [entry["image"] for entry in lists["test"]]
     if not lists["validation"]:
         del lists["validation"]
-    with write_atomically(conversion.out / "dataset.json") as stream:
-        json.dump({**_describe(conversion, names), **lists}, stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
+    conversion.write_json("dataset.json", {**_describe(conversion, names), **lists})
     return describe_losses(manifest, conversion.items)
 
 

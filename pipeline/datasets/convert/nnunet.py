@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.atomic import write_atomically
 from pipeline.datasets.convert.conversion import Conversion, Item
-from pipeline.datasets.convert.reading import Grid, Volume, is_plain, is_volume
+from pipeline.datasets.convert.raster import place_picture
+from pipeline.datasets.convert.reading import Grid, Volume, is_volume
 from pipeline.datasets.convert.volumes import (
     VOLUME_ENDING,
     describe_losses,
@@ -21,7 +21,7 @@ from pipeline.datasets.convert.volumes import (
     write_labels,
     write_volume,
 )
-from pipeline.datasets.convert.writing import place_file, write_picture
+from pipeline.datasets.convert.writing import write_picture
 from pipeline.issues import InputError
 
 _NAME = re.compile(r"Dataset\d{3}_[\w.-]+")
@@ -30,45 +30,54 @@ _NAME = re.compile(r"Dataset\d{3}_[\w.-]+")
 def write(conversion: Conversion) -> list[str]:
     """Write a dataset that nnU-Net v2 plans and trains.
 
-    Every channel is a file of its own. Label ids become consecutive, pixels that belong to no class get nnU-Net's
-    label ``ignore``. ``splits_final.json`` holds the folds, or the validation set as the only fold.
+    Every channel is a separate file. Label ids become consecutive, and ignored pixels get nnU-Net's label ``ignore``.
+    ``splits_final.json`` holds the folds, or the validation set as the only fold.
 
     Returns:
-        What the user should know.
+        Notes for the user.
 
     Raises:
-        InputError: the output is not called as nnU-Net asks, or volumes and pictures are mixed.
+        InputError: the output's name is not one that nnU-Net accepts, or volumes and pictures are mixed.
     """
     manifest, items = conversion.manifest, conversion.items
-    if not _NAME.fullmatch(conversion.name):
-        example = f"Dataset101_{re.sub(r'[^A-Za-z0-9]+', '_', manifest.name)}"
-        raise InputError(f"nnU-Net wants a folder called DatasetXXX_NAME, got {conversion.name!r}; write -o {example}")
+    _require_name(conversion)
     ending = _choose_ending(conversion)
     names = name_labels(manifest, items)
     numbers = {label: number for number, label in enumerate(names)}
     ids = id_of_ignored(numbers, None if manifest.ignore_index is None else len(numbers))
     make_folders(conversion)
     counts = conversion.map_items(lambda item: _write_item(conversion, item, ending, ids))
-    if len(set(counts)) > 1:
-        few = items[counts.index(min(counts))].case.case_id
-        raise InputError(f"the images have {min(counts)} ({few}) to {max(counts)} channels; nnU-Net wants one number")
-    channels = manifest.channels if len(manifest.channels) == counts[0] else tuple(map(str, range(counts[0])))
-    _write_json(conversion, "dataset.json", _describe(conversion, ending, channels, names, numbers))
+    channels = _name_channels(conversion, counts)
+    conversion.write_json("dataset.json", _describe(conversion, ending, channels, names, numbers))
     notes = describe_losses(manifest, items)
-    moved = {names[label]: number for label, number in numbers.items() if label != number}
+    moved = [f"{names[label]} is {number}" for label, number in numbers.items() if label != number]
     if moved:
-        notes.append("labels were numbered anew: " + ", ".join(f"{name} is {number}" for name, number in moved.items()))
+        notes.append(f"labels were renumbered: {', '.join(moved)}")
     splits = _make_splits(items)
     if splits:
-        _write_json(conversion, "splits_final.json", splits)
+        conversion.write_json("splits_final.json", splits)
         notes.append(f"after planning, copy splits_final.json to $nnUNet_preprocessed/{conversion.name}/")
     return notes
+
+
+def _require_name(conversion: Conversion) -> None:
+    if not _NAME.fullmatch(conversion.name):
+        example = f"Dataset101_{re.sub(r'[^A-Za-z0-9]+', '_', conversion.manifest.name)}"
+        raise InputError(f"nnU-Net needs a folder named DatasetXXX_NAME, got {conversion.name!r}; pass -o {example}")
+
+
+def _name_channels(conversion: Conversion, counts: list[int]) -> tuple[str, ...]:
+    fewest, channels = min(counts), conversion.manifest.channels
+    if fewest < max(counts):
+        few = conversion.items[counts.index(fewest)].case.case_id
+        raise InputError(f"the images have {fewest} ({few}) to {max(counts)} channels; nnU-Net needs one number")
+    return channels if len(channels) == fewest else tuple(map(str, range(fewest)))
 
 
 def _choose_ending(conversion: Conversion) -> str:
     kinds = {is_volume(conversion.manifest, item.case) for item in conversion.items}
     if len(kinds) > 1:
-        raise InputError("volumes and pictures in one dataset; nnU-Net wants one kind, --slices divides stacks")
+        raise InputError("volumes and pictures in one dataset; nnU-Net needs one kind, --slices divides stacks")
     if kinds == {True}:
         return VOLUME_ENDING
     types = {item.case.facts.get("dtype") or "uint8" for item in conversion.items}
@@ -99,21 +108,12 @@ def _write_channel(conversion: Conversion, channel: Volume, relative: str) -> No
 
 
 def _place_single(conversion: Conversion, item: Item, relative: str) -> Grid | None:
-    """Put an image with one channel to its place unchanged; return None if it has to be written anew."""
+    """Copy or link an image with one channel unchanged; return None if it has to be converted."""
     if relative.endswith(VOLUME_ENDING):
         return place_volume(conversion, item, relative, channels=False)
-    source = conversion.root / item.case.image[0]
-    same_format = source.name.lower().endswith(relative[relative.rindex(".") :])
-    if len(item.case.image) != 1 or not same_format or not is_plain(source):
+    if not item.case.image[0].lower().endswith(PurePosixPath(relative).suffix):
         return None
-    from PIL import Image
-
-    with Image.open(source) as picture:
-        if len(picture.getbands()) != 1:
-            return None
-        grid = Grid((picture.height, picture.width))
-    place_file(source, conversion.out / relative, conversion.link)
-    return grid
+    return place_picture(conversion, item, relative, channels=False)
 
 
 def _describe(
@@ -138,7 +138,7 @@ def _describe(
 
 
 def _make_splits(items: tuple[Item, ...]) -> list[dict[str, list[str]]]:
-    """Return the folds as nnU-Net keeps them, [] if there are none."""
+    """Return the folds in nnU-Net's form, [] without folds."""
     training = [item for item in items if folder_of(item, "images") == "imagesTr"]
     folds = sorted({item.fold for item in training if item.fold is not None})
     if folds:
@@ -151,9 +151,3 @@ def _make_splits(items: tuple[Item, ...]) -> list[dict[str, list[str]]]:
         for val in held_out
         if 0 < len(val) < len(names)
     ]
-
-
-def _write_json(conversion: Conversion, name: str, content: Any) -> None:
-    with write_atomically(conversion.out / name) as stream:
-        json.dump(content, stream, indent=1, ensure_ascii=False)
-        stream.write("\n")

@@ -1,8 +1,7 @@
-"""What a member of an archive may be called, and how much all of them may hold. Judged before anything is written.
+"""Check the names, kinds and sizes of an archive's members before anything is written.
 
-The rules follow Python's ``tarfile.data_filter`` and MONAI's ``safe_extract_member``; they are stricter,
-because a dataset has no need of links, and add what those leave open: bombs, duplicates and names that collide on
-other systems.
+The rules follow Python's ``tarfile.data_filter`` and MONAI's ``safe_extract_member``. They are stricter, because a
+dataset needs no links, and also refuse bombs, duplicates and names that collide on other systems.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.issues import InputError
 
@@ -25,8 +25,8 @@ class Limits:
     """How much an archive may unpack to.
 
     Args:
-        expansion: bytes unpacked per byte of the archive. Of the whole archive, not of each member: an empty mask is
-            honestly compressed 1000 : 1.
+        expansion: bytes unpacked per byte of the archive, over all members: an empty mask alone may well be
+            compressed 1000 : 1.
         members: number of files and folders.
         depth: folders above a file.
     """
@@ -43,26 +43,28 @@ class Member:
     Args:
         name: as written in the archive.
         size: bytes when unpacked.
-        kind: ``"file"``, ``"folder"``, or what else it is, in words.
+        kind: ``"file"``, ``"folder"``, or a description of another kind.
+        entry: zipfile's or tarfile's own description of it.
     """
 
     name: str
     size: int
     kind: str
+    entry: Any = None
 
 
 def unsafe_archive_error(archive: Path, detail: str) -> InputError:
     """Return the error for an archive that must not be unpacked."""
     return InputError(
-        f"unsafe-archive: {archive}: {detail}; nothing of it was kept, and it should not be unpacked by other means"
+        f"unsafe-archive: {archive}: {detail}; none of its files was kept, do not unpack it by other means either"
     )
 
 
 def split_name(name: str) -> tuple[str, ...]:
-    r"""Return the parts of a member's path, or say why it must not be written.
+    r"""Return the parts of a member's path.
 
     Raises:
-        ValueError: the reason, in words that follow the name.
+        ValueError: the member must not be written; the reason is worded to follow its name.
 
     Example:
         >>> split_name("./set/01//t000.tif")
@@ -71,16 +73,14 @@ def split_name(name: str) -> tuple[str, ...]:
         Traceback (most recent call last):
         ValueError: leaves the folder
     """
-    if "\\" in name:
-        raise ValueError("has a backslash, which is a separator on Windows")
-    if name.startswith("/"):
-        raise ValueError("is an absolute path")
-    if _DRIVE.match(name):
-        raise ValueError("starts with a drive letter")
-    if not name.isprintable():
-        raise ValueError("has control characters, or is not in UTF-8")
-    if len(name.encode()) > _LONGEST_NAME:
-        raise ValueError(f"is longer than {_LONGEST_NAME} bytes")
+    rules: dict[str, object] = {
+        "has a backslash, which is a separator on Windows": "\\" in name,
+        "is an absolute path": name.startswith("/"),
+        "starts with a drive letter": _DRIVE.match(name),
+        "has control characters, or is not in UTF-8": not name.isprintable(),
+        f"is longer than {_LONGEST_NAME} bytes": len(name.encode(errors="replace")) > _LONGEST_NAME,
+    }
+    _apply(rules)
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     for part in parts:
         _check_part(part)
@@ -88,25 +88,31 @@ def split_name(name: str) -> tuple[str, ...]:
 
 
 def _check_part(part: str) -> None:
-    if part == "..":
-        raise ValueError("leaves the folder")
-    if len(part.encode()) > _LONGEST_PART:
-        raise ValueError(f"has a part longer than {_LONGEST_PART} bytes")
-    if _WINDOWS_DEVICE.fullmatch(part):
-        raise ValueError(f"has the part {part!r}, a device on Windows")
-    if ":" in part or part[-1] in ". ":
-        raise ValueError(f"has the part {part!r}, which Windows reads as another name")
+    rules: dict[str, object] = {
+        "leaves the folder": part == "..",
+        f"has a part longer than {_LONGEST_PART} bytes": len(part.encode()) > _LONGEST_PART,
+        f"has the part {part!r}, a device on Windows": _WINDOWS_DEVICE.fullmatch(part),
+        f"has the part {part!r}, which Windows reads as another name": ":" in part or part[-1] in ". ",
+    }
+    _apply(rules)
+
+
+def _apply(rules: dict[str, object]) -> None:
+    """Raise the reason of the first rule that is broken."""
+    for reason, broken in rules.items():
+        if broken:
+            raise ValueError(reason)
 
 
 def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> Iterator[tuple[Member, tuple[str, ...]]]:
-    """Yield each member with the parts of its path, as long as all is well.
+    """Yield each member with the parts of its path.
 
-    It stops at the first member that passes a limit, so a bomb is not even listed to its end.
+    It stops at the first member beyond a limit, so a bomb is not even listed to its end.
 
     Args:
         members: in the order of the archive.
-        archive: for messages, and for its size.
-        limits: how much there may be.
+        archive: its path, for messages and its size.
+        limits: how much it may unpack to.
 
     Raises:
         InputError: a member must not be written.
@@ -120,7 +126,7 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
             if len(parts) > limits.depth + 1:
                 raise ValueError(f"lies deeper than {limits.depth} folders")
             if member.kind not in ("file", "folder"):
-                raise ValueError(f"is {member.kind}, expected were files and folders")
+                raise ValueError(f"is {member.kind}, expected files and folders")
             names.add(parts, is_folder=member.kind == "folder")
         except ValueError as error:
             raise unsafe_archive_error(archive, f"member {shown} {error}") from None
@@ -135,17 +141,17 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
 
 
 class _Names:
-    """The names so far, compared as file systems do that know no case and one form of accents."""
+    """The names so far, compared as on file systems that ignore case and normalise accents."""
 
     def __init__(self) -> None:
         self._spelled: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._files: set[tuple[str, ...]] = set()
 
     def add(self, parts: tuple[str, ...], *, is_folder: bool) -> None:
-        """Take in a path.
+        """Add a path.
 
         Raises:
-            ValueError: it does not get along with an earlier one.
+            ValueError: it conflicts with an earlier one.
         """
         folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
         if not parts and not is_folder:
@@ -162,4 +168,4 @@ class _Names:
             self._files.add(folded)
 
     def _collision(self, key: tuple[str, ...]) -> str:
-        return f"collides with {'/'.join(self._spelled[key])!r} where case or accents do not count"
+        return f"collides with {'/'.join(self._spelled[key])!r} where case or accents are ignored"

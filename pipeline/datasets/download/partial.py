@@ -1,8 +1,7 @@
-"""What has arrived of a file so far, on disk, so that another process can go on."""
+"""The part of a file that has arrived, on disk, so that another process can resume the transfer."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -13,11 +12,11 @@ from pipeline.atomic import write_atomically
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the bytes of a part come from.
+    """The origin of a part's bytes.
 
     Args:
-        url: the address that was asked, before redirects.
-        validator: what the server called this version of the file; empty if nothing.
+        url: the requested address, before redirects.
+        validator: the server's name for this version of the file; empty if it has none.
         size: bytes of the whole file; None if unknown.
     """
 
@@ -27,9 +26,9 @@ class Origin:
 
 
 class PartialFile:
-    """``NAME.part`` beside the final name, and ``NAME.part.json`` that says where its bytes come from.
+    """``NAME.part`` next to the final name, and ``NAME.part.json`` with the origin of its bytes.
 
-    Bytes are appended without a buffer, so a killed process leaves whole what it had received.
+    Bytes are appended without a buffer, so a killed process leaves all that it had received.
 
     Args:
         target: final name.
@@ -42,12 +41,12 @@ class PartialFile:
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """Bytes that have arrived."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     @property
     def origin(self) -> Origin | None:
-        """Where they come from, or None if that is not known."""
+        """Origin of the bytes, or None if unknown."""
         try:
             found = json.loads(self._note.read_text(encoding="utf-8"))
             return Origin(str(found["url"]), str(found["validator"]), found["size"])
@@ -55,33 +54,30 @@ class PartialFile:
             return None
 
     def find_resume_point(self, url: str, *, checksum_known: bool) -> tuple[int, str]:
-        """Return the offset to ask for, and the validator to send with it.
+        """Return the offset to request, and the validator to send with it.
 
-        Bytes of another address, or of a server that names no version, are kept only if a checksum will show whether
-        the whole fits together.
+        Bytes from another address, or from a server that names no version, are kept only if a checksum will show
+        whether the whole fits together.
         """
         size, origin = self.size, self.origin
-        if not size:
-            return 0, ""
-        if origin is not None and origin.url == url and origin.validator:
+        if size and origin is not None and origin.url == url and origin.validator:
             return size, origin.validator
         return (size, "") if checksum_known else (0, "")
 
     def begin(self, origin: Origin) -> None:
-        """Start from nothing."""
+        """Start with no bytes."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # First the bytes, then the note: killed in between, an old note beside an empty part is harmless.
-        with open(self.path, "wb"):
-            pass
+        # First the bytes, then the note: after a kill in between, an old note beside an empty part is harmless.
+        self.path.write_bytes(b"")
         self.note(origin)
 
     def note(self, origin: Origin) -> None:
-        """Write down where the bytes come from."""
+        """Save the origin of the bytes."""
         with write_atomically(self._note) as stream:
             json.dump(asdict(origin), stream)
 
     def discard(self) -> None:
-        """Remove what has arrived."""
+        """Remove the part."""
         for path in (self.path, self._note):
             path.unlink(missing_ok=True)
 
@@ -90,5 +86,4 @@ class PartialFile:
         with open(self.path, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(self.path, self.target)
-        with contextlib.suppress(OSError):
-            self._note.unlink()
+        self._note.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
-"""What was downloaded, when, from where, with which sha256: ``NAME.download.json`` beside the dataset's folder.
+"""The record of a download, ``NAME.download.json`` beside the dataset's folder: archives, addresses, checksums.
 
-It is what a second lab needs: with this file beside its folder, the same command accepts the same archives and no
-others.
+With this file beside its folder, the same command at a second lab accepts exactly the same archives.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ class ReceivedArchive:
 
     Args:
         file: name of the archive.
-        url: address it came from; empty if it lay on the disk already.
+        url: address it came from; empty if it was on the disk already.
         size: bytes.
         sha256: digest of all bytes.
-        checksum: how far that digest could be checked, in words.
+        checksum: how far that digest is confirmed, in words.
     """
 
     file: str
@@ -43,7 +42,7 @@ class DownloadRecord:
         licence: its terms.
         finished: time, ISO 8601 with offset.
         files: number of files unpacked.
-        archives: what they came from.
+        archives: their archives.
     """
 
     name: str
@@ -55,7 +54,7 @@ class DownloadRecord:
 
 
 def record_path(out: Path) -> Path:
-    """Return where the record of a dataset's folder lies: beside it, for the folder holds nothing but the dataset."""
+    """Return the path of a dataset's record: beside its folder, which holds nothing but the dataset."""
     return out.with_name(f"{out.name}.download.json")
 
 
@@ -82,4 +81,4 @@ def read_record(out: Path) -> DownloadRecord | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"cannot read the record {path}: {error}; expected is what 'dataset download' wrote") from None
+        raise InputError(f"cannot read the record {path}: {error}; restore or remove the file") from None

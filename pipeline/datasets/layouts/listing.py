@@ -1,4 +1,4 @@
-"""What lies in a downloaded folder (`Listing`), and what a reader makes of it (`Draft`)."""
+"""The files of a downloaded folder (`Listing`), and the manifest that a reader drafts from them (`ManifestDraft`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.issues import InputError, Issue
 
-# What systems and archives leave behind; files that start with a dot are hidden anyway.
+# Left by operating systems and archives; files that start with a dot are hidden anyway.
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 _SINGULAR = {"are": "is", "were": "was", "have": "has", "belong": "belongs", "masks": "a mask"}
@@ -38,12 +38,12 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Draft:
-    """What a reader makes of a folder.
+class ManifestDraft:
+    """A manifest drafted from a folder.
 
     Args:
-        manifest: the manifest; a reader leaves digests and measured facts to `complete_draft`.
-        notes: what a user should know: files that belong to no case, images without annotation, choices made.
+        manifest: the manifest, still without digests and measured facts, which `complete_draft` adds.
+        notes: warnings for the user: files that belong to no case, images without annotation, choices made.
     """
 
     manifest: Manifest
@@ -51,7 +51,7 @@ class Draft:
 
 
 def list_files(root: Path, published: Iterable[str] = ()) -> Listing:
-    """List a folder and its sub-folders, through links, without going round in circles.
+    """List a folder and its sub-folders; links are followed, except in circles.
 
     Args:
         root: the dataset's folder.
@@ -66,12 +66,12 @@ def list_files(root: Path, published: Iterable[str] = ()) -> Listing:
     hidden: list[str] = []
     for path in _walk(os.fspath(root)):
         (hidden if any(_is_clutter(part) for part in path.split("/")) else files).append(path)
-    there = set(files)
-    return Listing(root, tuple(sorted(files)), tuple(sorted(set(published) - there)), tuple(sorted(hidden)))
+    absent = sorted(set(published).difference(files))
+    return Listing(root, tuple(sorted(files)), tuple(absent), tuple(sorted(hidden)))
 
 
 def _walk(folder: str, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
-    """Yield the files below a folder; a link back to a folder that it lies in is left alone."""
+    """Yield the files below a folder; a link to a folder above is not followed."""
     try:
         status = os.stat(folder)
         with os.scandir(folder) as entries:
@@ -98,7 +98,7 @@ def note(code: str, message: str, *, path: str = "", hint: str = "") -> Issue:
 
 
 def note_names(code: str, what: str, names: Iterable[str], *, hint: str = "") -> tuple[Issue, ...]:
-    """Return one note about a number of files, with the first of them; none if there are no names.
+    """Return one note that counts files and names the first; () without names.
 
     Example:
         >>> note_names("unmatched-file", "belong to no case", ["b.txt", "a.txt"])[0].message

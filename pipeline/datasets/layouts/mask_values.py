@@ -1,4 +1,4 @@
-"""What the values of masks mean: told by the user, or proposed from all masks where only one reading makes sense."""
+"""The meaning of mask values: given by the user, or proposed from all masks where it is unambiguous."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ def parse_mask_values(text: str) -> dict[str, Any]:
 
     Values become the label ids 0, 1, 2, ... in the order given, background first; values of one name become one label.
 
-    Args:
-        text: the option.
-
     Returns:
         The fields ``labels``, ``mask_values`` and ``mask_type`` of a manifest.
 
@@ -42,7 +39,7 @@ def parse_mask_values(text: str) -> dict[str, Any]:
     for number, mark, name in parts:
         if not re.fullmatch(r"\s*-?\d+\s*", number) or int(number) in values or (mark and not name.strip()):
             expected = "expected values, background first: 0,255 or 0,128=cyst,255=tumour; or instances"
-            raise InputError(f"--mask-values: {text!r} is not understood; {expected}")
+            raise InputError(f"--mask-values: cannot read {text!r}; {expected}")
         label = name.strip() or _name_label(len(names), len(parts))
         if label not in names:
             names.append(label)
@@ -59,16 +56,10 @@ def _name_label(label: int, number: int) -> str:
 
 
 def propose_mask_values(values: Iterable[float]) -> str:
-    """Return the option that says what the values found in all masks mean, if only one reading makes sense.
-
-    Args:
-        values: all values of all masks.
-
-    Returns:
-        Text for `parse_mask_values`: of 0 and one more value, or of 0 to n.
+    """Return the text for `parse_mask_values` if all values of all masks are 0 and one more, or 0 to n.
 
     Raises:
-        InputError: the values can be read in several ways, or are no labels.
+        InputError: the values are ambiguous, or are not labels.
 
     Example:
         >>> propose_mask_values([0, 255]), propose_mask_values([2, 1, 0])
@@ -83,20 +74,14 @@ def propose_mask_values(values: Iterable[float]) -> str:
         return text
     if whole and len(found) <= _SHOWN:
         example = text if len(found) > 1 and found[0] == 0 else "0,255"
-        raise InputError(
-            f"the masks hold {shown}; say which values are labels, background first: --mask-values {example};"
-            " or --binarize 128 for borders that were blurred"
-        )
-    hint = "--binarize 128 reads lossy masks, --mask-values instances masks with a number for each object"
-    raise InputError(f"the masks hold {len(found)} values ({shown}), which are no labels; {hint}")
+        hint = f"list the values of the labels, background first: --mask-values {example}"
+        raise InputError(f"the masks hold {shown}; {hint}; or --binarize 128 for blurred borders")
+    hint = "--binarize 128 reads lossy masks, --mask-values instances masks with one number per object"
+    raise InputError(f"the masks hold {len(found)} values ({shown}), which are not labels; {hint}")
 
 
 def observe_values(root: Path, paths: Sequence[str]) -> set[float]:
-    """Return all values of masks on disk; masks that cannot be read are left to those who report them.
-
-    Args:
-        root: the dataset's folder.
-        paths: the masks.
+    """Return all values of masks on disk; masks that cannot be read are skipped here and reported later.
 
     Raises:
         InputError: a mask is coloured.
@@ -111,7 +96,7 @@ def observe_values(root: Path, paths: Sequence[str]) -> set[float]:
     found: set[float] = set()
     for path, result in map_threads(probe, paths):
         if result is not None and result.channels != 1:
-            hint = "save the masks in grey, or say what the grey values will be with --mask-values"
+            hint = "save the masks in grey, or give the grey values with --mask-values"
             raise InputError(f"{root}: the mask {path} has {result.channels} channels, expected 1; {hint}")
         if result is not None and result.content is not None:
             found |= set(result.content.counts)

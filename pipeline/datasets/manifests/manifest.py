@@ -1,4 +1,4 @@
-"""A dataset as a reviewable file: `Manifest` and `Case`, read and written as JSON."""
+"""`Manifest` and `Case`: the frozen description of a dataset."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def split_fragment(path: str) -> tuple[str, str]:
 
 
 def make_subject_key(subject: str, case_id: str) -> str:
-    """Return a case's subject in the form in which subjects are compared; where it is unknown, one of the case's own.
+    """Return a case's subject in the form used for comparison; an unknown subject gets a key unique to the case.
 
     Example:
         >>> make_subject_key(" TCGA_1 ", "a"), make_subject_key("unknown", "b")
@@ -61,7 +61,7 @@ class Case:
         split: ``"train"``, ``"val"`` or ``"test"``.
         fold: cross-validation fold in which a case that is not ``"test"`` serves as validation; None without folds.
         sha256: digest of each file, by path; files without a digest are absent.
-        facts: what checks and splits need, None where unknown: ``shape`` in voxels, rows first, ``dtype``, ``spacing``
+        facts: measured properties, None where unknown: ``shape`` in voxels, rows first, ``dtype``, ``spacing``
             in mm, ``foreground`` in voxels, ``voxels`` of each label id, ``group`` (the institution), ``sequence`` and
             ``frame`` of a film.
     """
@@ -80,23 +80,17 @@ class Case:
         return tuple(dict.fromkeys(split_fragment(path)[0] for path in self.image + (self.label or ())))
 
     def subject_key(self) -> str:
-        """Return the subject in the form in which subjects are compared; of unknown ones each case has its own.
-
-        Example:
-            >>> a, b = Case("a", " TCGA_1 ", ("a.tif",)), Case("b", "unknown", ("b.tif",))
-            >>> a.subject_key(), b.subject_key()
-            ('tcga_1', 'case:b')
-        """
+        """Return the subject in the form used for comparison, see `make_subject_key`."""
         return make_subject_key(self.subject, self.case_id)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A dataset: where it comes from, what its masks mean, and its cases.
+    """A dataset: its source, the meaning of its masks, and its cases.
 
     Args:
         name: short name of the dataset.
-        task: what is to be done with it, for example ``"segmentation"``.
+        task: for example ``"segmentation"``.
         licence: the licences of the data, in words.
         source: the page where the data are downloaded.
         labels: name of each label id, background included.
@@ -104,20 +98,20 @@ class Manifest:
         channels: names of the image's channels.
         cases: the cases, in a stable order.
         spacing_policy: ``"none"``: the files hold no voxel size, work in voxels; ``"header"``: read it from each file.
-        stacking: what several image files of a case are: ``"slices"`` of a stack, ``"channels"``, or the files of one
+        stacking: role of several image files of a case: ``"slices"`` of a stack, ``"channels"``, or the files of one
             DICOM ``"series"``.
         mask_type: ``"semantic"``: a value is a class; ``"instance"``: a value is an object, 0 is background.
-        binarize: for lossy masks: values from this one on are label 1, the others 0; None: values count as they are.
+        binarize: for lossy masks: values from this one on are label 1, the others 0; None: values are used unchanged.
         color_map: label id of each colour ``"#rrggbb"`` of coloured or palette masks.
         ignore_index: value of a mask that belongs to no class and is left out of loss and score.
         intensity_range: smallest and largest value that an image may hold; None: any.
-        coco: how annotations become masks: ``categories`` (label id of each category id) and ``crowd`` (``"ignore"`` or
-            ``"merge"``); None for masks that are files.
+        coco: how masks are drawn from annotations: ``categories`` (label id of each category id) and ``crowd``
+            (``"ignore"`` or ``"merge"``); None for masks that are files.
         named_splits: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``, with
             ``"exclude": [case ids]`` if cases are left out of training too, such as the frames between two parts of a
             film.
-        layout: reader in `pipeline.datasets.layouts` that made the manifest, also the name of its phantom.
-        citations: what to cite.
+        layout: reader in `pipeline.datasets.layouts` that made the manifest.
+        citations: papers to cite.
         schema_version: version of the file format.
     """
 

@@ -1,4 +1,4 @@
-"""Perceptual fingerprints: what stays of an image when it is recompressed, resized, brightened, flipped or turned.
+"""Perceptual fingerprints, which survive recompression, resizing, changes of brightness, flips and turns.
 
 A fingerprint is a thumbnail of 32 x 32 pixels. Everything else is computed from thumbnails, many at a time:
 
@@ -7,7 +7,7 @@ A fingerprint is a thumbnail of 32 x 32 pixels. Everything else is computed from
   changes the sign of odd frequencies and a transposition swaps the axes, so the hashes of all 8 symmetries of a
   rectangle come from one transform;
 * the **detail**: the thumbnail minus its blurred self, at zero mean and unit length. The dot product of two details
-  is their correlation. It tells two heads in the same pose apart, which the hash alone cannot.
+  is their correlation. It distinguishes two heads in the same pose, which the hash alone cannot.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ HASH_BITS = 63
 _BLOCK = 8  # frequencies along an axis
 _BLUR = 2.0  # thumbnail pixels
 _REDUCED = 8 * SIDE  # larger images are averaged in blocks down to this before they are resized
-# An image with less variation than this, as a share of its range of values, is a plain area with a few odd pixels.
+# An image with less variation than this, as a share of its range of values, is a flat area with a few outliers.
 _MIN_VARIATION = 0.01
 # Share of the thumbnail that must differ from its median by a tenth of its range: smaller spots resemble each other.
 _MIN_AREA = 0.02
 
-#: What was done to an image, by the index of the symmetry that `apply_symmetry` undoes it with.
+#: Name of each change to an image, by the index with which `apply_symmetry` undoes it.
 SYMMETRIES = (
     "",
     "flipped left-right",
@@ -53,8 +53,7 @@ class Fingerprint:
     Args:
         thumbnail: 32 x 32 values from 0 to 1, 16-bit floats, as bytes, so that fingerprints are small, comparable
             and cross process borders.
-        informative: whether there is enough in the image to tell it from others; blank and nearly black ones have
-            nothing to be recognised by.
+        informative: whether the image has enough detail to be recognised; blank and nearly black ones do not.
 
     Raises:
         ValueError: the thumbnail has another length.
@@ -64,7 +63,7 @@ class Fingerprint:
     informative: bool
 
     def __post_init__(self) -> None:
-        """Refuse what no image can have, for example from a damaged cache."""
+        """Refuse a thumbnail of another size, for example from a damaged cache."""
         if len(self.thumbnail) != 2 * SIDE * SIDE:
             raise ValueError(f"a thumbnail has {2 * SIDE * SIDE} bytes, got {len(self.thumbnail)}")
 
@@ -169,14 +168,14 @@ def compute_hashes(thumbnails: Floats) -> NDArray[np.int8]:
         turned = block.swapaxes(-1, -2) if index & 4 else block
         turned = turned * odd if index & 1 else turned
         turned = turned * odd[:, None] if index & 2 else turned
-        # The first coefficient is the mean brightness, of no use.
+        # The first coefficient is the mean brightness, which does not identify an image.
         waves = turned.reshape(len(thumbnails), -1)[:, 1:]
         hashes[:, index] = np.where(waves > np.median(waves, axis=1, keepdims=True), 1, -1)
     return hashes
 
 
 def compute_details(thumbnails: Floats) -> Floats:
-    """Return what is left of each thumbnail (n, 32, 32) without its blurred self, at zero mean and unit length."""
+    """Return each thumbnail (n, 32, 32) minus its blurred self, at zero mean and unit length."""
     from scipy.ndimage import gaussian_filter
 
     fine = thumbnails - gaussian_filter(thumbnails, (0, _BLUR, _BLUR))
@@ -191,8 +190,8 @@ def apply_symmetry(planes: NDArray[Any], index: int) -> NDArray[Any]:
 
     Args:
         planes: images, rows and columns last.
-        index: place in `SYMMETRIES`. An image that was changed so looks like its original again, except that a turn
-            by 90 degrees is undone by the index of the turn the other way.
+        index: index in `SYMMETRIES`; it undoes the change named there, except that a turn by 90 degrees needs the
+            index of the opposite turn.
 
     Example:
         >>> apply_symmetry(np.array([[1, 2], [3, 4]]), 1)

@@ -28,7 +28,7 @@ from pipeline.parallel.agreement import exit_together
 
 _LOGGER = logging.getLogger(__name__)
 _PACKAGES = {
-    "pipeline": "segmentation-pipeline",
+    "pipeline": "monai-segmentation-suite",
     "monai": "monai",
     "torch": "torch",
     "ignite": "pytorch-ignite",

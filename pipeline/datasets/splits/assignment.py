@@ -1,4 +1,4 @@
-"""Subjects dealt into folds and parts: stratified by group and size, reproducible by seed on every machine."""
+"""Assign subjects to folds and parts: stratified by group and size, reproducible by seed on every machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.issues import InputError
 
 @dataclass(frozen=True)
 class Subject:
-    """What stratification knows of a subject, or of several that must stay together.
+    """A subject, or several that must stay together, with the properties used for stratification.
 
     Args:
         key: the subject's name as compared: stripped and case-folded.
@@ -27,18 +27,18 @@ class Subject:
 
 
 def assign_folds(subjects: Iterable[Subject], folds: int, seed: int, noun: str = "subjects") -> dict[str, int]:
-    """Deal subjects into folds.
+    """Assign subjects to folds.
 
-    In each group the subjects are put in order of size and dealt in rounds of ``folds`` neighbours, one to each fold,
-    in random order; an incomplete last round goes to the smallest folds. So the folds' counts differ by one at most,
-    within every group and in total, and every fold gets small and large ones. Randomness comes from sha256 of seed and
-    name: the same on every machine and Python, whatever the order of the input.
+    In each group, subjects are sorted by size and assigned in rounds of ``folds`` neighbours, one per fold, in random
+    order; an incomplete last round goes to the smallest folds. So the folds' counts differ by at most one, within
+    every group and in total, and every fold gets small and large ones. Randomness comes from the sha256 of seed and
+    name: the same on every machine and Python version, independent of the order of the input.
 
     Args:
         subjects: the subjects, keys unique.
         folds: number of folds, at least 2.
         seed: any integer.
-        noun: what the subjects are, for messages.
+        noun: name of the units, for messages.
 
     Returns:
         Fold, 0 to ``folds - 1``, by subject key.
@@ -58,33 +58,22 @@ def assign_folds(subjects: Iterable[Subject], folds: int, seed: int, noun: str =
     counts = [0] * folds
     result: dict[str, int] = {}
     for group in sorted(groups):
-        # Unknown sizes are dealt last, among themselves.
+        # Unknown sizes come last, among themselves.
         ordered = sorted(groups[group], key=lambda s: (s.size is None, s.size or 0, _draw(seed, "size", s.key)))
         for start in range(0, len(ordered), folds):
-            deal = sorted(ordered[start : start + folds], key=lambda s: _draw(seed, "deal", s.key))
-            places = sorted(
-                (counts[fold], _draw(seed, "fold", f"{group}/{start}/{fold}"), fold) for fold in range(folds)
-            )
-            for subject, (_, _, fold) in zip(deal, places, strict=False):
+            batch = sorted(ordered[start : start + folds], key=lambda s: _draw(seed, "deal", s.key))
+            ranks = [(counts[fold], _draw(seed, "fold", f"{group}/{start}/{fold}"), fold) for fold in range(folds)]
+            for subject, (_, _, fold) in zip(batch, sorted(ranks), strict=False):
                 result[subject.key] = fold
                 counts[fold] += 1
     return result
 
 
 def pack_folds(weights: dict[str, int], folds: int, seed: int, noun: str = "groups") -> dict[str, int]:
-    """Deal whole groups of very different size into folds: the largest first, each to the lightest fold.
+    """Assign whole groups of very different size to folds: the largest first, each to the smallest fold.
 
-    Args:
-        weights: number of cases by group.
-        folds: number of folds, at least 2.
-        seed: any integer; it only decides between equals.
-        noun: what is dealt, for messages.
-
-    Returns:
-        Fold, 0 to ``folds - 1``, by group.
-
-    Raises:
-        InputError: fewer than two folds, or fewer groups than folds.
+    Arguments and result are those of `assign_folds`, with ``weights``, the number of cases by group; the seed only
+    decides between equals.
 
     Example:
         >>> folds = pack_folds({"A": 45, "B": 34, "C": 16, "D": 14}, folds=2, seed=0)
@@ -104,18 +93,18 @@ def pack_folds(weights: dict[str, int], folds: int, seed: int, noun: str = "grou
 def draw_share(subjects: Iterable[Subject], share: float, seed: int, purpose: str, noun: str = "subjects") -> set[str]:
     """Draw a share of the subjects, stratified by group and size.
 
-    All subjects are put in order of group, then size, and cut into as many neighbourhoods as subjects are wanted; one
-    is drawn from each. So groups and sizes come in proportion, and the number is the nearest to the wish.
+    All subjects are sorted by group, then size, and cut into as many neighbourhoods as subjects are wanted; one is
+    drawn from each. So groups and sizes are represented in proportion.
 
     Args:
         subjects: the subjects, keys unique.
         share: wanted share, between 0 and 1, ends excluded.
         seed: any integer.
         purpose: name of the part, so that test and validation are drawn independently.
-        noun: what the subjects are, for messages.
+        noun: name of the units, for messages.
 
     Returns:
-        Keys of the subjects drawn, at least one, and at least one is left.
+        Keys of the subjects drawn: at least one, but not all.
 
     Raises:
         InputError: the share is out of range, or there are fewer than two subjects.

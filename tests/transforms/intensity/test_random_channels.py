@@ -154,7 +154,7 @@ def test_copy_takes_the_source():
 
 
 def test_copy_onto_itself_is_refused():
-    with pytest.raises(ValueError, match=r"source channel 1 is among its own targets \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"source channel 1 is among the targets \[0, 1\]"):
         RandCopyChannel(source=1, targets=[0, 1])
 
 

@@ -1,4 +1,4 @@
-"""Voxel sizes of an image, and the axes of its space, as transforms are told of them."""
+"""What transforms read from the meta data of an item: its file, its voxel sizes and its spatial axes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,28 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 
-__all__ = ["name_item", "read_axis", "read_spacing"]
+__all__ = ["find_file", "name_item", "read_axis", "read_spacing"]
+
+
+def find_file(item: torch.Tensor) -> str:
+    """Return the path of the file that an item was loaded from, "" if its meta data do not name one."""
+    return str(item.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "")) if isinstance(item, MetaTensor) else ""
+
+
+def name_item(item: torch.Tensor, kind: str = "image") -> str:
+    """Return the name of an item for a message: its kind and, if known, its file.
+
+    Example:
+        >>> name_item(torch.zeros(1, 2, 2), "mask"), name_item(MetaTensor([0], meta={"filename_or_obj": "a.png"}))
+        ('mask', 'image a.png')
+    """
+    return f"{kind} {find_file(item)}".rstrip()
 
 
 def read_spacing(tensor: torch.Tensor) -> tuple[float, ...]:
-    """Return the voxel sizes of a tensor ``(C, *spatial)`` in mm, one for each spatial axis.
+    """Return the voxel sizes of a tensor ``(C, *spatial)`` in mm, one per spatial axis.
 
-    Pictures and slice files say nothing of their size: MONAI's readers give them pixels of 1 mm.
+    Pictures and slice files do not store their pixel size: MONAI's readers give them pixels of 1 mm.
 
     Raises:
         ValueError: the tensor has no meta data, or sizes that are not positive.
@@ -34,25 +49,15 @@ def read_spacing(tensor: torch.Tensor) -> tuple[float, ...]:
 
 
 def read_axis(axis: int, spatial_dims: int) -> int:
-    """Return a spatial axis as a number from 0.
-
-    Args:
-        axis: from 0, or from the last one with -1.
-        spatial_dims: number of spatial axes.
+    """Return a spatial axis, which may count from the end, as a number from 0.
 
     Raises:
         ValueError: there is no such axis, or no axis would be left.
 
     Example:
-        >>> read_axis(-1, 3)
+        >>> read_axis(-1, spatial_dims=3)
         2
     """
     if spatial_dims < 2 or not -spatial_dims <= axis < spatial_dims:
         raise ValueError(f"no slices along axis {axis} of an image with {spatial_dims} spatial axes")
     return axis % spatial_dims
-
-
-def name_item(tensor: torch.Tensor) -> str:
-    """Return how a message names a tensor: by the file of its image, if it is known."""
-    name = tensor.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "") if isinstance(tensor, MetaTensor) else ""
-    return str(name) or "the image"

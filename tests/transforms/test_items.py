@@ -1,4 +1,4 @@
-"""Voxel sizes and axes as transforms are told of them."""
+"""Files, voxel sizes and axes as transforms read them from an item."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from pipeline.transforms.post.spacing import name_item, read_axis, read_spacing
+from pipeline.transforms.items import name_item, read_axis, read_spacing
 
 
 def test_voxel_sizes_are_those_of_the_tensors_axes() -> None:
@@ -18,11 +18,11 @@ def test_voxel_sizes_are_those_of_the_tensors_axes() -> None:
     assert read_spacing(MetaTensor(torch.zeros(1, 3, 4, 5), affine=oblique)) == pytest.approx((2, 2, 1))
 
 
-def test_sizes_that_cannot_be() -> None:
+def test_invalid_sizes() -> None:
     with pytest.raises(ValueError, match="got a plain tensor: give lengths in voxels"):
         read_spacing(torch.zeros(1, 2, 2))
     unknown = torch.diag(torch.tensor([1.0, torch.nan, 1, 1]))
-    with pytest.raises(ValueError, match=r"^a\.nii has voxels of \[.*nan.*\] mm, expected 2 positive sizes$"):
+    with pytest.raises(ValueError, match=r"^image a\.nii has voxels of \[.*nan.*\] mm, expected 2 positive sizes$"):
         read_spacing(MetaTensor(torch.zeros(1, 2, 2), affine=unknown, meta={"filename_or_obj": "a.nii"}))
 
 
@@ -38,5 +38,6 @@ def test_axes_that_are_not_there(axis: int, dims: int) -> None:
 
 
 def test_names() -> None:
-    assert name_item(torch.zeros(1)) == name_item(MetaTensor(torch.zeros(1))) == "the image"
-    assert name_item(MetaTensor(torch.zeros(1), meta={"filename_or_obj": "a.nii"})) == "a.nii"
+    assert name_item(torch.zeros(1)) == name_item(MetaTensor(torch.zeros(1))) == "image"
+    assert name_item(MetaTensor(torch.zeros(1), meta={"filename_or_obj": "a.nii"})) == "image a.nii"
+    assert name_item(torch.zeros(1), "mask") == "mask"
