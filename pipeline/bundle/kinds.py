@@ -1,4 +1,4 @@
-"""Which bundle is for which data: told by what its configs load, and by what a manifest lists."""
+"""The kinds of data that bundles, templates and manifests are for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES: dict[Shape, str] = {
     "stacks": "stacks of slices",
     "volumes": "volumes (NIfTI)",
     "series": "DICOM series, which have no masks",
-    "channels": "images whose channels are files of their own; make one file of each, or name one channel",
+    "channels": "images with one file per channel; merge the files, or name one channel",
     "other": "files that no bundle reads",
 }
 # A network that learns borders between touching objects, or a score that counts objects, needs masks that number them.
@@ -28,10 +28,10 @@ _OBJECTS = ("BorderWeightMapd", "SeparateInstancesd", "LabelInstancesd", "SegMea
 
 @dataclass(frozen=True)
 class Kind:
-    """What a bundle is made for, or what a dataset is.
+    """The kind of data that a bundle is for, or that a dataset holds.
 
     Args:
-        shape: what a case is.
+        shape: the shape of a case.
         objects: masks number objects instead of naming classes.
     """
 
@@ -70,7 +70,7 @@ def find_kind(train: Config) -> Kind:
 
 
 def find_kind_of_data(manifest: Manifest) -> Kind:
-    """Return what the cases of a manifest are."""
+    """Return the kind of a manifest's cases."""
     objects = manifest.mask_type == "instance"
     formats = {expected_format(file) for case in manifest.cases for file in case.image}
     if manifest.stacking == "series" or "DICOM" in formats:
@@ -87,11 +87,11 @@ def find_kind_of_data(manifest: Manifest) -> Kind:
 
 
 def is_fit(source: Kind, data: Kind, *, drawn: bool = False) -> bool:
-    """Return whether a bundle of one kind can be turned into one for data of another; a picture is a stack of one.
+    """Return whether a bundle of one kind fits data of another; a picture is a stack of one slice.
 
     Args:
-        source: what the bundle is made for.
-        data: what the dataset is.
+        source: the kind of the bundle.
+        data: the kind of the dataset.
         drawn: masks are drawn from COCO annotations, which the loader of stacks does not read.
     """
     if source.objects != data.objects:
@@ -102,14 +102,14 @@ def is_fit(source: Kind, data: Kind, *, drawn: bool = False) -> bool:
 
 
 def require_fit(name: str, source: Kind, manifest: Manifest, path: Path, folders: Iterable[Path]) -> None:
-    """Refuse data that a bundle cannot be made for, and name the bundles that fit.
+    """Refuse data that a bundle does not fit, and name the bundles and templates that do.
 
     Args:
         name: of the bundle.
-        source: what it is made for.
+        source: its kind.
         manifest: of the data.
         path: of the manifest, for the message.
-        folders: where other bundles are looked for.
+        folders: searched for other bundles.
 
     Raises:
         InputError: the kinds differ.

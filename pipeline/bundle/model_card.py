@@ -130,7 +130,7 @@ def _describe_training(train: Config) -> Iterator[str]:
         "schedule": read_target(train.get("lr_scheduler")) or "constant",
         "length": f"{train.get('max_epochs')} epochs, batch size {train.get('batch_size')}",
     }
-    yield "| what | how |"
+    yield "| setting | value |"
     yield "|---|---|"
     yield from (f"| {what} | {how} |" for what, how in rows.items())
 

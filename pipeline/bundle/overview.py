@@ -24,8 +24,8 @@ class Entry:
         name: of its folder.
         path: of its folder, as the command was given it.
         problem: why it cannot be used; "" if nothing is wrong. Then the rest is known.
-        task: what is segmented.
-        data: where the data come from.
+        task: the task, in words.
+        data: source of the data.
         network: class of the network, without its package.
         dimensions: spatial dimensions of the network, None if its config does not say.
         parameters: number of the network's parameters, None if the metadata do not say.

@@ -216,17 +216,8 @@ def _adopt_knobs(draft: Draft, name: str, config: Config) -> Config:
 
 def _find_lost(config: Config) -> Iterator[tuple[str, str]]:
     """Yield id and reference of what leads nowhere."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser(config)
     for where, text in list_texts(config):
-        yield from ((where, name) for name in find_references(text) if not _has(config, name))
-
-
-def _has(config: Config, name: str) -> bool:
-    here: Any = config
-    for part in name.split("#"):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
-            here = here[int(part)]
-        else:
-            return False
-    return True
+        yield from ((where, name) for name in sorted(find_references(text)) if name not in parser)
