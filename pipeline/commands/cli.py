@@ -89,6 +89,11 @@ COMMANDS = (
         ),
     ),
     Command(
+        "bundle format",
+        "format configs: whatever fits into 110 characters stands on one line",
+        ("bundle format my_bundle", "bundle format --check"),
+    ),
+    Command(
         "tune",
         "tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off",
         (

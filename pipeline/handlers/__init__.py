@@ -1,4 +1,4 @@
-"""Handlers for trainings that survive kills, full disks and bad numbers; each has ``attach(engine)``."""
+"""Handlers for ignite engines: safe and exactly resumable trainings, logs, figures; each has ``attach(engine)``."""
 
 from pipeline.handlers.checkpoints.encoder_weights_loader import EncoderWeightsLoader
 from pipeline.handlers.checkpoints.network_checkpoint_loader import NetworkCheckpointLoader
@@ -11,6 +11,7 @@ from pipeline.handlers.run.graceful_stop import GracefulStop
 from pipeline.handlers.run.output_folder_guard import OutputFolderGuard
 from pipeline.handlers.run.run_lock import RunLock
 from pipeline.handlers.run.run_record import RunRecord
+from pipeline.handlers.run.training_run import TrainingRun
 from pipeline.handlers.training.early_stop import EarlyStop
 from pipeline.handlers.training.epoch_seed import EpochSeed
 from pipeline.handlers.training.gradient_clip import GradientClip
@@ -34,4 +35,5 @@ __all__ = [
     "SegmentationFigures",
     "ThresholdSearch",
     "TrainingCheckpoint",
+    "TrainingRun",
 ]

@@ -1,4 +1,4 @@
-"""Weights for evaluation and inference, with an answer in one line when they do not fit."""
+"""Load weights for evaluation and inference, with a one-line error if they do not fit."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _LOGGER = logging.getLogger(__name__)
 class NetworkCheckpointLoader:
     """Load a network's weights when the engine starts: a raw state dict, or one entry of a *last* checkpoint.
 
-    MONAI's ``CheckpointLoader`` does the same, but answers a missing or foreign file with a page of trace. (The name
-    ends in the same word because MONAI's federated client looks for it, to switch loading off.)
+    MONAI's ``CheckpointLoader`` does the same, but answers a missing or unrelated file with a long traceback. MONAI's
+    federated client switches off handlers whose name ends in ``CheckpointLoader``, so this name does, too.
 
     Args:
-        load_path: ``model.pt`` or ``last_epoch=N.pt``; of several, as an ensemble has them, the first.
-        network: gets the weights; every key must fit.
-        network_key: entry of a *last* checkpoint that is the network.
+        load_path: ``model.pt`` or ``last_epoch=N.pt``; of several (an ensemble) the first.
+        network: network that gets the weights; every key must fit.
+        network_key: entry of the network in a *last* checkpoint.
 
     Raises:
-        InputError: when the run starts: the file is missing, is no checkpoint of plain tensors, or has other keys or
-            shapes than the network.
+        InputError: when the run starts: the file is missing, is not a checkpoint of plain tensors, or its keys or
+            shapes differ from the network's.
     """
 
     def __init__(

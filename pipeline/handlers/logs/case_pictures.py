@@ -1,4 +1,4 @@
-"""A validation case as one picture: image, truth and prediction on one grid, whatever grid the network worked on."""
+"""Bring image, truth and prediction of a case to one grid, to be drawn."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pipeline.pictures.image_file import read_pixels
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _RGB = 3
 _PLANE = 2  # axes of a picture
-# Affines that differ by less, in voxels or mm, are one.
+# Affines that differ by less (voxels or mm) are equal.
 _SAME = 1e-3
 
 
 @dataclass(frozen=True)
 class CasePicture:
-    """A case, or the slice of a volume, ready to be drawn.
+    """A case or a slice of a volume, ready to be drawn.
 
     Args:
         image: (H, W, 3), 8 bit.
         pred: (H, W), labels or instances.
-        truth: as ``pred``; None if there is no label.
+        truth: as ``pred``; None without a label.
     """
 
     image: NDArray[np.uint8]
@@ -46,11 +46,10 @@ def take_picture(
     channels: Sequence[int] | None = None,
     max_side: int = 512,
 ) -> CasePicture:
-    """Take one picture of a case, of a volume the slice that shows most truth, else most prediction.
+    """Take one picture of a case; of a volume, the slice with the largest truth, else the largest prediction.
 
-    The image may lie on another grid than the masks: that of the network, resized, turned, padded or cropped. A picture
-    is then read again from its file, which has the masks' grid; anything else is resampled by its affine, or stretched
-    where it has none.
+    The image may be on the network's grid: resized, rotated, padded or cropped. A 2-D picture is then read again from
+    its file, which has the grid of the masks. Other images are resampled by their affine, or stretched without one.
 
     Args:
         image: (C, H, W) or (C, H, W, D).
@@ -101,13 +100,13 @@ def _find_slice(guess: NDArray[Any], truth: NDArray[Any] | None) -> int:
 
 
 def _read_again(image: torch.Tensor, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    """Return the picture's file, None if it is no picture of this size."""
+    """Return the pixels of the image's file; None if it is not a picture of this size."""
     path = str(image.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "")) if isinstance(image, MetaTensor) else ""
     if Path(path).suffix.lower() not in _PICTURES:
         return None
     try:
         pixels = read_pixels(path)
-    except OSError:  # gone since; the network's image will do
+    except OSError:  # deleted meanwhile: use the network's image
         return None
     if pixels.shape[:2] != shape:
         return None
@@ -115,14 +114,14 @@ def _read_again(image: torch.Tensor, shape: tuple[int, ...]) -> NDArray[Any] | N
 
 
 def _choose_channels(plane: NDArray[Any], channels: Sequence[int] | None) -> NDArray[Any]:
-    """Return (H, W) or (H, W, 3) of (C, H, W)."""
+    """Convert (C, H, W) to (H, W) or (H, W, 3)."""
     wanted = channels or (range(_RGB) if len(plane) == _RGB else (0,))
     picture = np.stack([plane[channel] for channel in wanted], axis=-1)
     return picture if picture.shape[-1] == _RGB else picture[..., 0]
 
 
 def _bring_to_grid(image: torch.Tensor, grid: torch.Tensor, index: int | None) -> NDArray[Any]:
-    """Return the image (C, H, W) on the grid of a mask (1, H, W[, D]), of a volume the slice ``index``."""
+    """Return the image, or its slice ``index``, as (C, H, W) on the grid of a mask (1, H, W[, D])."""
     image, size = image.detach().cpu(), tuple(grid.shape[1:])
     if _lie_together(image, grid):
         return _to_numpy(image if index is None else image[..., index])

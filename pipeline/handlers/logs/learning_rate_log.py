@@ -1,4 +1,4 @@
-"""The learning rate in TensorBoard."""
+"""Write the learning rate to TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LearningRateLog:
 
     Args:
         summary_writer: TensorBoard's writer.
-        optimizer: the optimizer; with several parameter groups each gets a curve of its own.
+        optimizer: the optimizer; with several parameter groups each gets a curve.
         tag: name of the curve.
     """
 
@@ -30,7 +30,7 @@ class LearningRateLog:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the rates in force, at the number of the epoch that starts."""
+        """Write the current rates at the number of the epoch that starts."""
         if idist.get_rank() != 0:
             return
         groups = self.optimizer.param_groups

@@ -1,4 +1,4 @@
-"""The figure of predictions that goes with a set of weights: image, truth, prediction and overlay of a few cases."""
+"""Draw a figure of predictions: image, truth, prediction and overlay of a few cases."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _LOGGER = logging.getLogger(__name__)
 class PredictionGallery:
     """Draw the first cases of a validation into one figure, as PNG and in TensorBoard (tag ``predictions``).
 
-    In a training it stands in ``train#handlers`` behind `TrainingCheckpoint` and is told the evaluator; the figure is
-    renewed whenever a validation is the best so far, so it always shows what the weights in ``model.pt`` predict. In
-    ``validate#handlers`` of an evaluation it needs no evaluator and draws at the end.
+    In ``train#handlers``, after `TrainingRun` and with ``evaluator``, the figure is replaced after each validation that
+    is the best so far, so it shows predictions of the weights in ``model.pt``. In ``validate#handlers`` of an
+    evaluation it is drawn at the end and ``evaluator`` stays None.
 
     Args:
         output_dir: folder of the figure.
         evaluator: the engine that `monai.handlers.ValidationHandler` runs, in a training.
-        summary_writer: a TensorBoard writer; None writes the file alone.
-        max_cases: the figure has the first so many cases.
+        summary_writer: a TensorBoard writer; None writes only the file.
+        max_cases: number of cases in the figure.
         filename: name of the figure.
-        channels: of the image, shown as grey (one) or red, green and blue (three); by default the colours of the
-            image's file where that is a picture, all three channels of three, else the first.
-        width: pixels of a column.
+        channels: one channel (shown as grey) or three (red, green, blue) of the image; by default the colours of its
+            file if that is a picture, else all of three channels, else the first.
+        width: width of a column in pixels.
 
     Raises:
         ValueError: ``max_cases`` is below 1, or ``channels`` has neither one nor three entries.
@@ -90,7 +90,7 @@ class PredictionGallery:
         figure = draw_gallery(list(self._rows.values()), self.width)
         try:
             write_picture(figure, self.path)
-        except OSError as error:  # a figure is not worth a training
+        except OSError as error:  # a missing figure must not stop a training
             _LOGGER.warning("cannot write %s: %s", self.path, (error.strerror or str(error)).lower())
         if self.summary_writer is not None:
             self.summary_writer.add_image("predictions", figure, state.epoch, dataformats="HWC")

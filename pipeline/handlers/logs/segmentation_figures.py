@@ -1,4 +1,4 @@
-"""TensorBoard pictures of validation cases."""
+"""Write pictures of validation cases to TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from pipeline.pictures.figures import draw_panel
 
 
 class SegmentationFigures:
-    """Draw image, truth and prediction of validation cases into TensorBoard, one panel a case and epoch.
+    """Draw image, truth and prediction of validation cases in TensorBoard, one panel per case and epoch.
 
-    Of a volume the slice with most truth is shown, or with most prediction where there is no truth. The tags are
-    ``cases/<case_id>``, so a slider shows a case over the epochs.
+    Of a volume, the slice with the largest truth is shown; without truth, the one with the largest prediction. The tag
+    is ``cases/<case_id>``, so TensorBoard's slider shows a case over the epochs.
 
     Args:
         log_dir: folder of the TensorBoard events; ignored if ``summary_writer`` is given.
         summary_writer: a writer to share with MONAI's TensorBoard handlers.
-        max_cases: draw the first so many cases of every validation.
-        interval: draw every so many epochs.
-        channels: which channels of the image to show: one for grey, three for red, green and blue. By default all
-            three if the image has three, else the first.
-        global_epoch_transform: called without arguments, returns the step; by default the evaluator's own epoch, which
+        max_cases: number of cases, the first of each validation.
+        interval: epochs between drawings.
+        channels: one channel (shown as grey) or three (red, green, blue) of the image; by default all of three
+            channels, else the first.
+        global_epoch_transform: called without arguments, returns the step; by default the evaluator's epoch, which
             `monai.handlers.ValidationHandler` sets to the trainer's.
 
     Raises:
-        ValueError: neither ``log_dir`` nor ``summary_writer``, or ``channels`` has neither one nor three entries.
+        ValueError: both ``log_dir`` and ``summary_writer`` are missing, or ``channels`` has not one or three entries.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SegmentationFigures:
         engine.add_event_handler(Events.COMPLETED, self._flush)
 
     def __call__(self, engine: Engine) -> None:
-        """Draw the cases of the batch that was just predicted."""
+        """Draw the cases of the last batch."""
         step = self.global_epoch_transform() if self.global_epoch_transform else engine.state.epoch
         if idist.get_rank() != 0 or step % self.interval:
             return
@@ -82,7 +82,7 @@ class SegmentationFigures:
         self._drawn.clear()
 
     def _open(self) -> Any:
-        if self._writer is None:  # not in __init__: building a config must not touch the disk
+        if self._writer is None:  # not in __init__: parsing a config must not write files
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self.log_dir))
@@ -96,14 +96,14 @@ class SegmentationFigures:
 def draw_case(
     image: torch.Tensor, label: torch.Tensor, pred: torch.Tensor, channels: Sequence[int] | None = None
 ) -> NDArray[np.uint8]:
-    """Draw one case, a volume by the slice that shows most.
+    """Draw one case; of a volume, its most informative slice.
 
     Args:
-        image: (C, H, W) or (C, H, W, D), on the grid of the masks or on another, see
+        image: (C, H, W) or (C, H, W, D); its grid may differ from that of the masks, see
             `pipeline.handlers.logs.case_pictures.take_picture`.
         label: (1, H, W[, D]) class indices or instances, or (K, H, W[, D]) one-hot.
         pred: as ``label``.
-        channels: of the image; see `SegmentationFigures`.
+        channels: see `SegmentationFigures`.
 
     Returns:
         (H, 3 W + 8, 3), the longer of H and W at most 512.

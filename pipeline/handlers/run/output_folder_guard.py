@@ -1,4 +1,4 @@
-"""Can the results be written? Asked before the network works for an hour."""
+"""Check that results can be written before the network starts its work."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["OutputFolderGuard"]
 
 
 class OutputFolderGuard:
-    """Refuse to start when nothing can be written to the output folder; it is created if it is not there.
+    """Refuse to start if the output folder cannot be written to; a missing folder is created.
 
-    A file is written and removed again: permissions alone tell neither a full disk nor a read-only one.
+    The check writes and removes a file, because permissions reveal neither a full nor a read-only disk.
 
     Args:
         output_dir: folder of the results.
-        knob: the option that names the folder, for the message.
+        knob: the option that sets the folder, for the message.
 
     Raises:
         InputError: when the run starts: the folder cannot be created or written to, or is a file.
@@ -34,12 +34,12 @@ class OutputFolderGuard:
         self.knob = knob
 
     def attach(self, engine: Engine) -> None:
-        """Look when ``engine`` starts."""
+        """Check when ``engine`` starts."""
         engine.add_event_handler(Events.STARTED, self)
         keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
-        """Write a file and remove it, in the first process; of several all end if it cannot."""
+        """Write and remove a file in the first process; if it fails, all processes end."""
         with exit_together():
             if idist.get_rank() == 0:
                 self._probe()
@@ -54,5 +54,5 @@ class OutputFolderGuard:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise InputError(
-                f"output-space: cannot write to {self.output_dir}: {reason}; name another folder with --{self.knob}"
+                f"output-space: cannot write to {self.output_dir}: {reason}; choose another folder with --{self.knob}"
             ) from None

@@ -1,4 +1,4 @@
-"""Early stopping that survives a resume."""
+"""Early stopping that keeps its count when a training is resumed."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _KEYS = ("early_stop_best", "early_stop_count")
 class EarlyStop:
     """Stop the training when the key metric has not improved for ``patience`` validations.
 
-    ignite's and MONAI's early stopping begin to count anew in a resumed run. Here the count is part of the trainer's
-    state (its ``state_dict_user_keys``), so every checkpoint of the trainer holds it.
+    The early stopping of ignite and MONAI restarts its count in a resumed run. Here the count is part of the trainer's
+    state (``state_dict_user_keys``), so every checkpoint contains it.
 
     Args:
-        evaluator: the engine that `monai.handlers.ValidationHandler` runs. Its ``metric_cmp_fn`` says what is better.
+        evaluator: the engine that `monai.handlers.ValidationHandler` runs. Its ``metric_cmp_fn`` compares metrics.
         key_metric: name in ``evaluator.state.metrics``.
         patience: validations without improvement after which the training stops, at least 1.
-        min_delta: change of the metric that still counts as none.
+        min_delta: smaller changes of the metric do not count as an improvement.
 
     Raises:
         ValueError: ``patience`` is below 1 or ``min_delta`` negative.
 
     Note:
-        In ``train#handlers`` it comes after `TrainingCheckpoint`: then resuming a run that had stopped early trains
-        nothing more, unless ``patience`` was raised.
+        In ``train#handlers`` it comes after `TrainingCheckpoint`. Then a resumed run that had stopped early stops at
+        once, unless ``patience`` was raised.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class EarlyStop:
         self.evaluator.add_event_handler(Events.COMPLETED, self.count, engine)
 
     def count(self, evaluator: Engine, trainer: Engine) -> None:
-        """Count a validation; a metric that is NaN is no improvement."""
+        """Count a validation; NaN is not an improvement."""
         metric = float(evaluator.state.metrics[self.key_metric])
         state: Any = trainer.state
         if math.isfinite(metric) and self._is_better(metric, state.early_stop_best):
@@ -65,11 +65,11 @@ class EarlyStop:
         self.stop_if_due(trainer)
 
     def stop_if_due(self, trainer: Engine) -> None:
-        """Stop the training if patience is at its end; of several processes the first one decides."""
+        """Stop the training if the patience is exhausted; the first of several processes decides."""
         state: Any = trainer.state
         if agree_on(state.early_stop_count >= self.patience):
             _LOGGER.info(
-                "stopped early: %s has not improved on %s for %d validations; raise patience to train on",
+                "stopped early: %s has not improved on %s for %d validations; raise patience to continue",
                 self.key_metric,
                 state.early_stop_best,
                 state.early_stop_count,

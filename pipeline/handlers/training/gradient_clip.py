@@ -1,4 +1,4 @@
-"""Gradients of a bounded norm."""
+"""Gradient clipping."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["GradientClip"]
 class GradientClip:
     """Scale the gradients down when their norm, over all parameters together, exceeds ``max_norm``.
 
-    Neither MONAI's trainer nor ignite has a handler for it. With a gradient scaler (float16 on CUDA) the gradients
-    are unscaled first, so ``max_norm`` means the same in every precision.
+    Neither MONAI nor ignite has such a handler. With a gradient scaler (float16 on CUDA) the gradients are unscaled
+    first, so ``max_norm`` has the same meaning in every precision.
 
     Args:
-        network: whose gradients are clipped.
+        network: its gradients are clipped.
         max_norm: largest Euclidean norm, above 0.
 
     Raises:
@@ -42,7 +42,7 @@ class GradientClip:
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Clip the gradients that the backward pass has left."""
+        """Clip the gradients of the last backward pass."""
         trainer: Any = engine
         if getattr(trainer, "scaler", None) is not None:
             trainer.scaler.unscale_(trainer.optimizer)

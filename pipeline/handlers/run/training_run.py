@@ -1,0 +1,77 @@
+"""The handlers that every training has, under one name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine
+
+from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
+from pipeline.handlers.logs.learning_rate_log import LearningRateLog
+from pipeline.handlers.run.graceful_stop import GracefulStop
+from pipeline.handlers.run.run_lock import RunLock
+from pipeline.handlers.run.run_record import RunRecord
+from pipeline.handlers.training.early_stop import EarlyStop
+from pipeline.handlers.training.epoch_seed import EpochSeed
+from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
+
+
+class TrainingRun:
+    """Attach the eight handlers that make a training safe to stop, exact to resume and easy to trace.
+
+    In this order: `RunLock`, `GracefulStop`, `EpochSeed`, `NonFiniteGuard`, `TrainingCheckpoint`, `EarlyStop`,
+    `RunRecord`, `LearningRateLog`. Each of them can be used on its own instead, for example to leave one out.
+
+    Args:
+        output_dir: folder of the run.
+        loader: the training loader, see `EpochSeed`.
+        evaluator: the engine that `monai.handlers.ValidationHandler` runs.
+        to_save: what resuming needs, by name: ``network``, ``optimizer``, ``lr_scheduler``; see `TrainingCheckpoint`.
+        key_metric: name in ``evaluator.state.metrics`` that chooses the best weights and stops the training.
+        seed: of the run.
+        resume: continue from the newest checkpoint in ``output_dir``.
+        patience: validations without improvement after which the training stops.
+        manifest: the dataset's manifest, for the record.
+        dataset_dir: folder of the images, for the record.
+        summary_writer: TensorBoard's writer, for the learning rate; None writes no curve.
+
+    Raises:
+        InputError, ValueError: as the eight handlers.
+
+    Note:
+        In ``train#handlers`` it comes after ``LrScheduleHandler`` and ``ValidationHandler``, so that an epoch's
+        checkpoint knows the next learning rate and the validation; and before everything that writes to ``output_dir``.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        loader: Any,
+        evaluator: Engine,
+        to_save: Mapping[str, Any],
+        key_metric: str = "val_mean_dice",
+        seed: int = 0,
+        resume: bool | str = False,
+        patience: int = 20,
+        manifest: str | Path | None = None,
+        dataset_dir: str | Path | None = None,
+        summary_writer: Any = None,
+    ) -> None:
+        self.handlers: list[Any] = [
+            RunLock(output_dir),
+            GracefulStop(),
+            EpochSeed(seed, loader),
+            NonFiniteGuard(output_dir),
+            TrainingCheckpoint(output_dir, to_save, evaluator, key_metric, resume=resume),
+            EarlyStop(evaluator, key_metric, patience),
+            RunRecord(output_dir, seed, manifest, dataset_dir, evaluator),
+        ]
+        if summary_writer is not None:
+            self.handlers.append(LearningRateLog(summary_writer, to_save["optimizer"]))
+
+    def attach(self, engine: Engine) -> None:
+        """Attach all of them to ``engine``, the trainer."""
+        for handler in self.handlers:
+            handler.attach(engine)
