@@ -82,10 +82,10 @@ COMMANDS = (
     ),
     Command(
         "bundle new",
-        "make a bundle for your own dataset from an existing one",
+        "make a bundle for your own dataset, from an existing bundle or from a template",
         (
             "bundle new my_bundle --from isic_unet --manifest my.json --dataset_dir my_data",
-            "bundle new organs --from hippocampus_segresnet --manifest organs.json --labels liver,spleen --channels CT",
+            "bundle new organs --template volumes --manifest organs.json --labels liver,spleen --channels CT",
         ),
     ),
     Command(
@@ -109,7 +109,7 @@ COMMANDS = (
 )
 _NOUNS = {
     "dataset": "downloads, manifests, splits, phantoms and checks of datasets",
-    "bundle": "lists of bundles, and new ones for your own data",
+    "bundle": "list bundles, make new ones for your own data, format their configs",
 }
 
 

@@ -7,11 +7,9 @@ import ast
 import json
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from pipeline.bundle.config_files import BUNDLES, suggest_name
-from pipeline.bundle.new import find_source
+from pipeline.bundle.config_files import BUNDLES, find_bundle, suggest_name
 from pipeline.datasets.digests import compute_sha256
 from pipeline.handlers.training.threshold_search import is_sealed
 from pipeline.issues import InputError
@@ -43,7 +41,7 @@ def tune(args: argparse.Namespace) -> int:
     check_split(args.split, args.i_know)
     if args.candidates < 1 or args.resamples < 1:
         raise InputError("--candidates and --resamples expect a number from 1")
-    bundle = find_bundle(args.bundle)
+    bundle = find_bundle(args.bundle, [BUNDLES])
     output = args.output or bundle / "configs/postprocessing.json"
     check_output(output)
     options = read_options(args)
@@ -135,20 +133,6 @@ def _ablate(judge: Judge, knobs: Setting, steps: Sequence[Step]) -> tuple[list[R
     kept = [choice for choice in choices if choice.is_kept]
     rows.append(judge.combine("written", kept, start, base_name))
     return rows, choices, rows[-1].setting
-
-
-def find_bundle(name: str) -> Path:
-    """Return the folder of a bundle by its name or path.
-
-    Raises:
-        InputError: there is no such bundle; the nearest name is suggested.
-    """
-    if (Path(name) / "configs").is_dir():
-        return Path(name)
-    try:
-        return find_source(name, (BUNDLES,))
-    except InputError as error:
-        raise InputError(str(error).removeprefix("--from: ")) from None
 
 
 def check_split(split: str, is_allowed: bool) -> None:
