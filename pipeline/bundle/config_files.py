@@ -35,16 +35,28 @@ def find_bundles(folder: Path) -> list[Path]:
 
 
 def read_config(bundle: Path, name: str) -> dict[str, Any]:
-    """Read a JSON file of a bundle.
+    """Read a JSON object of a bundle.
 
     Args:
         bundle: folder of the bundle.
         name: the file in its ``configs``.
 
     Raises:
-        InputError: the file is missing, not JSON, or no JSON object; one line with the place.
+        InputError: the file is missing, is not JSON, or holds no object; one line with the place.
     """
     path = bundle / "configs" / name
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file strictly: no duplicate keys, no NaN.
+
+    Raises:
+        InputError: the file is missing or is not JSON; one line with the place.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -53,8 +65,6 @@ def read_config(bundle: Path, name: str) -> dict[str, Any]:
     if issues:
         more = f"; {issues[0].hint}" if issues[0].hint else ""
         raise InputError(f"{path}: {issues[0].message}{more}")
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
 
 

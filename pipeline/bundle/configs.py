@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -179,11 +178,6 @@ def read_configs(bundle: Path, *, skip: Callable[[str], bool] = lambda name: Fal
     """
     names = sorted(path.name for path in (bundle / "configs").glob("*.json"))
     return Configs({name: read_config(bundle, name) for name in names if name != METADATA and not skip(name)})
-
-
-def dump_config(data: Config) -> str:
-    """Return a config as text, laid out as in MONAI's model zoo."""
-    return json.dumps(data, indent=4, ensure_ascii=False) + "\n"
 
 
 def list_texts(item: Any, where: str = "") -> Iterator[tuple[str, str]]:

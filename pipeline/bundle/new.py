@@ -22,11 +22,12 @@ from pipeline.bundle.config_files import (
     read_config,
     suggest_name,
 )
-from pipeline.bundle.configs import Config, Configs, dump_config, find_references, list_texts, read_configs
+from pipeline.bundle.configs import Config, Configs, find_references, list_texts, read_configs
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.edits import EDITS
 from pipeline.bundle.edits.paths import locate_manifest
+from pipeline.bundle.formatting import format_config
 from pipeline.bundle.kinds import find_kind, require_fit
 from pipeline.bundle.metadata import make_metadata
 from pipeline.bundle.model_card import write_card, write_data_license
@@ -137,8 +138,8 @@ def create_bundle(name: str, source: Path, dataset: UserDataset, output: Path, *
         parameters = rehearse_training(draft)
     target = output / name
     commands = _list_commands(draft, target)
-    files = {f"configs/{file}": dump_config(data) for file, data in draft.configs.files.items()}
-    files[f"configs/{METADATA}"] = dump_config(make_metadata(draft, parameters))
+    files = {f"configs/{file}": format_config(data) for file, data in draft.configs.files.items()}
+    files[f"configs/{METADATA}"] = format_config(make_metadata(draft, parameters))
     files["docs/README.md"] = write_card(draft, parameters, _list_commands_of_card(draft))
     files["docs/data_license.txt"] = write_data_license(draft)
     _write(draft, target, files)

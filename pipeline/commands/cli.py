@@ -88,6 +88,11 @@ COMMANDS = (
         ),
     ),
     Command(
+        "bundle format",
+        "format configs: whatever fits into 110 characters stands on one line",
+        ("bundle format my_bundle", "bundle format --check"),
+    ),
+    Command(
         "tune",
         "tune post-processing on validation cases: threshold, CRF, morphology; what does not help stays off",
         (

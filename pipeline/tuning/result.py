@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.atomic import write_atomically
 from pipeline.bundle.config_files import EVALUATE, INFERENCE, TRAIN, read_config
-from pipeline.bundle.configs import dump_config
+from pipeline.bundle.formatting import format_config
 from pipeline.issues import InputError
 from pipeline.statistics.paired import Difference
 from pipeline.tuning.choice import Choice, Row
@@ -185,8 +185,8 @@ def check_output(path: Path) -> None:
 def write_files(result: Result, output: Path, folder: Path) -> None:
     """Write the override file, and the ablation as JSON and Markdown beside the predictions."""
     texts = {
-        output: dump_config({"_desc_": _describe(result), **result.written}),
-        folder / "ablation.json": dump_config(to_dict(result)),
+        output: format_config({"_desc_": _describe(result), **result.written}),
+        folder / "ablation.json": format_config(to_dict(result)),
         folder / "ablation.md": format_markdown(result),
     }
     for path, text in texts.items():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.bundle.configs import Configs, dump_config, find_references
+from pipeline.bundle.configs import Configs, find_references
 
 
 def make() -> Configs:
@@ -62,10 +62,6 @@ def test_blocks_stay_the_config_when_texts_change() -> None:
     configs.replace_texts(lambda text: text.replace("steps", "list"))
     flip.item["prob"] = 0.1
     assert configs.files["train.json"]["train"]["list"][1] == {"_target_": "a.b.Flipd", "prob": 0.1}
-
-
-def test_layout_of_the_model_zoo() -> None:
-    assert dump_config({"a": [1], "b": "é"}) == '{\n    "a": [\n        1\n    ],\n    "b": "é"\n}\n'
 
 
 @pytest.mark.parametrize(
