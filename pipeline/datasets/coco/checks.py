@@ -20,8 +20,7 @@ from pipeline.issues import InputError, Issue
 def read_policy(manifest: Manifest) -> tuple[dict[int, int], Crowd]:
     """Return how a manifest draws masks: the label id of each category id, and the treatment of ``iscrowd``.
 
-    Raises:
-        InputError: the manifest has no key ``coco``.
+    Raises `InputError` if the manifest has no key ``coco``.
     """
     if manifest.coco is None:
         hint = "build it with: python -m pipeline dataset build coco FOLDER -o MANIFEST"
@@ -33,14 +32,8 @@ def read_policy(manifest: Manifest) -> tuple[dict[int, int], Crowd]:
 def probe_annotations(path: Path, image_id: str, manifest: Manifest, decode: bool) -> Probe:
     """Describe a mask that is drawn from annotations, as `pipeline.datasets.probes.probe_image` does for files.
 
-    Args:
-        path: the annotation file.
-        image_id: id of the image in it.
-        manifest: defines the label of each category and the treatment of crowds.
-        decode: draw the mask; otherwise only its size is read.
-
-    Raises:
-        ImageError: the file cannot be read, or the mask would be incomplete.
+    The manifest defines the label of each category and the treatment of crowds. Without ``decode``, only the size is
+    read. Raises `ImageError` if the file cannot be read, or the mask would be incomplete.
     """
     try:
         categories, crowd = read_policy(manifest)
@@ -84,7 +77,8 @@ def find_annotation_issues(manifest: Manifest, files: Mapping[str, Path]) -> Ite
         except InputError as error:
             yield Issue("unreadable-file", "error", str(error), path=relative)
             continue
-        owners = _find_owners(manifest, relative)
+        places = ((split_fragment(mask), case) for case in manifest.cases for mask in case.label or ())
+        owners = {image_id: case for (source, image_id), case in places if source == relative}
         yield from _check_file(file, owners, policy, relative, instances=manifest.mask_type == "instance")
         yield from _check_owners(file, owners, relative)
 
@@ -94,7 +88,8 @@ def _check_file(
 ) -> Iterator[Issue]:
     """Yield the findings; errors of images that the manifest leaves out are warnings, because nothing uses them."""
     categories, crowd = policy
-    sizes = _true_sizes(owners)
+    shapes: dict[str, Any] = {image_id: case.facts.get("shape") or () for image_id, case in owners.items()}
+    sizes = {image_id: (shape[0], shape[1]) for image_id, shape in shapes.items() if len(shape) >= 2}
     unused = {
         issue
         for image_id, issues in file.broken.items()
@@ -103,17 +98,6 @@ def _check_file(
     }
     for issue in check_annotations(file, categories=categories, crowd=crowd, instances=instances, sizes=sizes):
         yield replace(issue, path=relative, severity="warning" if issue in unused else issue.severity)
-
-
-def _find_owners(manifest: Manifest, relative: str) -> dict[str, Case]:
-    """Return the cases whose masks are in an annotation file, by image id."""
-    places = ((split_fragment(path), case) for case in manifest.cases for path in case.label or ())
-    return {image_id: case for (file, image_id), case in places if file == relative}
-
-
-def _true_sizes(owners: Mapping[str, Case]) -> dict[str, tuple[int, int]]:
-    shapes: dict[str, Any] = {image_id: case.facts.get("shape") for image_id, case in owners.items()}
-    return {image_id: (shape[0], shape[1]) for image_id, shape in shapes.items() if shape and len(shape) >= 2}
 
 
 def _check_owners(file: CocoFile, owners: Mapping[str, Case], relative: str) -> Iterator[Issue]:

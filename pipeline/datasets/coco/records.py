@@ -30,16 +30,10 @@ _INTEGER_LIMIT = 2**63
 
 
 def read_records(data: Any, name: str) -> CocoFile:
-    """Check and gather the rows of an annotation file.
+    """Check and gather the rows of an annotation file, parsed JSON; findings name it ``name``.
 
-    Args:
-        data: the parsed JSON.
-        name: path of the file in findings.
-
-    Returns:
-        The file's usable rows and its findings: ``manifest-schema``, ``id-type``, ``duplicate-id``,
-        ``duplicate-path``, ``path-escape``, ``backslash-path``, ``too-large``, ``coco-reference`` and those of
-        `read_segmentation`.
+    The findings are ``manifest-schema``, ``id-type``, ``duplicate-id``, ``duplicate-path``, ``path-escape``,
+    ``backslash-path``, ``too-large``, ``coco-reference`` and those of `read_segmentation`.
     """
     return _Reader(data, name).read()
 

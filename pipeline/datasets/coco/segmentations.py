@@ -49,21 +49,14 @@ class Flaw:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """An annotation's shape, safe to draw.
+    """An annotation's shape, safe to draw."""
 
-    Args:
-        polygons: outlines ``(x0, y0, x1, y1, ...)`` in pixels, the image's corner at (0, 0); their union counts.
-        counts: run lengths down the columns, background first; () for polygons.
-        skipped: problems of the outlines that were left out.
-        clipped: an outline extends beyond the image and will be cut off.
-        flaw: the reason why nothing can be drawn, or None.
-    """
-
+    #: outlines ``(x0, y0, x1, y1, ...)`` in pixels, the image's corner at (0, 0); their union counts
     polygons: tuple[Sequence[float], ...] = ()
-    counts: Sequence[int] = ()
-    skipped: tuple[Flaw, ...] = ()
-    clipped: bool = False
-    flaw: Flaw | None = None
+    counts: Sequence[int] = ()  #: run lengths down the columns, background first; () for polygons
+    skipped: tuple[Flaw, ...] = ()  #: problems of the outlines that were left out
+    clipped: bool = False  #: an outline extends beyond the image and will be cut off
+    flaw: Flaw | None = None  #: the reason why nothing can be drawn, or None
 
 
 def read_segmentation(value: object, height: int, width: int) -> Segmentation:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.layouts.naming import require_choice, start_manifest
+from pipeline.datasets.layouts.naming import probe_first, require_choice, start_manifest
 from pipeline.datasets.manifests.manifest import Case
 from pipeline.issues import InputError, Issue
 
@@ -97,7 +97,8 @@ def read(listing: Listing, *, masks: str = "gold", unlabelled: str = "drop") -> 
     cases: list[Case] = []
     for number in sorted(wanted):
         film = films[number]
-        labels = _choose_masks(film, wanted[number])
+        # The first source that has a mask of a frame wins.
+        labels = {frame: path for source in reversed(wanted[number]) for frame, path in film.masks[source].items()}
         cases += _make_cases(name, number, film.frames, labels, keep=unlabelled == "keep")
         notes += _note_film(number, film, labels, kept=unlabelled == "keep")
     if not any(case.label for case in cases) and unlabelled == "drop":
@@ -150,17 +151,9 @@ def _add(table: dict[int, str], number: int, path: str) -> None:
 
 def _require_planar(listing: Listing, name: str, films: Mapping[str, _Film]) -> None:
     """Refuse volumes, by the name of the set or by the header of the first frame."""
-    from pipeline.datasets.probes import ImageError, probe_image
-
-    is_volume = re.search(r"-[CN]3D", name) is not None
-    on_disk = set(listing.files)
-    first = next((path for film in films.values() for path in film.frames.values() if path in on_disk), "")
-    if first and not is_volume:
-        try:
-            is_volume = probe_image(listing.root / first, decode=False, is_mask=False).pages > 1
-        except ImageError:
-            return  # reported with all other broken files, when they are read
-    if is_volume:
+    # A frame that cannot be read is reported with all other broken files, when they are read.
+    first = probe_first(listing, (path for film in films.values() for path in film.frames.values()))
+    if re.search(r"-[CN]3D", name) or (first and first.pages > 1):
         raise InputError(f"{listing.root}: the frames of {name} are volumes; only sets of 2-D films can be read")
 
 
@@ -179,11 +172,6 @@ def _parse_masks(text: str, films: Mapping[str, _Film]) -> dict[str, tuple[str, 
             raise InputError(f"--masks: there is no film {number!r}; films: {', '.join(known)}")
         wanted[number] = CHOICES[choice]
     return wanted
-
-
-def _choose_masks(film: _Film, sources: Sequence[str]) -> dict[int, str]:
-    """Return the mask of each frame, from the first source that has one."""
-    return {number: path for source in reversed(sources) for number, path in film.masks[source].items()}
 
 
 def _make_cases(

@@ -13,17 +13,11 @@ from pipeline.issues import InputError
 
 @dataclass(frozen=True)
 class Subject:
-    """A subject, or several that must stay together, with the properties used for stratification.
+    """A subject, or several that must stay together, with the properties used for stratification."""
 
-    Args:
-        key: the subject's name as compared: stripped and case-folded.
-        group: stratum, for example the institution; "" if unknown.
-        size: foreground over all cases in voxels; None if unknown.
-    """
-
-    key: str
-    group: str = ""
-    size: int | None = None
+    key: str  #: the subject's name as compared: stripped and case-folded
+    group: str = ""  #: stratum, for example the institution; "" if unknown
+    size: int | None = None  #: foreground over all cases in voxels; None if unknown
 
 
 def assign_folds(subjects: Iterable[Subject], folds: int, seed: int, noun: str = "subjects") -> dict[str, int]:
@@ -94,20 +88,14 @@ def draw_share(subjects: Iterable[Subject], share: float, seed: int, purpose: st
     """Draw a share of the subjects, stratified by group and size.
 
     All subjects are sorted by group, then size, and cut into as many neighbourhoods as subjects are wanted; one is
-    drawn from each. So groups and sizes are represented in proportion.
-
-    Args:
-        subjects: the subjects, keys unique.
-        share: wanted share, between 0 and 1, ends excluded.
-        seed: any integer.
-        purpose: name of the part, so that test and validation are drawn independently.
-        noun: name of the units, for messages.
+    drawn from each. So groups and sizes are represented in proportion. Seed and noun are those of `assign_folds`;
+    ``purpose`` names the part, so that test and validation are drawn independently.
 
     Returns:
         Keys of the subjects drawn: at least one, but not all.
 
     Raises:
-        InputError: the share is out of range, or there are fewer than two subjects.
+        InputError: the share is not between 0 and 1, or there are fewer than two subjects.
 
     Example:
         >>> len(draw_share([Subject(str(number), size=number) for number in range(10)], 0.2, 0, "test"))

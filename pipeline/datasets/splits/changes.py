@@ -11,10 +11,8 @@ from pipeline.datasets.manifests.manifest import Manifest
 def describe_changes(before: Manifest, after: Manifest, resplit: str) -> Iterator[str]:
     """Yield a line per surprise: unknown subjects, official sets kept or replaced, and cases that changed sets.
 
-    Args:
-        before: the manifest before the split.
-        after: the same cases after it.
-        resplit: the official sets that were replaced: ``""``, ``"val"`` or ``"all"``.
+    The manifests are those before and after; ``resplit`` names the official sets that were replaced: ``""``,
+    ``"val"`` or ``"all"``.
     """
     unknown = sum(case.subject_key().startswith("case:") for case in after.cases)
     if unknown:
