@@ -60,16 +60,10 @@ class Segmentation:
 
 
 def read_segmentation(value: object, height: int, width: int) -> Segmentation:
-    """Check the key ``segmentation`` of an annotation.
+    """Check ``segmentation`` of an annotation: a list of polygons, or ``{"size": [h, w], "counts": ...}``.
 
-    Args:
-        value: parsed JSON: a list of polygons, or run lengths ``{"size": [h, w], "counts": ...}``.
-        height: height of the image in pixels.
-        width: width of the image in pixels.
-
-    Returns:
-        The shape. Its ``flaw`` has one of the codes ``manifest-schema``, ``coco-coordinate``, ``degenerate-polygon``,
-        ``coco-bounds`` and ``coco-rle``.
+    The image is ``height`` x ``width`` pixels. The ``flaw`` of the shape has one of the codes ``manifest-schema``,
+    ``coco-coordinate``, ``degenerate-polygon``, ``coco-bounds`` and ``coco-rle``.
 
     Example:
         >>> read_segmentation([[0, 0, 4, 0, 4, 4]], 8, 8).polygons

@@ -99,7 +99,7 @@ def read(listing: Listing, *, masks: str = "gold", unlabelled: str = "drop") -> 
         film = films[number]
         # The first source that has a mask of a frame wins.
         labels = {frame: path for source in reversed(wanted[number]) for frame, path in film.masks[source].items()}
-        cases += _make_cases(name, number, film.frames, labels, keep=unlabelled == "keep")
+        cases += _make_cases(name, number, film, labels, keep=unlabelled == "keep")
         notes += _note_film(number, film, labels, kept=unlabelled == "keep")
     if not any(case.label for case in cases) and unlabelled == "drop":
         film_name, sources = next(iter(wanted.items()))
@@ -174,19 +174,12 @@ def _parse_masks(text: str, films: Mapping[str, _Film]) -> dict[str, tuple[str, 
     return wanted
 
 
-def _make_cases(
-    name: str, film: str, frames: Mapping[int, str], labels: Mapping[int, str], *, keep: bool
-) -> Iterator[Case]:
-    for number in sorted(frames):
-        if keep or number in labels:
-            stem = frames[number].rpartition("/")[2].rpartition(".")[0]
-            yield Case(
-                case_id=f"{film}_{stem}",
-                subject=f"{name}/{film}",
-                image=(frames[number],),
-                label=(labels[number],) if number in labels else None,
-                facts={"sequence": film, "frame": number},
-            )
+def _make_cases(name: str, number: str, film: _Film, labels: Mapping[int, str], *, keep: bool) -> Iterator[Case]:
+    for frame, path in sorted(film.frames.items()):
+        if keep or frame in labels:
+            case_id = f"{number}_{path.rpartition('/')[2].rpartition('.')[0]}"
+            label = (labels[frame],) if frame in labels else None
+            yield Case(case_id, f"{name}/{number}", (path,), label, facts={"sequence": number, "frame": frame})
 
 
 def _note_film(number: str, film: _Film, labels: Mapping[int, str], *, kept: bool) -> Iterator[Issue]:

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 
 from pipeline.datasets.coco.annotation_file import read_annotations
 from pipeline.datasets.coco.annotations import CocoFile, CocoImage
+from pipeline.datasets.coco.checks import check_annotations
 from pipeline.datasets.coco.labels import join_categories, map_categories
-from pipeline.datasets.coco.validation import check_annotations
 from pipeline.datasets.layouts import naming
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
 from pipeline.datasets.manifests.manifest import Case, Split
@@ -96,19 +96,16 @@ def _find_files(listing: Listing) -> list[tuple[str, CocoFile]]:
             break
     files = [(path, read_annotations(listing.root / path)) for path in paths]
     usable = [(path, file) for path, file in files if file.images or file.broken]
-    bad = [issue for path, file in files for issue in _whole_file_issues(file, path)]
+    # Errors without a row make a whole file unusable.
+    found = ((path, issue) for path, file in files if not file.images for issue in file.issues)
+    whole = ((path, issue) for path, issue in found if issue.code == "manifest-syntax" or "[" not in issue.record)
+    bad = [replace(issue, path=path) for path, issue in whole if issue.severity == "error"]
     if bad and (named or not usable):
         raise InputError(f"{listing.root}: {bad[0].one_line().removeprefix('error ')}")
     if not usable:
         expected = "expected train/_annotations.coco.json, or annotations/instances_*.json with folders of images"
         raise InputError(f"no COCO annotations in {listing.root}; {expected}")
     return usable
-
-
-def _whole_file_issues(file: CocoFile, path: str) -> list[Issue]:
-    """Return the errors that make a whole file unusable."""
-    whole = [issue for issue in file.issues if issue.code == "manifest-syntax" or "[" not in issue.record]
-    return [replace(issue, path=path) for issue in whole if issue.severity == "error" and not file.images]
 
 
 def _locate(listing: Listing, path: str, file: CocoFile) -> _Part:

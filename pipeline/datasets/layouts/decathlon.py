@@ -96,8 +96,8 @@ def _guess(listing: Listing, prefix: str, cases: tuple[Case, ...], notes: list[I
 def _pair_by_name(listing: Listing, prefix: str) -> Iterator[Case]:
     images, masks = (_index_volumes(listing, f"{prefix}{folder}/") for folder in ("imagesTr", "labelsTr"))
     if masks:
-        _require_partners(listing, images, masks, "label", "labelsTr")
-        _require_partners(listing, masks, images, "image", "imagesTr")
+        _require_partners(listing, images, masks, "label")
+        _require_partners(listing, masks, images, "image")
     for stem in sorted(images):
         yield _case(stem, images[stem], masks.get(stem), "train")
     tests, masks = (_index_volumes(listing, f"{prefix}{folder}/") for folder in ("imagesTs", "labelsTs"))
@@ -105,14 +105,12 @@ def _pair_by_name(listing: Listing, prefix: str) -> Iterator[Case]:
         yield _case(f"imagesTs_{stem}" if stem in images else stem, tests[stem], masks.get(stem), "test")
 
 
-def _require_partners(
-    listing: Listing, files: Mapping[str, str], others: Mapping[str, str], kind: str, folder: str
-) -> None:
+def _require_partners(listing: Listing, files: Mapping[str, str], others: Mapping[str, str], kind: str) -> None:
     lacking = sorted(set(files) - set(others))
     if lacking:
         advice = "; is this nnU-Net's layout? type nnunet for decathlon" if lacking[0].endswith("_0000") else ""
         message = f"{listing.root / files[lacking[0]]} has no {kind} ({len(lacking)} such files)"
-        raise InputError(f"{message}, expected a file of the same name in {folder}{advice}")
+        raise InputError(f"{message}, expected a file of the same name in {kind}sTr{advice}")
 
 
 def _index_volumes(listing: Listing, folder: str) -> dict[str, str]:

@@ -51,7 +51,8 @@ def list_files(root: Path, published: Iterable[str] = ()) -> Listing:
     files: list[str] = []
     hidden: list[str] = []
     for path in _walk(os.fspath(root)):
-        (hidden if any(_is_clutter(part) for part in path.split("/")) else files).append(path)
+        clutter = any(name.startswith(".") or name.casefold() in _CLUTTER for name in path.split("/"))
+        (hidden if clutter else files).append(path)
     absent = sorted(set(published).difference(files))
     return Listing(root, tuple(sorted(files)), tuple(absent), tuple(sorted(hidden)))
 
@@ -72,10 +73,6 @@ def _walk(folder: str, prefix: str = "", above: frozenset[tuple[int, int]] = fro
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
         else:
             yield prefix + entry.name
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in _CLUTTER
 
 
 def note(code: str, message: str, *, path: str = "", hint: str = "") -> Issue:

@@ -20,12 +20,8 @@ def parse_mask_values(text: str) -> dict[str, Any]:
     """Read ``"0,255"``, ``"0,128=cyst,255=tumour"`` or ``"instances"``.
 
     Values become the label ids 0, 1, 2, ... in the order given, background first; values of one name become one label.
-
-    Returns:
-        The fields ``labels``, ``mask_values`` and ``mask_type`` of a manifest.
-
-    Raises:
-        InputError: the text cannot be read.
+    Returns the fields ``labels``, ``mask_values`` and ``mask_type`` of a manifest. Raises `InputError` if the text
+    cannot be read.
 
     Example:
         >>> parse_mask_values("0,128=lesion,255=lesion")["mask_values"]
@@ -40,19 +36,14 @@ def parse_mask_values(text: str) -> dict[str, Any]:
         if not re.fullmatch(r"\s*-?\d+\s*", number) or int(number) in values or (mark and not name.strip()):
             expected = "expected values, background first: 0,255 or 0,128=cyst,255=tumour; or instances"
             raise InputError(f"--mask-values: cannot read {text!r}; {expected}")
-        label = name.strip() or _name_label(len(names), len(parts))
+        usual = "background" if not names else "foreground" if len(parts) == 2 else f"label {len(names)}"
+        label = name.strip() or usual
         if label not in names:
             names.append(label)
         values[int(number)] = names.index(label)
     if len(names) < 2:
         raise InputError(f"--mask-values: {text!r} holds one label; expected the background and at least one more")
     return {"labels": dict(enumerate(names)), "mask_values": values, "mask_type": "semantic"}
-
-
-def _name_label(label: int, number: int) -> str:
-    if label == 0:
-        return "background"
-    return "foreground" if number == 2 else f"label {label}"
 
 
 def propose_mask_values(values: Iterable[float]) -> str:

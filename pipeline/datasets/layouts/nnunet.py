@@ -98,7 +98,7 @@ class _Reader:
             if match:
                 images.setdefault(match["case"], {})[int(match["channel"])] = path
         masks = self._list(f"labels{part}")
-        self._require_partners(part, images, masks, label_required=split == "train" and bool(masks))
+        self._require_partners(part, images, masks)
         return [
             Case(name, "", self._order(name, images[name]), (masks[name],) if name in masks else None, split)
             for name in sorted(images)
@@ -109,13 +109,11 @@ class _Reader:
         paths = volumes.list_folder(self.listing, start)
         return {path[len(start) : -len(self.ending)]: path for path in paths if path.endswith(self.ending)}
 
-    def _require_partners(
-        self, part: str, images: Mapping[str, dict[int, str]], masks: Mapping[str, str], *, label_required: bool
-    ) -> None:
+    def _require_partners(self, part: str, images: Mapping[str, dict[int, str]], masks: Mapping[str, str]) -> None:
         for name in sorted(set(masks) - set(images)):
             expected = f"{self.prefix}images{part}/{name}_0000{self.ending}"
             raise InputError(f"{self.listing.root / masks[name]} has no image, expected {expected}")
-        for name in sorted(set(images) - set(masks)) if label_required else ():
+        for name in sorted(set(images) - set(masks)) if part == "Tr" and masks else ():
             expected = f"{self.prefix}labels{part}/{name}{self.ending}"
             raise InputError(f"{self.listing.root / images[name][min(images[name])]} has no label {expected}")
 

@@ -41,11 +41,9 @@ _MISSING = object()
 
 
 def parse_manifest(content: bytes, root: Path | None = None) -> tuple[Manifest | None, list[Issue]]:
-    """Read the JSON text of a manifest.
+    """Read the JSON text of a manifest, UTF-8 with or without a byte order mark.
 
-    Args:
-        content: bytes of the file, UTF-8 with or without a byte order mark.
-        root: the dataset's folder; with it, absolute paths inside it are read as relative ones, with a warning.
+    With ``root``, the dataset's folder, absolute paths inside it are read as relative ones, with a warning.
 
     Returns:
         The manifest, or None if an error was found; and all findings: ``manifest-syntax`` with line and column,
@@ -82,7 +80,7 @@ class _SchemaReader(FieldReader):
         cases = self.get(data, "cases", "", list)
         texts: dict[str, Any] = {
             **{key: self.get(data, key, "", str) for key in ("name", "task", "licence", "source", "layout")},
-            **{key: self.choice(data, key, "", allowed, allowed[0]) for key, allowed in _CHOICES.items()},
+            **{key: self.choice(data, key, "", allowed) for key, allowed in _CHOICES.items()},
         }
         return Manifest(
             **texts,
@@ -112,7 +110,7 @@ class _SchemaReader(FieldReader):
             subject=self._identifier(entry, "subject", place),
             image=image,
             label=label,
-            split=cast("Split", self.choice(entry, "split", place, SPLITS, "train", code="split")),
+            split=cast("Split", self.choice(entry, "split", place, SPLITS, code="split")),
             fold=fold,
             sha256=digests,
             facts=self._facts(entry, place),
@@ -240,7 +238,7 @@ class _SchemaReader(FieldReader):
         entry: dict[str, Any] = self.get(data, "coco", "", dict)
         self.check_keys(entry, "coco", ("categories", "crowd"), ())
         self.integer_keys(entry, "categories", int, place="coco", wanted="a label id")
-        self.choice(entry, "crowd", "coco", ("ignore", "merge"), "ignore")
+        self.choice(entry, "crowd", "coco", ("ignore", "merge"))
         return dict(entry)
 
 

@@ -38,22 +38,15 @@ class FieldReader:
         return result
 
     def choice(
-        self,
-        entry: Mapping[str, Any],
-        key: str,
-        place: str,
-        allowed: tuple[str, ...],
-        default: str,
-        *,
-        code: str = "manifest-schema",
+        self, entry: Mapping[str, Any], key: str, place: str, allowed: tuple[str, ...], code: str = "manifest-schema"
     ) -> str:
-        """Return one of the allowed texts."""
-        value = entry.get(key, default)
+        """Return one of the allowed texts, the first by default."""
+        value = entry.get(key, allowed[0])
         if value not in allowed:
             near = difflib.get_close_matches(str(value).lower(), allowed, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else ""
             self.add(code, f"expected one of {', '.join(allowed)}, got {value!r}", _join(place, key), hint)
-            return default
+            return allowed[0]
         return str(value)
 
     def texts(self, entry: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:

@@ -50,8 +50,7 @@ SYMMETRIES = (
 class Fingerprint:
     """The thumbnail of an image."""
 
-    #: 32 x 32 values from 0 to 1, 16-bit floats, as bytes, so that fingerprints are small, comparable and cross process
-    #: borders
+    #: 32 x 32 values from 0 to 1, 16-bit floats, as bytes: small, comparable and able to cross process borders
     thumbnail: bytes
     informative: bool  #: whether the image has enough detail to be recognised; blank and nearly black ones do not
 
@@ -65,11 +64,9 @@ def compute_fingerprint(array: NDArray[Any]) -> Fingerprint:
     """Return the fingerprint of an image or a volume.
 
     A volume is represented by the mean of the middle half of its slices along the last axis: unlike a single slice
-    that stays the same when the volume is resampled or its slices are reversed.
-
-    Args:
-        array: (H, W), (H, W, C) with at most 4 channels, which are averaged, or (X, Y, Z) and further axes, which
-            are averaged. Any real dtype; values that are not finite count as 0.
+    that stays the same when the volume is resampled or its slices are reversed. The array is (H, W), (H, W, C) with at
+    most 4 channels, which are averaged, or (X, Y, Z) and further axes, which are averaged, of any real dtype; values
+    that are not finite count as 0.
 
     Example:
         >>> image = np.arange(64 * 48.0).reshape(64, 48)

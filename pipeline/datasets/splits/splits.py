@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -190,6 +190,29 @@ def _describe_part(name: str, cases: Sequence[Case]) -> str:
     counts = " ".join(f"{group}:{groups[group]}" for group in sorted(groups))
     shown = f" ({counts})" if set(groups) - {"?"} else ""
     return f"  {name}: {len(cases)} cases{shown}{mean}"
+
+
+def describe_changes(before: Manifest, after: Manifest, resplit: str) -> Iterator[str]:
+    """Yield a line per surprise: unknown subjects, official sets kept or replaced, and cases that changed sets.
+
+    The manifests are those before and after; ``resplit`` names the official sets that were replaced: ``""``,
+    ``"val"`` or ``"all"``.
+    """
+    unknown = sum(case.subject_key().startswith("case:") for case in after.cases)
+    if unknown:
+        yield f"{unknown} of {len(after.cases)} cases name no subject; each counts as a separate subject"
+    official = Counter(case.split for case in before.cases if case.split != "train")
+    for split, number in sorted(official.items()):
+        yield f"the manifest's {split} set ({number} cases) was {'replaced' if resplit in ('all', split) else 'kept'}"
+    if resplit:
+        return
+    moved = Counter(
+        (old.split, new.split)
+        for old, new in zip(before.cases, after.cases, strict=True)
+        if old.split != new.split and new.split in official
+    )
+    for (old_split, new_split), number in sorted(moved.items()):
+        yield f"{number} {old_split} cases moved to {new_split} because they belong together with {new_split} cases"
 
 
 def add_named_split(
