@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Divide a manifest's cases into test set, validation set and folds."""
-    from pipeline.datasets.splits.changes import describe_changes
     from pipeline.datasets.splits.splits import (
         add_named_split,
+        describe_changes,
         describe_folds,
         read_id_list,
         read_named_split,

@@ -2,9 +2,8 @@
 
 from pipeline.datasets.coco.annotation_file import parse_annotations, read_annotations
 from pipeline.datasets.coco.annotations import AnnotationError, CocoFile
-from pipeline.datasets.coco.checks import find_annotation_issues, probe_annotations, read_policy
+from pipeline.datasets.coco.checks import check_annotations, find_annotation_issues, probe_annotations, read_policy
 from pipeline.datasets.coco.drawing import rasterise
-from pipeline.datasets.coco.validation import check_annotations
 
 __all__ = [
     "AnnotationError",

@@ -23,10 +23,8 @@ MAX_BYTES = 1 << 30
 def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
     """Read a COCO annotation file; a file with the same size and time as before comes from the cache.
 
-    Problems with its content are in ``issues`` of the result.
-
-    Raises:
-        InputError: the file cannot be opened, or is too large.
+    Problems with its content are in ``issues`` of the result. Raises `InputError` if it cannot be opened, or is too
+    large.
     """
     try:
         state = os.stat(path)
@@ -50,11 +48,7 @@ def _read(path: str, _modified: int, _size: int) -> CocoFile:
 
 
 def parse_annotations(content: bytes, name: str) -> CocoFile:
-    """Read the bytes of a COCO annotation file.
-
-    Args:
-        content: JSON, UTF-8 with or without a byte order mark.
-        name: path of the file in findings.
+    """Read the bytes of a COCO annotation file, UTF-8 with or without a byte order mark; findings name it ``name``.
 
     Example:
         >>> file = parse_annotations(b'{"images": [{"id": 1}], "annotations": [], "categories": []}', "a.json")

@@ -15,11 +15,7 @@ NO_LABEL_HINT = "add it to coco.categories of the manifest, with label 0 to leav
 
 
 def rasterise(
-    file: CocoFile,
-    image_id: str,
-    categories: Mapping[int, int],
-    crowd: Crowd = "ignore",
-    instances: bool = False,
+    file: CocoFile, image_id: str, categories: Mapping[int, int], crowd: Crowd = "ignore", instances: bool = False
 ) -> Any:
     """Draw the mask of an image.
 
@@ -67,11 +63,7 @@ def rasterise(
 def select_annotations(
     file: CocoFile, image_id: str, categories: Mapping[int, int], crowd: Crowd
 ) -> list[CocoAnnotation]:
-    """Return the annotations of an image that are drawn, in the order of the file.
-
-    Raises:
-        AnnotationError: a category has no label.
-    """
+    """Return the annotations of an image that are drawn, in order; raise `AnnotationError` for one without label."""
     drawn = []
     for annotation in file.annotations.get(image_id, ()):
         if annotation.category_id not in categories:

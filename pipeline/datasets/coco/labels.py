@@ -14,11 +14,7 @@ _TERM = re.compile(r"\s*(?P<category>.+?)\s*=\s*(?P<label>\d{1,3})\s*")
 
 
 def join_categories(files: Iterable[CocoFile]) -> dict[int, CocoCategory]:
-    """Return the classes of several annotation files, by id.
-
-    Raises:
-        InputError: two files give one id to different classes.
-    """
+    """Return the classes of several annotation files by id; raise `InputError` if two files disagree on an id."""
     table: dict[int, CocoCategory] = {}
     owner: dict[int, str] = {}
     for file in files:

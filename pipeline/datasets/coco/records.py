@@ -30,16 +30,10 @@ _INTEGER_LIMIT = 2**63
 
 
 def read_records(data: Any, name: str) -> CocoFile:
-    """Check and gather the rows of an annotation file.
+    """Check and gather the rows of an annotation file, parsed JSON; findings name it ``name``.
 
-    Args:
-        data: the parsed JSON.
-        name: path of the file in findings.
-
-    Returns:
-        The file's usable rows and its findings: ``manifest-schema``, ``id-type``, ``duplicate-id``,
-        ``duplicate-path``, ``path-escape``, ``backslash-path``, ``too-large``, ``coco-reference`` and those of
-        `read_segmentation`.
+    The findings are ``manifest-schema``, ``id-type``, ``duplicate-id``, ``duplicate-path``, ``path-escape``,
+    ``backslash-path``, ``too-large``, ``coco-reference`` and those of `read_segmentation`.
     """
     return _Reader(data, name).read()
 
@@ -61,13 +55,13 @@ class _Reader:
         if not isinstance(self.data, dict):
             self._add("manifest-schema", f"expected a JSON object with images and annotations, got {show(self.data)}")
             return CocoFile(self.name, issues=tuple(self.issues))
-        for place, row in self._rows("categories"):
-            self._read_category(place, row)
-        for place, row in self._rows("images"):
-            self._read_image(place, row)
-        for place, row in self._rows("annotations"):
-            self._read_annotation(place, row)
-        self._report_skipped()
+        readers = {"categories": self._read_category, "images": self._read_image, "annotations": self._read_annotation}
+        for key, read_row in readers.items():
+            for place, row in self._rows(key):
+                read_row(place, row)
+        for key in filter(self.skipped.get, _LOSSY):
+            code = "coco-bounds" if key == "clipped" else key
+            self._add(code, f"{_LOSSY[key]}: {self.skipped[key]}", severity="warning")
         return CocoFile(
             name=self.name,
             images=self.images,
@@ -220,12 +214,6 @@ class _Reader:
         if isinstance(image_id, str) or type(image_id) is int:
             self.broken[str(image_id)].append(issue)
             self.annotated.add(str(image_id))
-
-    def _report_skipped(self) -> None:
-        for key, text in _LOSSY.items():
-            if self.skipped[key]:
-                code = "coco-bounds" if key == "clipped" else key
-                self._add(code, f"{text}: {self.skipped[key]}", severity="warning")
 
     def _errors_since(self, before: int) -> list[Issue]:
         return [issue for issue in self.issues[before:] if issue.severity == "error"]

@@ -11,11 +11,8 @@ _MAX_SHIFT = 35
 def decode_counts(text: str, pixels: int) -> list[int]:
     """Decode compressed ``counts``: five bits per character; from the third number on, differences to two before.
 
-    Returns:
-        Lengths of the runs, background first, down the columns.
-
-    Raises:
-        ValueError: an invalid character, a number cut off or too long, a negative run, or more pixels than the image.
+    Returns the lengths of the runs, background first, down the columns. Raises `ValueError` for an invalid character,
+    a number cut off or too long, a negative run, or more pixels than the image.
 
     Example:
         >>> decode_counts("0:", 10), decode_counts("52203", 20)
@@ -52,15 +49,9 @@ def _decode_numbers(text: str) -> Iterator[int]:
 
 
 def measure_runs(counts: Sequence[int], height: int) -> tuple[tuple[int, int, int, int], int]:
-    """Measure a run-length mask without drawing it.
+    """Return the box and the number of foreground pixels of a run-length mask without drawing it.
 
-    Args:
-        counts: lengths of the runs, background first, down the columns.
-        height: height of the image in pixels.
-
-    Returns:
-        Box (left, top, right, bottom), right and bottom excluded, (0, 0, 0, 0) for an empty mask; and the number of
-        foreground pixels.
+    The box is (left, top, right, bottom), right and bottom excluded, (0, 0, 0, 0) for an empty mask.
 
     Example:
         >>> measure_runs([5, 2, 2, 2, 5], 4)  # rows 1 and 2 of the columns 1 and 2

@@ -49,34 +49,21 @@ class Flaw:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """An annotation's shape, safe to draw.
+    """An annotation's shape, safe to draw."""
 
-    Args:
-        polygons: outlines ``(x0, y0, x1, y1, ...)`` in pixels, the image's corner at (0, 0); their union counts.
-        counts: run lengths down the columns, background first; () for polygons.
-        skipped: problems of the outlines that were left out.
-        clipped: an outline extends beyond the image and will be cut off.
-        flaw: the reason why nothing can be drawn, or None.
-    """
-
+    #: outlines ``(x0, y0, x1, y1, ...)`` in pixels, the image's corner at (0, 0); their union counts
     polygons: tuple[Sequence[float], ...] = ()
-    counts: Sequence[int] = ()
-    skipped: tuple[Flaw, ...] = ()
-    clipped: bool = False
-    flaw: Flaw | None = None
+    counts: Sequence[int] = ()  #: run lengths down the columns, background first; () for polygons
+    skipped: tuple[Flaw, ...] = ()  #: problems of the outlines that were left out
+    clipped: bool = False  #: an outline extends beyond the image and will be cut off
+    flaw: Flaw | None = None  #: the reason why nothing can be drawn, or None
 
 
 def read_segmentation(value: object, height: int, width: int) -> Segmentation:
-    """Check the key ``segmentation`` of an annotation.
+    """Check ``segmentation`` of an annotation: a list of polygons, or ``{"size": [h, w], "counts": ...}``.
 
-    Args:
-        value: parsed JSON: a list of polygons, or run lengths ``{"size": [h, w], "counts": ...}``.
-        height: height of the image in pixels.
-        width: width of the image in pixels.
-
-    Returns:
-        The shape. Its ``flaw`` has one of the codes ``manifest-schema``, ``coco-coordinate``, ``degenerate-polygon``,
-        ``coco-bounds`` and ``coco-rle``.
+    The image is ``height`` x ``width`` pixels. The ``flaw`` of the shape has one of the codes ``manifest-schema``,
+    ``coco-coordinate``, ``degenerate-polygon``, ``coco-bounds`` and ``coco-rle``.
 
     Example:
         >>> read_segmentation([[0, 0, 4, 0, 4, 4]], 8, 8).polygons

@@ -15,40 +15,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayoutOption:
-    """An option of a reader, as ``--name VALUE`` of ``dataset build``.
+    """An option of a reader, as ``--name VALUE`` of ``dataset build``."""
 
-    Args:
-        name: keyword argument of the reader's `read`, in snake_case.
-        help: one line.
-        default: value if it is not given.
-        choices: allowed values; () takes any text.
-    """
-
-    name: str
-    help: str
-    default: str | None = None
-    choices: tuple[str, ...] = ()
+    name: str  #: keyword argument of the reader's `read`, in snake_case
+    help: str  #: one line
+    default: str | None = None  #: value if it is not given
+    choices: tuple[str, ...] = ()  #: allowed values; () takes any text
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A source layout.
+    """A source layout."""
 
-    Args:
-        name: the name that users type; also that of the reader's module.
-        description: one line for ``--help``.
-        phantom: function in `pipeline.datasets.phantoms` that writes a small dataset of this layout; "" if none.
-        unit: unit in which the phantom is counted, its keyword and the option's name: ``"patients"``, ``"images"``.
-        folder: name of the dataset's folder in examples.
-        options: options of its reader.
-    """
-
-    name: str
-    description: str
+    name: str  #: the name that users type; also that of the reader's module
+    description: str  #: one line for ``--help``
+    #: function in `pipeline.datasets.phantoms` that writes a small dataset of this layout; "" if none
     phantom: str = ""
+    #: unit in which the phantom is counted, its keyword and the option's name: ``"patients"``, ``"images"``
     unit: str = "cases"
-    folder: str = "DATASET"
-    options: tuple[LayoutOption, ...] = ()
+    folder: str = "DATASET"  #: name of the dataset's folder in examples
+    options: tuple[LayoutOption, ...] = ()  #: options of its reader
 
     @property
     def module(self) -> str:
@@ -114,7 +100,8 @@ def read_layout(
     Args:
         name: a key of `LAYOUTS`.
         root: the dataset's folder.
-        checksums: published digests by path relative to ``root``; files that only it lists count as known.
+        checksums: published digests by path relative to ``root``; files that only it lists count as known. Unless it
+            is empty, every file on disk must be in it and have this digest.
         progress: wraps the stream of measured cases, given their number, for a progress bar.
         skip_broken: leave out cases with files that cannot be read, with a note, instead of an error.
         options: those that `LAYOUTS` lists for this layout.

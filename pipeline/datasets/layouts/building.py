@@ -33,14 +33,7 @@ def complete_draft(
     progress: Progress | None = None,
     skip_broken: bool = False,
 ) -> ManifestDraft:
-    """Hash and measure the files of a draft.
-
-    Args:
-        draft: the result of a reader.
-        listing: the folder.
-        published: digest by path; every file on disk must be in it and have this digest, unless it is empty.
-        progress: wraps the stream of measured cases, given their number.
-        skip_broken: leave broken cases out, with a note, instead of an error.
+    """Hash and measure the files of a draft, as `pipeline.datasets.layouts.read_layout` describes.
 
     Returns:
         The draft with ``sha256`` and the facts ``shape``, ``dtype``, ``spacing``, ``foreground`` and ``voxels`` of
@@ -87,14 +80,16 @@ class _Build:
         if all(path in self.absent for path in case.files()):
             digests = {path: self.published[path] for path in case.files()}
             return Measured(replace(case, sha256=digests))
-        digests, problems, probes = {}, [], {}
+        digests, probes = dict[str, str](), dict[str, Probe]()
+        problems: list[Issue] = []
         for path in (*case.image, *(case.label or ())):
+            found = self._read(path, case.case_id)
+            if isinstance(found, Issue):
+                problems.append(found)
+                continue
+            file, source, digests[file] = found
             try:
-                file, source, digest = self._read(path, case.case_id)
-                digests[file] = digest
                 probes[path] = self._probe(path, source, path in (case.label or ()))
-            except _BrokenFileError as broken:
-                problems.append(broken.issue)
             except ImageError as error:
                 issue = Issue(error.code, "error", error.message, record=case.case_id, path=path, hint=error.hint)
                 problems.append(issue)
@@ -102,7 +97,8 @@ class _Build:
         facts = _merge(_measure(view), case.facts)
         return Measured(replace(case, sha256=digests, facts=facts), tuple(problems))
 
-    def _read(self, path: str, record: str) -> tuple[str, ImageSource, str]:
+    def _read(self, path: str, record: str) -> tuple[str, ImageSource, str] | Issue:
+        """Return file, bytes and digest; or the reason why the file cannot be used."""
         file, fragment = split_fragment(path)
         target = self.root / file
         if fragment and file in self.annotations:
@@ -119,7 +115,7 @@ class _Build:
             else:
                 problem = compare_digest(file, digest, self.published[file], record)
         if problem is not None:
-            raise _BrokenFileError(problem)
+            return problem
         if fragment:
             self.annotations[file] = digest
         return file, ImageSource(target, data), digest
@@ -132,12 +128,6 @@ class _Build:
             return probe_annotations(source.path, fragment, self.manifest, True)
         # Images are decoded too, because the manifest must not record cut-off files as good.
         return probe_image(source, decode=True, is_mask=is_mask)
-
-
-class _BrokenFileError(Exception):
-    def __init__(self, issue: Issue) -> None:
-        super().__init__(issue.message)
-        self.issue = issue
 
 
 def _measure(view: CaseView) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.layouts.naming import require_choice, start_manifest
+from pipeline.datasets.layouts.naming import probe_first, require_choice, start_manifest
 from pipeline.datasets.manifests.manifest import Case
 from pipeline.issues import InputError, Issue
 
@@ -97,8 +97,9 @@ def read(listing: Listing, *, masks: str = "gold", unlabelled: str = "drop") -> 
     cases: list[Case] = []
     for number in sorted(wanted):
         film = films[number]
-        labels = _choose_masks(film, wanted[number])
-        cases += _make_cases(name, number, film.frames, labels, keep=unlabelled == "keep")
+        # The first source that has a mask of a frame wins.
+        labels = {frame: path for source in reversed(wanted[number]) for frame, path in film.masks[source].items()}
+        cases += _make_cases(name, number, film, labels, keep=unlabelled == "keep")
         notes += _note_film(number, film, labels, kept=unlabelled == "keep")
     if not any(case.label for case in cases) and unlabelled == "drop":
         film_name, sources = next(iter(wanted.items()))
@@ -150,17 +151,9 @@ def _add(table: dict[int, str], number: int, path: str) -> None:
 
 def _require_planar(listing: Listing, name: str, films: Mapping[str, _Film]) -> None:
     """Refuse volumes, by the name of the set or by the header of the first frame."""
-    from pipeline.datasets.probes import ImageError, probe_image
-
-    is_volume = re.search(r"-[CN]3D", name) is not None
-    on_disk = set(listing.files)
-    first = next((path for film in films.values() for path in film.frames.values() if path in on_disk), "")
-    if first and not is_volume:
-        try:
-            is_volume = probe_image(listing.root / first, decode=False, is_mask=False).pages > 1
-        except ImageError:
-            return  # reported with all other broken files, when they are read
-    if is_volume:
+    # A frame that cannot be read is reported with all other broken files, when they are read.
+    first = probe_first(listing, (path for film in films.values() for path in film.frames.values()))
+    if re.search(r"-[CN]3D", name) or (first and first.pages > 1):
         raise InputError(f"{listing.root}: the frames of {name} are volumes; only sets of 2-D films can be read")
 
 
@@ -181,24 +174,12 @@ def _parse_masks(text: str, films: Mapping[str, _Film]) -> dict[str, tuple[str, 
     return wanted
 
 
-def _choose_masks(film: _Film, sources: Sequence[str]) -> dict[int, str]:
-    """Return the mask of each frame, from the first source that has one."""
-    return {number: path for source in reversed(sources) for number, path in film.masks[source].items()}
-
-
-def _make_cases(
-    name: str, film: str, frames: Mapping[int, str], labels: Mapping[int, str], *, keep: bool
-) -> Iterator[Case]:
-    for number in sorted(frames):
-        if keep or number in labels:
-            stem = frames[number].rpartition("/")[2].rpartition(".")[0]
-            yield Case(
-                case_id=f"{film}_{stem}",
-                subject=f"{name}/{film}",
-                image=(frames[number],),
-                label=(labels[number],) if number in labels else None,
-                facts={"sequence": film, "frame": number},
-            )
+def _make_cases(name: str, number: str, film: _Film, labels: Mapping[int, str], *, keep: bool) -> Iterator[Case]:
+    for frame, path in sorted(film.frames.items()):
+        if keep or frame in labels:
+            case_id = f"{number}_{path.rpartition('/')[2].rpartition('.')[0]}"
+            label = (labels[frame],) if frame in labels else None
+            yield Case(case_id, f"{name}/{number}", (path,), label, facts={"sequence": number, "frame": frame})
 
 
 def _note_film(number: str, film: _Film, labels: Mapping[int, str], *, kept: bool) -> Iterator[Issue]:

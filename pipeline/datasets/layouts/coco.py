@@ -14,20 +14,10 @@ from pathlib import PurePosixPath
 
 from pipeline.datasets.coco.annotation_file import read_annotations
 from pipeline.datasets.coco.annotations import CocoFile, CocoImage
+from pipeline.datasets.coco.checks import check_annotations
 from pipeline.datasets.coco.labels import join_categories, map_categories
-from pipeline.datasets.coco.validation import check_annotations
+from pipeline.datasets.layouts import naming
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.layouts.naming import (
-    CHANNELS,
-    SPLIT_NAMES,
-    count_channels,
-    make_printable,
-    name_dataset,
-    note_no_splits,
-    require_choice,
-    sort_cases,
-    start_manifest,
-)
 from pipeline.datasets.manifests.manifest import Case, Split
 from pipeline.datasets.probes import find_ending
 from pipeline.issues import InputError, Issue
@@ -73,22 +63,22 @@ def read(
         InputError: no annotations, or none with images here, files with different categories, two files for one image,
             or an option that cannot be read.
     """
-    require_choice("unannotated", unannotated, ("drop", "negative"))
-    require_choice("crowd", crowd, ("ignore", "merge"))
+    naming.require_choice("unannotated", unannotated, ("drop", "negative"))
+    naming.require_choice("crowd", crowd, ("ignore", "merge"))
     parts = [_locate(listing, path, file) for path, file in _find_files(listing)]
     used: Counter[int] = sum((part.file.used_categories() for part in parts), Counter())
     table = join_categories([replace(part.file, name=part.path) for part in parts])
     labels, names = map_categories(categories, table, used)
     cases = _make_cases(parts, keep_unannotated=unannotated == "negative")
     licences = dict.fromkeys(licence for part in parts for licence in part.file.licences)
-    manifest = start_manifest(
+    manifest = naming.start_manifest(
         "coco",
-        name=name_dataset(listing, "coco"),
+        name=naming.name_dataset(listing, "coco"),
         licence=", ".join(licences) or "not given by the annotation files",
         source="not given by the annotation files",
         labels=names,
         mask_values={label: label for label in names},
-        channels=CHANNELS.get(count_channels(listing, [case.image[0] for case in cases]), ()),
+        channels=naming.CHANNELS.get(naming.count_channels(listing, [case.image[0] for case in cases]), ()),
         coco={"categories": {str(number): label for number, label in labels.items()}, "crowd": crowd},
         cases=cases,
     )
@@ -106,7 +96,10 @@ def _find_files(listing: Listing) -> list[tuple[str, CocoFile]]:
             break
     files = [(path, read_annotations(listing.root / path)) for path in paths]
     usable = [(path, file) for path, file in files if file.images or file.broken]
-    bad = [issue for path, file in files for issue in _whole_file_issues(file, path)]
+    # Errors without a row make a whole file unusable.
+    found = ((path, issue) for path, file in files if not file.images for issue in file.issues)
+    whole = ((path, issue) for path, issue in found if issue.code == "manifest-syntax" or "[" not in issue.record)
+    bad = [replace(issue, path=path) for path, issue in whole if issue.severity == "error"]
     if bad and (named or not usable):
         raise InputError(f"{listing.root}: {bad[0].one_line().removeprefix('error ')}")
     if not usable:
@@ -115,16 +108,10 @@ def _find_files(listing: Listing) -> list[tuple[str, CocoFile]]:
     return usable
 
 
-def _whole_file_issues(file: CocoFile, path: str) -> list[Issue]:
-    """Return the errors that make a whole file unusable."""
-    whole = [issue for issue in file.issues if issue.code == "manifest-syntax" or "[" not in issue.record]
-    return [replace(issue, path=path) for issue in whole if issue.severity == "error" and not file.images]
-
-
 def _locate(listing: Listing, path: str, file: CocoFile) -> _Part:
     """Find the split of an annotation file, and the folder that holds most of its images."""
     parts = PurePosixPath(path).with_suffix("").parts
-    words = [word for part in reversed(parts) for word in _WORD.findall(part.lower()) if word in SPLIT_NAMES]
+    words = [word for part in reversed(parts) for word in _WORD.findall(part.lower()) if word in naming.SPLIT_NAMES]
     own = "".join(f"{part}/" for part in parts[:-1])
     found = _count_folders(listing, file)
     if file.images and not found:
@@ -137,7 +124,7 @@ def _locate(listing: Listing, path: str, file: CocoFile) -> _Part:
         return found[folder], folder == own, same_split, -len(folder)
 
     folder = max(found, key=rank) if found else own
-    return _Part(path, file, SPLIT_NAMES[words[0]] if words else "train", bool(words), folder)
+    return _Part(path, file, naming.SPLIT_NAMES[words[0]] if words else "train", bool(words), folder)
 
 
 def _count_folders(listing: Listing, file: CocoFile) -> Counter[str]:
@@ -162,11 +149,11 @@ def _make_cases(parts: Sequence[_Part], *, keep_unannotated: bool) -> tuple[Case
     cases = []
     for part, image in rows:
         path, stem, source = part.image_path(image), _stem(image), _find_original(image)
-        case_id = stem if stems[stem] == 1 and stem.strip() else make_printable(path.replace("/", "_"))
+        case_id = stem if stems[stem] == 1 and stem.strip() else naming.make_printable(path.replace("/", "_"))
         # A name that occurs once does not identify a patient.
         subject = source if sources[source] > 1 else ""
         cases.append(Case(case_id, subject, (path,), (f"{part.path}#{image.image_id}",), part.split))
-    return sort_cases(cases)
+    return naming.sort_cases(cases)
 
 
 def _select_images(parts: Sequence[_Part], *, keep_unannotated: bool) -> Iterator[tuple[_Part, CocoImage]]:
@@ -182,7 +169,7 @@ def _select_images(parts: Sequence[_Part], *, keep_unannotated: bool) -> Iterato
 
 
 def _stem(image: CocoImage) -> str:
-    return make_printable(PurePosixPath(image.file_name).stem)
+    return naming.make_printable(PurePosixPath(image.file_name).stem)
 
 
 def _find_original(image: CocoImage) -> str:
@@ -211,7 +198,7 @@ def _note_merged(labels: Mapping[int, int], names: Mapping[int, str], used: Coll
 
 def _note_others(listing: Listing, parts: Sequence[_Part]) -> Iterator[Issue]:
     if not any(part.named for part in parts):
-        yield note_no_splits("folder or file is named train, val or test")
+        yield naming.note_no_splits("folder or file is named train, val or test")
     mine = {part.image_path(image) for part in parts for image in part.file.images.values()}
     pictures = [path for path in listing.files if find_ending(path) and path not in mine]
     yield from note_names("unmatched-file", "without a row in an annotation file", pictures)

@@ -7,19 +7,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipeline.datasets.layouts import volumes
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
 from pipeline.datasets.layouts.naming import count_channels, note_others, start_manifest
-from pipeline.datasets.layouts.volumes import (
-    find_labels,
-    find_root,
-    list_folder,
-    name_channels,
-    parse_labels,
-    read_description,
-    read_label_table,
-    read_terms,
-    strip_ending,
-)
 from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError, Issue
@@ -61,8 +51,8 @@ def read(listing: Listing, labels: str | None = None) -> ManifestDraft:
     Raises:
         InputError: no images, an image without label, or a ``dataset.json`` that cannot be understood.
     """
-    prefix = find_root(listing, "imagesTr")
-    description = read_description(listing, prefix)
+    prefix = volumes.find_root(listing, "imagesTr")
+    description = volumes.read_description(listing, prefix)
     notes: list[Issue] = []
     if description is None:
         cases = tuple(_pair_by_name(listing, prefix))
@@ -73,16 +63,16 @@ def read(listing: Listing, labels: str | None = None) -> ManifestDraft:
     if not cases:
         raise InputError(f"no pair of image and label in {listing.root / prefix}; expected imagesTr/ and labelsTr/")
     if labels is not None:
-        manifest = replace(manifest, labels=parse_labels(labels))
+        manifest = replace(manifest, labels=volumes.parse_labels(labels))
     notes += note_others(listing, cases, {"dataset.json"})
     values = {number: number for number in manifest.labels}
     return ManifestDraft(replace(manifest, mask_values=values, cases=cases), tuple(notes))
 
 
 def _describe(description: Mapping[str, Any], where: str, labels: str | None) -> Manifest:
-    table = {0: "background"} if labels is not None else read_label_table(description.get("labels"), where)
-    channels = name_channels(description, where)
-    return replace(_DATASET, labels=table, channels=channels, **read_terms(description, "decathlon"))
+    table = {0: "background"} if labels is not None else volumes.read_label_table(description.get("labels"), where)
+    channels = volumes.name_channels(description, where)
+    return replace(_DATASET, labels=table, channels=channels, **volumes.read_terms(description, "decathlon"))
 
 
 def _guess(listing: Listing, prefix: str, cases: tuple[Case, ...], notes: list[Issue], labels: str | None) -> Manifest:
@@ -97,7 +87,7 @@ def _guess(listing: Listing, prefix: str, cases: tuple[Case, ...], notes: list[I
     channels = ("image",) if count == 1 else tuple(f"channel {index}" for index in range(count))
     found: dict[int, str] = {}
     if labels is None:
-        found = find_labels(listing, [path for case in cases for path in case.label or ()])
+        found = volumes.find_labels(listing, [path for case in cases for path in case.label or ()])
         message = f"there is no dataset.json: the masks hold the labels {', '.join(map(str, found))}, without names"
         notes.append(note("description-missing", message, hint="--labels 0=background,1=NAME,... names them"))
     return replace(_DATASET, name=name, labels=found, channels=channels)
@@ -106,8 +96,8 @@ def _guess(listing: Listing, prefix: str, cases: tuple[Case, ...], notes: list[I
 def _pair_by_name(listing: Listing, prefix: str) -> Iterator[Case]:
     images, masks = (_index_volumes(listing, f"{prefix}{folder}/") for folder in ("imagesTr", "labelsTr"))
     if masks:
-        _require_partners(listing, images, masks, "label", "labelsTr")
-        _require_partners(listing, masks, images, "image", "imagesTr")
+        _require_partners(listing, images, masks, "label")
+        _require_partners(listing, masks, images, "image")
     for stem in sorted(images):
         yield _case(stem, images[stem], masks.get(stem), "train")
     tests, masks = (_index_volumes(listing, f"{prefix}{folder}/") for folder in ("imagesTs", "labelsTs"))
@@ -115,21 +105,19 @@ def _pair_by_name(listing: Listing, prefix: str) -> Iterator[Case]:
         yield _case(f"imagesTs_{stem}" if stem in images else stem, tests[stem], masks.get(stem), "test")
 
 
-def _require_partners(
-    listing: Listing, files: Mapping[str, str], others: Mapping[str, str], kind: str, folder: str
-) -> None:
+def _require_partners(listing: Listing, files: Mapping[str, str], others: Mapping[str, str], kind: str) -> None:
     lacking = sorted(set(files) - set(others))
     if lacking:
         advice = "; is this nnU-Net's layout? type nnunet for decathlon" if lacking[0].endswith("_0000") else ""
         message = f"{listing.root / files[lacking[0]]} has no {kind} ({len(lacking)} such files)"
-        raise InputError(f"{message}, expected a file of the same name in {folder}{advice}")
+        raise InputError(f"{message}, expected a file of the same name in {kind}sTr{advice}")
 
 
 def _index_volumes(listing: Listing, folder: str) -> dict[str, str]:
     """Return the volumes directly in a folder by name without ending."""
     result: dict[str, str] = {}
-    for path in filter(expected_format, list_folder(listing, folder)):
-        stem = strip_ending(path)
+    for path in filter(expected_format, volumes.list_folder(listing, folder)):
+        stem = volumes.strip_ending(path)
         if stem in result:
             raise InputError(f"{path} and {result[stem]} differ in their ending only; remove one of them")
         result[stem] = path
@@ -148,7 +136,7 @@ def _read_lists(listing: Listing, prefix: str, description: Mapping[str, Any], n
             if absent:
                 missing += absent
                 continue
-            stem = strip_ending(image)
+            stem = volumes.strip_ending(image)
             name = f"{PurePosixPath(image).parent.name}_{stem}" if stem in seen else stem
             seen.add(name)
             yield replace(_case(name, image, label, split), fold=fold)

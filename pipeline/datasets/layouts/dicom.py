@@ -42,14 +42,16 @@ def read(listing: Listing) -> ManifestDraft:
     names = [name for name in listing.files if may_be_dicom(listing, name)]
     facts = _read_facts(listing, names)
     images = {name: found for name, found in facts.items() if found.shape}
-    patients = _number_patients(images)
+    ids = dict.fromkeys(found.patient for found in images.values() if found.patient)
+    patients = {"": "", **{patient: f"patient_{number:03d}" for number, patient in enumerate(ids, start=1)}}
     groups: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for name, found in images.items():
-        groups[_group_key(name, found)].append(name)
-    ids = _name_cases([files[0] for files in groups.values()])
+        direction = tuple(round(value, 2) + 0.0 for value in found.orientation)
+        groups[PurePosixPath(name).parent, found.series, found.shape, direction].append(name)
+    names_of_cases = _name_cases([files[0] for files in groups.values()])
     cases = tuple(
         _case(case_id, patients, {name: images[name] for name in files})
-        for case_id, files in zip(ids, groups.values(), strict=True)
+        for case_id, files in zip(names_of_cases, groups.values(), strict=True)
     )
     modalities = sorted({found.modality for found in images.values()})
     channels = (modalities[0],) if len(modalities) == 1 and modalities[0] else ("image",)
@@ -89,18 +91,6 @@ def _read_facts(listing: Listing, names: Iterable[str]) -> dict[str, SliceFacts]
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise InputError(f"{listing.root / broken[0].path}: {broken[0].message}{more}; {broken[0].hint}")
     return facts
-
-
-def _number_patients(images: dict[str, SliceFacts]) -> dict[str, str]:
-    """Return the subject of each PatientID; without an id it is unknown."""
-    ids = dict.fromkeys(found.patient for found in images.values() if found.patient)
-    return {"": "", **{patient: f"patient_{number:03d}" for number, patient in enumerate(ids, start=1)}}
-
-
-def _group_key(name: str, found: SliceFacts) -> tuple[object, ...]:
-    folder = PurePosixPath(name).parent.as_posix()
-    direction = tuple(round(value, 2) + 0.0 for value in found.orientation)
-    return folder, found.series, found.shape, direction
 
 
 def _name_cases(first_files: list[str]) -> list[str]:

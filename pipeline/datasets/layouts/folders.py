@@ -13,21 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.datasets.layouts import naming
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
 from pipeline.datasets.layouts.mask_values import observe_values, parse_mask_values, propose_mask_values
-from pipeline.datasets.layouts.naming import (
-    CHANNELS,
-    SPLIT_NAMES,
-    count_channels,
-    make_printable,
-    name_dataset,
-    note_no_splits,
-    note_unlabelled,
-    note_unpaired,
-    require_choice,
-    sort_cases,
-    start_manifest,
-)
 from pipeline.datasets.layouts.pairing import IMAGE_FOLDERS, MASK_FOLDERS, Context, NamedFile, pair_files
 from pipeline.datasets.layouts.patterns import PathPattern, split_ending
 from pipeline.datasets.manifests.manifest import Case, Split
@@ -35,7 +23,7 @@ from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError, Issue
 
 _UNKNOWN = "not given by the files"
-_DATASET = start_manifest("folders", licence=_UNKNOWN, source=_UNKNOWN)
+_DATASET = naming.start_manifest("folders", licence=_UNKNOWN, source=_UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -80,17 +68,17 @@ def read(
     Raises:
         InputError: no images, unpaired files, masks whose values need an explanation, or a bad option.
     """
-    require_choice("unpaired", unpaired, ("refuse", "drop"))
+    naming.require_choice("unpaired", unpaired, ("refuse", "drop"))
     files = _sort_files(listing, image, mask)
     pairs = pair_files(files.images, files.masks)
     kept, notes = _drop_unpaired(listing, files, pairs, unpaired)
     cases = _make_cases(kept, pairs, _find_subjects(kept, subject))
     meaning, decided = _explain_values(listing, sorted(pairs.values()), mask_values, binarize)
-    number = count_channels(listing, [case.image[0] for case in cases])
+    number = naming.count_channels(listing, [case.image[0] for case in cases])
     manifest = replace(
         _DATASET,
-        name=name_dataset(listing, "folders"),
-        channels=CHANNELS.get(number, tuple(f"channel {index + 1}" for index in range(number))),
+        name=naming.name_dataset(listing, "folders"),
+        channels=naming.CHANNELS.get(number, tuple(f"channel {index + 1}" for index in range(number))),
         spacing_policy="header" if expected_format(cases[0].image[0]) == "NIfTI" else "none",
         cases=cases,
         **meaning,
@@ -155,9 +143,9 @@ def _drop_unpaired(
     paired = {*pairs, *pairs.values(), *(file.path for file in bare)}
     lonely, orphans = ([f.path for f in group if f.path not in paired] for group in (files.images, files.masks))
     hint = "pair the files with --image and --mask" + (", or --unpaired drop" if pairs else "")
-    notes = note_unpaired(listing, lonely, orphans, unpaired if pairs else "refuse", hint)
+    notes = naming.note_unpaired(listing, lonely, orphans, unpaired if pairs else "refuse", hint)
     if files.masks:
-        notes += note_unlabelled([_find_split(file.path) for file in bare], segmented)
+        notes += naming.note_unlabelled([_find_split(file.path) for file in bare], segmented)
     else:
         notes.append(note("no-masks", f"no masks: the {len(files.images)} images are cases without label"))
     return [file for file in files.images if file.path in paired], notes
@@ -194,17 +182,17 @@ def _make_cases(images: Sequence[NamedFile], pairs: Mapping[str, str], subjects:
         if other is not case:
             both = f"{other.image[0]} and {file.path}"
             raise InputError(f"both {both} would be the case {case.case_id!r}; rename one, or choose with --image")
-    return sort_cases(cases.values())
+    return naming.sort_cases(cases.values())
 
 
 def _make_id(name: str) -> str:
-    return make_printable(name) if name.strip() else "_"
+    return naming.make_printable(name) if name.strip() else "_"
 
 
 def _find_split(path: str) -> Split:
     """Return the split that the innermost folder with such a name says."""
     folders = [folder.casefold() for folder in path.split("/")[:-1]]
-    return next((SPLIT_NAMES[folder] for folder in reversed(folders) if folder in SPLIT_NAMES), "train")
+    return next((naming.SPLIT_NAMES[folder] for folder in reversed(folders) if folder in naming.SPLIT_NAMES), "train")
 
 
 def _explain_values(
@@ -226,8 +214,7 @@ def _explain_values(
 
 def _read_values(listing: Listing, masks: Sequence[str]) -> tuple[dict[str, Any], list[Issue]]:
     """Return the manifest's fields about masks by the values that occur in all of them."""
-    on_disk = set(listing.files)
-    found = observe_values(listing.root, [path for path in masks if path in on_disk])
+    found = observe_values(listing, masks)
     if not found:
         return parse_mask_values("0,1"), []
     try:
@@ -240,8 +227,8 @@ def _read_values(listing: Listing, masks: Sequence[str]) -> tuple[dict[str, Any]
 
 
 def _note_choices(cases: Sequence[Case], subject: str | None) -> Iterator[Issue]:
-    if not any(folder.casefold() in SPLIT_NAMES for case in cases for folder in case.image[0].split("/")[:-1]):
-        yield note_no_splits("folder is named train, val or test")
+    if not any(folder.casefold() in naming.SPLIT_NAMES for case in cases for folder in case.image[0].split("/")[:-1]):
+        yield naming.note_no_splits("folder is named train, val or test")
     if subject:
         number = len({case.subject_key() for case in cases})
         example = f"{cases[0].image[0]} is of {cases[0].subject!r}"

@@ -17,52 +17,36 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from pipeline.datasets.layouts import naming
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note_names
-from pipeline.datasets.layouts.naming import (
-    SPLIT_NAMES,
-    SPLITS,
-    note_no_splits,
-    note_unlabelled,
-    note_unpaired,
-    require_choice,
-    start_manifest,
-)
-from pipeline.datasets.manifests.manifest import Case, Manifest, Split
+from pipeline.datasets.manifests.manifest import SPLITS, Case, Manifest, Split
 from pipeline.issues import InputError, Issue
 
 SOURCE = "https://challenge.isic-archive.com/data/"
-
-
 # Licence of images and masks, and the organisers' papers, by year.
-TERMS: dict[str, tuple[str, tuple[str, ...]]] = {
+TERMS: dict[str, tuple[str, ...]] = {
     "2016": (
         "CC0 1.0",
-        (
-            "Gutman et al.: Skin Lesion Analysis toward Melanoma Detection: A Challenge at the International Symposium"
-            " on Biomedical Imaging (ISBI) 2016, hosted by the International Skin Imaging Collaboration (ISIC)."
-            " arXiv:1605.01397, 2016.",
-        ),
+        "Gutman et al.: Skin Lesion Analysis toward Melanoma Detection: A Challenge at the International Symposium on"
+        " Biomedical Imaging (ISBI) 2016, hosted by the International Skin Imaging Collaboration (ISIC)."
+        " arXiv:1605.01397, 2016.",
     ),
     "2017": (
         "CC0 1.0",
-        (
-            "Codella et al.: Skin Lesion Analysis Toward Melanoma Detection: A Challenge at the 2017 International"
-            " Symposium on Biomedical Imaging (ISBI), Hosted by the International Skin Imaging Collaboration (ISIC)."
-            " arXiv:1710.05006, 2017.",
-        ),
+        "Codella et al.: Skin Lesion Analysis Toward Melanoma Detection: A Challenge at the 2017 International"
+        " Symposium on Biomedical Imaging (ISBI), Hosted by the International Skin Imaging Collaboration (ISIC)."
+        " arXiv:1710.05006, 2017.",
     ),
     "2018": (
         "CC BY-NC 4.0",
-        (
-            "Codella et al.: Skin Lesion Analysis Toward Melanoma Detection 2018: A Challenge Hosted by the"
-            " International Skin Imaging Collaboration (ISIC). arXiv:1902.03368, 2019.",
-            "Tschandl, Rosendahl, Kittler: The HAM10000 dataset, a large collection of multi-source dermatoscopic"
-            " images of common pigmented skin lesions. Scientific Data 5, 180161, 2018.",
-        ),
+        "Codella et al.: Skin Lesion Analysis Toward Melanoma Detection 2018: A Challenge Hosted by the"
+        " International Skin Imaging Collaboration (ISIC). arXiv:1902.03368, 2019.",
+        "Tschandl, Rosendahl, Kittler: The HAM10000 dataset, a large collection of multi-source dermatoscopic"
+        " images of common pigmented skin lesions. Scientific Data 5, 180161, 2018.",
     ),
 }
-_UNKNOWN_TERMS = ("given for each image in the ISIC Archive: CC0, CC BY or CC BY-NC", ())
-_DATASET = start_manifest(
+_UNKNOWN_TERMS = ("given for each image in the ISIC Archive: CC0, CC BY or CC BY-NC",)
+_DATASET = naming.start_manifest(
     "isic",
     source=SOURCE,
     labels={0: "background", 1: "lesion"},
@@ -97,7 +81,7 @@ def read(listing: Listing, *, unpaired: str = "refuse") -> ManifestDraft:
     Raises:
         InputError: no such images, images of two years, an image that occurs twice, or unpaired files.
     """
-    require_choice("unpaired", unpaired, ("refuse", "drop"))
+    naming.require_choice("unpaired", unpaired, ("refuse", "drop"))
     images: dict[Key, str] = {}
     masks: dict[Key, str] = {}
     extras: list[str] = []
@@ -124,7 +108,7 @@ def _find_split(folders: Iterable[str]) -> Split:
     for folder in reversed(list(folders)):
         match = _SPLIT_WORD.search(folder)
         if match:
-            return SPLIT_NAMES[match["word"].lower()]
+            return naming.SPLIT_NAMES[match["word"].lower()]
     return "train"
 
 
@@ -143,15 +127,15 @@ def _pair(
     lonely = {key: path for key, path in images.items() if key not in masks and key[0] in segmented}
     orphans = [path for key, path in masks.items() if key not in images]
     hint = "unpack the archives again, or leave them out with --unpaired drop"
-    notes = note_unpaired(listing, list(lonely.values()), orphans, unpaired, hint)
-    ordered = sorted((key for key in images if key not in lonely), key=lambda key: (SPLITS.index(key[0]), key[1]))
+    notes = naming.note_unpaired(listing, list(lonely.values()), orphans, unpaired, hint)
+    ordered = sorted(images.keys() - lonely, key=lambda key: (SPLITS.index(key[0]), key[1]))
     copies = sorted(name for name, number in Counter(name for _, name in ordered).items() if number > 1)
     if copies:
         message = f"{len(copies)} images are in two splits, for example {copies[0]}"
         raise InputError(f"{listing.root}: {message}; keep one copy of each")
-    notes += note_unlabelled([split for split, _ in ordered], segmented)
+    notes += naming.note_unlabelled([split for split, _ in ordered], segmented)
     if not any(map(_SPLIT_WORD.search, images.values())):
-        notes.append(note_no_splits("folder is named Training, Validation or Test"))
+        notes.append(naming.note_no_splits("folder is named Training, Validation or Test"))
     labels = {key: (masks[key],) if key in masks else None for key in ordered}
     return tuple(Case(key[1], "", (images[key],), labels[key], key[0]) for key in ordered), notes
 
@@ -165,5 +149,5 @@ def _describe_year(listing: Listing, paths: Iterable[str]) -> Manifest:
         shown = " and ".join(sorted(years))
         raise InputError(f"{listing.root} holds ISIC {shown}, which share images; build each year from its own folder")
     year = next(iter(years), "")
-    licence, citations = TERMS.get(year, _UNKNOWN_TERMS)
-    return replace(_DATASET, name=f"isic{year}", licence=licence, citations=citations)
+    licence, *citations = TERMS.get(year, _UNKNOWN_TERMS)
+    return replace(_DATASET, name=f"isic{year}", licence=licence, citations=tuple(citations))

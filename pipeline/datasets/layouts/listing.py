@@ -18,18 +18,12 @@ _SINGULAR = {"are": "is", "were": "was", "have": "has", "belong": "belongs", "ma
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a downloaded dataset.
+    """The files of a downloaded dataset."""
 
-    Args:
-        root: the dataset's folder.
-        files: all files, sorted, relative to ``root``, POSIX.
-        absent: files that are only known from published checksums, sorted.
-        hidden: files that are left out: names with a leading dot (``._x.nii.gz``, ``.DS_Store``), ``Thumbs.db``.
-    """
-
-    root: Path
-    files: tuple[str, ...]
-    absent: tuple[str, ...] = ()
+    root: Path  #: the dataset's folder
+    files: tuple[str, ...]  #: all files, sorted, relative to ``root``, POSIX
+    absent: tuple[str, ...] = ()  #: files that are only known from published checksums, sorted
+    #: files that are left out: names with a leading dot (``._x.nii.gz``, ``.DS_Store``), ``Thumbs.db``
     hidden: tuple[str, ...] = ()
 
     def known(self) -> tuple[str, ...]:
@@ -39,33 +33,26 @@ class Listing:
 
 @dataclass(frozen=True)
 class ManifestDraft:
-    """A manifest drafted from a folder.
+    """A manifest drafted from a folder."""
 
-    Args:
-        manifest: the manifest, still without digests and measured facts, which `complete_draft` adds.
-        notes: warnings for the user: files that belong to no case, images without annotation, choices made.
-    """
-
-    manifest: Manifest
+    manifest: Manifest  #: the manifest, still without digests and measured facts, which `complete_draft` adds
+    #: warnings for the user: files that belong to no case, images without annotation, choices made
     notes: tuple[Issue, ...] = ()
 
 
 def list_files(root: Path, published: Iterable[str] = ()) -> Listing:
     """List a folder and its sub-folders; links are followed, except in circles.
 
-    Args:
-        root: the dataset's folder.
-        published: files known from published checksums, relative to ``root``.
-
-    Raises:
-        InputError: there is no such folder, or one of its folders cannot be read.
+    ``published`` are the files known from published checksums. Raises `InputError` if there is no such folder, or one
+    of its folders cannot be read.
     """
     if not os.path.isdir(root):
         raise InputError(f"no such folder: {root}; expected the dataset's folder as downloaded")
     files: list[str] = []
     hidden: list[str] = []
     for path in _walk(os.fspath(root)):
-        (hidden if any(_is_clutter(part) for part in path.split("/")) else files).append(path)
+        clutter = any(name.startswith(".") or name.casefold() in _CLUTTER for name in path.split("/"))
+        (hidden if clutter else files).append(path)
     absent = sorted(set(published).difference(files))
     return Listing(root, tuple(sorted(files)), tuple(absent), tuple(sorted(hidden)))
 
@@ -86,10 +73,6 @@ def _walk(folder: str, prefix: str = "", above: frozenset[tuple[int, int]] = fro
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
         else:
             yield prefix + entry.name
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in _CLUTTER
 
 
 def note(code: str, message: str, *, path: str = "", hint: str = "") -> Issue:

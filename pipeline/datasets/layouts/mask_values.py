@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.datasets.digests import map_threads
+from pipeline.datasets.layouts.listing import Listing
 from pipeline.datasets.probes import ImageError, Probe, probe_image
 from pipeline.issues import InputError
 
@@ -20,12 +20,8 @@ def parse_mask_values(text: str) -> dict[str, Any]:
     """Read ``"0,255"``, ``"0,128=cyst,255=tumour"`` or ``"instances"``.
 
     Values become the label ids 0, 1, 2, ... in the order given, background first; values of one name become one label.
-
-    Returns:
-        The fields ``labels``, ``mask_values`` and ``mask_type`` of a manifest.
-
-    Raises:
-        InputError: the text cannot be read.
+    Returns the fields ``labels``, ``mask_values`` and ``mask_type`` of a manifest. Raises `InputError` if the text
+    cannot be read.
 
     Example:
         >>> parse_mask_values("0,128=lesion,255=lesion")["mask_values"]
@@ -40,7 +36,8 @@ def parse_mask_values(text: str) -> dict[str, Any]:
         if not re.fullmatch(r"\s*-?\d+\s*", number) or int(number) in values or (mark and not name.strip()):
             expected = "expected values, background first: 0,255 or 0,128=cyst,255=tumour; or instances"
             raise InputError(f"--mask-values: cannot read {text!r}; {expected}")
-        label = name.strip() or _name_label(len(names), len(parts))
+        usual = "background" if not names else "foreground" if len(parts) == 2 else f"label {len(names)}"
+        label = name.strip() or usual
         if label not in names:
             names.append(label)
         values[int(number)] = names.index(label)
@@ -49,17 +46,10 @@ def parse_mask_values(text: str) -> dict[str, Any]:
     return {"labels": dict(enumerate(names)), "mask_values": values, "mask_type": "semantic"}
 
 
-def _name_label(label: int, number: int) -> str:
-    if label == 0:
-        return "background"
-    return "foreground" if number == 2 else f"label {label}"
-
-
 def propose_mask_values(values: Iterable[float]) -> str:
     """Return the text for `parse_mask_values` if all values of all masks are 0 and one more, or 0 to n.
 
-    Raises:
-        InputError: the values are ambiguous, or are not labels.
+    Raises `InputError` if the values are ambiguous, or are not labels.
 
     Example:
         >>> propose_mask_values([0, 255]), propose_mask_values([2, 1, 0])
@@ -80,24 +70,26 @@ def propose_mask_values(values: Iterable[float]) -> str:
     raise InputError(f"the masks hold {len(found)} values ({shown}), which are not labels; {hint}")
 
 
-def observe_values(root: Path, paths: Sequence[str]) -> set[float]:
-    """Return all values of masks on disk; masks that cannot be read are skipped here and reported later.
+def observe_values(listing: Listing, paths: Sequence[str]) -> set[float]:
+    """Return all values of masks on disk; raise `InputError` if a mask is coloured."""
+    found: set[float] = set()
+    for path, mask in probe_masks(listing, paths):
+        if mask.channels != 1:
+            hint = "save the masks in grey, or give the grey values with --mask-values"
+            raise InputError(f"{listing.root}: the mask {path} has {mask.channels} channels, expected 1; {hint}")
+        found |= set(mask.content.counts if mask.content else ())
+    return found
 
-    Raises:
-        InputError: a mask is coloured.
-    """
+
+def probe_masks(listing: Listing, paths: Iterable[str]) -> Iterator[tuple[str, Probe]]:
+    """Yield the masks on disk, decoded; those that cannot be read are skipped here and reported later."""
 
     def probe(path: str) -> tuple[str, Probe | None]:
         try:
-            return path, probe_image(root / path, decode=True, is_mask=True)
+            return path, probe_image(listing.root / path, decode=True, is_mask=True)
         except (ImageError, OSError):
             return path, None
 
-    found: set[float] = set()
-    for path, result in map_threads(probe, paths):
-        if result is not None and result.channels != 1:
-            hint = "save the masks in grey, or give the grey values with --mask-values"
-            raise InputError(f"{root}: the mask {path} has {result.channels} channels, expected 1; {hint}")
-        if result is not None and result.content is not None:
-            found |= set(result.content.counts)
-    return found
+    on_disk = set(listing.files)
+    found = map_threads(probe, [path for path in paths if path in on_disk])
+    return ((path, mask) for path, mask in found if mask is not None)

@@ -8,11 +8,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipeline.datasets.layouts.listing import Listing, note, note_names
-from pipeline.datasets.manifests.manifest import Case, Manifest, Split
-from pipeline.datasets.probes import ImageError, probe_image
+from pipeline.datasets.manifests.manifest import SPLITS, Case, Manifest, Split
+from pipeline.datasets.probes import ImageError, Probe, probe_image
 from pipeline.issues import InputError, Issue
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("valid", "val", "validation", "dev"), "val"),
@@ -53,12 +52,18 @@ def count_channels(listing: Listing, images: Iterable[str]) -> int:
 
     The checks compare the other images with it, and report all that cannot be read.
     """
+    first = probe_first(listing, images)
+    return first.channels if first else 0
+
+
+def probe_first(listing: Listing, images: Iterable[str]) -> Probe | None:
+    """Return the header of the first image on disk, None if it cannot be read or there is none."""
     on_disk = set(listing.files)
     first = next((path for path in images if path in on_disk), None)
     try:
-        return probe_image(listing.root / first, decode=False, is_mask=False).channels if first else 0
+        return probe_image(listing.root / first, decode=False, is_mask=False) if first else None
     except (ImageError, OSError):
-        return 0
+        return None
 
 
 def sort_cases(cases: Iterable[Case]) -> tuple[Case, ...]:
@@ -71,8 +76,7 @@ def note_unpaired(
 ) -> list[Issue]:
     """Return a note on images without mask and one on masks without image, which are left out.
 
-    Raises:
-        InputError: there are such files and ``unpaired`` is ``"refuse"``; the message ends with ``hint``.
+    Raises `InputError` if there are such files and ``unpaired`` is ``"refuse"``; the message ends with ``hint``.
     """
     problems = []
     for paths, kind, other in ((images, "image", "mask"), (masks, "mask", "image")):
@@ -88,9 +92,7 @@ def note_unpaired(
 def note_unlabelled(splits: Iterable[Split], segmented: Collection[Split]) -> list[Issue]:
     """Return a note for each split none of whose images has a mask.
 
-    Args:
-        splits: the split of each image without mask that is kept.
-        segmented: splits in which other images have a mask.
+    ``splits`` has the split of each image without mask that is kept; in ``segmented`` others have a mask.
     """
     counts = Counter(splits)
     message = "none of the {} images of {} has a mask; they are cases without label"

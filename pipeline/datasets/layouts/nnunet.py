@@ -8,18 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.datasets.layouts import volumes
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft
 from pipeline.datasets.layouts.naming import note_others, start_manifest
-from pipeline.datasets.layouts.volumes import (
-    find_root,
-    list_folder,
-    name_channels,
-    parse_labels,
-    read_description,
-    read_json,
-    read_label_table,
-    read_terms,
-)
 from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.issues import InputError
 
@@ -45,9 +36,9 @@ def read(listing: Listing, labels: str | None = None) -> ManifestDraft:
     Raises:
         InputError: no ``dataset.json``, a case without one of its channels or its label, or regions as labels.
     """
-    prefix = find_root(listing, "imagesTr")
+    prefix = volumes.find_root(listing, "imagesTr")
     where = str(listing.root / f"{prefix}dataset.json")
-    description = read_description(listing, prefix)
+    description = volumes.read_description(listing, prefix)
     if description is None:
         raise InputError(f"no {where}; expected nnU-Net's, with channel_names, labels and file_ending")
     if "dataset" in description:
@@ -67,15 +58,16 @@ def _read_ending(description: Mapping[str, Any]) -> str:
 
 
 def _describe(description: Mapping[str, Any], where: str, name: str, labels: str | None) -> Manifest:
-    table = parse_labels(labels) if labels is not None else read_label_table(description.get("labels"), where)
+    given = description.get("labels")
+    table = volumes.parse_labels(labels) if labels is not None else volumes.read_label_table(given, where)
     ignored = [number for number, label in table.items() if label == IGNORE]
     kept = {number: label for number, label in table.items() if number not in ignored}
     return start_manifest(
         "nnunet",
-        **read_terms(description, name),
+        **volumes.read_terms(description, name),
         labels=kept,
         mask_values={number: number for number in kept},
-        channels=name_channels(description, where),
+        channels=volumes.name_channels(description, where),
         spacing_policy="header" if ".nii" in _read_ending(description) else "none",
         ignore_index=ignored[0] if ignored else None,
     )
@@ -106,7 +98,7 @@ class _Reader:
             if match:
                 images.setdefault(match["case"], {})[int(match["channel"])] = path
         masks = self._list(f"labels{part}")
-        self._require_partners(part, images, masks, label_required=split == "train" and bool(masks))
+        self._require_partners(part, images, masks)
         return [
             Case(name, "", self._order(name, images[name]), (masks[name],) if name in masks else None, split)
             for name in sorted(images)
@@ -114,16 +106,14 @@ class _Reader:
 
     def _list(self, folder: str) -> dict[str, str]:
         start = f"{self.prefix}{folder}/"
-        paths = list_folder(self.listing, start)
+        paths = volumes.list_folder(self.listing, start)
         return {path[len(start) : -len(self.ending)]: path for path in paths if path.endswith(self.ending)}
 
-    def _require_partners(
-        self, part: str, images: Mapping[str, dict[int, str]], masks: Mapping[str, str], *, label_required: bool
-    ) -> None:
+    def _require_partners(self, part: str, images: Mapping[str, dict[int, str]], masks: Mapping[str, str]) -> None:
         for name in sorted(set(masks) - set(images)):
             expected = f"{self.prefix}images{part}/{name}_0000{self.ending}"
             raise InputError(f"{self.listing.root / masks[name]} has no image, expected {expected}")
-        for name in sorted(set(images) - set(masks)) if label_required else ():
+        for name in sorted(set(images) - set(masks)) if part == "Tr" and masks else ():
             expected = f"{self.prefix}labels{part}/{name}{self.ending}"
             raise InputError(f"{self.listing.root / images[name][min(images[name])]} has no label {expected}")
 
@@ -139,7 +129,7 @@ class _Reader:
 
 def _apply_folds(cases: list[Case], path: Path) -> list[Case]:
     """Return the cases with the fold in whose validation part they are."""
-    folds = read_json(path)
+    folds = volumes.read_json(path)
     if not isinstance(folds, list) or not all(isinstance(fold, Mapping) and "val" in fold for fold in folds):
         raise InputError(f"{path}: expected a list of {{'train': [...], 'val': [...]}}")
     fold_of: dict[str, int] = {}

@@ -27,19 +27,12 @@ _IMAGE_WORDS = "images?|img|input"
 
 @dataclass(frozen=True)
 class NamedFile:
-    """An image or a mask, with the parts of its name that pair it.
+    """An image or a mask, with the parts of its name that pair it."""
 
-    Args:
-        path: relative to the dataset's folder, as on disk.
-        context: its folders, without those named for images and masks.
-        wild: the part of its name that the wildcards of the user's pattern match; the stem without a pattern.
-        is_mask: whether it is a mask.
-    """
-
-    path: str
-    context: Context
-    wild: str
-    is_mask: bool
+    path: str  #: relative to the dataset's folder, as on disk
+    context: Context  #: its folders, without those named for images and masks
+    wild: str  #: the part of its name that the wildcards of the user's pattern match; the stem without a pattern
+    is_mask: bool  #: whether it is a mask
 
     @property
     def stem(self) -> str:
@@ -53,16 +46,11 @@ class NamedFile:
 
 
 def pair_files(images: Sequence[NamedFile], masks: Sequence[NamedFile]) -> dict[str, str]:
-    """Find the mask of each image.
+    """Return the path of each image's mask, by path of the image.
 
     Both must have the same context. They are paired in three rounds, by equal `wild`, equal `stem`, then equal
-    `bare_stem`; each round pairs only the files that are left.
-
-    Returns:
-        Path of the mask by path of the image.
-
-    Raises:
-        InputError: two masks fit one image, or two images one mask.
+    `bare_stem`; each round pairs only the files that are left. Raises `InputError` if two masks fit one image, or two
+    images one mask.
 
     Example:
         >>> image = NamedFile("images/a.png", (), "a", is_mask=False)

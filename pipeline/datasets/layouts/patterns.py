@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 
 from pipeline.datasets.probes import find_ending
 from pipeline.issues import InputError
 
-_TOKEN = re.compile(r"\*\*/|\*|\?|\{subject\}")
+_TOKEN = re.compile(r"(\*\*/|\*|\?|\{subject\})")
 _REGEX = {"**/": "(?:.*/)?", "*": "([^/]*)", "?": "([^/])", "{subject}": "(?P<subject>[^/]+?)"}
 
 
@@ -29,14 +28,8 @@ class PathPattern:
 
     ``*`` matches any part of one name, ``**/`` any number of folders, ``?`` one character, ``{subject}`` the subject,
     as short as the rest allows; everything else matches itself. Case matters, except in the ending. A pattern without
-    wildcard is a folder with everything in it.
-
-    Args:
-        text: the pattern.
-        option: its name, for errors.
-
-    Raises:
-        InputError: the pattern is empty, absolute, or leaves the folder.
+    wildcard is a folder with everything in it. Raises `InputError`, which names the ``option``, if the pattern is
+    empty, absolute, or leaves the folder.
 
     Example:
         >>> pattern = PathPattern("*/masks/*_mask.png", "mask")
@@ -60,8 +53,8 @@ class PathPattern:
             stem = stem.removesuffix(".*")
         *folders, name = stem.split("/")
         self._folders = folders
-        self._name = re.compile("".join(_translate(name)))
-        self._path = re.compile("".join(_translate(stem)))
+        self._name = _compile(name)
+        self._path = _compile(stem)
 
     def match(self, path: str) -> tuple[tuple[str, ...], str] | None:
         """Return the folders that the pattern does not spell out, and the part of the name that wildcards match.
@@ -96,11 +89,5 @@ class PathPattern:
         return match["subject"] if match else None
 
 
-def _translate(text: str) -> Iterator[str]:
-    """Yield the regular expression of a pattern, piece by piece."""
-    end = 0
-    for token in _TOKEN.finditer(text):
-        yield re.escape(text[end : token.start()])
-        yield _REGEX[token[0]]
-        end = token.end()
-    yield re.escape(text[end:])
+def _compile(text: str) -> re.Pattern[str]:
+    return re.compile("".join(_REGEX.get(piece) or re.escape(piece) for piece in _TOKEN.split(text)))

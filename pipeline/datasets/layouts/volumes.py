@@ -8,17 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.datasets.digests import map_threads
 from pipeline.datasets.layouts.listing import Listing
-from pipeline.datasets.probes import ImageError, find_ending, probe_image
+from pipeline.datasets.layouts.mask_values import probe_masks
+from pipeline.datasets.probes import find_ending
 from pipeline.issues import InputError
 
 
 def find_root(listing: Listing, folder: str) -> str:
     """Return the prefix of paths in the dataset's folder: "" or, if the user gave the folder above, ``"name/"``.
 
-    Raises:
-        InputError: there is no such folder, or several.
+    Raises `InputError` if there is no such folder, or several.
     """
     pattern = re.compile(rf"(?:(?P<prefix>[^/]+)/)?{re.escape(folder)}/[^/]+")
     matches = (pattern.fullmatch(name) for name in listing.known())
@@ -49,11 +48,7 @@ def strip_ending(path: str) -> str:
 
 
 def read_description(listing: Listing, prefix: str) -> dict[str, Any] | None:
-    """Return the content of ``dataset.json``, None if the file does not exist.
-
-    Raises:
-        InputError: it is not a JSON object.
-    """
+    """Return the content of ``dataset.json``, None without one; raise `InputError` if it is not a JSON object."""
     path = f"{prefix}dataset.json"
     if path not in listing.files:
         return None
@@ -73,11 +68,7 @@ def read_terms(description: Mapping[str, Any], default_name: str) -> dict[str, A
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
-
-    Raises:
-        InputError: it cannot be read, with the place.
-    """
+    """Return the content of a JSON file; raise `InputError` with the place if it cannot be read."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
@@ -89,10 +80,8 @@ def read_json(path: Path) -> Any:
 def read_label_table(table: Any, where: str) -> dict[int, str]:
     """Return the name of each label id from ``labels`` of a ``dataset.json``.
 
-    That is ``{"0": "background", "1": "tumour"}`` (Decathlon, nnU-Net v1) or ``{"background": 0, ...}`` (v2).
-
-    Raises:
-        InputError: neither, or labels that overlap (nnU-Net's regions).
+    That is ``{"0": "background", "1": "tumour"}`` (Decathlon, nnU-Net v1) or ``{"background": 0, ...}`` (v2). Raises
+    `InputError` for anything else, such as labels that overlap (nnU-Net's regions).
 
     Example:
         >>> read_label_table({"background": 0, "tumour": 1}, "dataset.json")
@@ -123,10 +112,7 @@ def _read_label(key: Any, value: Any, where: str) -> tuple[int, str]:
 
 
 def parse_labels(text: str) -> dict[int, str]:
-    """Return the name of each label id from the option ``--labels``.
-
-    Raises:
-        InputError: it is not ``0=background,1=...``.
+    """Return the name of each label id from the option ``--labels``; raise `InputError` if it cannot be read.
 
     Example:
         >>> parse_labels("0=background,1=anterior")
@@ -145,24 +131,15 @@ def parse_labels(text: str) -> dict[int, str]:
 
 def find_labels(listing: Listing, masks: Iterable[str]) -> dict[int, str]:
     """Return the labels that occur in the masks on disk, numbered names; unreadable masks are reported later."""
-
-    def read_values(mask: str) -> set[int]:
-        try:
-            probe = probe_image(listing.root / mask, decode=True, is_mask=True)
-        except (ImageError, OSError):
-            return set()
-        return {int(value) for value in probe.content.counts if not value % 1} if probe.content else set()
-
-    on_disk = set(listing.files)
-    found = {0}.union(*map_threads(read_values, [mask for mask in masks if mask in on_disk]))
+    contents = (mask.content for _, mask in probe_masks(listing, masks))
+    found = {0, *(int(value) for content in contents if content for value in content.counts if not value % 1)}
     return {number: "background" if number == 0 else f"label {number}" for number in sorted(found)}
 
 
 def name_channels(description: Mapping[str, Any], where: str) -> tuple[str, ...]:
     """Return the names in ``modality`` or ``channel_names`` of a ``dataset.json``: ``{"0": "T1", "1": "FLAIR"}``.
 
-    Raises:
-        InputError: there is no such table, or the numbers are not 0, 1, 2, ...
+    Raises `InputError` if there is no such table, or the numbers are not 0, 1, 2, ...
     """
     table = description.get("channel_names") or description.get("modality")
     if isinstance(table, Mapping) and table and sorted(table) == sorted(str(i) for i in range(len(table))):

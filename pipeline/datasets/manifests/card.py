@@ -6,24 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest import SPLITS, Manifest
 from pipeline.issues import InputError, Issue
-
-SPLITS = ("train", "val", "test")
 
 
 def compare_with_card(manifest: Manifest, path: Path) -> list[Issue]:
-    """Compare a manifest with the counts and labels of a dataset card.
+    """Return ``card-mismatch`` warnings, [] if a manifest is the dataset that a card describes.
 
-    Args:
-        manifest: the manifest that was built.
-        path: YAML file with ``name``, ``layout``, ``labels`` and ``expected: {train: {cases: 1502}, ...}``.
-
-    Returns:
-        ``card-mismatch`` warnings; [] if the manifest is the dataset that the card describes.
-
-    Raises:
-        InputError: the file cannot be read or is not a card.
+    A card is a YAML file with ``name``, ``layout``, ``labels`` and ``expected: {train: {cases: 1502}, ...}``. Raises
+    `InputError` if it cannot be read or is not a card.
     """
     return list(_compare(manifest, _read_card(path), str(path)))
 

@@ -46,11 +46,7 @@ def read_manifest(path: str | os.PathLike[str], root: Path | None = None) -> Man
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the content of a manifest file.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """Return the content of a manifest file; raise `InputError` if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:

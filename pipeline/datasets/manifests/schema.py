@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, cast
 
-from pipeline.datasets.manifests.manifest import SCHEMA_VERSION, Case, Manifest, Split, split_fragment
-from pipeline.datasets.manifests.schema_fields import FieldReader, has_value, is_kind
+from pipeline.datasets.manifests.manifest import SCHEMA_VERSION, SPLITS, Case, Manifest, Split, split_fragment
+from pipeline.datasets.manifests.schema_fields import FieldReader, is_kind
 from pipeline.datasets.manifests.strict_json import parse_json
 from pipeline.issues import Issue
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # Allowed values of each choice, the default first.
 _CHOICES = {
     "spacing_policy": ("none", "header"),
@@ -42,11 +41,9 @@ _MISSING = object()
 
 
 def parse_manifest(content: bytes, root: Path | None = None) -> tuple[Manifest | None, list[Issue]]:
-    """Read the JSON text of a manifest.
+    """Read the JSON text of a manifest, UTF-8 with or without a byte order mark.
 
-    Args:
-        content: bytes of the file, UTF-8 with or without a byte order mark.
-        root: the dataset's folder; with it, absolute paths inside it are read as relative ones, with a warning.
+    With ``root``, the dataset's folder, absolute paths inside it are read as relative ones, with a warning.
 
     Returns:
         The manifest, or None if an error was found; and all findings: ``manifest-syntax`` with line and column,
@@ -79,16 +76,16 @@ class _SchemaReader(FieldReader):
             self.add("manifest-schema", message, "schema_version", "update the program")
             return None
         self.check_keys(data, "", _REQUIRED, _OPTIONAL)
-        self.number(data, "schema_version", "")
-        cases = self.get(data, "cases", "", list, "a list", [])
+        self.get(data, "schema_version", "", int)
+        cases = self.get(data, "cases", "", list)
         texts: dict[str, Any] = {
-            **{key: self.text(data, key, "") for key in ("name", "task", "licence", "source", "layout")},
-            **{key: self.choice(data, key, "", allowed, allowed[0]) for key, allowed in _CHOICES.items()},
+            **{key: self.get(data, key, "", str) for key in ("name", "task", "licence", "source", "layout")},
+            **{key: self.choice(data, key, "", allowed) for key, allowed in _CHOICES.items()},
         }
         return Manifest(
             **texts,
-            labels=self.integer_keys(data, "labels", str, "a text"),
-            mask_values=self.integer_keys(data, "mask_values", int, "an integer"),
+            labels=self.integer_keys(data, "labels", str),
+            mask_values=self.integer_keys(data, "mask_values", int),
             channels=self.texts(data, "channels", ""),
             cases=tuple(self._case(entry, f"cases[{index}]") for index, entry in enumerate(cases)),
             **self._mask_rules(data),
@@ -105,7 +102,7 @@ class _SchemaReader(FieldReader):
         digests: dict[str, str] = {}
         image = self._files(entry, "image", place, digests)
         label = self._files(entry, "label", place, digests) if entry.get("label") is not None else None
-        fold = self.number(entry, "fold", place) if entry.get("fold") is not None else None
+        fold = self.get(entry, "fold", place, int) if entry.get("fold") is not None else None
         if fold is not None and fold < 0:
             self.wrong(f"{place}.fold", "an integer from 0", fold)
         return Case(
@@ -113,7 +110,7 @@ class _SchemaReader(FieldReader):
             subject=self._identifier(entry, "subject", place),
             image=image,
             label=label,
-            split=cast("Split", self.choice(entry, "split", place, SPLITS, "train", code="split")),
+            split=cast("Split", self.choice(entry, "split", place, SPLITS, code="split")),
             fold=fold,
             sha256=digests,
             facts=self._facts(entry, place),
@@ -175,7 +172,7 @@ class _SchemaReader(FieldReader):
         return value
 
     def _facts(self, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
-        facts: dict[str, Any] = self.get(entry, "facts", place, dict, "a JSON object", {})
+        facts: dict[str, Any] = self.get(entry, "facts", place, dict)
         here = f"{place}.facts"
         self.check_keys(facts, here, (), tuple(_FACTS))
         for key, (wanted, kind) in _FACTS.items():
@@ -189,11 +186,11 @@ class _SchemaReader(FieldReader):
             if not fits:
                 self.wrong(f"{here}.{key}", f"{wanted} or null", value)
         if isinstance(facts.get("voxels"), dict):
-            self.integer_keys(facts, "voxels", int, "an integer", place=here)
+            self.integer_keys(facts, "voxels", int, place=here)
         return facts
 
     def _named_splits(self, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        named = self.get(data, "named_splits", "", dict, "a JSON object", {})
+        named = self.get(data, "named_splits", "", dict)
         result = {}
         for name, split in named.items():
             place = f"named_splits.{name}"
@@ -201,22 +198,22 @@ class _SchemaReader(FieldReader):
                 self.wrong(place, "a JSON object", split)
                 continue
             self.check_keys(split, place, ("val",), ("description", "exclude"))
-            description = self.text(split, "description", place, default="")
+            description = self.get(split, "description", place, str)
             result[name] = {"description": description, "val": list(self.texts(split, "val", place))}
-            if has_value(split, "exclude"):
+            if split.get("exclude") is not None:
                 result[name]["exclude"] = list(self.texts(split, "exclude", place))
         return result
 
     def _mask_rules(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Read the optional keys about the values of masks and images."""
-        colours = self.get(data, "color_map", "", dict, "a JSON object", {})
+        colours = self.get(data, "color_map", "", dict)
         for name, value in colours.items():
             if not _COLOUR.fullmatch(name) or not is_kind(value, int):
                 self.wrong(f"color_map.{name}", "#rrggbb as key and a label id as value", {name: value})
-        if has_value(data, "binarize"):
-            self.get(data, "binarize", "", _NUMBERS, "a number", 0)
-        if has_value(data, "ignore_index"):
-            self.number(data, "ignore_index", "")
+        if data.get("binarize") is not None and not is_kind(data["binarize"], _NUMBERS):
+            self.wrong("binarize", "a number", data["binarize"])
+        if data.get("ignore_index") is not None:
+            self.get(data, "ignore_index", "", int)
         return {
             "binarize": data.get("binarize"),
             "color_map": {name.lower(): value for name, value in colours.items()},
@@ -226,9 +223,9 @@ class _SchemaReader(FieldReader):
         }
 
     def _intensity_range(self, data: Mapping[str, Any]) -> tuple[float, float] | None:
-        if not has_value(data, "intensity_range"):
+        if data.get("intensity_range") is None:
             return None
-        span = self.get(data, "intensity_range", "", list, "a list of two numbers", [])
+        span = self.get(data, "intensity_range", "", list, "a list of two numbers")
         if not (len(span) == 2 and all(is_kind(item, _NUMBERS) for item in span) and span[0] < span[1]):
             if span:
                 self.wrong("intensity_range", "the smallest and the largest value", span)
@@ -236,12 +233,12 @@ class _SchemaReader(FieldReader):
         return span[0], span[1]
 
     def _coco(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        if not has_value(data, "coco"):
+        if data.get("coco") is None:
             return None
-        entry = self.get(data, "coco", "", dict, "a JSON object", {})
+        entry: dict[str, Any] = self.get(data, "coco", "", dict)
         self.check_keys(entry, "coco", ("categories", "crowd"), ())
-        self.integer_keys(entry, "categories", int, "a label id", place="coco")
-        self.choice(entry, "crowd", "coco", ("ignore", "merge"), "ignore")
+        self.integer_keys(entry, "categories", int, place="coco", wanted="a label id")
+        self.choice(entry, "crowd", "coco", ("ignore", "merge"))
         return dict(entry)
 
 

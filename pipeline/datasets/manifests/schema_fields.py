@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pipeline.issues import Issue
 
+_TYPES: dict[type, str] = {str: "a text", int: "an integer", list: "a list", dict: "a JSON object"}
+
 
 class FieldReader:
     """Reads fields and collects findings instead of stopping at the first; a wrong field gives its default.
@@ -20,10 +22,10 @@ class FieldReader:
         self.issues: list[Issue] = []
 
     def integer_keys(
-        self, data: Mapping[str, Any], key: str, kind: type, wanted: str, *, place: str = ""
+        self, data: Mapping[str, Any], key: str, kind: type, *, place: str = "", wanted: str = ""
     ) -> dict[int, Any]:
-        """Return an object whose keys are integers."""
-        table = self.get(data, key, place, dict, "a JSON object", {})
+        """Return an object whose keys are integers, and its values of one type."""
+        table = self.get(data, key, place, dict)
         result = {}
         for name, value in table.items():
             here = f"{_join(place, key)}.{name}"
@@ -32,59 +34,36 @@ class FieldReader:
             else:
                 self.wrong(here, "an integer as key", name)
             if not is_kind(value, kind):
-                self.wrong(here, wanted, value)
+                self.wrong(here, wanted or _TYPES[kind], value)
         return result
 
     def choice(
-        self,
-        entry: Mapping[str, Any],
-        key: str,
-        place: str,
-        allowed: tuple[str, ...],
-        default: str,
-        *,
-        code: str = "manifest-schema",
+        self, entry: Mapping[str, Any], key: str, place: str, allowed: tuple[str, ...], code: str = "manifest-schema"
     ) -> str:
-        """Return one of the allowed texts."""
-        value = entry.get(key, default)
+        """Return one of the allowed texts, the first by default."""
+        value = entry.get(key, allowed[0])
         if value not in allowed:
             near = difflib.get_close_matches(str(value).lower(), allowed, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else ""
             self.add(code, f"expected one of {', '.join(allowed)}, got {value!r}", _join(place, key), hint)
-            return default
+            return allowed[0]
         return str(value)
-
-    def text(self, entry: Mapping[str, Any], key: str, place: str, default: str = "") -> str:
-        """Return a text."""
-        return str(self.get(entry, key, place, str, "a text", default))
-
-    def number(self, entry: Mapping[str, Any], key: str, place: str) -> int:
-        """Return an integer."""
-        return int(self.get(entry, key, place, int, "an integer", 0))
 
     def texts(self, entry: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
         """Return a list of texts."""
-        value = self.get(entry, key, place, list, "a list of texts", [])
+        value = self.get(entry, key, place, list, "a list of texts")
         for index, item in enumerate(value):
             if not isinstance(item, str):
                 self.wrong(f"{_join(place, key)}[{index}]", "a text", item)
         return tuple(str(item) for item in value)
 
-    def get(
-        self,
-        entry: Mapping[str, Any],
-        key: str,
-        place: str,
-        kind: type | tuple[type, ...],
-        wanted: str,
-        default: Any,
-    ) -> Any:
-        """Return a value of the given types."""
-        value = entry.get(key, default)
+    def get(self, entry: Mapping[str, Any], key: str, place: str, kind: type, wanted: str = "") -> Any:
+        """Return a value of a type, an empty one if the key is missing; ``wanted`` names the type in the finding."""
+        value = entry.get(key, kind())
         if is_kind(value, kind):
             return value
-        self.wrong(_join(place, key), wanted, value)
-        return default
+        self.wrong(_join(place, key), wanted or _TYPES[kind], value)
+        return kind()
 
     def check_keys(
         self, entry: Mapping[str, Any], place: str, required: tuple[str, ...], optional: tuple[str, ...]
@@ -110,11 +89,6 @@ class FieldReader:
     ) -> None:
         """Add a finding."""
         self.issues.append(Issue(code, severity, message, record=place, hint=hint))
-
-
-def has_value(data: Mapping[str, Any], key: str) -> bool:
-    """Return whether a key exists and is not null."""
-    return data.get(key) is not None
 
 
 def _join(place: str, key: str) -> str:

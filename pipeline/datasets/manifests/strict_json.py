@@ -18,8 +18,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
 def parse_json(content: bytes) -> tuple[Any, list[Issue]]:
     """Read strict JSON: no duplicate keys, no NaN or Infinity.
 
-    Returns:
-        The value (None if there are findings) and ``manifest-syntax`` findings with line and column.
+    Returns the value (None if there are findings) and ``manifest-syntax`` findings with line and column.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -53,8 +52,7 @@ def _syntax_issue(message: str, hint: str = "") -> Issue:
 def find_loose_json(text: str) -> Iterator[Issue]:
     """Yield a finding for each duplicate key, NaN and Infinity, which Python's parser accepts.
 
-    Args:
-        text: JSON that `json.loads` has accepted. The time taken grows with its length alone.
+    The text must be JSON that `json.loads` has accepted. The time taken grows with its length alone.
     """
     line, line_start, counted = 1, 0, 0
     open_objects: list[set[str]] = []

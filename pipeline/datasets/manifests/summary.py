@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
-from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest import SPLITS, Case, Manifest
 from pipeline.issues import Issue
 
 _SHOWN = 3
@@ -14,7 +14,7 @@ _SHOWN = 3
 
 def format_summary(manifest: Manifest) -> list[str]:
     """Return the lines of a summary: counts by split, then sizes, voxel sizes and the share of each label."""
-    parts = [(split, [case for case in manifest.cases if case.split == split]) for split in ("train", "val", "test")]
+    parts = [(split, [case for case in manifest.cases if case.split == split]) for split in SPLITS]
     rows = [["split", "cases", "subjects", "files", "with mask", "empty masks"]]
     rows += [_count(name, cases) for name, cases in parts if cases]
     if len(rows) > 2:

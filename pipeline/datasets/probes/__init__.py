@@ -59,51 +59,31 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class Content:
-    """Statistics of an image's pixels.
+    """Statistics of an image's pixels."""
 
-    Args:
-        low: smallest value, not-a-number left out.
-        high: largest value.
-        non_finite: number of not-a-number and infinite values.
-        counts: number of pixels by value; only for masks.
-        first_non_finite: index of the first value that is not finite, in the array's order; () if all are.
-        digest: sha256 of shape and decoded pixels: equal for the same image in another encoding; "" for masks.
-        fingerprint: thumbnail by which near copies are recognised; None for masks.
-    """
-
-    low: float
-    high: float
-    non_finite: int
-    counts: Mapping[float, int]
+    low: float  #: smallest value, not-a-number left out
+    high: float  #: largest value
+    non_finite: int  #: number of not-a-number and infinite values
+    counts: Mapping[float, int]  #: number of pixels by value; only for masks
+    #: index of the first value that is not finite, in the array's order; () if all are
     first_non_finite: tuple[int, ...] = ()
-    digest: str = ""
-    fingerprint: Fingerprint | None = None
+    digest: str = ""  #: sha256 of shape and decoded pixels: equal for the same image in another encoding; "" for masks
+    fingerprint: Fingerprint | None = None  #: thumbnail by which near copies are recognised; None for masks
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Properties of an image file.
+    """Properties of an image file."""
 
-    Args:
-        format: ``"TIFF"``, ``"PNG"``, ``"NIfTI"``, ``"DICOM"``, ...
-        shape: size in pixels or voxels: rows first for 2-D images, the order of the file for volumes.
-        channels: number of channels, alpha included.
-        pages: number of images in the file.
-        content: statistics of the pixels; None if only the header was read.
-        dtype: numpy's name of the stored type; "" if the header does not give it.
-        spacing: size of a voxel in mm along each axis of ``shape``; () if the file holds none.
-        affine: voxel index to world in mm (RAS), 4 x 4; () if the file holds none.
-        header: properties of this format only, JSON-ready (``{"mode": "RGBA", "exif_orientation": 6}``).
-    """
-
-    format: str
-    shape: tuple[int, ...]
-    channels: int
-    pages: int
-    content: Content | None = None
-    dtype: str = ""
-    spacing: tuple[float, ...] = ()
-    affine: tuple[tuple[float, ...], ...] = ()
+    format: str  #: ``"TIFF"``, ``"PNG"``, ``"NIfTI"``, ``"DICOM"``, ...
+    shape: tuple[int, ...]  #: size in pixels or voxels: rows first for 2-D images, the order of the file for volumes
+    channels: int  #: number of channels, alpha included
+    pages: int  #: number of images in the file
+    content: Content | None = None  #: statistics of the pixels; None if only the header was read
+    dtype: str = ""  #: numpy's name of the stored type; "" if the header does not give it
+    spacing: tuple[float, ...] = ()  #: size of a voxel in mm along each axis of ``shape``; () if the file holds none
+    affine: tuple[tuple[float, ...], ...] = ()  #: voxel index to world in mm (RAS), 4 x 4; () if the file holds none
+    #: properties of this format only, JSON-ready (``{"mode": "RGBA", "exif_orientation": 6}``)
     header: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -14,15 +14,9 @@ _POINTERS = {
 
 
 def explain_damage(source: ImageSource, error: Exception, magic: tuple[bytes, ...] = _MAGIC) -> ImageError:
-    """Distinguish a damaged image from a file of another kind.
+    """Distinguish a damaged image (``truncated``) from a file of another kind (``not-an-image``), or unreadable.
 
-    Args:
-        source: the file that could not be read.
-        error: the error of its reader.
-        magic: first bytes of files of the format, intact or damaged.
-
-    Returns:
-        ``truncated``, ``not-an-image`` or ``unreadable-file``.
+    ``error`` is that of the reader, ``magic`` the first bytes of files of the format, intact or damaged.
     """
     try:
         head, size = source.head(), source.size()

@@ -29,23 +29,14 @@ _RESTORE = "restore the file"
 
 @dataclass(frozen=True)
 class SliceFacts(Slice):
-    """A slice with the patient and the modality; shape () if the file holds no image.
+    """A slice with the patient and the modality; shape () if the file holds no image."""
 
-    Args:
-        patient: PatientID, stripped; for comparison only, it must not be written anywhere.
-        modality: for example ``"MR"``.
-    """
-
-    patient: str
-    modality: str
+    patient: str  #: PatientID, stripped; for comparison only, it must not be written anywhere
+    modality: str  #: for example ``"MR"``
 
 
 def read_slice_facts(source: ImageSource) -> SliceFacts:
-    """Read the header of a DICOM file.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
+    """Read the header of a DICOM file; raise `ImageError` if it cannot be read."""
     return _gather_facts(_read(source, pixels=False))
 
 

@@ -32,23 +32,14 @@ _SAME_DIRECTION = 1e-3
 
 @dataclass(frozen=True)
 class Slice:
-    """Place and size of a slice; absent numbers are None, absent vectors ().
+    """Place and size of a slice; absent numbers are None, absent vectors ()."""
 
-    Args:
-        series: SeriesInstanceUID.
-        instance: InstanceNumber.
-        position: ImagePositionPatient: the first pixel, in mm.
-        orientation: ImageOrientationPatient: the direction cosines of a row and of a column.
-        shape: rows and columns.
-        spacing: distance of rows and of columns in mm.
-    """
-
-    series: str
-    instance: int | None
-    position: Vector
-    orientation: Vector
-    shape: tuple[int, ...]
-    spacing: Vector
+    series: str  #: SeriesInstanceUID
+    instance: int | None  #: InstanceNumber
+    position: Vector  #: ImagePositionPatient: the first pixel, in mm
+    orientation: Vector  #: ImageOrientationPatient: the direction cosines of a row and of a column
+    shape: tuple[int, ...]  #: rows and columns
+    spacing: Vector  #: distance of rows and of columns in mm
 
 
 def compute_depth(position: Vector, orientation: Vector) -> float | None:
@@ -145,10 +136,8 @@ def _join(values: Sequence[float]) -> str:
 def require_folders(cases: Sequence[Case], root: Path, manifest: str | os.PathLike[str]) -> dict[str, str]:
     """Return the absolute folder of each case's series, by case id.
 
-    MONAI reads a series from a folder that contains no other DICOM files.
-
-    Raises:
-        InputError: the files of a case lie in several folders, or next to those of another series.
+    MONAI reads a series from a folder that contains no other DICOM files. Raises `InputError` if the files of a case
+    lie in several folders, or next to those of another series.
     """
     folders = {}
     for case in cases:

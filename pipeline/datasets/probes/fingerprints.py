@@ -48,19 +48,11 @@ SYMMETRIES = (
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The thumbnail of an image.
+    """The thumbnail of an image."""
 
-    Args:
-        thumbnail: 32 x 32 values from 0 to 1, 16-bit floats, as bytes, so that fingerprints are small, comparable
-            and cross process borders.
-        informative: whether the image has enough detail to be recognised; blank and nearly black ones do not.
-
-    Raises:
-        ValueError: the thumbnail has another length.
-    """
-
+    #: 32 x 32 values from 0 to 1, 16-bit floats, as bytes: small, comparable and able to cross process borders
     thumbnail: bytes
-    informative: bool
+    informative: bool  #: whether the image has enough detail to be recognised; blank and nearly black ones do not
 
     def __post_init__(self) -> None:
         """Refuse a thumbnail of another size, for example from a damaged cache."""
@@ -72,11 +64,9 @@ def compute_fingerprint(array: NDArray[Any]) -> Fingerprint:
     """Return the fingerprint of an image or a volume.
 
     A volume is represented by the mean of the middle half of its slices along the last axis: unlike a single slice
-    that stays the same when the volume is resampled or its slices are reversed.
-
-    Args:
-        array: (H, W), (H, W, C) with at most 4 channels, which are averaged, or (X, Y, Z) and further axes, which
-            are averaged. Any real dtype; values that are not finite count as 0.
+    that stays the same when the volume is resampled or its slices are reversed. The array is (H, W), (H, W, C) with at
+    most 4 channels, which are averaged, or (X, Y, Z) and further axes, which are averaged, of any real dtype; values
+    that are not finite count as 0.
 
     Example:
         >>> image = np.arange(64 * 48.0).reshape(64, 48)
@@ -150,14 +140,10 @@ def read_thumbnails(fingerprints: Sequence[Fingerprint]) -> Floats:
 
 
 def compute_hashes(thumbnails: Floats) -> NDArray[np.int8]:
-    """Return the hashes of all symmetries of each thumbnail.
+    """Return the hashes of all symmetries of thumbnails (n, 32, 32): (n, 8, 63) of +1 and -1.
 
-    Args:
-        thumbnails: (n, 32, 32).
-
-    Returns:
-        (n, 8, 63) of +1 and -1: index ``[i, s]`` is the hash of ``apply_symmetry(thumbnails[i], s)``. With a and b
-        two hashes, their Hamming distance is ``(63 - a @ b) / 2``.
+    Index ``[i, s]`` is the hash of ``apply_symmetry(thumbnails[i], s)``. With a and b two hashes, their Hamming
+    distance is ``(63 - a @ b) / 2``.
     """
     from scipy.fft import dctn
 
@@ -186,12 +172,9 @@ def compute_details(thumbnails: Floats) -> Floats:
 
 
 def apply_symmetry(planes: NDArray[Any], index: int) -> NDArray[Any]:
-    """Return planes (..., H, W) under one of the 8 symmetries of a rectangle.
+    """Return planes (..., H, W) under one of the 8 symmetries of a rectangle, by index in `SYMMETRIES`.
 
-    Args:
-        planes: images, rows and columns last.
-        index: index in `SYMMETRIES`; it undoes the change named there, except that a turn by 90 degrees needs the
-            index of the opposite turn.
+    It undoes the change named there, except that a turn by 90 degrees needs the index of the opposite turn.
 
     Example:
         >>> apply_symmetry(np.array([[1, 2], [3, 4]]), 1)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
 from pipeline.datasets.probes.damage import explain_damage
@@ -46,7 +44,7 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     """
     try:
         zipped = source.head(2) == _GZIP
-        with _open(source, zipped) as stream:
+        with source.open() as file, cast("IO[bytes]", gzip.open(file)) if zipped else file as stream:
             header = _read_header(stream, source, zipped)
             _check_name(source, zipped)
             layout = _Layout(header, source, zipped, max_pixels)
@@ -58,16 +56,6 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     except OSError as error:
         raise ImageError("unreadable-file", (error.strerror or str(error)).lower()) from None
     return layout.describe(content)
-
-
-@contextmanager
-def _open(source: ImageSource, zipped: bool) -> Iterator[IO[bytes]]:
-    with source.open() as stream:
-        if zipped:
-            with gzip.GzipFile(fileobj=stream) as inflated:
-                yield inflated  # type: ignore[misc]
-        else:
-            yield stream
 
 
 def _explain_gzip(error: Exception, source: ImageSource) -> ImageError:

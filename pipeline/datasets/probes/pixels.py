@@ -12,11 +12,9 @@ from pipeline.datasets.probes.fingerprints import compute_fingerprint
 
 
 def summarise_pixels(array: Any, is_mask: bool) -> Content:
-    """Return range, finiteness, and for masks the number of pixels of each value.
+    """Return range and finiteness of a numpy array of any shape and numeric type.
 
-    Args:
-        array: numpy array of any shape and numeric type.
-        is_mask: count the pixels of each value; images get a digest and a fingerprint instead.
+    Masks get the number of pixels of each value, images a digest and a fingerprint.
     """
     digest = "" if is_mask else compute_digest(array)
     fingerprint = None if is_mask else compute_fingerprint(array)

@@ -30,7 +30,10 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
             if columns * rows > max_pixels:
                 message = f"{rows} x {columns} pixels; the limit is {max_pixels} pixels"
                 raise ImageError("too-large", message, "scale it down, or raise --max-pixels")
-            mode, channels, pages = image.mode, len(image.getbands()), _count_pages(image)
+            # Counting the pages of a TIFF reads the first again; usually its directory says that no second follows.
+            single = image.format == "TIFF" and getattr(getattr(image, "tag_v2", None), "next", None) == 0
+            pages = 1 if single else int(getattr(image, "n_frames", 1))
+            mode, channels = image.mode, len(image.getbands())
             header = _describe(image, is_mask)
             content = _summarise(image, is_mask, header) if decode else None
             dtype = _DTYPES.get(mode, "uint8")
@@ -42,13 +45,6 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     except Exception as error:
         # For damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error, KeyError and others.
         raise explain_damage(source, error) from None
-
-
-def _count_pages(image: Any) -> int:
-    # Counting the pages of a TIFF reads the first again; usually its directory says that no second follows.
-    if image.format == "TIFF" and getattr(image.tag_v2, "next", None) == 0:
-        return 1
-    return int(getattr(image, "n_frames", 1))
 
 
 def _describe(image: Any, is_mask: bool) -> dict[str, Any]:

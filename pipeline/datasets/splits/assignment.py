@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,17 +13,11 @@ from pipeline.issues import InputError
 
 @dataclass(frozen=True)
 class Subject:
-    """A subject, or several that must stay together, with the properties used for stratification.
+    """A subject, or several that must stay together, with the properties used for stratification."""
 
-    Args:
-        key: the subject's name as compared: stripped and case-folded.
-        group: stratum, for example the institution; "" if unknown.
-        size: foreground over all cases in voxels; None if unknown.
-    """
-
-    key: str
-    group: str = ""
-    size: int | None = None
+    key: str  #: the subject's name as compared: stripped and case-folded
+    group: str = ""  #: stratum, for example the institution; "" if unknown
+    size: int | None = None  #: foreground over all cases in voxels; None if unknown
 
 
 def assign_folds(subjects: Iterable[Subject], folds: int, seed: int, noun: str = "subjects") -> dict[str, int]:
@@ -33,12 +27,7 @@ def assign_folds(subjects: Iterable[Subject], folds: int, seed: int, noun: str =
     order; an incomplete last round goes to the smallest folds. So the folds' counts differ by at most one, within
     every group and in total, and every fold gets small and large ones. Randomness comes from the sha256 of seed and
     name: the same on every machine and Python version, independent of the order of the input.
-
-    Args:
-        subjects: the subjects, keys unique.
-        folds: number of folds, at least 2.
-        seed: any integer.
-        noun: name of the units, for messages.
+    The subjects' keys must be unique; ``noun`` names the units in messages.
 
     Returns:
         Fold, 0 to ``folds - 1``, by subject key.
@@ -94,20 +83,14 @@ def draw_share(subjects: Iterable[Subject], share: float, seed: int, purpose: st
     """Draw a share of the subjects, stratified by group and size.
 
     All subjects are sorted by group, then size, and cut into as many neighbourhoods as subjects are wanted; one is
-    drawn from each. So groups and sizes are represented in proportion.
-
-    Args:
-        subjects: the subjects, keys unique.
-        share: wanted share, between 0 and 1, ends excluded.
-        seed: any integer.
-        purpose: name of the part, so that test and validation are drawn independently.
-        noun: name of the units, for messages.
+    drawn from each. So groups and sizes are represented in proportion. Seed and noun are those of `assign_folds`;
+    ``purpose`` names the part, so that test and validation are drawn independently.
 
     Returns:
         Keys of the subjects drawn: at least one, but not all.
 
     Raises:
-        InputError: the share is out of range, or there are fewer than two subjects.
+        InputError: the share is not between 0 and 1, or there are fewer than two subjects.
 
     Example:
         >>> len(draw_share([Subject(str(number), size=number) for number in range(10)], 0.2, 0, "test"))
@@ -120,11 +103,8 @@ def draw_share(subjects: Iterable[Subject], share: float, seed: int, purpose: st
         raise InputError(f"a {purpose} set needs at least 2 {noun} to draw from, got {len(ordered)}")
     wanted = min(max(1, int(share * len(ordered) + 0.5)), len(ordered) - 1)
     ends = [index * len(ordered) // wanted for index in range(wanted + 1)]
-    return {_draw_one(ordered[start:end], seed, purpose) for start, end in pairwise(ends)}
-
-
-def _draw_one(subjects: Sequence[Subject], seed: int, purpose: str) -> str:
-    return min((subject.key for subject in subjects), key=lambda key: _draw(seed, purpose, key))
+    keys = [subject.key for subject in ordered]
+    return {min(keys[start:end], key=lambda key: _draw(seed, purpose, key)) for start, end in pairwise(ends)}
 
 
 def _draw(seed: int, purpose: str, key: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from scipy.cluster.hierarchy import DisjointSet
 
-from pipeline.datasets.manifests.manifest import Case, Manifest, Split, normalise_subject
+from pipeline.datasets.manifests.manifest import SPLITS, Case, Manifest, Split, normalise_subject
 from pipeline.datasets.splits.assignment import Subject, assign_folds, draw_share, pack_folds
 from pipeline.issues import InputError
 
@@ -125,10 +125,8 @@ def _require_consistent(
 def join_subjects(manifest: Manifest, by: By = "subject", together: Iterable[Collection[str]] = ()) -> dict[str, str]:
     """Return the unit of each subject, named by its first member: the subjects that must not be separated from it.
 
-    ``by`` and ``together`` are those of `split_manifest`.
-
-    Raises:
-        InputError: an id is unknown, or a case lacks the fact that ``by`` needs.
+    ``by`` and ``together`` are those of `split_manifest`. Raises `InputError` if an id is unknown, or a case lacks the
+    fact that ``by`` needs.
     """
     by_name = _index_names(manifest)
     groups = [] if by == "subject" else list(_index_facts(manifest, by).values())
@@ -180,7 +178,7 @@ def describe_folds(manifest: Manifest) -> list[str]:
     """Return one line per part: cases, groups, and the mean size where it is known."""
     folds = sorted({case.fold for case in manifest.cases if case.fold is not None})
     parts = {f"fold {fold}": [case for case in manifest.cases if case.fold == fold] for fold in folds}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         parts[split] = [case for case in manifest.cases if case.split == split and case.fold is None]
     return [_describe_part(name, cases) for name, cases in parts.items() if cases or name == "test"]
 
@@ -194,15 +192,36 @@ def _describe_part(name: str, cases: Sequence[Case]) -> str:
     return f"  {name}: {len(cases)} cases{shown}{mean}"
 
 
+def describe_changes(before: Manifest, after: Manifest, resplit: str) -> Iterator[str]:
+    """Yield a line per surprise: unknown subjects, official sets kept or replaced, and cases that changed sets.
+
+    The manifests are those before and after; ``resplit`` names the official sets that were replaced: ``""``,
+    ``"val"`` or ``"all"``.
+    """
+    unknown = sum(case.subject_key().startswith("case:") for case in after.cases)
+    if unknown:
+        yield f"{unknown} of {len(after.cases)} cases name no subject; each counts as a separate subject"
+    official = Counter(case.split for case in before.cases if case.split != "train")
+    for split, number in sorted(official.items()):
+        yield f"the manifest's {split} set ({number} cases) was {'replaced' if resplit in ('all', split) else 'kept'}"
+    if resplit:
+        return
+    moved = Counter(
+        (old.split, new.split)
+        for old, new in zip(before.cases, after.cases, strict=True)
+        if old.split != new.split and new.split in official
+    )
+    for (old_split, new_split), number in sorted(moved.items()):
+        yield f"{number} {old_split} cases moved to {new_split} because they belong together with {new_split} cases"
+
+
 def add_named_split(
     manifest: Manifest, name: str, val_ids: Sequence[str], description: str = "", exclude_ids: Sequence[str] = ()
 ) -> Manifest:
     """Return the manifest with a further validation set that ``fold=name`` selects.
 
-    Cases of ``exclude_ids`` are in neither part, such as frames between the two parts of a film.
-
-    Raises:
-        InputError: a case id is unknown, or in both lists.
+    Cases of ``exclude_ids`` are in neither part, such as frames between the two parts of a film. Raises `InputError`
+    if a case id is unknown, or in both lists.
     """
     known = {case.case_id: case.case_id for case in manifest.cases}
     entry: dict[str, object] = {"description": description, "val": sorted(require_known(val_ids, known, manifest.name))}
@@ -226,10 +245,9 @@ def require_known(names: Sequence[str], known: Mapping[str, str], dataset: str) 
 
 
 def read_id_list(path: Path) -> tuple[list[str], str]:
-    """Read a list of ids, one per line; lines that start with ``#`` are its description.
+    """Read a list of ids, one per line, and its description, the lines that start with ``#``.
 
-    Raises:
-        InputError: the file cannot be read or holds no id.
+    Raises `InputError` if the file cannot be read or holds no id.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -244,11 +262,8 @@ def read_id_list(path: Path) -> tuple[list[str], str]:
 def read_named_split(path: Path) -> tuple[list[str], str, list[str]]:
     """Read the list of a named split: like `read_id_list`; lines ``exclude: ID`` name cases of neither part.
 
-    Returns:
-        Ids of the validation set, the description, excluded ids: the arguments of `add_named_split`.
-
-    Raises:
-        InputError: the file cannot be read or holds no id for validation.
+    Returns ids of the validation set, the description, excluded ids: the arguments of `add_named_split`. Raises
+    `InputError` if the file cannot be read or holds no id for validation.
     """
     lines, description = read_id_list(path)
     parts: tuple[list[str], list[str]] = ([], [])
