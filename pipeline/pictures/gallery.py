@@ -26,19 +26,12 @@ _LINE = 14  # pixels of a line of text
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """One case of a figure.
+    """One case of a figure."""
 
-    Args:
-        name: the title above it.
-        image: (H, W) or (H, W, 3); 8-bit colours are shown unchanged, others as `to_rgb` gives.
-        pred: (H, W), labels or instances, 0 is background.
-        truth: as ``pred``; None if unknown.
-    """
-
-    name: str
-    image: NDArray[Any]
-    pred: NDArray[Any]
-    truth: NDArray[Any] | None = None
+    name: str  #: the title above it
+    image: NDArray[Any]  #: (H, W) or (H, W, 3); 8-bit colours are shown unchanged, others as `to_rgb` gives
+    pred: NDArray[Any]  #: (H, W), labels or instances, 0 is background
+    truth: NDArray[Any] | None = None  #: as ``pred``; None if unknown
 
 
 def draw_gallery(rows: Sequence[GalleryRow], width: int = 256) -> Rgb:

@@ -27,17 +27,11 @@ _VERSION = 1
 
 @dataclass(frozen=True, order=True)
 class Accepted:
-    """A known finding.
+    """A known finding."""
 
-    Args:
-        code: code of the finding.
-        record: its case or place.
-        path: its file; "" accepts the code for every file of the record.
-    """
-
-    code: str
-    record: str
-    path: str = ""
+    code: str  #: code of the finding
+    record: str  #: its case or place
+    path: str = ""  #: its file; "" accepts the code for every file of the record
 
     def covers(self, issue: Issue) -> bool:
         """Return whether this entry accepts the finding."""
@@ -46,15 +40,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Known findings.
+    """Known findings."""
 
-    Args:
-        level: level of the check that found them; a check at a lower level cannot tell that one is gone.
-        entries: the findings.
-    """
-
-    level: Level
-    entries: tuple[Accepted, ...]
+    level: Level  #: level of the check that found them; a check at a lower level cannot tell that one is gone
+    entries: tuple[Accepted, ...]  #: the findings
 
 
 def read_baseline(path: Path) -> Baseline:

@@ -34,15 +34,10 @@ _FRESH_NS = 2_000_000_000
 
 @dataclass(frozen=True)
 class Entry:
-    """The facts of a file.
+    """The facts of a file."""
 
-    Args:
-        digest: its sha256.
-        probe: facts from its header or its pixels; None for files that are not images.
-    """
-
-    digest: str
-    probe: Probe | None
+    digest: str  #: its sha256
+    probe: Probe | None  #: facts from its header or its pixels; None for files that are not images
 
 
 class FileCache:

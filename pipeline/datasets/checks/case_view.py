@@ -14,19 +14,12 @@ from pipeline.issues import Issue
 
 @dataclass(frozen=True)
 class CaseView:
-    """A case with the facts read from its files.
+    """A case with the facts read from its files."""
 
-    Args:
-        manifest: the manifest of the case.
-        case: the case.
-        probes: facts of each readable file by path; of an annotated mask by path and fragment.
-        options: limits and thresholds.
-    """
-
-    manifest: Manifest
-    case: Case
-    probes: Mapping[str, Probe]
-    options: CheckOptions = field(default_factory=CheckOptions)
+    manifest: Manifest  #: the manifest of the case
+    case: Case  #: the case
+    probes: Mapping[str, Probe]  #: facts of each readable file by path; of an annotated mask by path and fragment
+    options: CheckOptions = field(default_factory=CheckOptions)  #: limits and thresholds
 
     def images(self) -> Iterator[tuple[str, Probe]]:
         """Yield path and probe of each image file that was read."""

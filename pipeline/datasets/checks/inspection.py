@@ -22,21 +22,13 @@ Level = Literal["quick", "default", "deep"]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """The findings in the files of a case.
+    """The findings in the files of a case."""
 
-    Args:
-        case: the case.
-        issues: findings in the order of files, then of checks.
-        empty: whether the mask has no foreground; None if it was not decoded.
-        view: the case with the facts that were read; None if no file was read.
-        digests: sha256 of each file that was read.
-    """
-
-    case: Case
-    issues: tuple[Issue, ...]
-    empty: bool | None = None
-    view: CaseView | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
+    case: Case  #: the case
+    issues: tuple[Issue, ...]  #: findings in the order of files, then of checks
+    empty: bool | None = None  #: whether the mask has no foreground; None if it was not decoded
+    view: CaseView | None = None  #: the case with the facts that were read; None if no file was read
+    digests: Mapping[str, str] = field(default_factory=dict)  #: sha256 of each file that was read
 
 
 @dataclass(frozen=True)

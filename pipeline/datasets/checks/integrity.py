@@ -78,21 +78,14 @@ DATASET_CHECKS: tuple[Callable[[Sequence[CaseView]], Iterator[Issue]], ...] = (
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check.
+    """The result of a check."""
 
-    Args:
-        issues: all findings, first of the manifest, then of each case in the manifest's order.
-        results: the cases checked.
-        absent: cases that are not on disk and are not required.
-        handled: number of unusual but valid files, by the way in which they are handled.
-        accepted: findings in a baseline; they are not among ``issues``.
-    """
-
-    issues: tuple[Issue, ...]
-    results: tuple[CaseResult, ...] = ()
-    absent: tuple[Case, ...] = ()
+    issues: tuple[Issue, ...]  #: all findings, first of the manifest, then of each case in the manifest's order
+    results: tuple[CaseResult, ...] = ()  #: the cases checked
+    absent: tuple[Case, ...] = ()  #: cases that are not on disk and are not required
+    #: number of unusual but valid files, by the way in which they are handled
     handled: Mapping[str, int] = field(default_factory=dict)
-    accepted: tuple[Issue, ...] = ()
+    accepted: tuple[Issue, ...] = ()  #: findings in a baseline; they are not among ``issues``
 
     def errors(self) -> list[Issue]:
         """Return the findings of severity error."""

@@ -35,44 +35,26 @@ _ITEM_BYTES = {"uint8": 1, "bool": 1, "int8": 1, "uint16": 2, "int16": 2, "float
 
 @dataclass(frozen=True)
 class Item:
-    """A case with its name and part in the converted dataset.
+    """A case with its name and part in the converted dataset."""
 
-    Args:
-        case: the case.
-        name: its new name, unique and safe as a file name.
-        part: its new split.
-        fold: its fold, None without folds or if one fold was chosen.
-    """
-
-    case: Case
-    name: str
-    part: Split
-    fold: int | None
+    case: Case  #: the case
+    name: str  #: its new name, unique and safe as a file name
+    part: Split  #: its new split
+    fold: int | None  #: its fold, None without folds or if one fold was chosen
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """The arguments of a target's writer.
+    """The arguments of a target's writer."""
 
-    Args:
-        manifest: the dataset.
-        root: the dataset's folder; nothing is written into it.
-        out: empty folder to write to.
-        name: the final name of that folder.
-        items: the cases in the manifest's order.
-        link: how unchanged files are placed.
-        progress: wraps an iterable of results, given their number.
-        jobs: number of threads; None takes one a core.
-    """
-
-    manifest: Manifest
-    root: Path
-    out: Path
-    name: str
-    items: tuple[Item, ...]
-    link: Link = "copy"
-    progress: Progress | None = None
-    jobs: int | None = None
+    manifest: Manifest  #: the dataset
+    root: Path  #: the dataset's folder; nothing is written into it
+    out: Path  #: empty folder to write to
+    name: str  #: the final name of that folder
+    items: tuple[Item, ...]  #: the cases in the manifest's order
+    link: Link = "copy"  #: how unchanged files are placed
+    progress: Progress | None = None  #: wraps an iterable of results, given their number
+    jobs: int | None = None  #: number of threads; None takes one a core
 
     def map_items(self, function: Callable[[Item], R]) -> list[R]:
         """Return ``function(item)`` of all items in their order, computed by threads, with a progress bar."""

@@ -27,25 +27,15 @@ Ids = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell and its path; lengths are fractions of the frame's height.
+    """A cell and its path; lengths are fractions of the frame's height."""
 
-    Attributes:
-        start: row and column at the first frame.
-        step: rows and columns per frame.
-        wander: amplitude of the swings around the straight path.
-        phase: phase of the swings and of the outline, in radians.
-        radius: mean radius.
-        waves: relative height of the waves of the outline with 2, 3 and 5 crests.
-        turn: rotation per frame, in radians.
-    """
-
-    start: tuple[float, float]
-    step: tuple[float, float]
-    wander: float
-    phase: float
-    radius: float
-    waves: tuple[float, float, float]
-    turn: float
+    start: tuple[float, float]  #: row and column at the first frame
+    step: tuple[float, float]  #: rows and columns per frame
+    wander: float  #: amplitude of the swings around the straight path
+    phase: float  #: phase of the swings and of the outline, in radians
+    radius: float  #: mean radius
+    waves: tuple[float, float, float]  #: relative height of the waves of the outline with 2, 3 and 5 crests
+    turn: float  #: rotation per frame, in radians
 
 
 def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, seed: int = 0) -> Path:

@@ -36,15 +36,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Picture:
-    """A synthetic slice with its lesions.
+    """A synthetic slice with its lesions."""
 
-    Attributes:
-        pixels: grey values (H, W), bytes.
-        lesions: category and true mask (H, W) of each lesion.
-    """
-
-    pixels: NDArray[np.uint8]
-    lesions: tuple[tuple[int, Mask], ...]
+    pixels: NDArray[np.uint8]  #: grey values (H, W), bytes
+    lesions: tuple[tuple[int, Mask], ...]  #: category and true mask (H, W) of each lesion
 
     def flipped(self) -> Picture:
         """Return the mirror image, left and right exchanged."""

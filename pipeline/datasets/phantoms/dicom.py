@@ -23,17 +23,11 @@ _UID_ROOT = "2.25."
 
 @dataclass(frozen=True)
 class Geometry:
-    """Position of a series in the patient, in mm.
+    """Position of a series in the patient, in mm."""
 
-    Args:
-        origin: centre of the first pixel of the first slice (LPS).
-        orientation: direction cosines of a row and of a column.
-        spacing: distance of rows, of columns and of slices.
-    """
-
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: centre of the first pixel of the first slice (LPS)
+    orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  #: direction cosines of a row and of a column
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)  #: distance of rows, of columns and of slices
 
     def place(self, index: int) -> tuple[float, ...]:
         """Return the position of a slice."""

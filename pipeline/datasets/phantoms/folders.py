@@ -25,19 +25,12 @@ BELOW = {"cyst": 1.35, "nodule": 0.72}
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion; lengths are fractions of the image's height.
+    """A lesion; lengths are fractions of the image's height."""
 
-    Attributes:
-        kind: ``"cyst"`` or ``"nodule"``.
-        centre: row and column.
-        radii: half axes along rows and columns.
-        bumps: height of the border's irregularities.
-    """
-
-    kind: str
-    centre: tuple[float, float]
-    radii: tuple[float, float]
-    bumps: float
+    kind: str  #: ``"cyst"`` or ``"nodule"``
+    centre: tuple[float, float]  #: row and column
+    radii: tuple[float, float]  #: half axes along rows and columns
+    bumps: float  #: height of the border's irregularities
 
 
 def write_folders_phantom(root: str | Path, *, images: int = 12, size: int = 128, seed: int = 0) -> Path:

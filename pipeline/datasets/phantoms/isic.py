@@ -22,31 +22,18 @@ ASPECTS = ((3, 4), (2, 3), (4, 3))
 
 @dataclass(frozen=True)
 class Photograph:
-    """The content and the light of an image; positions and lengths are fractions of its shorter side.
+    """The content and the light of an image; positions and lengths are fractions of its shorter side."""
 
-    Attributes:
-        skin: colour of the skin, red, green and blue from 0 to 1.
-        pigment: colour of the lesion.
-        contrast: share of the skin's colour that the pigment hides, 0 to 1.
-        centre: row and column of the lesion.
-        radii: half axes of the lesion.
-        tilt: angle of the first axis, in radians.
-        edge: width over which the border fades.
-        hairs: number of hairs.
-        vignette: loss of light in the corners, 0 to 1.
-        aspect: height and width as small whole numbers.
-    """
-
-    skin: tuple[float, ...]
-    pigment: tuple[float, ...]
-    contrast: float
-    centre: tuple[float, float]
-    radii: tuple[float, float]
-    tilt: float
-    edge: float
-    hairs: int
-    vignette: float
-    aspect: tuple[int, int]
+    skin: tuple[float, ...]  #: colour of the skin, red, green and blue from 0 to 1
+    pigment: tuple[float, ...]  #: colour of the lesion
+    contrast: float  #: share of the skin's colour that the pigment hides, 0 to 1
+    centre: tuple[float, float]  #: row and column of the lesion
+    radii: tuple[float, float]  #: half axes of the lesion
+    tilt: float  #: angle of the first axis, in radians
+    edge: float  #: width over which the border fades
+    hairs: int  #: number of hairs
+    vignette: float  #: loss of light in the corners, 0 to 1
+    aspect: tuple[int, int]  #: height and width as small whole numbers
 
 
 def write_isic_phantom(root: str | Path, *, images: int = 12, size: int = 256, seed: int = 0) -> Path:
