@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.hippocampus import draw_hippocampus
-from pipeline.datasets.phantoms.phantom_files import read_phantom, start_phantom, write_json
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, read_phantom, start_phantom
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 # Root of identifiers that are derived from a UUID or hash (DICOM PS3.5 B.2).
@@ -39,19 +38,14 @@ def write_dicom_phantom(root: str | Path, *, cases: int = 3, seed: int = 0, size
     """Write synthetic MR series, their manifest and the truth.
 
     Every second series is of the same patient as the one before. Planes are oblique, slices 1.5 to 3 mm apart, and
-    numbered from the last position to the first. There are no labels. The same arguments give the same bytes.
+    numbered from the last position to the first. There are no labels.
 
     Args:
-        root: folder to write to; gets ``series/<study>/<series>/*.dcm``, ``manifest.json`` and ``truth.json``.
+        root: folder to write to; gets ``series/<study>/<series>/*.dcm``, ``manifest.json`` (all cases
+            ``"test"``) and ``truth.json``.
         cases: number of series, 1 to 999.
         seed: random seed, not negative.
         size: typical number of rows, 24 to 256; a slice has about three quarters as many columns.
-
-    Returns:
-        Path of the manifest, all cases ``"test"``.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
     """
     source = start_phantom(root, "series", cases=(cases, 1, 999), size=(size, 24, 256), seed=seed)
     truth = {}
@@ -65,8 +59,7 @@ def write_dicom_phantom(root: str | Path, *, cases: int = 3, seed: int = 0, size
         columns, rows, slices = voxels.shape
         place = {"spacing": list(geometry.spacing), "origin": list(geometry.origin)}
         truth[name] = {"shape": [rows, columns, slices], **place}
-    write_json(source.parent / "truth.json", {"seed": seed, "size": size, "series": truth})
-    return write_manifest(read_phantom("dicom", source), source.parent / "manifest.json")
+    return finish_phantom(source, read_phantom("dicom", source), seed=seed, size=size, series=truth)
 
 
 def _draw_geometry(rng: np.random.Generator) -> Geometry:
