@@ -56,17 +56,14 @@ class Group:
 def write_html(
     report: Report, path: str | os.PathLike[str], *, title: str, manifest: Manifest | None, root: Path
 ) -> Path:
-    """Write the HTML report of a check.
+    """Write the HTML report of a check, completely or not at all, and return its path.
 
     Args:
         report: the findings.
-        path: the HTML file; written completely or not at all.
+        path: the HTML file.
         title: the dataset and the kind of check.
         manifest: the manifest; None if it could not be read.
         root: the dataset's folder, with the images for the pictures.
-
-    Returns:
-        The path written.
 
     Raises:
         OSError: the file cannot be written.

@@ -74,13 +74,7 @@ def count_labels(view: CaseView) -> dict[int, int] | None:
 
 
 def label_of(manifest: Manifest, probe: Probe, value: float) -> int:
-    """Return the label id of a mask's value; a value that the manifest does not define stays as it is.
-
-    Args:
-        manifest: has the rules: colours, threshold, values.
-        probe: facts of the mask, with the colour of each value.
-        value: value of a pixel.
-    """
+    """Return the label id of a mask's value; a value that the manifest does not define stays as it is."""
     if uses_colours(manifest, probe):
         return manifest.color_map.get(name_colour(probe, value), int(value))
     if manifest.binarize is not None:

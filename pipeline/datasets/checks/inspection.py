@@ -121,15 +121,13 @@ class Inspection:
             issues += [reading.problem] if reading.problem else []
         if self.level == "quick" or (reading.problem and reading.problem.code != "checksum-mismatch"):
             return reading, None
-        probe = self._probe(case.case_id, path, reading, fragment, self._must_decode(expected, reading), is_mask)
+        # A file without sha256, or with another one, cannot be trusted, so it is decoded.
+        decode = self.level == "deep" or expected is None or reading.problem is not None
+        probe = self._probe(case.case_id, path, reading, fragment, decode, is_mask)
         if isinstance(probe, Probe):
             return reading, probe
         issues.append(probe)
         return reading, None
-
-    def _must_decode(self, expected: str | None, reading: _Reading) -> bool:
-        # A file without sha256, or with another one, cannot be trusted, so it is decoded.
-        return self.level == "deep" or expected is None or reading.problem is not None
 
     def _read(self, file: str, expected: str | None, record: str, is_mask: bool) -> _Reading:
         target = locate_file(self.root, file)

@@ -118,7 +118,10 @@ def convert_manifest(
     here, notes = _select(manifest, root, split, fold)
     sources = [case for case, _ in here]
     if check:
-        _require_intact(manifest, root, sources, jobs, progress)
+        report = check_manifest(manifest, root, level="default", cases=sources, jobs=jobs, progress=progress)
+        if report.errors():
+            hint = "pipeline dataset check lists all; --no-check converts what can be read"
+            raise InputError(f"{summarise(report.errors())}; {hint}")
     if slices or target == "coco":
         here = [(piece, part) for case, part in here for piece in divide_stack(manifest, case)]
     items = _name_items(here, keep_folds=fold is None)
@@ -167,15 +170,6 @@ def _require_free_name(output: Path, root: Path) -> None:
         raise InputError(f"{output} exists already; remove it or choose another name")
     if output.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{output} lies in the dataset's folder {root}, which is not changed; choose another one")
-
-
-def _require_intact(
-    manifest: Manifest, root: Path, cases: Sequence[Case], jobs: int | None, progress: Progress | None
-) -> None:
-    report = check_manifest(manifest, root, level="default", cases=cases, jobs=jobs, progress=progress)
-    if report.errors():
-        hint = "pipeline dataset check lists all; --no-check converts what can be read"
-        raise InputError(f"{summarise(report.errors())}; {hint}")
 
 
 def divide_stack(manifest: Manifest, case: Case) -> Iterator[Case]:

@@ -109,12 +109,9 @@ def find_leaking_files(manifest: Manifest) -> Iterator[Issue]:
 
 
 def report_copies(code: str, what: str, occurrences: Iterable[Occurrence]) -> Iterator[Leak]:
-    """Yield an error for each pair of cases in different parts that share keys; further files are counted.
+    """Yield an error for each pair of cases in different parts that share keys, ``what`` being bytes or pixels.
 
-    Args:
-        code: code of the findings.
-        what: ``"bytes"`` or ``"pixels"``.
-        occurrences: the files in the manifest's order.
+    The files come in the manifest's order; only the first of a pair is named, further ones are counted.
     """
     first: dict[str, Occurrence] = {}
     shared: dict[tuple[str, str], list[tuple[Occurrence, Occurrence]]] = defaultdict(list)
