@@ -29,9 +29,18 @@ from pipeline.datasets.checks.options import CheckOptions
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import is_there, locate_file
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
-from pipeline.issues import Issue
+from pipeline.issues import InputError, Issue
 
-__all__ = ["CaseResult", "Level", "Report", "check_manifest", "count_splits", "explain_missing_dataset", "is_present"]
+__all__ = [
+    "CaseResult",
+    "Level",
+    "Report",
+    "check_manifest",
+    "count_splits",
+    "explain_missing_dataset",
+    "is_present",
+    "require_dataset",
+]
 
 Progress = Callable[[Iterable[CaseResult], int], Iterable[CaseResult]]
 
@@ -176,6 +185,13 @@ def explain_missing_dataset(manifest: Manifest, root: Path, cases: Sequence[Case
         hints.append(f"or try a small phantom: python -m pipeline dataset phantom {manifest.layout} OUT")
     hint = f"did you mean {nested[0]}?" if nested else "; ".join(hints)
     return Issue("missing-dataset", "error", message, hint=hint)
+
+
+def require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> None:
+    """Raise an `InputError` if the folder does not exist or holds none of the cases."""
+    problem = explain_missing_dataset(manifest, root, cases)
+    if problem:
+        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
 
 
 def count_splits(report: Report) -> dict[str, dict[str, int | None]]:

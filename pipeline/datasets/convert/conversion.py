@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
-from pipeline.datasets.checks.integrity import check_manifest, explain_missing_dataset, is_present
+from pipeline.datasets.checks.integrity import check_manifest, is_present, require_dataset
 from pipeline.datasets.convert import TARGETS, Link
 from pipeline.datasets.convert.reading import Volume, read_image, read_labels
 from pipeline.datasets.convert.verification import verify_result
@@ -140,9 +140,7 @@ def _select(
 ) -> tuple[list[tuple[Case, Split]], list[str]]:
     """Return the cases to convert, each with its part, and a note if absent test cases were left out."""
     chosen = list(_choose(manifest, split, fold))
-    problem = explain_missing_dataset(manifest, root, [case for case, _ in chosen])
-    if problem:
-        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
+    require_dataset(manifest, root, [case for case, _ in chosen])
     here = [(case, part) for case, part in chosen if split or case.split != "test" or is_present(case, root)]
     lost = len(chosen) - len(here)
     return here, [f"test cases that are not in {root} and were left out: {lost}"] if lost else []

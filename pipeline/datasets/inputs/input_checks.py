@@ -36,12 +36,8 @@ _VOLUME_AXES = 3
 def require_sound(root: Path, cases: Sequence[Case], channels: int | None) -> None:
     """Read all files of the cases; log warnings, one line per kind, and raise errors.
 
-    Reading twice costs little compared to a network.
-
-    Args:
-        root: folder that the cases' paths are relative to.
-        cases: pictures, NIfTI volumes, or the files of DICOM series.
-        channels: required number of channels without opaque alpha; None accepts any number.
+    Reading twice costs little compared to a network. The cases are pictures, NIfTI volumes, or the files of DICOM
+    series. ``channels`` is their number without opaque alpha; None accepts any.
 
     Raises:
         InputError: the first error, and how many more there are.

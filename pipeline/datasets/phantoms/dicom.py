@@ -93,7 +93,7 @@ def write_series(
         # Scanners may number slices against their position.
         number = first + len(slices) - 1 - index
         dataset = _make_dataset(pixels, geometry, index)
-        dataset.update(_identify(series, patient, salt, number))
+        _identify(dataset, series, patient, salt, number)
         path = folder / f"{number:06d}.dcm"
         with write_atomically(path, "wb", sync=False) as stream:
             dataset.save_as(stream, enforce_file_format=True)
@@ -109,22 +109,18 @@ def make_uid(*parts: str) -> Any:
     return UID(f"{_UID_ROOT}{int.from_bytes(digest, 'big')}")
 
 
-def _identify(series: str, patient: str, salt: str, number: int) -> Any:
-    from pydicom.dataset import Dataset
-
-    part = Dataset()
-    part.SOPClassUID = MR_IMAGE_STORAGE
-    part.SOPInstanceUID = make_uid(series, str(number))
-    part.StudyInstanceUID = make_uid("study", patient, salt)
-    part.SeriesInstanceUID = series
-    part.FrameOfReferenceUID = make_uid("frame", series)
-    part.Modality = "MR"
-    part.PatientID = patient
-    part.PatientName = f"{patient}^Synthetic"
-    part.StudyDate = part.SeriesDate = f"{datetime.date(2000, 1, 1):%Y%m%d}"
-    part.SeriesNumber = 1
-    part.InstanceNumber = number
-    return part
+def _identify(dataset: Any, series: str, patient: str, salt: str, number: int) -> None:
+    dataset.SOPClassUID = MR_IMAGE_STORAGE
+    dataset.SOPInstanceUID = make_uid(series, str(number))
+    dataset.StudyInstanceUID = make_uid("study", patient, salt)
+    dataset.SeriesInstanceUID = series
+    dataset.FrameOfReferenceUID = make_uid("frame", series)
+    dataset.Modality = "MR"
+    dataset.PatientID = patient
+    dataset.PatientName = f"{patient}^Synthetic"
+    dataset.StudyDate = dataset.SeriesDate = f"{datetime.date(2000, 1, 1):%Y%m%d}"
+    dataset.SeriesNumber = 1
+    dataset.InstanceNumber = number
 
 
 def _make_dataset(pixels: NDArray[np.int16], geometry: Geometry, index: int) -> Any:
