@@ -43,16 +43,7 @@ class _Reading:
 
 
 class Inspection:
-    """One check of a dataset, with the state that its cases share.
-
-    Args:
-        manifest: the expected dataset.
-        root: the dataset's folder.
-        level: how much is read.
-        options: limits and thresholds.
-        cache: is renewed with every file that is read; None for none.
-        trust_cache: do not read files that have not changed since they were cached.
-    """
+    """One check of a dataset, with the state that its cases share; arguments as in `check_manifest`."""
 
     def __init__(
         self,

@@ -32,14 +32,8 @@ from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.issues import InputError, Issue
 
 __all__ = [
-    "CaseResult",
-    "Level",
-    "Report",
-    "check_manifest",
-    "count_splits",
-    "explain_missing_dataset",
-    "is_present",
-    "require_dataset",
+    *("CaseResult", "Level", "Report", "check_manifest", "count_splits"),
+    *("explain_missing_dataset", "is_present", "require_dataset"),
 ]
 
 Progress = Callable[[Iterable[CaseResult], int], Iterable[CaseResult]]
