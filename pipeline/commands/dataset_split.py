@@ -86,8 +86,10 @@ def _choose_folds(manifest: Manifest, args: argparse.Namespace) -> int:
 def _find_near(manifest: Manifest, root: Path | None) -> list[frozenset[str]]:
     if root is None:
         return []
-    from pipeline.datasets.checks.leaks.near_groups import find_near_groups
+    from pipeline.datasets.checks.integrity import require_dataset
+    from pipeline.datasets.checks.leaks.copies import group_near_duplicates
 
-    found = find_near_groups(manifest, root)
+    require_dataset(manifest, root, manifest.cases)
+    found = group_near_duplicates(manifest, root)
     print(f"note: {len(found)} sets of near duplicates stay together ({sum(map(len, found))} cases)", file=sys.stderr)
     return found

@@ -111,11 +111,9 @@ def _describe_folds(manifest: Manifest) -> str:
 
 
 def _require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> None:
-    from pipeline.datasets.checks.integrity import explain_missing_dataset
+    from pipeline.datasets.checks.integrity import require_dataset
 
-    problem = explain_missing_dataset(manifest, root, cases)
-    if problem:
-        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
+    require_dataset(manifest, root, cases)
 
 
 def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], source: str | os.PathLike[str]) -> None:

@@ -10,35 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.pictures.figures import (
-    GAP,
-    Rgb,
-    as_rgb,
-    colour_labels,
-    draw_labels,
-    draw_overlay,
-    resize_labels,
-    resize_picture,
-)
+from pipeline.pictures import figures
+from pipeline.pictures.figures import GAP, Rgb, as_rgb, resize_labels
 
 _LINE = 14  # pixels of a line of text
 
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """One case of a figure.
+    """One case of a figure."""
 
-    Args:
-        name: the title above it.
-        image: (H, W) or (H, W, 3); 8-bit colours are shown unchanged, others as `to_rgb` gives.
-        pred: (H, W), labels or instances, 0 is background.
-        truth: as ``pred``; None if unknown.
-    """
-
-    name: str
-    image: NDArray[Any]
-    pred: NDArray[Any]
-    truth: NDArray[Any] | None = None
+    name: str  #: the title above it
+    image: NDArray[Any]  #: (H, W) or (H, W, 3); 8-bit colours are shown unchanged, others as `to_rgb` gives
+    pred: NDArray[Any]  #: (H, W), labels or instances, 0 is background
+    truth: NDArray[Any] | None = None  #: as ``pred``; None if unknown
 
 
 def draw_gallery(rows: Sequence[GalleryRow], width: int = 256) -> Rgb:
@@ -77,14 +62,12 @@ def _draw_row(row: GalleryRow, width: int, with_truth: bool) -> Rgb:
     if len(shapes) > 1:
         raise ValueError(f"case {row.name}: image and masks must agree in size, got {sorted(shapes)}")
     height = max(1, round(row.pred.shape[0] * width / row.pred.shape[1]))
-    plain = resize_picture(as_rgb(row.image), height, width)
+    plain = figures.resize_picture(as_rgb(row.image), height, width)
     pred = resize_labels(row.pred, height, width)
     truth = None if row.truth is None else resize_labels(row.truth, height, width)
     single = max(row.pred.max(), 0 if row.truth is None else row.truth.max()) <= 1
-    if single:
-        overlay = draw_overlay(plain, pred != 0, None if truth is None else truth != 0)
-    else:
-        overlay = draw_labels(plain, pred)
+    known = None if truth is None else truth != 0
+    overlay = figures.draw_overlay(plain, pred != 0, known) if single else figures.draw_labels(plain, pred)
     masks = [truth if truth is not None else np.zeros_like(pred), pred] if with_truth else [pred]
     tiles = [plain, *(_draw_mask(mask, single) for mask in masks), overlay]
     gap = np.full((height, GAP, 3), 255, dtype=np.uint8)
@@ -93,7 +76,7 @@ def _draw_row(row: GalleryRow, width: int, with_truth: bool) -> Rgb:
 
 def _draw_mask(labels: NDArray[Any], single: bool) -> Rgb:
     if not single:
-        return colour_labels(labels)
+        return figures.colour_labels(labels)
     white: Rgb = np.repeat(((labels != 0) * np.uint8(255))[..., None], 3, axis=-1)
     return white
 

@@ -16,17 +16,11 @@ _AXIAL = 2
 
 @dataclass(frozen=True)
 class Plane:
-    """A slice as a radiologist sees it: the patient's right on the left, head or face up.
+    """A slice as a radiologist sees it: the patient's right on the left, head or face up."""
 
-    Args:
-        image: (H, W), 8 bit.
-        labels: (H, W), 0 is background.
-        size: height and width in mm.
-    """
-
-    image: NDArray[np.uint8]
-    labels: NDArray[Any]
-    size: tuple[float, float]
+    image: NDArray[np.uint8]  #: (H, W), 8 bit
+    labels: NDArray[Any]  #: (H, W), 0 is background
+    size: tuple[float, float]  #: height and width in mm
 
 
 def draw_planes(volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any], height: int = 256) -> Rgb:

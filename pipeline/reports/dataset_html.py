@@ -33,54 +33,37 @@ _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 @dataclass(frozen=True)
 class Side:
-    """One picture of a pair.
+    """One picture of a pair."""
 
-    Args:
-        path: the file.
-        record: its case.
-        part: split or fold of the case.
-        picture: data URI, "" if it cannot be drawn.
-    """
-
-    path: str
-    record: str
-    part: str
-    picture: str
+    path: str  #: the file
+    record: str  #: its case
+    part: str  #: split or fold of the case
+    picture: str  #: data URI, "" if it cannot be drawn
 
 
 @dataclass(frozen=True)
 class Group:
-    """The findings of one code.
+    """The findings of one code."""
 
-    Args:
-        code: the code.
-        severity: of its first finding.
-        issues: the findings that are listed.
-        number: number of all findings.
-        pairs: the findings that are drawn, each with the other file and the file that it names.
-    """
-
-    code: str
-    severity: str
-    issues: Sequence[Issue]
-    number: int
+    code: str  #: the code
+    severity: str  #: of its first finding
+    issues: Sequence[Issue]  #: the findings that are listed
+    number: int  #: number of all findings
+    #: the findings that are drawn, each with the other file and the file that it names
     pairs: Sequence[tuple[Leak, Sequence[Side]]]
 
 
 def write_html(
     report: Report, path: str | os.PathLike[str], *, title: str, manifest: Manifest | None, root: Path
 ) -> Path:
-    """Write the HTML report of a check.
+    """Write the HTML report of a check, completely or not at all, and return its path.
 
     Args:
         report: the findings.
-        path: the HTML file; written completely or not at all.
+        path: the HTML file.
         title: the dataset and the kind of check.
         manifest: the manifest; None if it could not be read.
         root: the dataset's folder, with the images for the pictures.
-
-    Returns:
-        The path written.
 
     Raises:
         OSError: the file cannot be written.

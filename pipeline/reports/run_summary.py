@@ -26,31 +26,19 @@ _COUNT = "n_"  # metrics that count cases
 
 @dataclass(frozen=True)
 class Summary:
-    """Statistics of one metric over the cases of one run.
+    """Statistics of one metric over the cases of one run."""
 
-    Attributes:
-        metric: name, with its unit (``dice_patient``).
-        n: cases with a value.
-        n_missing: cases without one (NaN or infinite), left out of the statistics.
-        n_zero: cases with a value of 0: the truth is missed completely, or there is foreground but no truth.
-        mean: mean over cases.
-        low: lower end of the 95 % percentile-bootstrap interval of the mean (Efron 1979); None for fewer than 2 cases.
-        high: upper end of it.
-        median: median over cases.
-        sd: standard deviation over cases (n - 1); None for fewer than 2 cases.
-        worst: id and value of the case with the smallest value, of distances and losses the largest.
-    """
-
-    metric: str
-    n: int
-    n_missing: int
-    n_zero: int
-    mean: float
+    metric: str  #: name, with its unit (``dice_patient``)
+    n: int  #: cases with a value
+    n_missing: int  #: cases without one (NaN or infinite), left out of the statistics
+    n_zero: int  #: cases with a value of 0: the truth is missed completely, or there is foreground but no truth
+    mean: float  #: mean over cases
+    #: lower end of the 95 % percentile-bootstrap interval of the mean (Efron 1979); None for fewer than 2 cases
     low: float | None
-    high: float | None
-    median: float
-    sd: float | None
-    worst: tuple[str, float]
+    high: float | None  #: upper end of it
+    median: float  #: median over cases
+    sd: float | None  #: standard deviation over cases (n - 1); None for fewer than 2 cases
+    worst: tuple[str, float]  #: id and value of the case with the smallest value, of distances and losses the largest
 
 
 def read_scores(table: str | Path) -> dict[str, float]:

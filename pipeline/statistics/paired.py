@@ -18,21 +18,14 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of one score minus that of another.
+    """The mean of one score minus that of another."""
 
-    Attributes:
-        mean: difference of the means over the cases; NaN if one of them has no case with a value.
-        low: lower end of the 95 % percentile-bootstrap interval (Efron 1979); None for fewer than 2 subjects.
-        high: upper end of it.
-        n_cases: number of cases compared.
-        n_subjects: number of subjects, the unit of resampling.
-    """
-
-    mean: float
+    mean: float  #: difference of the means over the cases; NaN if one of them has no case with a value
+    #: lower end of the 95 % percentile-bootstrap interval (Efron 1979); None for fewer than 2 subjects
     low: float | None
-    high: float | None
-    n_cases: int
-    n_subjects: int
+    high: float | None  #: upper end of it
+    n_cases: int  #: number of cases compared
+    n_subjects: int  #: number of subjects, the unit of resampling
 
     @property
     def is_gain(self) -> bool:

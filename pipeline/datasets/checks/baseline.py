@@ -9,7 +9,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,11 @@ _VERSION = 1
 
 @dataclass(frozen=True, order=True)
 class Accepted:
-    """A known finding.
+    """A known finding."""
 
-    Args:
-        code: code of the finding.
-        record: its case or place.
-        path: its file; "" accepts the code for every file of the record.
-    """
-
-    code: str
-    record: str
-    path: str = ""
+    code: str  #: code of the finding
+    record: str  #: its case or place
+    path: str = ""  #: its file; "" accepts the code for every file of the record
 
     def covers(self, issue: Issue) -> bool:
         """Return whether this entry accepts the finding."""
@@ -46,15 +40,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Known findings.
+    """Known findings."""
 
-    Args:
-        level: level of the check that found them; a check at a lower level cannot tell that one is gone.
-        entries: the findings.
-    """
-
-    level: Level
-    entries: tuple[Accepted, ...]
+    level: Level  #: level of the check that found them; a check at a lower level cannot tell that one is gone
+    entries: tuple[Accepted, ...]  #: the findings
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -95,23 +84,16 @@ def _read_entry(entry: Any, place: str) -> Accepted:
 def write_baseline(issues: Iterable[Issue], level: Level, path: str | os.PathLike[str]) -> int:
     """Write findings as a baseline, sorted, and return their number."""
     known = {Accepted(issue.code, issue.record, issue.path) for issue in issues if issue.code not in NEVER_ACCEPTED}
-    entries = [{"code": entry.code, "record": entry.record, "path": entry.path} for entry in sorted(known)]
+    content = {"schema_version": _VERSION, "level": level, "accepted": [asdict(entry) for entry in sorted(known)]}
     with write_atomically(path) as stream:
-        json.dump(
-            {"schema_version": _VERSION, "level": level, "accepted": entries}, stream, indent=1, ensure_ascii=False
-        )
-        stream.write("\n")
-    return len(entries)
+        stream.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return len(known)
 
 
 def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Collection[str] | None = None) -> Report:
     """Move known findings to ``accepted``; entries that no longer match become ``baseline-stale`` warnings.
 
-    Args:
-        report: the findings.
-        baseline: the known findings.
-        level: level of this check.
-        records: in a check of some cases, their records: only their findings can be stale; None: all.
+    A check of some cases gives their ``records``, because only their findings can be stale.
     """
     known: dict[tuple[str, str], list[Accepted]] = defaultdict(list)
     for entry in baseline.entries:
@@ -124,12 +106,9 @@ def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Co
         used |= set(covering)
         (accepted if covering and issue.code not in NEVER_ACCEPTED else left).append(issue)
     if LEVELS.index(level) >= LEVELS.index(baseline.level):
-        stale = (entry for entry in baseline.entries if entry not in used)
-        left += [_report_stale(entry) for entry in stale if records is None or entry.record in records]
+        hint = "remove the entry, or write the baseline again (--write-baseline)"
+        for entry in baseline.entries:
+            if entry not in used and (records is None or entry.record in records):
+                message = f"the baseline accepts {entry.code} here, which is no longer found"
+                left.append(Issue("baseline-stale", "warning", message, entry.record, entry.path, hint))
     return replace(report, issues=tuple(left), accepted=tuple(accepted))
-
-
-def _report_stale(entry: Accepted) -> Issue:
-    message = f"the baseline accepts {entry.code} here, which is no longer found"
-    hint = "remove the entry, or write the baseline again (--write-baseline)"
-    return Issue("baseline-stale", "warning", message, record=entry.record, path=entry.path, hint=hint)

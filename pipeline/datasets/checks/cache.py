@@ -34,24 +34,16 @@ _FRESH_NS = 2_000_000_000
 
 @dataclass(frozen=True)
 class Entry:
-    """The facts of a file.
+    """The facts of a file."""
 
-    Args:
-        digest: its sha256.
-        probe: facts from its header or its pixels; None for files that are not images.
-    """
-
-    digest: str
-    probe: Probe | None
+    digest: str  #: its sha256
+    probe: Probe | None  #: facts from its header or its pixels; None for files that are not images
 
 
 class FileCache:
     """Entries by path relative to the dataset's folder, in one file per dataset in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     A cache that cannot be read or written never raises; it is treated as empty.
-
-    Args:
-        root: the dataset's folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -60,14 +52,9 @@ class FileCache:
         self._changed: dict[str, Any] = {}
 
     def find(self, file: str, state: State, *, is_mask: bool, decoded: bool, max_pixels: int) -> Entry | None:
-        """Return the entry of an unchanged file, if it holds the facts that are needed.
+        """Return the entry of a file if its state is unchanged and the needed facts are known.
 
-        Args:
-            file: path relative to the dataset's folder.
-            state: current state of the file.
-            is_mask: whether it is read as a mask.
-            decoded: whether its pixels are needed.
-            max_pixels: limit of this check.
+        A file read as a mask has other facts; ``decoded`` needs those from pixels.
         """
         stored = self._files.get(file)
         try:
@@ -93,8 +80,14 @@ class FileCache:
         if known and (entry.probe is None or entry.probe.content is None):
             # Facts from pixels are not replaced by those of a header.
             return
-        probe = None if entry.probe is None else _dump_probe(entry.probe)
-        stored = {"state": list(state), "sha256": entry.digest, "is_mask": is_mask, "probe": probe}
+        facts = {
+            "state": state,
+            "sha256": entry.digest,
+            "is_mask": is_mask,
+            "probe": entry.probe and asdict(entry.probe),
+        }
+        # As a later run will read it: tuples are lists in JSON. The only bytes are a thumbnail.
+        stored = json.loads(json.dumps(facts, default=lambda thumbnail: base64.b64encode(thumbnail).decode()))
         if stored != old:
             self._files[file] = self._changed[file] = stored
 
@@ -136,15 +129,6 @@ def _read_entries(path: Path) -> dict[str, Any]:
         return {}
     files = content.get("files")
     return files if isinstance(files, dict) else {}
-
-
-def _dump_probe(probe: Probe) -> dict[str, Any]:
-    def encode(thumbnail: bytes) -> str:
-        return base64.b64encode(thumbnail).decode()
-
-    # As a later run will read it: tuples are lists in JSON.
-    stored: dict[str, Any] = json.loads(json.dumps(asdict(probe), default=encode))
-    return stored
 
 
 def _load_probe(values: Mapping[str, Any] | None) -> Probe | None:

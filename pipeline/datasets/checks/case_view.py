@@ -14,19 +14,12 @@ from pipeline.issues import Issue
 
 @dataclass(frozen=True)
 class CaseView:
-    """A case with the facts read from its files.
+    """A case with the facts read from its files."""
 
-    Args:
-        manifest: the manifest of the case.
-        case: the case.
-        probes: facts of each readable file by path; of an annotated mask by path and fragment.
-        options: limits and thresholds.
-    """
-
-    manifest: Manifest
-    case: Case
-    probes: Mapping[str, Probe]
-    options: CheckOptions = field(default_factory=CheckOptions)
+    manifest: Manifest  #: the manifest of the case
+    case: Case  #: the case
+    probes: Mapping[str, Probe]  #: facts of each readable file by path; of an annotated mask by path and fragment
+    options: CheckOptions = field(default_factory=CheckOptions)  #: limits and thresholds
 
     def images(self) -> Iterator[tuple[str, Probe]]:
         """Yield path and probe of each image file that was read."""
@@ -81,13 +74,7 @@ def count_labels(view: CaseView) -> dict[int, int] | None:
 
 
 def label_of(manifest: Manifest, probe: Probe, value: float) -> int:
-    """Return the label id of a mask's value; a value that the manifest does not define stays as it is.
-
-    Args:
-        manifest: has the rules: colours, threshold, values.
-        probe: facts of the mask, with the colour of each value.
-        value: value of a pixel.
-    """
+    """Return the label id of a mask's value; a value that the manifest does not define stays as it is."""
     if uses_colours(manifest, probe):
         return manifest.color_map.get(name_colour(probe, value), int(value))
     if manifest.binarize is not None:

@@ -5,23 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
+from pipeline.datasets.checks import geometry, image_files, masks
 from pipeline.datasets.checks.case_view import CaseView, count_foreground, count_labels, format_size
-from pipeline.datasets.checks.geometry import (
-    check_affines,
-    check_axis_order,
-    check_dimensions,
-    check_grids,
-    check_patch,
-    check_series,
-    has_fourth_axis,
-)
-from pipeline.datasets.checks.image_files import check_alpha, check_image_mode, check_orientation
-from pipeline.datasets.checks.masks import (
-    check_foreground,
-    check_label_values,
-    check_mask_encoding,
-    check_whole_numbers,
-)
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import Issue
 
@@ -46,7 +31,7 @@ def check_channels(view: CaseView) -> Iterator[Issue]:
     wanted = len(view.manifest.channels) if view.manifest.stacking != "channels" else 1
     for path, probe in view.images():
         found = {probe.channels, probe.channels - (probe.header.get("mode") in ("RGBA", "LA"))}
-        if wanted and wanted not in found and not has_fourth_axis(probe):
+        if wanted and wanted not in found and not geometry.has_fourth_axis(probe):
             yield view.error("channels", path, f"{probe.channels} channels, the manifest names {wanted}")
 
 
@@ -108,22 +93,22 @@ def check_intensity(view: CaseView) -> Iterator[Issue]:
 # One line per check, which gets a case and yields its findings.
 CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     check_format,
-    check_image_mode,
+    image_files.check_image_mode,
     check_channels,
-    check_dimensions,
-    check_alpha,
-    check_orientation,
+    geometry.check_dimensions,
+    image_files.check_alpha,
+    image_files.check_orientation,
     check_shapes,
-    check_grids,
-    check_affines,
-    check_axis_order,
-    check_patch,
-    check_series,
-    check_mask_encoding,
-    check_whole_numbers,
-    check_label_values,
+    geometry.check_grids,
+    geometry.check_affines,
+    geometry.check_axis_order,
+    geometry.check_patch,
+    geometry.check_series,
+    masks.check_mask_encoding,
+    masks.check_whole_numbers,
+    masks.check_label_values,
     check_finite,
     check_constant,
     check_intensity,
-    check_foreground,
+    masks.check_foreground,
 )

@@ -22,21 +22,13 @@ Level = Literal["quick", "default", "deep"]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """The findings in the files of a case.
+    """The findings in the files of a case."""
 
-    Args:
-        case: the case.
-        issues: findings in the order of files, then of checks.
-        empty: whether the mask has no foreground; None if it was not decoded.
-        view: the case with the facts that were read; None if no file was read.
-        digests: sha256 of each file that was read.
-    """
-
-    case: Case
-    issues: tuple[Issue, ...]
-    empty: bool | None = None
-    view: CaseView | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
+    case: Case  #: the case
+    issues: tuple[Issue, ...]  #: findings in the order of files, then of checks
+    empty: bool | None = None  #: whether the mask has no foreground; None if it was not decoded
+    view: CaseView | None = None  #: the case with the facts that were read; None if no file was read
+    digests: Mapping[str, str] = field(default_factory=dict)  #: sha256 of each file that was read
 
 
 @dataclass(frozen=True)
@@ -51,16 +43,7 @@ class _Reading:
 
 
 class Inspection:
-    """One check of a dataset, with the state that its cases share.
-
-    Args:
-        manifest: the expected dataset.
-        root: the dataset's folder.
-        level: how much is read.
-        options: limits and thresholds.
-        cache: is renewed with every file that is read; None for none.
-        trust_cache: do not read files that have not changed since they were cached.
-    """
+    """One check of a dataset, with the state that its cases share; arguments as in `check_manifest`."""
 
     def __init__(
         self,
@@ -129,15 +112,13 @@ class Inspection:
             issues += [reading.problem] if reading.problem else []
         if self.level == "quick" or (reading.problem and reading.problem.code != "checksum-mismatch"):
             return reading, None
-        probe = self._probe(case.case_id, path, reading, fragment, self._must_decode(expected, reading), is_mask)
+        # A file without sha256, or with another one, cannot be trusted, so it is decoded.
+        decode = self.level == "deep" or expected is None or reading.problem is not None
+        probe = self._probe(case.case_id, path, reading, fragment, decode, is_mask)
         if isinstance(probe, Probe):
             return reading, probe
         issues.append(probe)
         return reading, None
-
-    def _must_decode(self, expected: str | None, reading: _Reading) -> bool:
-        # A file without sha256, or with another one, cannot be trusted, so it is decoded.
-        return self.level == "deep" or expected is None or reading.problem is not None
 
     def _read(self, file: str, expected: str | None, record: str, is_mask: bool) -> _Reading:
         target = locate_file(self.root, file)

@@ -19,80 +19,58 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.datasets.checks import cohort, geometry, structure
 from pipeline.datasets.checks.cache import FileCache
 from pipeline.datasets.checks.case_view import CaseView
-from pipeline.datasets.checks.cohort import (
-    find_empty_splits,
-    find_mixed_types,
-    find_shared_masks,
-    find_unknown_palettes,
-)
-from pipeline.datasets.checks.geometry import find_mixed_orientations, find_spacing_outliers
 from pipeline.datasets.checks.handled import count_handled
 from pipeline.datasets.checks.inspection import CaseResult, Inspection, Level
-from pipeline.datasets.checks.leaks.copies import find_leaking_pixels, find_near_copies
-from pipeline.datasets.checks.leaks.manifest_leaks import (
-    find_leaking_files,
-    find_leaking_subjects,
-    find_leaking_volumes,
-)
+from pipeline.datasets.checks.leaks import copies, manifest_leaks
 from pipeline.datasets.checks.options import CheckOptions
-from pipeline.datasets.checks.structure import (
-    check_subjects,
-    find_duplicate_ids,
-    find_duplicate_paths,
-    find_unpaired_slices,
-    find_wrong_splits,
-)
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import is_there, locate_file
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
-from pipeline.issues import Issue
+from pipeline.issues import InputError, Issue
 
-__all__ = ["CaseResult", "Level", "Report", "check_manifest", "count_splits", "explain_missing_dataset", "is_present"]
+__all__ = [
+    *("CaseResult", "Level", "Report", "check_manifest", "count_splits"),
+    *("explain_missing_dataset", "is_present", "require_dataset"),
+]
 
 Progress = Callable[[Iterable[CaseResult], int], Iterable[CaseResult]]
 
 # One line per check of the manifest; checks of a case are in `pipeline.datasets.checks.contents`.
 MANIFEST_CHECKS: tuple[Callable[[Manifest], Iterator[Issue]], ...] = (
-    find_duplicate_ids,
-    find_duplicate_paths,
-    find_unpaired_slices,
-    find_wrong_splits,
-    find_leaking_subjects,
-    find_leaking_files,
-    find_leaking_volumes,
+    structure.find_duplicate_ids,
+    structure.find_duplicate_paths,
+    structure.find_unpaired_slices,
+    structure.find_wrong_splits,
+    manifest_leaks.find_leaking_subjects,
+    manifest_leaks.find_leaking_files,
+    manifest_leaks.find_leaking_volumes,
 )
 # One line per check of all cases together, run after their files were read.
 DATASET_CHECKS: tuple[Callable[[Sequence[CaseView]], Iterator[Issue]], ...] = (
-    find_empty_splits,
-    find_unknown_palettes,
-    find_mixed_types,
-    find_shared_masks,
-    find_mixed_orientations,
-    find_spacing_outliers,
-    find_leaking_pixels,
-    find_near_copies,
+    cohort.find_empty_splits,
+    cohort.find_unknown_palettes,
+    cohort.find_mixed_types,
+    cohort.find_shared_masks,
+    geometry.find_mixed_orientations,
+    geometry.find_spacing_outliers,
+    copies.find_leaking_pixels,
+    copies.find_near_copies,
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check.
+    """The result of a check."""
 
-    Args:
-        issues: all findings, first of the manifest, then of each case in the manifest's order.
-        results: the cases checked.
-        absent: cases that are not on disk and are not required.
-        handled: number of unusual but valid files, by the way in which they are handled.
-        accepted: findings in a baseline; they are not among ``issues``.
-    """
-
-    issues: tuple[Issue, ...]
-    results: tuple[CaseResult, ...] = ()
-    absent: tuple[Case, ...] = ()
+    issues: tuple[Issue, ...]  #: all findings, first of the manifest, then of each case in the manifest's order
+    results: tuple[CaseResult, ...] = ()  #: the cases checked
+    absent: tuple[Case, ...] = ()  #: cases that are not on disk and are not required
+    #: number of unusual but valid files, by the way in which they are handled
     handled: Mapping[str, int] = field(default_factory=dict)
-    accepted: tuple[Issue, ...] = ()
+    accepted: tuple[Issue, ...] = ()  #: findings in a baseline; they are not among ``issues``
 
     def errors(self) -> list[Issue]:
         """Return the findings of severity error."""
@@ -130,7 +108,7 @@ def check_manifest(
     options = options or CheckOptions()
     wanted = list(manifest.cases if cases is None else cases)
     issues = [issue for check in MANIFEST_CHECKS for issue in check(manifest)]
-    issues += check_subjects(manifest, options.require_patient)
+    issues += structure.check_subjects(manifest, options.require_patient)
     missing_folder = explain_missing_dataset(manifest, root, wanted)
     if missing_folder is not None:
         return Report((*issues, missing_folder))
@@ -201,6 +179,13 @@ def explain_missing_dataset(manifest: Manifest, root: Path, cases: Sequence[Case
         hints.append(f"or try a small phantom: python -m pipeline dataset phantom {manifest.layout} OUT")
     hint = f"did you mean {nested[0]}?" if nested else "; ".join(hints)
     return Issue("missing-dataset", "error", message, hint=hint)
+
+
+def require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> None:
+    """Raise an `InputError` if the folder does not exist or holds none of the cases."""
+    problem = explain_missing_dataset(manifest, root, cases)
+    if problem:
+        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
 
 
 def count_splits(report: Report) -> dict[str, dict[str, int | None]]:

@@ -16,11 +16,7 @@ _END = "\x1b[0m"
 def format_report(report: Report, *, title: str, colour: bool = False, quiet: bool = False) -> str:
     """Return a report as text: title and counts, findings by severity and code, number of errors and warnings.
 
-    Args:
-        report: the findings.
-        title: first line.
-        colour: use terminal colours.
-        quiet: only the findings.
+    ``colour`` uses terminal colours, ``quiet`` leaves only the findings.
     """
     lines = [] if quiet else [title, *_describe_splits(report)]
     for severity in ("error", "warning"):

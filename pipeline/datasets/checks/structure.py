@@ -108,13 +108,9 @@ def _find_empty_splits(manifest: Manifest) -> Iterator[Issue]:
 
 
 def check_subjects(manifest: Manifest, required: bool) -> Iterator[Issue]:
-    """Yield ``patient-missing`` once, with the number of cases whose patient is unknown.
+    """Yield ``patient-missing`` once, with the number of cases whose patient is unknown; an error if ``required``.
 
     Each such case counts as a separate patient.
-
-    Args:
-        manifest: the manifest.
-        required: report an error, not a warning.
     """
     unknown = [case for case in manifest.cases if not normalise_subject(case.subject)]
     if unknown:

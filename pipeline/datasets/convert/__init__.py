@@ -11,17 +11,11 @@ LINKS: tuple[Link, ...] = ("copy", "symlink", "hard")
 
 @dataclass(frozen=True)
 class Target:
-    """A layout to write.
+    """A layout to write."""
 
-    Args:
-        name: value of ``--to``.
-        description: one line for ``--help``.
-        folder: name of the output folder in examples.
-    """
-
-    name: str
-    description: str
-    folder: str
+    name: str  #: value of ``--to``
+    description: str  #: one line for ``--help``
+    folder: str  #: name of the output folder in examples
 
     @property
     def module(self) -> str:

@@ -16,7 +16,7 @@ from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import IGNORED, is_volume
 from pipeline.datasets.convert.volumes import name_labels
-from pipeline.datasets.manifests.manifest import Manifest, split_fragment
+from pipeline.datasets.manifests.manifest import split_fragment
 from pipeline.issues import InputError
 
 Segmentation = dict[str, Any]
@@ -51,7 +51,8 @@ def write(conversion: Conversion) -> list[str]:
         groups.setdefault(f"{kind}_{item.part}", []).append(index)
     for name, indices in groups.items():
         content = _collect([(index + 1, *written[index]) for index in indices])
-        head = {"info": _describe(manifest), "licenses": [{"id": 1, "name": manifest.licence, "url": ""}]}
+        info = {"description": manifest.name, "url": manifest.source, "contributor": "; ".join(manifest.citations)}
+        head = {"info": info, "licenses": [{"id": 1, "name": manifest.licence, "url": ""}]}
         content = {**head, "categories": categories, **content}
         conversion.write_json(f"annotations/{name}.json", content, indent=None)
     return _describe_losses(conversion)
@@ -133,10 +134,6 @@ def _collect(rows: list[tuple[int, dict[str, Any], list[tuple[int, Segmentation]
                 }
             )
     return {"images": images, "annotations": annotations}
-
-
-def _describe(manifest: Manifest) -> dict[str, Any]:
-    return {"description": manifest.name, "url": manifest.source, "contributor": "; ".join(manifest.citations)}
 
 
 def _describe_losses(conversion: Conversion) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
-from pipeline.datasets.checks.integrity import check_manifest, explain_missing_dataset, is_present
+from pipeline.datasets.checks.integrity import check_manifest, is_present, require_dataset
 from pipeline.datasets.convert import TARGETS, Link
 from pipeline.datasets.convert.reading import Volume, read_image, read_labels
 from pipeline.datasets.convert.verification import verify_result
@@ -35,44 +35,26 @@ _ITEM_BYTES = {"uint8": 1, "bool": 1, "int8": 1, "uint16": 2, "int16": 2, "float
 
 @dataclass(frozen=True)
 class Item:
-    """A case with its name and part in the converted dataset.
+    """A case with its name and part in the converted dataset."""
 
-    Args:
-        case: the case.
-        name: its new name, unique and safe as a file name.
-        part: its new split.
-        fold: its fold, None without folds or if one fold was chosen.
-    """
-
-    case: Case
-    name: str
-    part: Split
-    fold: int | None
+    case: Case  #: the case
+    name: str  #: its new name, unique and safe as a file name
+    part: Split  #: its new split
+    fold: int | None  #: its fold, None without folds or if one fold was chosen
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """The arguments of a target's writer.
+    """The arguments of a target's writer."""
 
-    Args:
-        manifest: the dataset.
-        root: the dataset's folder; nothing is written into it.
-        out: empty folder to write to.
-        name: the final name of that folder.
-        items: the cases in the manifest's order.
-        link: how unchanged files are placed.
-        progress: wraps an iterable of results, given their number.
-        jobs: number of threads; None takes one a core.
-    """
-
-    manifest: Manifest
-    root: Path
-    out: Path
-    name: str
-    items: tuple[Item, ...]
-    link: Link = "copy"
-    progress: Progress | None = None
-    jobs: int | None = None
+    manifest: Manifest  #: the dataset
+    root: Path  #: the dataset's folder; nothing is written into it
+    out: Path  #: empty folder to write to
+    name: str  #: the final name of that folder
+    items: tuple[Item, ...]  #: the cases in the manifest's order
+    link: Link = "copy"  #: how unchanged files are placed
+    progress: Progress | None = None  #: wraps an iterable of results, given their number
+    jobs: int | None = None  #: number of threads; None takes one a core
 
     def map_items(self, function: Callable[[Item], R]) -> list[R]:
         """Return ``function(item)`` of all items in their order, computed by threads, with a progress bar."""
@@ -136,7 +118,10 @@ def convert_manifest(
     here, notes = _select(manifest, root, split, fold)
     sources = [case for case, _ in here]
     if check:
-        _require_intact(manifest, root, sources, jobs, progress)
+        report = check_manifest(manifest, root, level="default", cases=sources, jobs=jobs, progress=progress)
+        if report.errors():
+            hint = "pipeline dataset check lists all; --no-check converts what can be read"
+            raise InputError(f"{summarise(report.errors())}; {hint}")
     if slices or target == "coco":
         here = [(piece, part) for case, part in here for piece in divide_stack(manifest, case)]
     items = _name_items(here, keep_folds=fold is None)
@@ -155,9 +140,7 @@ def _select(
 ) -> tuple[list[tuple[Case, Split]], list[str]]:
     """Return the cases to convert, each with its part, and a note if absent test cases were left out."""
     chosen = list(_choose(manifest, split, fold))
-    problem = explain_missing_dataset(manifest, root, [case for case, _ in chosen])
-    if problem:
-        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
+    require_dataset(manifest, root, [case for case, _ in chosen])
     here = [(case, part) for case, part in chosen if split or case.split != "test" or is_present(case, root)]
     lost = len(chosen) - len(here)
     return here, [f"test cases that are not in {root} and were left out: {lost}"] if lost else []
@@ -185,15 +168,6 @@ def _require_free_name(output: Path, root: Path) -> None:
         raise InputError(f"{output} exists already; remove it or choose another name")
     if output.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{output} lies in the dataset's folder {root}, which is not changed; choose another one")
-
-
-def _require_intact(
-    manifest: Manifest, root: Path, cases: Sequence[Case], jobs: int | None, progress: Progress | None
-) -> None:
-    report = check_manifest(manifest, root, level="default", cases=cases, jobs=jobs, progress=progress)
-    if report.errors():
-        hint = "pipeline dataset check lists all; --no-check converts what can be read"
-        raise InputError(f"{summarise(report.errors())}; {hint}")
 
 
 def divide_stack(manifest: Manifest, case: Case) -> Iterator[Case]:

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.datasets.convert import volumes
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import is_volume
-from pipeline.datasets.convert.volumes import (
-    VOLUME_ENDING,
-    describe_losses,
-    folder_of,
-    id_of_ignored,
-    make_folders,
-    name_labels,
-    place_volume,
-    write_labels,
-    write_volume,
-)
 
 
 def write(conversion: Conversion) -> list[str]:
@@ -31,9 +21,9 @@ def write(conversion: Conversion) -> list[str]:
         Notes for the user.
     """
     manifest = conversion.manifest
-    make_folders(conversion)
-    names = name_labels(manifest, conversion.items)
-    ids = id_of_ignored({label: label for label in names}, manifest.ignore_index)
+    volumes.make_folders(conversion)
+    names = volumes.name_labels(manifest, conversion.items)
+    ids = volumes.id_of_ignored({label: label for label in names}, manifest.ignore_index)
     entries = conversion.map_items(lambda item: _write_item(conversion, item, ids))
     lists: dict[str, list[Any]] = {"training": [], "validation": [], "test": []}
     for item, entry in zip(conversion.items, entries, strict=True):
@@ -47,25 +37,25 @@ def write(conversion: Conversion) -> list[str]:
     if not lists["validation"]:
         del lists["validation"]
     conversion.write_json("dataset.json", {**_describe(conversion, names), **lists})
-    return describe_losses(manifest, conversion.items)
+    return volumes.describe_losses(manifest, conversion.items)
 
 
 def _write_item(conversion: Conversion, item: Item, ids: dict[int, int]) -> dict[str, Any]:
-    stem = f"{folder_of(item, 'images')}/{item.name}"
+    stem = f"{volumes.folder_of(item, 'images')}/{item.name}"
     if is_volume(conversion.manifest, item.case):
-        image, ending = stem + VOLUME_ENDING, VOLUME_ENDING
-        grid = place_volume(conversion, item, image)
+        image, ending = stem + volumes.VOLUME_ENDING, volumes.VOLUME_ENDING
+        grid = volumes.place_volume(conversion, item, image)
         if grid is None:
             volume = conversion.read_image(item)
-            write_volume(conversion, volume, image)
+            volumes.write_volume(conversion, volume, image)
             grid = volume.grid()
     else:
         image, grid = write_whole_picture(conversion, item, stem)
         ending = ".png"
     entry: dict[str, Any] = {"image": f"./{image}"}
     if item.case.label is not None:
-        label = f"{folder_of(item, 'labels')}/{item.name}{ending}"
-        write_labels(conversion, item, label, ids, grid)
+        label = f"{volumes.folder_of(item, 'labels')}/{item.name}{ending}"
+        volumes.write_labels(conversion, item, label, ids, grid)
         entry["label"] = f"./{label}"
     if item.fold is not None:
         entry["fold"] = item.fold
@@ -77,8 +67,8 @@ def _describe(conversion: Conversion, names: dict[int, str]) -> dict[str, Any]:
     trained = sum(item.part == "train" and item.case.label is not None for item in items)
     validated = sum(item.part == "val" and item.case.label is not None for item in items)
     channels = manifest.channels or ("image",)
-    volumes = any(is_volume(manifest, item.case) for item in items)
-    size = "2D" if not volumes else "3D" if len(channels) == 1 else "4D"
+    has_volumes = any(is_volume(manifest, item.case) for item in items)
+    size = "2D" if not has_volumes else "3D" if len(channels) == 1 else "4D"
     head: dict[str, Any] = {
         "name": manifest.name,
         "description": manifest.task,

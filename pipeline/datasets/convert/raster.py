@@ -14,12 +14,7 @@ from pipeline.issues import InputError
 
 
 def write_whole_picture(conversion: Conversion, item: Item, stem: str) -> tuple[str, Grid]:
-    """Write the picture of a case, all channels in one file.
-
-    Args:
-        conversion: the dataset.
-        item: a case that is one picture, or one file per channel.
-        stem: path of the file to write, without ending.
+    """Write the picture of a case, all channels in one file at ``stem`` with the fitting ending.
 
     Returns:
         Path of the file relative to the output, and the grid of the picture.
@@ -41,13 +36,7 @@ def write_whole_picture(conversion: Conversion, item: Item, stem: str) -> tuple[
 
 
 def place_picture(conversion: Conversion, item: Item, relative: str, *, channels: bool = True) -> Grid | None:
-    """Copy or link a picture unchanged.
-
-    Args:
-        conversion: the dataset.
-        item: a case.
-        relative: the file to write.
-        channels: the picture may have several channels.
+    """Copy or link a picture unchanged; it may have several channels only if ``channels`` allows it.
 
     Returns:
         Its grid; None if it is not a single plain file and was not placed.

@@ -30,31 +30,21 @@ _ITK = threading.Lock()
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid of an image.
+    """The grid of an image."""
 
-    Args:
-        shape: its spatial axes.
-        affine: voxel index to world in mm (RAS); None for pictures.
-    """
-
-    shape: tuple[int, ...]
-    affine: NDArray[np.float64] | None = None
+    shape: tuple[int, ...]  #: its spatial axes
+    affine: NDArray[np.float64] | None = None  #: voxel index to world in mm (RAS); None for pictures
 
 
 @dataclass(frozen=True)
 class Volume:
-    """An image or a mask on its grid.
+    """An image or a mask on its grid."""
 
-    Args:
-        array: image ``(C, *spatial)``, mask ``(*spatial)``. ``spatial`` is (rows, columns) for a picture, (columns,
-            rows, slices) for a stack of pictures, and the order of the file for volumes.
-        affine: voxel index to world in mm (RAS); None for pictures.
-        header: nibabel's header of its file, None for other formats.
-    """
-
+    #: image ``(C, *spatial)``, mask ``(*spatial)``. ``spatial`` is (rows, columns) for a picture, (columns, rows,
+    #: slices) for a stack of pictures, and the order of the file for volumes
     array: NDArray[Any]
-    affine: NDArray[np.float64] | None = None
-    header: Any = None
+    affine: NDArray[np.float64] | None = None  #: voxel index to world in mm (RAS); None for pictures
+    header: Any = None  #: nibabel's header of its file, None for other formats
 
     def grid(self) -> Grid:
         """Return the grid of an image ``(C, *spatial)``."""

@@ -15,14 +15,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {"coco": {"categories": "keep", "unannotat
 
 
 def verify_result(target: str, folder: Path, manifest: Manifest, cases: Sequence[Case], pieces: int) -> None:
-    """Compare a converted dataset with its source.
-
-    Args:
-        target: its layout.
-        folder: its folder.
-        manifest: manifest of the source.
-        cases: the cases of the source that were converted.
-        pieces: number of converted cases with a mask.
+    """Compare a converted dataset with the cases of its source; ``pieces`` of the converted cases have a mask.
 
     Raises:
         InputError: it cannot be read back, or the number of cases or of foreground voxels differs.

@@ -38,13 +38,7 @@ def make_folders(conversion: Conversion) -> None:
 
 
 def place_volume(conversion: Conversion, item: Item, relative: str, *, channels: bool = True) -> Grid | None:
-    """Copy or link an image unchanged, or compress it, if it is one NIfTI file.
-
-    Args:
-        conversion: the dataset.
-        item: a case.
-        relative: the file to write.
-        channels: the file may hold several channels.
+    """Copy, link or compress an image that is one NIfTI file, with several channels only if ``channels`` allows it.
 
     Returns:
         Its grid; None if it is not such a file and was not placed.
@@ -73,18 +67,15 @@ def write_volume(conversion: Conversion, volume: Volume, relative: str) -> None:
 def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping[int, int], grid: Grid) -> None:
     """Write a mask with the target's label ids, or place the original file if it has these values.
 
-    Args:
-        conversion: the dataset.
-        item: a case with a mask.
-        relative: the file to write.
-        ids: the target's id of each label id.
-        grid: grid of the image; its affine is used for masks without one.
+    The affine of the image's grid is used for masks without one.
 
     Raises:
         InputError: the mask cannot be read, or its shape is not the image's.
     """
     volume, stored = conversion.read_labels(item)
-    labels = _map_ids(volume.array, ids, instances=conversion.manifest.mask_type == "instance")
+    labels = np.zeros_like(volume.array)
+    for label in np.unique(volume.array).tolist():
+        labels[volume.array == label] = ids[label] if conversion.manifest.mask_type != "instance" else label > 0
     if grid.shape != labels.shape:
         raise InputError(f"{item.case.case_id}: the image is {grid.shape}, its mask {labels.shape}")
     target = conversion.out / relative
@@ -101,15 +92,6 @@ def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping
 def _same_values(stored: NDArray[Any], labels: NDArray[np.int32]) -> bool:
     # Some programs read pixels of one bit as 0 and 255.
     return stored.dtype != np.bool_ and stored.shape == labels.shape and np.array_equal(stored, labels)
-
-
-def _map_ids(labels: NDArray[np.int32], ids: Mapping[int, int], *, instances: bool) -> NDArray[np.int32]:
-    if instances:
-        return (labels > 0).astype(np.int32)
-    mapped = np.zeros_like(labels)
-    for label in np.unique(labels).tolist():
-        mapped[labels == label] = ids[label]
-    return mapped
 
 
 def describe_losses(manifest: Manifest, items: Sequence[Item]) -> list[str]:

@@ -53,12 +53,9 @@ def _open_gzip(raw: Any) -> gzip.GzipFile:
 
 
 def write_nifti(volume: Volume, target: Path, *, known_spacing: bool = True) -> None:
-    """Write a volume as ``.nii.gz`` with its affine, and with its header if it has one.
+    """Write a volume ``(*spatial)`` or ``(*spatial, C)`` as ``.nii.gz``, with its header if it has one.
 
-    Args:
-        volume: array ``(*spatial)``, or ``(*spatial, C)`` for several channels.
-        target: the file.
-        known_spacing: the affine is in mm; else the file states that its unit is unknown.
+    Without ``known_spacing`` the file states that the unit of the affine is unknown; else it is mm.
     """
     header = None if volume.header is None else volume.header.copy()
     if header is not None:

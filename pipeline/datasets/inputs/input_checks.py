@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.datasets.checks import contents, geometry, image_files
 from pipeline.datasets.checks.case_view import CaseView, format_size
-from pipeline.datasets.checks.contents import check_constant, check_finite, check_format
-from pipeline.datasets.checks.geometry import check_affines, check_series, has_fourth_axis
-from pipeline.datasets.checks.image_files import check_image_mode, check_orientation
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence
 from pipeline.datasets.manifests.manifest import Case, Manifest
@@ -19,13 +17,13 @@ from pipeline.issues import InputError, Issue, join_lines
 
 _LOGGER = logging.getLogger(__name__)
 _CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
-    check_format,
-    check_image_mode,
-    check_orientation,
-    check_affines,
-    check_series,
-    check_finite,
-    check_constant,
+    contents.check_format,
+    image_files.check_image_mode,
+    image_files.check_orientation,
+    geometry.check_affines,
+    geometry.check_series,
+    contents.check_finite,
+    contents.check_constant,
 )
 # Replace hints about a manifest, which inference does not have.
 _HINTS = {
@@ -38,12 +36,8 @@ _VOLUME_AXES = 3
 def require_sound(root: Path, cases: Sequence[Case], channels: int | None) -> None:
     """Read all files of the cases; log warnings, one line per kind, and raise errors.
 
-    Reading twice costs little compared to a network.
-
-    Args:
-        root: folder that the cases' paths are relative to.
-        cases: pictures, NIfTI volumes, or the files of DICOM series.
-        channels: required number of channels without opaque alpha; None accepts any number.
+    Reading twice costs little compared to a network. The cases are pictures, NIfTI volumes, or the files of DICOM
+    series. ``channels`` is their number without opaque alpha; None accepts any.
 
     Raises:
         InputError: the first error, and how many more there are.
@@ -103,7 +97,7 @@ def _check_channels(view: CaseView, path: str, probe: Probe, channels: int | Non
     if alpha and probe.channels == channels + 1:
         if alpha != "opaque":
             yield view.error("alpha-varies", path, "the alpha channel is not opaque everywhere", "flatten the file")
-    elif has_fourth_axis(probe):
+    elif geometry.has_fourth_axis(probe):
         message = f"the volume has a fourth axis of {probe.channels}, expected {channels}"
         yield view.error("ndim", path, message, "save one file per volume")
     else:

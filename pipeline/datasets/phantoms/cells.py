@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise, soft_step, to_bytes
-from pipeline.datasets.phantoms.phantom_files import make_folder, read_phantom, start_phantom, write_json
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, make_folder, read_phantom, start_phantom
 from pipeline.datasets.splits.splits import add_named_split
 
 NAME = "PhC-C2DH-PHANTOM"
@@ -27,25 +27,15 @@ Ids = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell and its path; lengths are fractions of the frame's height.
+    """A cell and its path; lengths are fractions of the frame's height."""
 
-    Attributes:
-        start: row and column at the first frame.
-        step: rows and columns per frame.
-        wander: amplitude of the swings around the straight path.
-        phase: phase of the swings and of the outline, in radians.
-        radius: mean radius.
-        waves: relative height of the waves of the outline with 2, 3 and 5 crests.
-        turn: rotation per frame, in radians.
-    """
-
-    start: tuple[float, float]
-    step: tuple[float, float]
-    wander: float
-    phase: float
-    radius: float
-    waves: tuple[float, float, float]
-    turn: float
+    start: tuple[float, float]  #: row and column at the first frame
+    step: tuple[float, float]  #: rows and columns per frame
+    wander: float  #: amplitude of the swings around the straight path
+    phase: float  #: phase of the swings and of the outline, in radians
+    radius: float  #: mean radius
+    waves: tuple[float, float, float]  #: relative height of the waves of the outline with 2, 3 and 5 crests
+    turn: float  #: rotation per frame, in radians
 
 
 def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, seed: int = 0) -> Path:
@@ -53,7 +43,7 @@ def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, 
 
     Cells with bright halos, as in phase contrast, move, turn and touch on an uneven background of the same mean grey.
     As in the real sets, gold masks are exact but exist for one frame in four only; silver ones exist for every frame
-    and are a little too small; ``*_ERR_SEG`` is wrong on purpose. The same arguments give the same bytes.
+    and are a little too small; ``*_ERR_SEG`` is wrong on purpose.
 
     Args:
         root: folder to write to; gets ``PhC-C2DH-PHANTOM/`` (films and masks), ``manifest.json`` (gold masks; film 01
@@ -62,26 +52,14 @@ def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, 
         frames: number of frames of each film, 2 to 999.
         size: height of a frame in pixels, 32 to 2048; the width is a third more.
         seed: random seed, not negative.
-
-    Returns:
-        Path of ``manifest.json``.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_cells_phantom(tempfile.mkdtemp(), frames=2, size=32).name
-        'manifest.json'
     """
     source = start_phantom(root, NAME, frames=(frames, 2, 999), size=(size, 32, 2048), seed=seed)
     truth = {
         film: _write_film(source, film, np.random.default_rng([seed, index]), frames, size)
         for index, film in enumerate(FILMS)
     }
-    write_json(source.parent / "truth.json", {"seed": seed, "size": size, "films": truth})
     write_manifest(_build_manifest(source, "01=silver,02=gold"), source.parent / "manifest_silver.json")
-    return write_manifest(_build_manifest(source, "gold"), source.parent / "manifest.json")
+    return finish_phantom(source, _build_manifest(source, "gold"), seed=seed, size=size, films=truth)
 
 
 def _build_manifest(source: Path, masks: str) -> Manifest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,47 +15,26 @@ from PIL import Image
 from scipy import ndimage
 from skimage import measure
 
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import to_bytes
 from pipeline.datasets.phantoms.head import SEQUENCES, draw_head, render_head
-from pipeline.datasets.phantoms.phantom_files import read_phantom, start_phantom, write_json
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, read_phantom, start_phantom
 
 FOLDERS = ("train", "valid", "test")
 SLICES = 8
 SOLID, HOLLOW = 1, 2
-CATEGORIES = (
-    # Roboflow adds its project's name as a category without annotations.
-    {"id": 0, "name": "lesion", "supercategory": "none"},
-    {"id": SOLID, "name": "solid", "supercategory": "lesion"},
-    {"id": HOLLOW, "name": "hollow", "supercategory": "lesion"},
-)
+HEAD = {
+    "info": {"description": "synthetic"},
+    "licenses": [{"id": 1, "url": "https://creativecommons.org/publicdomain/zero/1.0/", "name": "CC0 1.0"}],
+    "categories": (
+        # Roboflow adds its project's name as a category without annotations.
+        {"id": 0, "name": "lesion", "supercategory": "none"},
+        {"id": SOLID, "name": "solid", "supercategory": "lesion"},
+        {"id": HOLLOW, "name": "hollow", "supercategory": "lesion"},
+    ),
+}
 
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A synthetic slice with its lesions.
-
-    Attributes:
-        pixels: grey values (H, W), bytes.
-        lesions: category and true mask (H, W) of each lesion.
-    """
-
-    pixels: NDArray[np.uint8]
-    lesions: tuple[tuple[int, Mask], ...]
-
-    def flipped(self) -> Picture:
-        """Return the mirror image, left and right exchanged."""
-        lesions = tuple((category, mask[:, ::-1]) for category, mask in self.lesions)
-        return Picture(self.pixels[:, ::-1], lesions)
-
-    def count_voxels(self) -> dict[int, int]:
-        """Return the number of pixels of each category."""
-        return {
-            category: sum(int(mask.sum()) for own, mask in self.lesions if own == category)
-            for category in (SOLID, HOLLOW)
-        }
+Lesions = list[tuple[int, Mask]]
 
 
 def write_coco_phantom(root: str | Path, *, images: int = 24, size: int = 128, seed: int = 0) -> Path:
@@ -73,17 +51,6 @@ def write_coco_phantom(root: str | Path, *, images: int = 24, size: int = 128, s
         images: number of images, 5 to 999: 60 % for training, 20 % each for validation and testing.
         size: height of an image in pixels, 32 to 1024; the width is a quarter more.
         seed: random seed, not negative.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_coco_phantom(tempfile.mkdtemp(), images=5, size=32).name
-        'manifest.json'
     """
     source = start_phantom(root, "export", images=(images, 5, 999), size=(size, 32, 1024), seed=seed)
     held_out = max(1, images // 5)
@@ -92,8 +59,7 @@ def write_coco_phantom(root: str | Path, *, images: int = 24, size: int = 128, s
     for folder, count in zip(FOLDERS, (images - 2 * held_out, held_out, held_out), strict=True):
         truth |= _write_folder(source / folder, range(first, first + count), size, seed)
         first += count
-    write_json(source.parent / "truth.json", {"seed": seed, "size": size, "images": truth})
-    return write_manifest(read_phantom("coco", source), source.parent / "manifest.json")
+    return finish_phantom(source, read_phantom("coco", source), seed=seed, size=size, images=truth)
 
 
 def _write_folder(folder: Path, indices: range, size: int, seed: int) -> dict[str, Any]:
@@ -105,43 +71,33 @@ def _write_folder(folder: Path, indices: range, size: int, seed: int) -> dict[st
         copy = folder.name == "train" and position % 4 == 3
         lost = folder.name != "test" and position % 4 == 1
         number = index - 1 if copy else index
-        picture = _draw_picture(np.random.default_rng([seed, number]), size, hollow=number % 3 == 2)
-        picture = picture.flipped() if copy else picture
-        name = _name_image(number, copy, seed)
-        Image.fromarray(picture.pixels).convert("RGB").save(folder / name, quality=92)
-        height, width = picture.pixels.shape
+        pixels, lesions = _draw_picture(np.random.default_rng([seed, number]), size, hollow=number % 3 == 2)
+        if copy:
+            pixels, lesions = pixels[:, ::-1], [(category, mask[:, ::-1]) for category, mask in lesions]
+        digest = hashlib.sha256(f"{seed} {number} {copy}".encode()).hexdigest()[:32]
+        name = f"head{number:03d}_jpg.rf.{digest}.jpg"
+        Image.fromarray(pixels).convert("RGB").save(folder / name, quality=92)
+        height, width = pixels.shape
         rows["images"].append({"id": position, "license": 1, "file_name": name, "height": height, "width": width})
-        for category, mask in () if lost else picture.lesions:
+        for category, mask in () if lost else lesions:
             head = {"id": len(rows["annotations"]), "image_id": position, "category_id": category}
             annotation = _annotate(category, mask, compressed=index % 2 == 0)
             rows["annotations"].append({**head, **annotation, "iscrowd": 0})
-        truth[name] = {"folder": folder.name, "copy": copy, "labels_lost": lost, "voxels": picture.count_voxels()}
-    _write_annotations(folder, rows)
+        voxels = {kind: sum(int(mask.sum()) for own, mask in lesions if own == kind) for kind in (SOLID, HOLLOW)}
+        truth[name] = {"folder": folder.name, "copy": copy, "labels_lost": lost, "voxels": voxels}
+    (folder / "_annotations.coco.json").write_text(json.dumps({**HEAD, **rows}), encoding="utf-8")
     return truth
 
 
-def _write_annotations(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
-    content = {
-        "info": {"description": "synthetic"},
-        "licenses": [{"id": 1, "url": "https://creativecommons.org/publicdomain/zero/1.0/", "name": "CC0 1.0"}],
-        "categories": CATEGORIES,
-        **rows,
-    }
-    (folder / "_annotations.coco.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-def _name_image(number: int, copy: bool, seed: int) -> str:
-    digest = hashlib.sha256(f"{seed} {number} {copy}".encode()).hexdigest()[:32]
-    return f"head{number:03d}_jpg.rf.{digest}.jpg"
-
-
-def _draw_picture(rng: np.random.Generator, size: int, *, hollow: bool) -> Picture:
-    """Cut a head where its first lesion is largest."""
+def _draw_picture(
+    rng: np.random.Generator, size: int, *, hollow: bool
+) -> tuple[NDArray[np.uint8], list[tuple[int, Mask]]]:
+    """Cut a head where its first lesion is largest; return grey values, and category and mask of each lesion (H, W)."""
     head = draw_head(rng, slices=SLICES)
     signal, shares = render_head(head, slices=SLICES, size=size)
     level = int(np.argmax((shares[0] > 0.5).sum(axis=(1, 2))))
     flair = signal[SEQUENCES.index("FLAIR"), level]
-    lesions: list[tuple[int, Mask]] = []
+    lesions: Lesions = []
     taken = np.zeros(flair.shape, bool)
     for share in shares:
         mask = _keep_largest((share[level] > 0.5) & ~taken)
@@ -155,8 +111,8 @@ def _draw_picture(rng: np.random.Generator, size: int, *, hollow: bool) -> Pictu
     pixels = to_bytes(np.hypot(np.clip(flair, 0, None) + noise[0], noise[1]) * 235)
     # Not square, so that exchanged rows and columns are noticed.
     margin = size // 8
-    wide = tuple((category, np.pad(mask, ((0, 0), (margin, margin)))) for category, mask in lesions)
-    return Picture(np.pad(pixels, ((0, 0), (margin, margin))), wide)
+    wide = [(category, np.pad(mask, ((0, 0), (margin, margin)))) for category, mask in lesions]
+    return np.pad(pixels, ((0, 0), (margin, margin))), wide
 
 
 def _keep_largest(mask: Mask) -> Mask:

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.hippocampus import draw_hippocampus
-from pipeline.datasets.phantoms.phantom_files import read_phantom, start_phantom, write_json
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, read_phantom, start_phantom
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 # Root of identifiers that are derived from a UUID or hash (DICOM PS3.5 B.2).
@@ -23,17 +22,11 @@ _UID_ROOT = "2.25."
 
 @dataclass(frozen=True)
 class Geometry:
-    """Position of a series in the patient, in mm.
+    """Position of a series in the patient, in mm."""
 
-    Args:
-        origin: centre of the first pixel of the first slice (LPS).
-        orientation: direction cosines of a row and of a column.
-        spacing: distance of rows, of columns and of slices.
-    """
-
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: centre of the first pixel of the first slice (LPS)
+    orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  #: direction cosines of a row and of a column
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)  #: distance of rows, of columns and of slices
 
     def place(self, index: int) -> tuple[float, ...]:
         """Return the position of a slice."""
@@ -45,19 +38,14 @@ def write_dicom_phantom(root: str | Path, *, cases: int = 3, seed: int = 0, size
     """Write synthetic MR series, their manifest and the truth.
 
     Every second series is of the same patient as the one before. Planes are oblique, slices 1.5 to 3 mm apart, and
-    numbered from the last position to the first. There are no labels. The same arguments give the same bytes.
+    numbered from the last position to the first. There are no labels.
 
     Args:
-        root: folder to write to; gets ``series/<study>/<series>/*.dcm``, ``manifest.json`` and ``truth.json``.
+        root: folder to write to; gets ``series/<study>/<series>/*.dcm``, ``manifest.json`` (all cases
+            ``"test"``) and ``truth.json``.
         cases: number of series, 1 to 999.
         seed: random seed, not negative.
         size: typical number of rows, 24 to 256; a slice has about three quarters as many columns.
-
-    Returns:
-        Path of the manifest, all cases ``"test"``.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
     """
     source = start_phantom(root, "series", cases=(cases, 1, 999), size=(size, 24, 256), seed=seed)
     truth = {}
@@ -71,8 +59,7 @@ def write_dicom_phantom(root: str | Path, *, cases: int = 3, seed: int = 0, size
         columns, rows, slices = voxels.shape
         place = {"spacing": list(geometry.spacing), "origin": list(geometry.origin)}
         truth[name] = {"shape": [rows, columns, slices], **place}
-    write_json(source.parent / "truth.json", {"seed": seed, "size": size, "series": truth})
-    return write_manifest(read_phantom("dicom", source), source.parent / "manifest.json")
+    return finish_phantom(source, read_phantom("dicom", source), seed=seed, size=size, series=truth)
 
 
 def _draw_geometry(rng: np.random.Generator) -> Geometry:
@@ -106,7 +93,7 @@ def write_series(
         # Scanners may number slices against their position.
         number = first + len(slices) - 1 - index
         dataset = _make_dataset(pixels, geometry, index)
-        dataset.update(_identify(series, patient, salt, number))
+        _identify(dataset, series, patient, salt, number)
         path = folder / f"{number:06d}.dcm"
         with write_atomically(path, "wb", sync=False) as stream:
             dataset.save_as(stream, enforce_file_format=True)
@@ -122,22 +109,18 @@ def make_uid(*parts: str) -> Any:
     return UID(f"{_UID_ROOT}{int.from_bytes(digest, 'big')}")
 
 
-def _identify(series: str, patient: str, salt: str, number: int) -> Any:
-    from pydicom.dataset import Dataset
-
-    part = Dataset()
-    part.SOPClassUID = MR_IMAGE_STORAGE
-    part.SOPInstanceUID = make_uid(series, str(number))
-    part.StudyInstanceUID = make_uid("study", patient, salt)
-    part.SeriesInstanceUID = series
-    part.FrameOfReferenceUID = make_uid("frame", series)
-    part.Modality = "MR"
-    part.PatientID = patient
-    part.PatientName = f"{patient}^Synthetic"
-    part.StudyDate = part.SeriesDate = f"{datetime.date(2000, 1, 1):%Y%m%d}"
-    part.SeriesNumber = 1
-    part.InstanceNumber = number
-    return part
+def _identify(dataset: Any, series: str, patient: str, salt: str, number: int) -> None:
+    dataset.SOPClassUID = MR_IMAGE_STORAGE
+    dataset.SOPInstanceUID = make_uid(series, str(number))
+    dataset.StudyInstanceUID = make_uid("study", patient, salt)
+    dataset.SeriesInstanceUID = series
+    dataset.FrameOfReferenceUID = make_uid("frame", series)
+    dataset.Modality = "MR"
+    dataset.PatientID = patient
+    dataset.PatientName = f"{patient}^Synthetic"
+    dataset.StudyDate = dataset.SeriesDate = f"{datetime.date(2000, 1, 1):%Y%m%d}"
+    dataset.SeriesNumber = 1
+    dataset.InstanceNumber = number
 
 
 def _make_dataset(pixels: NDArray[np.int16], geometry: Geometry, index: int) -> Any:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step, to_bytes
-from pipeline.datasets.phantoms.phantom_files import make_folder, read_phantom, start_phantom, write_json
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, make_folder, read_phantom, start_phantom
 
 KINDS = ("cyst", "nodule")
 MASK_VALUES = "0,1=cyst,2=nodule"
@@ -25,26 +24,19 @@ BELOW = {"cyst": 1.35, "nodule": 0.72}
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion; lengths are fractions of the image's height.
+    """A lesion; lengths are fractions of the image's height."""
 
-    Attributes:
-        kind: ``"cyst"`` or ``"nodule"``.
-        centre: row and column.
-        radii: half axes along rows and columns.
-        bumps: height of the border's irregularities.
-    """
-
-    kind: str
-    centre: tuple[float, float]
-    radii: tuple[float, float]
-    bumps: float
+    kind: str  #: ``"cyst"`` or ``"nodule"``
+    centre: tuple[float, float]  #: row and column
+    radii: tuple[float, float]  #: half axes along rows and columns
+    bumps: float  #: height of the border's irregularities
 
 
 def write_folders_phantom(root: str | Path, *, images: int = 12, size: int = 128, seed: int = 0) -> Path:
     """Write synthetic ultrasound pictures in plain folders, their manifest and the truth.
 
     Cysts (label 1) are dark with a bright trail, nodules (label 2) less dark with a shadow. Because of speckle and
-    shadows no threshold finds them. The same arguments give the same bytes.
+    shadows no threshold finds them.
 
     Args:
         root: folder to write to; gets ``dataset/`` (``train/``, ``val/`` and ``test/``, each with
@@ -52,17 +44,6 @@ def write_folders_phantom(root: str | Path, *, images: int = 12, size: int = 128
         images: number of images, 3 to 9999; one of every four is for validation and one for testing.
         size: height of an image in pixels, 32 to 2048; the width is a quarter more.
         seed: random seed, not negative.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_folders_phantom(tempfile.mkdtemp(), images=3, size=32).name
-        'manifest.json'
     """
     source = start_phantom(root, "dataset", images=(images, 3, 9999), size=(size, 32, 2048), seed=seed)
     for split in ("train", "val", "test"):
@@ -76,8 +57,8 @@ def write_folders_phantom(root: str | Path, *, images: int = 12, size: int = 128
         name = f"scan_{index + 1:03d}"
         written = _write_image(source / split, name, kinds, np.random.default_rng([seed, index]), size)
         truth[name] = {"split": split, **written}
-    write_json(source.parent / "truth.json", {"seed": seed, "size": size, "images": truth})
-    return write_manifest(read_phantom("folders", source, mask_values=MASK_VALUES), source.parent / "manifest.json")
+    manifest = read_phantom("folders", source, mask_values=MASK_VALUES)
+    return finish_phantom(source, manifest, seed=seed, size=size, images=truth)
 
 
 def _write_image(

@@ -28,21 +28,13 @@ BOTTOM, TOP = -0.72, 0.97
 
 @dataclass(frozen=True)
 class Lesion:
-    """A blob inside the brain: bright in FLAIR, dark before contrast, sometimes enhancing.
+    """A blob inside the brain: bright in FLAIR, dark before contrast, sometimes enhancing."""
 
-    Attributes:
-        centre: (z, y, x).
-        radii: half its extent along (z, y, x).
-        brightness: its FLAIR signal; white matter has 0.38.
-        darkening: relative loss of T1 signal.
-        enhancement: gain of its core after contrast, 0 for none.
-    """
-
-    centre: tuple[float, float, float]
-    radii: tuple[float, float, float]
-    brightness: float
-    darkening: float
-    enhancement: float
+    centre: tuple[float, float, float]  #: (z, y, x)
+    radii: tuple[float, float, float]  #: half its extent along (z, y, x)
+    brightness: float  #: its FLAIR signal; white matter has 0.38
+    darkening: float  #: relative loss of T1 signal
+    enhancement: float  #: gain of its core after contrast, 0 for none
 
 
 @dataclass(frozen=True)

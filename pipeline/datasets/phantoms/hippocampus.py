@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step, to_bytes
 from pipeline.datasets.phantoms.phantom_files import (
     LICENCE,
+    finish_phantom,
     read_phantom,
     split_phantom,
     start_phantom,
@@ -33,7 +33,6 @@ def write_hippocampus_phantom(root: str | Path, *, cases: int = 12, seed: int = 
 
     A hippocampus is a bent tube along the second axis, thick in front, with noise, a bias field and brighter fluid
     next to it. Voxels are 1 mm, axes RAS. Some images are uint8 from 0 to 255, most are float32 up to a few thousand.
-    The same arguments give the same bytes.
 
     Args:
         root: folder to write to; gets ``Task04_Hippocampus/`` (``imagesTr``, ``labelsTr``, ``imagesTs``,
@@ -42,17 +41,6 @@ def write_hippocampus_phantom(root: str | Path, *, cases: int = 12, seed: int = 
             ``imagesTs`` and are not in the manifest.
         seed: random seed, not negative.
         size: typical length of the second axis in voxels, 24 to 256; the real ones have 40 to 59.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_hippocampus_phantom(tempfile.mkdtemp(), cases=3, size=24).name
-        'manifest.json'
     """
     source = start_phantom(root, TASK, cases=(cases, 3, 999), size=(size, 24, 256), seed=seed)
     truth: dict[str, Any] = {}
@@ -70,8 +58,8 @@ def write_hippocampus_phantom(root: str | Path, *, cases: int = 12, seed: int = 
         write_nifti(source / paths["image"], image)
         truth[name] = _describe(image, label)
     write_json(source / "dataset.json", _describe_task(training, test))
-    write_json(source.parent / "truth.json", {"seed": seed, "size": size, "cases": truth})
-    return write_manifest(split_phantom(read_phantom("decathlon", source), seed), source.parent / "manifest.json")
+    manifest = split_phantom(read_phantom("decathlon", source), seed)
+    return finish_phantom(source, manifest, seed=seed, size=size, cases=truth)
 
 
 def _describe_task(training: list[dict[str, str]], test: list[str]) -> dict[str, Any]:

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step, to_bytes
-from pipeline.datasets.phantoms.phantom_files import make_folder, read_phantom, start_phantom, write_json
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, make_folder, read_phantom, start_phantom
 
 SKIN = ((0.90, 0.72, 0.63), (0.80, 0.58, 0.46), (0.93, 0.80, 0.74))
 PIGMENT = ((0.42, 0.24, 0.16), (0.55, 0.35, 0.26), (0.30, 0.19, 0.18))
@@ -22,31 +21,18 @@ ASPECTS = ((3, 4), (2, 3), (4, 3))
 
 @dataclass(frozen=True)
 class Photograph:
-    """The content and the light of an image; positions and lengths are fractions of its shorter side.
+    """The content and the light of an image; positions and lengths are fractions of its shorter side."""
 
-    Attributes:
-        skin: colour of the skin, red, green and blue from 0 to 1.
-        pigment: colour of the lesion.
-        contrast: share of the skin's colour that the pigment hides, 0 to 1.
-        centre: row and column of the lesion.
-        radii: half axes of the lesion.
-        tilt: angle of the first axis, in radians.
-        edge: width over which the border fades.
-        hairs: number of hairs.
-        vignette: loss of light in the corners, 0 to 1.
-        aspect: height and width as small whole numbers.
-    """
-
-    skin: tuple[float, ...]
-    pigment: tuple[float, ...]
-    contrast: float
-    centre: tuple[float, float]
-    radii: tuple[float, float]
-    tilt: float
-    edge: float
-    hairs: int
-    vignette: float
-    aspect: tuple[int, int]
+    skin: tuple[float, ...]  #: colour of the skin, red, green and blue from 0 to 1
+    pigment: tuple[float, ...]  #: colour of the lesion
+    contrast: float  #: share of the skin's colour that the pigment hides, 0 to 1
+    centre: tuple[float, float]  #: row and column of the lesion
+    radii: tuple[float, float]  #: half axes of the lesion
+    tilt: float  #: angle of the first axis, in radians
+    edge: float  #: width over which the border fades
+    hairs: int  #: number of hairs
+    vignette: float  #: loss of light in the corners, 0 to 1
+    aspect: tuple[int, int]  #: height and width as small whole numbers
 
 
 def write_isic_phantom(root: str | Path, *, images: int = 12, size: int = 256, seed: int = 0) -> Path:
@@ -62,17 +48,6 @@ def write_isic_phantom(root: str | Path, *, images: int = 12, size: int = 256, s
         images: number of images, 3 to 9999.
         size: longer side of an image in pixels, 32 to 4096; the real ones have 540 to 6,688.
         seed: random seed, not negative.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_isic_phantom(tempfile.mkdtemp(), images=3, size=32).name
-        'manifest.json'
     """
     source = start_phantom(root, "isic2018", images=(images, 3, 9999), size=(size, 32, 4096), seed=seed)
     truth: dict[str, Any] = {}
@@ -85,8 +60,7 @@ def write_isic_phantom(root: str | Path, *, images: int = 12, size: int = 256, s
         split = ("Training", "Validation", "Test", "Training")[index % 4]
         name = f"ISIC_{index + 1:07d}"
         truth[name] = {"split": split, **_write_image(source, split, name, np.random.default_rng([seed, index]), size)}
-    write_json(source.parent / "truth.json", {"seed": seed, "size": size, "images": truth})
-    return write_manifest(read_phantom("isic", source), source.parent / "manifest.json")
+    return finish_phantom(source, read_phantom("isic", source), seed=seed, size=size, images=truth)
 
 
 def _write_image(source: Path, split: str, name: str, rng: np.random.Generator, size: int) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise, to_bytes
 from pipeline.datasets.phantoms.head import SEQUENCES, Head, draw_head, render_head
-from pipeline.datasets.phantoms.phantom_files import read_phantom, split_phantom, start_phantom, write_json
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, read_phantom, split_phantom, start_phantom
 
 INSTITUTIONS = ("CS", "DU", "FG", "HT")
 MIN_SLICES, MAX_SLICES = 8, 20
@@ -42,7 +41,7 @@ def write_lgg_phantom(root: str | Path, *, patients: int = 12, seed: int = 0, si
 
     Every patient has 8 to 20 slices with one or two lesions, which span neighbouring slices and never the first or last
     one. One of every ten patients lacks the pre-contrast and another the post-contrast sequence: FLAIR replaces it, as
-    in the real set. The same arguments give the same bytes.
+    in the real set.
 
     Args:
         root: folder to write to; gets ``kaggle_3m/`` (images, masks, ``data.csv``), ``manifest.json`` and
@@ -50,17 +49,6 @@ def write_lgg_phantom(root: str | Path, *, patients: int = 12, seed: int = 0, si
         patients: number of patients, 3 to 999.
         seed: random seed, not negative.
         size: height and width of a slice in pixels, 32 to 1024; the real ones have 256.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_lgg_phantom(tempfile.mkdtemp(), patients=3, size=32).name
-        'manifest.json'
     """
     source = start_phantom(root, "kaggle_3m", patients=(patients, 3, 999), size=(size, 32, 1024), seed=seed)
     missing = _draw_missing(np.random.default_rng([seed, patients]), patients)
@@ -71,9 +59,8 @@ def write_lgg_phantom(root: str | Path, *, patients: int = 12, seed: int = 0, si
         truth[name] = _write_patient(source / name, rng, size=size, missing=missing[index])
     rows = [DATA_CSV_HEADER, *(name.rsplit("_", 1)[0] + "," * DATA_CSV_HEADER.count(",") for name in truth)]
     (source / "data.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    record = {"seed": seed, "size": size, "sequences": SEQUENCES, "patients": truth}
-    write_json(source.parent / "truth.json", record)
-    return write_manifest(split_phantom(read_phantom("lgg", source), seed), source.parent / "manifest.json")
+    manifest = split_phantom(read_phantom("lgg", source), seed)
+    return finish_phantom(source, manifest, seed=seed, size=size, sequences=SEQUENCES, patients=truth)
 
 
 def _name_patient(index: int) -> str:
@@ -94,7 +81,13 @@ def _write_patient(folder: Path, rng: np.random.Generator, *, size: int, missing
     slices = int(rng.integers(MIN_SLICES, MAX_SLICES + 1))
     head = draw_head(rng, slices=slices)
     signal, shares = render_head(head, slices=slices, size=size)
-    scan = _draw_scan(rng, missing)
+    scan = Scan(
+        gain=tuple(rng.uniform(0.55, 1.0, size=3).tolist()),
+        gamma=tuple(rng.uniform(0.85, 1.2, size=3).tolist()),
+        bias=float(rng.uniform(0.06, 0.16)),
+        noise=float(rng.uniform(0.008, 0.022)),
+        missing=missing,
+    )
     image = _scan(signal, scan, rng)
     mask = (np.max(shares, axis=0) > 0.5).astype(np.uint8) * 255
     # The real stacks begin and end outside the tumour; irregular borders must not reach there by chance.
@@ -104,16 +97,6 @@ def _write_patient(folder: Path, rng: np.random.Generator, *, size: int, missing
         Image.fromarray(image[k]).save(folder / f"{folder.name}_{k + 1}.tif")
         Image.fromarray(mask[k]).save(folder / f"{folder.name}_{k + 1}_mask.tif")
     return _describe(head, scan, mask, shares)
-
-
-def _draw_scan(rng: np.random.Generator, missing: str) -> Scan:
-    return Scan(
-        gain=tuple(rng.uniform(0.55, 1.0, size=3).tolist()),
-        gamma=tuple(rng.uniform(0.85, 1.2, size=3).tolist()),
-        bias=float(rng.uniform(0.06, 0.16)),
-        noise=float(rng.uniform(0.008, 0.022)),
-        missing=missing,
-    )
 
 
 def _scan(signal: Field, scan: Scan, rng: np.random.Generator) -> NDArray[np.uint8]:

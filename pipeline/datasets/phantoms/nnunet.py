@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.fields import draw_smooth_noise
 from pipeline.datasets.phantoms.hippocampus import LABELS, draw_hippocampus
 from pipeline.datasets.phantoms.phantom_files import (
+    finish_phantom,
     read_phantom,
     split_phantom,
     start_phantom,
@@ -27,19 +27,13 @@ def write_nnunet_phantom(root: str | Path, *, cases: int = 12, seed: int = 0, si
     """Write synthetic crops around a hippocampus, their manifest and the truth.
 
     The first channel is the image of the Decathlon phantom, the second its inverse with separate noise. Voxels are
-    1 x 1 x 1.2 mm. The same arguments give the same bytes.
+    1 x 1 x 1.2 mm.
 
     Args:
         root: folder to write to; gets ``Dataset004_Hippocampus/``, ``manifest.json`` and ``truth.json``.
         cases: number of labelled cases, 3 to 999, of which a quarter is the test set.
         seed: random seed, not negative.
         size: typical length of the second axis in voxels, 24 to 256.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: an argument is out of range, or ``root`` cannot be written or is in use.
     """
     source = start_phantom(root, DATASET, cases=(cases, 3, 999), size=(size, 24, 256), seed=seed)
     truth = {}
@@ -55,8 +49,8 @@ def write_nnunet_phantom(root: str | Path, *, cases: int = 12, seed: int = 0, si
         "file_ending": ".nii.gz",
     }
     write_json(source / "dataset.json", description)
-    write_json(source.parent / "truth.json", {"seed": seed, "size": size, "cases": truth})
-    return write_manifest(split_phantom(read_phantom("nnunet", source), seed), source.parent / "manifest.json")
+    manifest = split_phantom(read_phantom("nnunet", source), seed)
+    return finish_phantom(source, manifest, seed=seed, size=size, cases=truth)
 
 
 def _write_case(source: Path, name: str, rng: np.random.Generator, size: int) -> dict[str, Any]:

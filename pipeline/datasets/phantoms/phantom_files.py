@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.atomic import write_atomically
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.splits.splits import split_manifest
 from pipeline.issues import InputError
 
@@ -60,6 +61,12 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
     return folder
+
+
+def finish_phantom(source: Path, manifest: Manifest, **truth: object) -> Path:
+    """Write ``manifest.json`` and ``truth.json`` next to the data; return the path of the manifest."""
+    write_json(source.parent / "truth.json", truth)
+    return write_manifest(manifest, source.parent / "manifest.json")
 
 
 def write_json(path: Path, content: object) -> None:

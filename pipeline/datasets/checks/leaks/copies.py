@@ -35,40 +35,24 @@ _RANK = {"train": 0, "val": 1, "test": 2}
 
 @dataclass(frozen=True)
 class KnownImage:
-    """An image that can be compared.
+    """An image that can be compared."""
 
-    Args:
-        case: index of its case.
-        path: its file.
-        fingerprint: its features.
-        digest: digest of its pixels.
-    """
-
-    case: int
-    path: str
-    fingerprint: Fingerprint
-    digest: str
+    case: int  #: index of its case
+    path: str  #: its file
+    fingerprint: Fingerprint  #: its features
+    digest: str  #: digest of its pixels
 
 
 @dataclass(frozen=True)
 class NearCases:
-    """Two cases that are near copies, with their most similar pair of images.
+    """Two cases that are near copies, with their most similar pair of images."""
 
-    Args:
-        first: the image of the case that comes first.
-        second: the image of the other case.
-        distance: number of different bits of their hashes.
-        correlation: correlation of their details.
-        symmetry: flip or turn of one of them, as an index of `pipeline.datasets.probes.fingerprints.SYMMETRIES`.
-        images: number of images that match one to one.
-    """
-
-    first: KnownImage
-    second: KnownImage
-    distance: int
-    correlation: float
-    symmetry: int
-    images: int = 1
+    first: KnownImage  #: the image of the case that comes first
+    second: KnownImage  #: the image of the other case
+    distance: int  #: number of different bits of their hashes
+    correlation: float  #: correlation of their details
+    symmetry: int  #: flip or turn of one of them, as an index of `pipeline.datasets.probes.fingerprints.SYMMETRIES`
+    images: int = 1  #: number of images that match one to one
 
     def is_closer(self, other: NearCases) -> bool:
         """Return whether these images are more similar than those of the other."""

@@ -18,30 +18,19 @@ from pipeline.issues import Issue, Severity
 
 @dataclass(frozen=True)
 class Leak(Issue):
-    """A finding about two files.
+    """A finding about two files."""
 
-    Args:
-        other: the other file, relative to the dataset's folder.
-        other_record: the case of the other file.
-    """
-
-    other: str = ""
-    other_record: str = ""
+    other: str = ""  #: the other file, relative to the dataset's folder
+    other_record: str = ""  #: the case of the other file
 
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A file of a case, with a key that equal files share.
+    """A file of a case, with a key that equal files share."""
 
-    Args:
-        case: the case.
-        path: its file.
-        key: digest of the bytes or the pixels.
-    """
-
-    case: Case
-    path: str
-    key: str = ""
+    case: Case  #: the case
+    path: str  #: its file
+    key: str = ""  #: digest of the bytes or the pixels
 
 
 def make_leak(code: str, severity: Severity, message: str, sides: tuple[Occurrence, Occurrence], hint: str) -> Leak:
@@ -120,12 +109,9 @@ def find_leaking_files(manifest: Manifest) -> Iterator[Issue]:
 
 
 def report_copies(code: str, what: str, occurrences: Iterable[Occurrence]) -> Iterator[Leak]:
-    """Yield an error for each pair of cases in different parts that share keys; further files are counted.
+    """Yield an error for each pair of cases in different parts that share keys, ``what`` being bytes or pixels.
 
-    Args:
-        code: code of the findings.
-        what: ``"bytes"`` or ``"pixels"``.
-        occurrences: the files in the manifest's order.
+    The files come in the manifest's order; only the first of a pair is named, further ones are counted.
     """
     first: dict[str, Occurrence] = {}
     shared: dict[tuple[str, str], list[tuple[Occurrence, Occurrence]]] = defaultdict(list)

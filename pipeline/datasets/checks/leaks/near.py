@@ -30,21 +30,13 @@ _PAIRS = 4096  # candidates verified at a time; takes 32 MB
 
 @dataclass(frozen=True)
 class NearPairs:
-    """Pairs of near copies, as columns of a table.
+    """Pairs of near copies, as columns of a table."""
 
-    Args:
-        first: index of the image that comes first.
-        second: index of its near copy, always larger.
-        distance: Hamming distance of the hashes, 0 to 63 bits.
-        symmetry: flip or turn of the copy, as an index of `SYMMETRIES`.
-        correlation: correlation of the details, -1 to 1.
-    """
-
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    distance: NDArray[np.int64]
-    symmetry: NDArray[np.int64]
-    correlation: Floats
+    first: NDArray[np.int64]  #: index of the image that comes first
+    second: NDArray[np.int64]  #: index of its near copy, always larger
+    distance: NDArray[np.int64]  #: Hamming distance of the hashes, 0 to 63 bits
+    symmetry: NDArray[np.int64]  #: flip or turn of the copy, as an index of `SYMMETRIES`
+    correlation: Floats  #: correlation of the details, -1 to 1
 
     def __len__(self) -> int:
         """Return the number of pairs."""

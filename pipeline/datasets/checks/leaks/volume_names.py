@@ -23,17 +23,11 @@ _MIN_DENSITY = 0.5
 
 @dataclass(frozen=True)
 class Volume:
-    """Images that belong together.
+    """Images that belong together."""
 
-    Args:
-        name: common part of their names, or name of the film.
-        kind: ``"volume"`` or ``"film"``.
-        cases: the images, in the manifest's order.
-    """
-
-    name: str
-    kind: str
-    cases: tuple[Case, ...]
+    name: str  #: common part of their names, or name of the film
+    kind: str  #: ``"volume"`` or ``"film"``
+    cases: tuple[Case, ...]  #: the images, in the manifest's order
 
 
 def group_volumes(manifest: Manifest) -> Iterator[Volume]:
