@@ -16,14 +16,7 @@ from pipeline.datasets.download.extraction import extract
 from pipeline.datasets.download.members import Limits
 from pipeline.datasets.download.record import DownloadRecord, ReceivedArchive, read_record, record_path, write_record
 from pipeline.datasets.download.sources import Archive, Source
-from pipeline.datasets.download.transfer import (
-    announce,
-    fetch,
-    find_free_space,
-    format_bytes,
-    full_disk_error,
-    show_bytes,
-)
+from pipeline.datasets.download.transfer import announce, fetch, find_free_space, format_bytes, full_disk_error
 from pipeline.issues import InputError
 
 _BLOCK = 1 << 20
@@ -33,17 +26,11 @@ _TOLERANCE = 10
 
 @dataclass(frozen=True)
 class Wishes:
-    """The user's choices.
+    """The user's choices."""
 
-    Args:
-        url_base: address of a mirror, to which the archives' names are appended; empty uses the table's addresses.
-        keep_archives: keep the archives on the disk after unpacking.
-        accepted: further sha256 to accept, for archives that the publisher has replaced.
-    """
-
-    url_base: str = ""
-    keep_archives: bool = False
-    accepted: Collection[str] = ()
+    url_base: str = ""  #: address of a mirror that has the archives under their names; empty: the table's addresses
+    keep_archives: bool = False  #: keep the archives on the disk after unpacking
+    accepted: Collection[str] = ()  #: further sha256 to accept, for archives that the publisher has replaced
 
 
 def archives_folder(out: Path) -> Path:
@@ -139,8 +126,8 @@ def _check_space(source: Source, folder: Path) -> None:
 def _receive(archive: Archive, folder: Path, earlier: DownloadRecord | None, wishes: Wishes) -> ReceivedArchive:
     """Fetch an archive, unless it is there, and compare its checksum."""
     target, url = folder / archive.file, ""
-    recorded = {found.file: found.sha256 for found in earlier.archives} if earlier else {}
-    expected = recorded.get(archive.file, "")
+    recorded = earlier.archives if earlier else ()
+    expected = next((found.sha256 for found in recorded if found.file == archive.file), "")
     _restore_rejected(target, wishes.accepted)
     if not target.exists():
         url = _fetch(archive, target, wishes.url_base.rstrip("/"), checksum_known=bool(expected))
@@ -194,7 +181,7 @@ def _restore_rejected(target: Path, accepted: Collection[str]) -> None:
 
 def _compute_digests(path: Path, *algorithms: str) -> dict[str, str]:
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
-    with show_bytes(f"checksum of {path.name}", path.stat().st_size) as bar, open(path, "rb", buffering=0) as stream:
+    with transfer.show_bytes(f"checksum of {path.name}", path.stat().st_size) as bar, open(path, "rb") as stream:
         while block := stream.read(_BLOCK):
             for digest in digests.values():
                 digest.update(block)
@@ -204,12 +191,10 @@ def _compute_digests(path: Path, *algorithms: str) -> dict[str, str]:
 
 def _unpack(source: Source, folder: Path, out: Path, received: tuple[ReceivedArchive, ...]) -> DownloadRecord:
     """Unpack all archives into a hidden folder beside the final one, then rename it."""
-    staging = _staging_folder(out)
+    staging, files = _staging_folder(out), 0
     try:
-        files = 0
         for archive in source.archives:
-            limits = Limits(expansion=_TOLERANCE * archive.expansion)
-            files += extract(folder / archive.file, staging, limits)
+            files += extract(folder / archive.file, staging, Limits(expansion=_TOLERANCE * archive.expansion))
             if not (staging / archive.folder).is_dir():
                 there = ", ".join(sorted(path.name for path in staging.iterdir())[:5])
                 announce(f"warning: {archive.file}: expected the folder {archive.folder}, found {there}")

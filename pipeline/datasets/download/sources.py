@@ -19,29 +19,17 @@ _TORCH_EM = "torch-em's table of checksums"
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip or tar file of a source.
+    """A zip or tar file of a source."""
 
-    Args:
-        file: its name on disk, unique within the source and on a mirror (``--url-base``).
-        urls: addresses of the same file, the preferred one first.
-        folder: its top folder.
-        sha256: expected digest; empty if unknown.
-        md5: expected digest where only that is published; empty if unknown.
-        size: bytes, as others measured them; for planning only, the checksum decides.
-        expansion: bytes unpacked per byte of the archive, estimated; unpacking stops at ten times that.
-        evidence: publisher of the checksum.
-        verified: whether the authors downloaded the file and compared.
-    """
-
-    file: str
-    urls: tuple[str, ...]
-    folder: str
-    sha256: str = ""
-    md5: str = ""
-    size: int | None = None
-    expansion: float = 1.1
-    evidence: str = ""
-    verified: bool = False
+    file: str  #: its name on disk, unique within the source and on a mirror (``--url-base``)
+    urls: tuple[str, ...]  #: addresses of the same file, the preferred one first
+    folder: str  #: its top folder
+    sha256: str = ""  #: expected digest; empty if unknown
+    md5: str = ""  #: expected digest where only that is published; empty if unknown
+    size: int | None = None  #: bytes, as others measured them; for planning only, the checksum decides
+    expansion: float = 1.1  #: bytes unpacked per byte of the archive, estimated; unpacking stops at ten times that
+    evidence: str = ""  #: publisher of the checksum
+    verified: bool = False  #: whether the authors downloaded the file and compared
 
     def describe_checksum(self) -> str:
         """Return how far a matching checksum can be trusted, in words."""
@@ -59,34 +47,23 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset and its origin.
+    """A dataset and its origin."""
 
-    Args:
-        name: word to type.
-        title: description.
-        layout: layout for ``dataset build``.
-        licence: terms of use.
-        page: page of the dataset, with the requested citation.
-        root: the folder that ``dataset build`` reads, relative to the download's folder.
-        archives: files to fetch; empty where a login is needed.
-        instructions: steps by hand instead; ``{out}`` is the folder, ``{root}`` the dataset's root in it.
-    """
-
-    name: str
-    title: str
-    layout: str
-    licence: str
-    page: str
-    root: str = ""
-    archives: tuple[Archive, ...] = ()
+    name: str  #: word to type
+    title: str  #: description
+    layout: str  #: layout for ``dataset build``
+    licence: str  #: terms of use
+    page: str  #: page of the dataset, with the requested citation
+    root: str = ""  #: the folder that ``dataset build`` reads, relative to the download's folder
+    archives: tuple[Archive, ...] = ()  #: files to fetch; empty where a login is needed
+    #: steps by hand instead; ``{out}`` is the folder, ``{root}`` the dataset's root in it
     instructions: tuple[str, ...] = ()
 
     @property
     def size(self) -> int | None:
         """Bytes to download, or None if the size of an archive is not known."""
-        sizes = [archive.size for archive in self.archives]
-        known = [size for size in sizes if size is not None]
-        return sum(known) if known and len(known) == len(sizes) else None
+        sizes = [archive.size for archive in self.archives if archive.size is not None]
+        return sum(sizes) if sizes and len(sizes) == len(self.archives) else None
 
 
 def _isic(stem: str, size: int, sha256: str) -> Archive:
