@@ -67,7 +67,7 @@ def acquire(source: Source, out: Path, wishes: Wishes | None = None) -> tuple[Do
         )
     folder = archives_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder), _remove_if_empty(folder):
+    with _lock(folder):
         shutil.rmtree(_staging_folder(out), ignore_errors=True)  # left by a killed process
         _check_space(source, folder)
         received = tuple(_receive(archive, folder, earlier, wishes) for archive in source.archives)
@@ -87,28 +87,25 @@ def _is_empty_folder(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Keep a second process out; the system frees the lock of a killed process."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock; there the user must not start two downloads at once
-        yield
-        return
+    """Keep a second process out, and remove the folder if it is empty in the end.
+
+    The system frees the lock of a killed process.
+    """
     with open(folder / ".lock", "wb") as stream:
         try:
+            import fcntl
+
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows has no flock; there the user must not start two downloads at once
+            stream.close()
         except BlockingIOError:
             raise InputError(f"another process is downloading into {folder}; wait for it") from None
-        yield
-
-
-@contextlib.contextmanager
-def _remove_if_empty(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        (folder / ".lock").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it holds a part, a kept archive or a file of the user
-            folder.rmdir()
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it holds a part, a kept archive or a file of the user
+                folder.rmdir()
 
 
 def _check_space(source: Source, folder: Path) -> None:
