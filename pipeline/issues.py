@@ -24,25 +24,17 @@ def join_lines(text: str) -> str:
 class Issue:
     """One finding of a check.
 
-    Args:
-        code: stable kebab-case name, for example ``"missing-file"``; documentation and tests refer to it.
-        severity: ``"error"`` blocks, ``"warning"`` does not.
-        message: the finding, with the values observed.
-        record: id of the case, or the place in the manifest (``"cases[12].label"``).
-        path: the file, relative to the dataset's folder.
-        hint: the next step: a command to type or a change to make.
-
     Example:
         >>> Issue("empty-file", "error", "the file holds 0 bytes", record="case_1", path="a/1.tif").one_line()
         'error empty-file a/1.tif [case_1]: the file holds 0 bytes'
     """
 
-    code: str
-    severity: Severity
-    message: str
-    record: str = ""
-    path: str = ""
-    hint: str = ""
+    code: str  #: stable kebab-case name, for example ``"missing-file"``; documentation and tests refer to it
+    severity: Severity  #: ``"error"`` blocks, ``"warning"`` does not
+    message: str  #: the finding, with the values observed
+    record: str = ""  #: id of the case, or the place in the manifest (``"cases[12].label"``)
+    path: str = ""  #: the file, relative to the dataset's folder
+    hint: str = ""  #: the next step: a command to type or a change to make
 
     def where(self) -> str:
         """Return the file and the record, as far as they are known."""
@@ -52,10 +44,7 @@ class Issue:
     def one_line(self) -> str:
         """Return the finding as one line."""
         head = " ".join(part for part in (self.severity, self.code, self.where()) if part)
-        text = f"{head}: {self.message}"
-        if self.hint:
-            text += f"; {self.hint}"
-        return join_lines(text)
+        return join_lines(f"{head}: {self.message}" + (f"; {self.hint}" if self.hint else ""))
 
     def to_dict(self) -> dict[str, str]:
         """Return all six fields as strings, for JSON."""

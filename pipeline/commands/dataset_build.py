@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.commands.layout_parsers import add_layout_parsers
+from pipeline.commands.arguments import add_layout_parsers
 from pipeline.commands.progress import show_progress
 from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
 from pipeline.datasets.manifests.manifest_file import write_manifest

@@ -16,14 +16,7 @@ from pipeline.datasets.download.extraction import extract
 from pipeline.datasets.download.members import Limits
 from pipeline.datasets.download.record import DownloadRecord, ReceivedArchive, read_record, record_path, write_record
 from pipeline.datasets.download.sources import Archive, Source
-from pipeline.datasets.download.transfer import (
-    announce,
-    fetch,
-    find_free_space,
-    format_bytes,
-    full_disk_error,
-    show_bytes,
-)
+from pipeline.datasets.download.transfer import announce, fetch, find_free_space, format_bytes, full_disk_error
 from pipeline.issues import InputError
 
 _BLOCK = 1 << 20
@@ -33,17 +26,11 @@ _TOLERANCE = 10
 
 @dataclass(frozen=True)
 class Wishes:
-    """The user's choices.
+    """The user's choices."""
 
-    Args:
-        url_base: address of a mirror, to which the archives' names are appended; empty uses the table's addresses.
-        keep_archives: keep the archives on the disk after unpacking.
-        accepted: further sha256 to accept, for archives that the publisher has replaced.
-    """
-
-    url_base: str = ""
-    keep_archives: bool = False
-    accepted: Collection[str] = ()
+    url_base: str = ""  #: address of a mirror that has the archives under their names; empty: the table's addresses
+    keep_archives: bool = False  #: keep the archives on the disk after unpacking
+    accepted: Collection[str] = ()  #: further sha256 to accept, for archives that the publisher has replaced
 
 
 def archives_folder(out: Path) -> Path:
@@ -80,7 +67,7 @@ def acquire(source: Source, out: Path, wishes: Wishes | None = None) -> tuple[Do
         )
     folder = archives_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder), _remove_if_empty(folder):
+    with _lock(folder):
         shutil.rmtree(_staging_folder(out), ignore_errors=True)  # left by a killed process
         _check_space(source, folder)
         received = tuple(_receive(archive, folder, earlier, wishes) for archive in source.archives)
@@ -100,28 +87,25 @@ def _is_empty_folder(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Keep a second process out; the system frees the lock of a killed process."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock; there the user must not start two downloads at once
-        yield
-        return
+    """Keep a second process out, and remove the folder if it is empty in the end.
+
+    The system frees the lock of a killed process.
+    """
     with open(folder / ".lock", "wb") as stream:
         try:
+            import fcntl
+
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows has no flock; there the user must not start two downloads at once
+            stream.close()
         except BlockingIOError:
             raise InputError(f"another process is downloading into {folder}; wait for it") from None
-        yield
-
-
-@contextlib.contextmanager
-def _remove_if_empty(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        (folder / ".lock").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it holds a part, a kept archive or a file of the user
-            folder.rmdir()
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it holds a part, a kept archive or a file of the user
+                folder.rmdir()
 
 
 def _check_space(source: Source, folder: Path) -> None:
@@ -139,8 +123,8 @@ def _check_space(source: Source, folder: Path) -> None:
 def _receive(archive: Archive, folder: Path, earlier: DownloadRecord | None, wishes: Wishes) -> ReceivedArchive:
     """Fetch an archive, unless it is there, and compare its checksum."""
     target, url = folder / archive.file, ""
-    recorded = {found.file: found.sha256 for found in earlier.archives} if earlier else {}
-    expected = recorded.get(archive.file, "")
+    recorded = earlier.archives if earlier else ()
+    expected = next((found.sha256 for found in recorded if found.file == archive.file), "")
     _restore_rejected(target, wishes.accepted)
     if not target.exists():
         url = _fetch(archive, target, wishes.url_base.rstrip("/"), checksum_known=bool(expected))
@@ -194,7 +178,7 @@ def _restore_rejected(target: Path, accepted: Collection[str]) -> None:
 
 def _compute_digests(path: Path, *algorithms: str) -> dict[str, str]:
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
-    with show_bytes(f"checksum of {path.name}", path.stat().st_size) as bar, open(path, "rb", buffering=0) as stream:
+    with transfer.show_bytes(f"checksum of {path.name}", path.stat().st_size) as bar, open(path, "rb") as stream:
         while block := stream.read(_BLOCK):
             for digest in digests.values():
                 digest.update(block)
@@ -204,12 +188,10 @@ def _compute_digests(path: Path, *algorithms: str) -> dict[str, str]:
 
 def _unpack(source: Source, folder: Path, out: Path, received: tuple[ReceivedArchive, ...]) -> DownloadRecord:
     """Unpack all archives into a hidden folder beside the final one, then rename it."""
-    staging = _staging_folder(out)
+    staging, files = _staging_folder(out), 0
     try:
-        files = 0
         for archive in source.archives:
-            limits = Limits(expansion=_TOLERANCE * archive.expansion)
-            files += extract(folder / archive.file, staging, limits)
+            files += extract(folder / archive.file, staging, Limits(expansion=_TOLERANCE * archive.expansion))
             if not (staging / archive.folder).is_dir():
                 there = ", ".join(sorted(path.name for path in staging.iterdir())[:5])
                 announce(f"warning: {archive.file}: expected the folder {archive.folder}, found {there}")

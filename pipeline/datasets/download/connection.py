@@ -5,7 +5,10 @@ urllib3 trusts the system's certificates, as hospital networks need; requests br
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,6 +20,7 @@ from pipeline import __version__
 _SCHEMES = ("http", "https")
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MOST_REDIRECTS = 10
+_HEADERS = {"User-Agent": f"pipeline/{__version__}", "Accept-Encoding": "identity"}
 
 
 class RefusedError(Exception):
@@ -24,16 +28,23 @@ class RefusedError(Exception):
 
 
 class InterruptedTransferError(Exception):
-    """The transfer stopped; trying again may help.
+    """The transfer stopped; trying again may help."""
 
-    Args:
-        message: the reason.
-        wait: seconds that the server asked to wait.
-    """
+    wait = 0.0  #: seconds that the server asked to wait
 
-    def __init__(self, message: str, wait: float = 0.0) -> None:
-        super().__init__(message)
-        self.wait = wait
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to try."""
+
+    timeout: float = 30.0  #: seconds without a byte after which a connection counts as lost
+    attempts: int = 6  #: failures in a row, none of which brought a byte, after which an address is given up
+    first_wait: float = 1.0  #: seconds after the first failure; doubled after each further one
+    longest_wait: float = 60.0  #: seconds; also the most that a server's ``Retry-After`` is obeyed
+
+    def compute_wait(self, failures: int, requested: float) -> float:
+        """Return the seconds to wait after a number of failures in a row; the server requested some of them."""
+        return min(max(requested, self.first_wait * 2 ** (failures - 1)), self.longest_wait)
 
 
 def open_url(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
@@ -48,9 +59,8 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseH
         RefusedError: the address will not give the file.
         InterruptedTransferError: try again.
     """
-    headers = {"User-Agent": f"pipeline/{__version__}", "Accept-Encoding": "identity", **headers}
     try:
-        response = _follow_redirects(url, headers, timeout)
+        response = _follow_redirects(url, {**_HEADERS, **headers}, timeout)
     except HTTPError as error:
         reason = error.__cause__ or (error.args[0] if error.args and isinstance(error.args[0], Exception) else error)
         final = isinstance(reason, ssl.SSLCertVerificationError | LocationValueError)
@@ -59,27 +69,27 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseH
         return response
     response.close()
     text = f"{url} answered {response.status} {response.reason}"
-    if response.status in _TEMPORARY:
-        raise InterruptedTransferError(text, _read_retry_after(response))
-    raise RefusedError(text)
+    if response.status not in _TEMPORARY:
+        raise RefusedError(text)
+    interruption = InterruptedTransferError(text)
+    with contextlib.suppress(InvalidHeader):
+        interruption.wait = urllib3.Retry().get_retry_after(response) or 0.0
+    raise interruption
 
 
 def _follow_redirects(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
-    """Follow redirects to http and https only, and never from https to http; urllib3 would follow the latter."""
     first = url
     if urlsplit(url).scheme not in _SCHEMES:
         raise RefusedError(f"{url} is not an http or https address")
+    # A short body is reported with its position in the file, so urllib3 need not check its length.
+    raw: dict[str, Any] = {
+        "retries": False,
+        "redirect": False,
+        "preload_content": False,
+        "enforce_content_length": False,
+    }
     for _ in range(_MOST_REDIRECTS):
-        response = _make_pool(url).request(
-            "GET",
-            url,
-            headers=headers,
-            timeout=timeout,
-            retries=False,
-            redirect=False,
-            preload_content=False,
-            enforce_content_length=False,  # a short body is reported with its position in the file
-        )
+        response = _make_pool(url).request("GET", url, headers=headers, timeout=timeout, **raw)
         location = response.get_redirect_location()
         if not location:
             return response
@@ -91,11 +101,7 @@ def _follow_redirects(url: str, headers: dict[str, str], timeout: float) -> urll
 
 
 def check_redirect(url: str, target: str) -> None:
-    """Check that a redirect may be followed.
-
-    Raises:
-        RefusedError: it leaves http and https, or gives up encryption.
-    """
+    """Raise `RefusedError` if a redirect leaves http and https, or gives up encryption, as urllib3 would let it."""
     old, new = urlsplit(url).scheme, urlsplit(target).scheme
     if new not in _SCHEMES or (old == "https" and new == "http"):
         raise RefusedError(f"{url} redirects to {target}, which is not followed")
@@ -111,10 +117,3 @@ def _make_pool(url: str) -> urllib3.PoolManager:
         proxy = f"http://{proxy}"
     login = urllib3.util.parse_url(proxy).auth
     return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login else None)
-
-
-def _read_retry_after(response: urllib3.BaseHTTPResponse) -> float:
-    try:
-        return urllib3.Retry().get_retry_after(response) or 0.0
-    except InvalidHeader:
-        return 0.0

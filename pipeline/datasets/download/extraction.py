@@ -11,8 +11,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -35,14 +35,6 @@ _DAMAGE = (
 )
 
 
-@dataclass(frozen=True)
-class _Container:
-    """An open archive of either format: its members in order, and a function that opens a file among them."""
-
-    members: Iterator[Member]
-    open_entry: Callable[[Any], IO[bytes] | None]
-
-
 def extract(archive: Path, folder: Path, limits: Limits | None = None) -> int:
     """Unpack an archive after checking its names and sizes; owners, permissions and times are ignored.
 
@@ -59,16 +51,16 @@ def extract(archive: Path, folder: Path, limits: Limits | None = None) -> int:
             the files written until then.
     """
     limits = limits or Limits()
-    with _translate_damage(archive), _open(archive) as container:
-        plan = list(check_members(container.members, archive, limits))
+    with _translate_damage(archive), _open(archive) as members:
+        plan = list(check_members(members, archive, limits))
         needed = sum(member.size for member, _ in plan)
         folder.mkdir(parents=True, exist_ok=True)
         if needed > find_free_space(folder):
             raise full_disk_error(folder, needed)
-        return _write_all(plan, container, archive, folder)
+        return _write_all(plan, archive, folder)
 
 
-def _write_all(plan: list[tuple[Member, tuple[str, ...]]], container: _Container, archive: Path, folder: Path) -> int:
+def _write_all(plan: list[tuple[Member, tuple[str, ...]]], archive: Path, folder: Path) -> int:
     from monai.apps.utils import safe_extract_member
     from tqdm import tqdm
 
@@ -81,16 +73,15 @@ def _write_all(plan: list[tuple[Member, tuple[str, ...]]], container: _Container
             raise unsafe_archive_error(archive, f"member {member.name!r} would be written outside {folder}") from None
         (target if member.kind == "folder" else target.parent).mkdir(parents=True, exist_ok=True)
         if member.kind == "file":
-            with cast(IO[bytes], container.open_entry(member.entry)) as source:
-                _write_file(source, target, member, archive)
+            _write_file(member, target, archive)
     return sum(member.kind == "file" for member, _ in plan)
 
 
-def _write_file(source: IO[bytes], target: Path, member: Member, archive: Path) -> None:
+def _write_file(member: Member, target: Path, archive: Path) -> None:
     written = 0
     try:
         # "x": no existing file is overwritten, and no link is followed.
-        with open(target, "xb") as stream:
+        with cast(IO[bytes], member.open()) as source, open(target, "xb") as stream:
             while block := source.read(_BLOCK):
                 written += len(block)
                 if written > member.size:
@@ -122,29 +113,26 @@ def _translate_damage(archive: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _open(archive: Path) -> Iterator[_Container]:
+def _open(archive: Path) -> Iterator[Iterator[Member]]:
+    """Open a zip or tar file and yield its members in order."""
     with open(archive, "rb") as stream:
         head = stream.read(512)
         stream.seek(0)
         if head.startswith(b"PK"):
             with zipfile.ZipFile(stream) as opened:
                 _check_count(stream, opened)
-                yield _Container(_list_zip(opened, archive), opened.open)
-        elif head.startswith(b"\x1f\x8b"):
-            with gzip.open(stream) as unzipped, _open_tar(cast(IO[bytes], unzipped)) as tar:
-                yield _Container(_list_tar(tar, archive), tar.extractfile)
-        elif head[257:262] == b"ustar":
-            with _open_tar(stream) as tar:
-                yield _Container(_list_tar(tar, archive), tar.extractfile)
+                yield _list_zip(opened, archive)
+        elif (zipped := head.startswith(b"\x1f\x8b")) or head[257:262] == b"ustar":
+            with gzip.open(stream) if zipped else nullcontext(stream) as whole:
+                short = cast(IO[bytes], _ShortReads(cast(IO[bytes], whole)))
+                with tarfile.open(fileobj=short, mode="r:", errorlevel=2) as tar:
+                    yield _list_tar(tar, archive)
         else:
             raise InputError(f"{archive} is not a zip, tar or tar.gz file: it begins with {head[:16]!r}; remove it")
 
 
 def _check_count(stream: IO[bytes], opened: zipfile.ZipFile) -> None:
-    """Compare the number of members with the one at the end of a zip file.
-
-    zipfile does not, so a damaged directory can hide its last members.
-    """
+    """Compare the number of members with a zip file's end: a damaged directory can hide its last ones from zipfile."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _LONGEST_END))
     end = stream.read()
@@ -163,7 +151,7 @@ def _list_zip(opened: zipfile.ZipFile, archive: Path) -> Iterator[Member]:
         end = info.header_offset + info.compress_size
     for info in opened.infolist():
         # Not `filename`, which ends at a NUL and on Windows hides backslashes.
-        yield Member(info.orig_filename, info.file_size, _name_zip_kind(info), info)
+        yield Member(info.orig_filename, info.file_size, _name_zip_kind(info), partial(opened.open, info))
 
 
 def _name_zip_kind(info: zipfile.ZipInfo) -> str:
@@ -197,14 +185,10 @@ class _ShortReads:
         return self._stream.read(size)
 
 
-def _open_tar(stream: IO[bytes]) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(IO[bytes], _ShortReads(stream)), mode="r:", errorlevel=2)
-
-
 def _list_tar(opened: tarfile.TarFile, archive: Path) -> Iterator[Member]:
     end = 0
     for info in opened:
-        yield Member(info.name, info.size, _name_tar_kind(info), info)
+        yield Member(info.name, info.size, _name_tar_kind(info), partial(opened.extractfile, info))
         end = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     _check_end(cast(IO[bytes], opened.fileobj), end, archive)
 

@@ -8,49 +8,35 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from pipeline.issues import InputError
 
-_DRIVE = re.compile(r"[A-Za-z]:")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_PART, _LONGEST_NAME = 255, 1024
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may unpack to.
+    """How much an archive may unpack to."""
 
-    Args:
-        expansion: bytes unpacked per byte of the archive, over all members: an empty mask alone may well be
-            compressed 1000 : 1.
-        members: number of files and folders.
-        depth: folders above a file.
-    """
-
+    #: bytes unpacked per byte of the archive, over all members: an empty mask alone may well be compressed 1000 : 1
     expansion: float = 40.0
-    members: int = 100_000
-    depth: int = 16
+    members: int = 100_000  #: number of files and folders
+    depth: int = 16  #: folders above a file
 
 
 @dataclass(frozen=True)
 class Member:
-    """A member as the archive declares it.
+    """A member as the archive declares it."""
 
-    Args:
-        name: as written in the archive.
-        size: bytes when unpacked.
-        kind: ``"file"``, ``"folder"``, or a description of another kind.
-        entry: zipfile's or tarfile's own description of it.
-    """
-
-    name: str
-    size: int
-    kind: str
-    entry: Any = None
+    name: str  #: as written in the archive
+    size: int  #: bytes when unpacked
+    kind: str  #: ``"file"``, ``"folder"``, or a description of another kind
+    open: Callable[[], IO[bytes] | None] = lambda: None  #: opens its content
 
 
 def unsafe_archive_error(archive: Path, detail: str) -> InputError:
@@ -73,35 +59,28 @@ def split_name(name: str) -> tuple[str, ...]:
         Traceback (most recent call last):
         ValueError: leaves the folder
     """
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    device = next(filter(_WINDOWS_DEVICE.fullmatch, parts), "")
+    renamed = next((part for part in parts if ":" in part or part[-1] in ". "), "")
     rules: dict[str, object] = {
         "has a backslash, which is a separator on Windows": "\\" in name,
         "is an absolute path": name.startswith("/"),
-        "starts with a drive letter": _DRIVE.match(name),
+        "starts with a drive letter": re.match("[A-Za-z]:", name),
         "has control characters, or is not in UTF-8": not name.isprintable(),
-        f"is longer than {_LONGEST_NAME} bytes": len(name.encode(errors="replace")) > _LONGEST_NAME,
+        f"is longer than {_LONGEST_NAME} bytes": _count_bytes(name) > _LONGEST_NAME,
+        "leaves the folder": ".." in parts,
+        f"has a part longer than {_LONGEST_PART} bytes": max(map(_count_bytes, parts), default=0) > _LONGEST_PART,
+        f"has the part {device!r}, a device on Windows": device,
+        f"has the part {renamed!r}, which Windows reads as another name": renamed,
     }
-    _apply(rules)
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    for part in parts:
-        _check_part(part)
-    return parts
-
-
-def _check_part(part: str) -> None:
-    rules: dict[str, object] = {
-        "leaves the folder": part == "..",
-        f"has a part longer than {_LONGEST_PART} bytes": len(part.encode()) > _LONGEST_PART,
-        f"has the part {part!r}, a device on Windows": _WINDOWS_DEVICE.fullmatch(part),
-        f"has the part {part!r}, which Windows reads as another name": ":" in part or part[-1] in ". ",
-    }
-    _apply(rules)
-
-
-def _apply(rules: dict[str, object]) -> None:
-    """Raise the reason of the first rule that is broken."""
     for reason, broken in rules.items():
         if broken:
             raise ValueError(reason)
+    return parts
+
+
+def _count_bytes(name: str) -> int:
+    return len(name.encode(errors="replace"))
 
 
 def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> Iterator[tuple[Member, tuple[str, ...]]]:
@@ -117,7 +96,7 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
     Raises:
         InputError: a member must not be written.
     """
-    names = _Names()
+    known: _Names = {}
     most, total = max(limits.expansion * archive.stat().st_size, 1e6), 0
     for count, member in enumerate(members, start=1):
         shown = repr(member.name if len(member.name) <= 120 else member.name[:120] + "...")
@@ -127,7 +106,7 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
                 raise ValueError(f"lies deeper than {limits.depth} folders")
             if member.kind not in ("file", "folder"):
                 raise ValueError(f"is {member.kind}, expected files and folders")
-            names.add(parts, is_folder=member.kind == "folder")
+            _add_name(known, parts, is_folder=member.kind == "folder")
         except ValueError as error:
             raise unsafe_archive_error(archive, f"member {shown} {error}") from None
         total += member.size
@@ -140,32 +119,25 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
         yield member, parts
 
 
-class _Names:
-    """The names so far, compared as on file systems that ignore case and normalise accents."""
+# Paths as file systems compare them that ignore case and normalise accents: how each is spelled, and whether it is a
+# file.
+_Names = dict[tuple[str, ...], tuple[tuple[str, ...], bool]]
 
-    def __init__(self) -> None:
-        self._spelled: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._files: set[tuple[str, ...]] = set()
 
-    def add(self, parts: tuple[str, ...], *, is_folder: bool) -> None:
-        """Add a path.
-
-        Raises:
-            ValueError: it conflicts with an earlier one.
-        """
-        folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
-        if not parts and not is_folder:
-            raise ValueError("has no name")
-        if not is_folder and folded in self._spelled:
-            raise ValueError("occurs twice" if self._spelled[folded] == parts else self._collision(folded))
-        for length in range(1, len(parts) + 1):
-            key = folded[:length]
-            if self._spelled.setdefault(key, parts[:length]) != parts[:length]:
-                raise ValueError(self._collision(key))
-            if key in self._files:
-                raise ValueError(f"has a file as its folder, {'/'.join(parts[:length])!r}")
-        if not is_folder:
-            self._files.add(folded)
-
-    def _collision(self, key: tuple[str, ...]) -> str:
-        return f"collides with {'/'.join(self._spelled[key])!r} where case or accents are ignored"
+def _add_name(known: _Names, parts: tuple[str, ...], *, is_folder: bool) -> None:
+    """Add a path and its folders, or raise `ValueError` if it conflicts with an earlier one."""
+    if not parts and not is_folder:
+        raise ValueError("has no name")
+    folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
+    for length in range(1, len(parts) + 1):
+        path, is_file = parts[:length], length == len(parts) and not is_folder
+        if folded[:length] not in known:
+            known[folded[:length]] = path, is_file
+            continue
+        spelled, was_file = known[folded[:length]]
+        if spelled != path:
+            raise ValueError(f"collides with {'/'.join(spelled)!r} where case or accents are ignored")
+        if is_file:
+            raise ValueError("occurs twice")
+        if was_file:
+            raise ValueError(f"has a file as its folder, {'/'.join(path)!r}")

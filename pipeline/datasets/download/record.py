@@ -15,41 +15,24 @@ from pipeline.issues import InputError
 
 @dataclass(frozen=True)
 class ReceivedArchive:
-    """An archive as it arrived.
+    """An archive as it arrived."""
 
-    Args:
-        file: name of the archive.
-        url: address it came from; empty if it was on the disk already.
-        size: bytes.
-        sha256: digest of all bytes.
-        checksum: how far that digest is confirmed, in words.
-    """
-
-    file: str
-    url: str
-    size: int
-    sha256: str
-    checksum: str
+    file: str  #: name of the archive
+    url: str  #: address it came from; empty if it was on the disk already
+    size: int  #: bytes
+    sha256: str  #: digest of all bytes
+    checksum: str  #: how far that digest is confirmed, in words
 
 
 @dataclass(frozen=True)
 class DownloadRecord:
-    """A finished download.
+    """A finished download."""
 
-    Args:
-        name: name of the source.
-        page: its page.
-        licence: its terms.
-        finished: time, ISO 8601 with offset.
-        files: number of files unpacked.
-        archives: their archives.
-    """
-
-    name: str
-    page: str
-    licence: str
-    finished: str
-    files: int
+    name: str  #: name of the source
+    page: str  #: its page
+    licence: str  #: its terms
+    finished: str  #: time, ISO 8601 with offset
+    files: int  #: number of files unpacked
     archives: tuple[ReceivedArchive, ...]
 
 

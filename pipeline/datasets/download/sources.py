@@ -19,29 +19,17 @@ _TORCH_EM = "torch-em's table of checksums"
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip or tar file of a source.
+    """A zip or tar file of a source."""
 
-    Args:
-        file: its name on disk, unique within the source and on a mirror (``--url-base``).
-        urls: addresses of the same file, the preferred one first.
-        folder: its top folder.
-        sha256: expected digest; empty if unknown.
-        md5: expected digest where only that is published; empty if unknown.
-        size: bytes, as others measured them; for planning only, the checksum decides.
-        expansion: bytes unpacked per byte of the archive, estimated; unpacking stops at ten times that.
-        evidence: publisher of the checksum.
-        verified: whether the authors downloaded the file and compared.
-    """
-
-    file: str
-    urls: tuple[str, ...]
-    folder: str
-    sha256: str = ""
-    md5: str = ""
-    size: int | None = None
-    expansion: float = 1.1
-    evidence: str = ""
-    verified: bool = False
+    file: str  #: its name on disk, unique within the source and on a mirror (``--url-base``)
+    urls: tuple[str, ...]  #: addresses of the same file, the preferred one first
+    folder: str  #: its top folder
+    sha256: str = ""  #: expected digest; empty if unknown
+    md5: str = ""  #: expected digest where only that is published; empty if unknown
+    size: int | None = None  #: bytes, as others measured them; for planning only, the checksum decides
+    expansion: float = 1.1  #: bytes unpacked per byte of the archive, estimated; unpacking stops at ten times that
+    evidence: str = ""  #: publisher of the checksum
+    verified: bool = False  #: whether the authors downloaded the file and compared
 
     def describe_checksum(self) -> str:
         """Return how far a matching checksum can be trusted, in words."""
@@ -59,34 +47,23 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset and its origin.
+    """A dataset and its origin."""
 
-    Args:
-        name: word to type.
-        title: description.
-        layout: layout for ``dataset build``.
-        licence: terms of use.
-        page: page of the dataset, with the requested citation.
-        root: the folder that ``dataset build`` reads, relative to the download's folder.
-        archives: files to fetch; empty where a login is needed.
-        instructions: steps by hand instead; ``{out}`` is the folder, ``{root}`` the dataset's root in it.
-    """
-
-    name: str
-    title: str
-    layout: str
-    licence: str
-    page: str
-    root: str = ""
-    archives: tuple[Archive, ...] = ()
+    name: str  #: word to type
+    title: str  #: description
+    layout: str  #: layout for ``dataset build``
+    licence: str  #: terms of use
+    page: str  #: page of the dataset, with the requested citation
+    root: str = ""  #: the folder that ``dataset build`` reads, relative to the download's folder
+    archives: tuple[Archive, ...] = ()  #: files to fetch; empty where a login is needed
+    #: steps by hand instead; ``{out}`` is the folder, ``{root}`` the dataset's root in it
     instructions: tuple[str, ...] = ()
 
     @property
     def size(self) -> int | None:
         """Bytes to download, or None if the size of an archive is not known."""
-        sizes = [archive.size for archive in self.archives]
-        known = [size for size in sizes if size is not None]
-        return sum(known) if known and len(known) == len(sizes) else None
+        sizes = [archive.size for archive in self.archives if archive.size is not None]
+        return sum(sizes) if sizes and len(sizes) == len(self.archives) else None
 
 
 def _isic(stem: str, size: int, sha256: str) -> Archive:
@@ -122,77 +99,6 @@ def _kaggle(slug: str, last_step: str, **fields: Any) -> Source:
     return Source(page=f"https://www.kaggle.com/datasets/{slug}", instructions=steps, **fields)
 
 
-_ISIC2018 = Source(
-    name="isic2018",
-    title="ISIC 2018 Task 1: skin lesions, 2,594 / 100 / 1,000 images with masks",
-    layout="isic",
-    licence="CC BY-NC 4.0 (LICENSE.txt beside the images decides)",
-    page="https://challenge.isic-archive.com/data/#2018",
-    archives=tuple(
-        _isic(f"ISIC2018_Task1{stem}", size, sha256)
-        for stem, size, sha256 in (
-            ("-2_Training_Input", 11165358566, "80f98572347a2d7a376227fa9eb2e4f7459d317cb619865b8b9910c81446675f"),
-            ("_Training_GroundTruth", 27402895, "99f8b2bb3c4d6af483362010715f7e7d5d122d9f6c02cac0e0d15bef77c7604c"),
-            ("-2_Validation_Input", 239231159, "0ea920fcfe512d12a6e620b50b50233c059f67b10146e1479c82be58ff15a797"),
-            ("_Validation_GroundTruth", 759706, "f6911e9c0a64e6d687dd3ca466ca927dd5e82145cb2163b7a1e5b37d7a716285"),
-            ("-2_Test_Input", 2370457338, "e59ae1f69f4ed16f09db2cb1d76c2a828487b63d28f6ab85997f5616869b127d"),
-            ("_Test_GroundTruth", 9680101, "2e8f6edce454a5bdee52485e39f92bd6eddf357e81f39018d05512175238ef82"),
-        )
-    ),
-)
-_U373 = _cell_tracking(
-    "u373",
-    "PhC-C2DH-U373",
-    "b18185c18fce54e8eeb93e4bbb9b201d757add9409bbf2283b8114185a11bc9e",
-    title="PhC-C2DH-U373: glioblastoma cells in phase contrast, two films of 115 frames with references",
-    more=" and two further public repositories",
-    size=43_454_399,
-    expansion=4.0,
-)
-_U373_CHALLENGE = _cell_tracking(
-    "u373-challenge",
-    "PhC-C2DH-U373",
-    "7aa3162e4363a416b259149adc13c9b09cb8aecfe8165eb1428dd534b66bec8a",
-    title="PhC-C2DH-U373: the challenge's two films, without references (for predictions)",
-    part="test",
-    expansion=4.0,
-)
-_HIPPOCAMPUS = Source(
-    name="hippocampus",
-    title="Medical Segmentation Decathlon Task04: hippocampus in 3-D MRI, 260 volumes with labels, 130 without",
-    layout="decathlon",
-    licence="CC BY-SA 4.0",
-    page="http://medicaldecathlon.com/",
-    root="Task04_Hippocampus",
-    archives=(
-        Archive(
-            "Task04_Hippocampus.tar",
-            ("https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar",),
-            "Task04_Hippocampus",
-            md5="9d24dba78a72977dbd1d2e110310f31b",
-            size=28_400_000,
-            evidence="MONAI's DecathlonDataset",
-        ),
-    ),
-)
-_LGG = _kaggle(
-    "mateuszbuda/lgg-mri-segmentation",
-    "Only the folder {root} with one folder per patient is needed; a second copy in"
-    " {out}/lgg-mri-segmentation can be deleted.",
-    name="lgg",
-    title="LGG brain MRI: 110 patients, 3,929 slices with tumour masks",
-    layout="lgg",
-    licence="CC BY-NC-SA 4.0 (the dataset's Kaggle page decides)",
-    root="kaggle_3m",
-)
-_BRAINTUMOR = _kaggle(
-    "pkdarabi/brain-tumor-image-dataset-semantic-segmentation",
-    "{root} then holds train, valid and test, each with _annotations.coco.json.",
-    name="braintumor",
-    title="Brain tumour MRI with COCO annotations: 2,146 images, all outlines are rectangles",
-    layout="coco",
-    licence="CC BY 4.0 as the annotation files say (the dataset's Kaggle page decides)",
-)
 # The other two-dimensional training sets of the same challenge, all in the same layout.
 _CELL_TRACKING = (
     ("BF-C2DL-HSC", "0aa68ec37a9b06e72a5dfa07d809f56e1775157fb674bb75ff904936149657b1"),
@@ -205,18 +111,81 @@ _CELL_TRACKING = (
     ("Fluo-N2DL-HeLa", "35dd99d58e071aba0b03880128d920bd1c063783cc280f9531fbdc5be614c82e"),
     ("PhC-C2DL-PSC", "9d54bb8febc8798934a21bf92e05d92f5e8557c87e28834b2832591cdda78422"),
 )
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        _ISIC2018,
-        _U373,
-        _U373_CHALLENGE,
-        _HIPPOCAMPUS,
-        _LGG,
-        _BRAINTUMOR,
-        *(_cell_tracking(folder.lower(), folder, sha256, expansion=10.0) for folder, sha256 in _CELL_TRACKING),
-    )
-}
+_TABLE = (
+    Source(
+        name="isic2018",
+        title="ISIC 2018 Task 1: skin lesions, 2,594 / 100 / 1,000 images with masks",
+        layout="isic",
+        licence="CC BY-NC 4.0 (LICENSE.txt beside the images decides)",
+        page="https://challenge.isic-archive.com/data/#2018",
+        archives=tuple(
+            _isic(f"ISIC2018_Task1{stem}", size, sha256)
+            for stem, size, sha256 in (
+                ("-2_Training_Input", 11165358566, "80f98572347a2d7a376227fa9eb2e4f7459d317cb619865b8b9910c81446675f"),
+                ("_Training_GroundTruth", 27402895, "99f8b2bb3c4d6af483362010715f7e7d5d122d9f6c02cac0e0d15bef77c7604c"),
+                ("-2_Validation_Input", 239231159, "0ea920fcfe512d12a6e620b50b50233c059f67b10146e1479c82be58ff15a797"),
+                ("_Validation_GroundTruth", 759706, "f6911e9c0a64e6d687dd3ca466ca927dd5e82145cb2163b7a1e5b37d7a716285"),
+                ("-2_Test_Input", 2370457338, "e59ae1f69f4ed16f09db2cb1d76c2a828487b63d28f6ab85997f5616869b127d"),
+                ("_Test_GroundTruth", 9680101, "2e8f6edce454a5bdee52485e39f92bd6eddf357e81f39018d05512175238ef82"),
+            )
+        ),
+    ),
+    _cell_tracking(
+        "u373",
+        "PhC-C2DH-U373",
+        "b18185c18fce54e8eeb93e4bbb9b201d757add9409bbf2283b8114185a11bc9e",
+        title="PhC-C2DH-U373: glioblastoma cells in phase contrast, two films of 115 frames with references",
+        more=" and two further public repositories",
+        size=43_454_399,
+        expansion=4.0,
+    ),
+    _cell_tracking(
+        "u373-challenge",
+        "PhC-C2DH-U373",
+        "7aa3162e4363a416b259149adc13c9b09cb8aecfe8165eb1428dd534b66bec8a",
+        title="PhC-C2DH-U373: the challenge's two films, without references (for predictions)",
+        part="test",
+        expansion=4.0,
+    ),
+    Source(
+        name="hippocampus",
+        title="Medical Segmentation Decathlon Task04: hippocampus in 3-D MRI, 260 volumes with labels, 130 without",
+        layout="decathlon",
+        licence="CC BY-SA 4.0",
+        page="http://medicaldecathlon.com/",
+        root="Task04_Hippocampus",
+        archives=(
+            Archive(
+                "Task04_Hippocampus.tar",
+                ("https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar",),
+                "Task04_Hippocampus",
+                md5="9d24dba78a72977dbd1d2e110310f31b",
+                size=28_400_000,
+                evidence="MONAI's DecathlonDataset",
+            ),
+        ),
+    ),
+    _kaggle(
+        "mateuszbuda/lgg-mri-segmentation",
+        "Only the folder {root} with one folder per patient is needed; a second copy in"
+        " {out}/lgg-mri-segmentation can be deleted.",
+        name="lgg",
+        title="LGG brain MRI: 110 patients, 3,929 slices with tumour masks",
+        layout="lgg",
+        licence="CC BY-NC-SA 4.0 (the dataset's Kaggle page decides)",
+        root="kaggle_3m",
+    ),
+    _kaggle(
+        "pkdarabi/brain-tumor-image-dataset-semantic-segmentation",
+        "{root} then holds train, valid and test, each with _annotations.coco.json.",
+        name="braintumor",
+        title="Brain tumour MRI with COCO annotations: 2,146 images, all outlines are rectangles",
+        layout="coco",
+        licence="CC BY 4.0 as the annotation files say (the dataset's Kaggle page decides)",
+    ),
+    *(_cell_tracking(folder.lower(), folder, sha256, expansion=10.0) for folder, sha256 in _CELL_TRACKING),
+)
+SOURCES = {source.name: source for source in _TABLE}
 
 
 def find_source(name: str) -> Source:

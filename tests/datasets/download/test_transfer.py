@@ -8,8 +8,7 @@ import pytest
 
 from pipeline.datasets.download import transfer
 from pipeline.datasets.download.connection import RefusedError, check_redirect
-from pipeline.datasets.download.partial import Origin, PartialFile
-from pipeline.datasets.download.transfer import Patience, fetch, format_bytes
+from pipeline.datasets.download.transfer import Origin, PartialFile, Patience, fetch, format_bytes
 from pipeline.issues import InputError
 
 CONTENT = os.urandom(300_000)
