@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ def supports_bfloat16(device_type: str) -> bool:
     return False
 
 
+@dataclass(eq=False, repr=False)
 class AutocastInferer(Inferer):
     """Run another inferer in bfloat16 mixed precision and channels-last layout; the result is float32.
 
@@ -47,23 +49,17 @@ class AutocastInferer(Inferer):
         torch.float32
     """
 
-    def __init__(self, inferer: Inferer, amp: bool | str = "auto", channels_last: bool = True) -> None:
-        super().__init__()
-        self.inferer = inferer
-        self.amp = amp if amp == "auto" else read_flag(amp, "amp")
-        self.channels_last = channels_last
+    inferer: Inferer
+    amp: bool | str = "auto"
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        self.amp = self.amp if self.amp == "auto" else read_flag(self.amp, "amp")
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run ``inferer(inputs, network)``.
+        """Return ``inferer(inputs, network)`` in float32; outside training with the meta data of ``inputs``.
 
-        Args:
-            inputs: ``(B, C, *spatial)``.
-            network: the network; it may return a list of tensors, as deep supervision does in training.
-            args: passed on.
-            kwargs: passed on.
-
-        Returns:
-            The inferer's result in float32; outside training with the meta data of ``inputs``.
+        Inputs are ``(B, C, *spatial)``; the network may return a list of tensors, as deep supervision does in training.
         """
         device_type = inputs.device.type
         enabled = supports_bfloat16(device_type) if self.amp == "auto" else self.amp is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = ["EnsembleInferer"]
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class EnsembleInferer(Inferer):
     """Run another inferer with each of several checkpoints and return logits of their mean probability.
 
@@ -51,41 +53,28 @@ class EnsembleInferer(Inferer):
         0.6
     """
 
-    def __init__(
-        self,
-        inferer: Inferer,
-        network: torch.nn.Module,
-        checkpoints: Sequence[str | Path] | str,
-        activation: Activation,
-        network_key: str = "network",
-    ) -> None:
-        super().__init__()
-        if activation is None:
+    inferer: Inferer
+    network: torch.nn.Module
+    checkpoints: Sequence[str | Path] | str
+    activation: Activation
+    network_key: str = "network"
+
+    def __post_init__(self) -> None:
+        if self.activation is None:
             raise ValueError("activation must be 'sigmoid' or 'softmax': an ensemble averages probabilities")
-        PredictionMean(activation)  # raises if it is unknown
-        self.checkpoints = list_checkpoints(checkpoints)
-        if not self.checkpoints:
+        PredictionMean(self.activation)  # raises if it is unknown
+        self._files = self.checkpoints = list_checkpoints(self.checkpoints)
+        if not self._files:
             raise InputError("--checkpoints is empty; expected a list such as \"['fold0/model.pt', ...]\"")
-        self.inferer = inferer
-        self.network = network
-        self.activation = activation
-        self.network_key = network_key
         self._members: list[torch.nn.Module] = []
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Run ``inferer(inputs, member)`` with the copy of each checkpoint.
+        """Return logits of the mean probability of all checkpoints; ``network`` is not used.
 
-        Args:
-            inputs: ``(B, C, *spatial)``.
-            network: not used.
-            args: passed on.
-            kwargs: passed on.
-
-        Returns:
-            Logits of the mean of the probabilities, in the shape of the inferer's output.
+        Inputs are ``(B, C, *spatial)``; the result has the shape of the inferer's output.
         """
         if not self._members:
-            self._members = [self._load(path, inputs.device) for path in self.checkpoints]
+            self._members = [self._load(path, inputs.device) for path in self._files]
         mean = PredictionMean(self.activation)
         for member in self._members:
             mean.add(self.inferer(inputs, member, *args, **kwargs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ _BEFORE = 2  # axes before the spatial ones: batch and channels
 _PLANE = (_BEFORE, _BEFORE + 1)
 
 
+@dataclass(eq=False, repr=False)
 class FlipAverageInferer(Inferer):
     """Run another inferer on the image and on flipped and rotated copies, and average the outputs, transformed back.
 
@@ -43,36 +45,22 @@ class FlipAverageInferer(Inferer):
         [[[[2.0, 4.0]]]]
     """
 
-    def __init__(
-        self,
-        inferer: Inferer,
-        flips: Sequence[Sequence[int]] = (),
-        rotations: Sequence[int] = (),
-        activation: Activation | None = None,
-    ) -> None:
-        super().__init__()
-        if any(len(axes) == 0 or min(axes) < 0 for axes in flips):
-            raise ValueError(f"every entry of flips must list spatial axes from 0, got {list(flips)}")
-        if any(turns not in (1, 2, 3) for turns in rotations):
-            raise ValueError(f"rotations must list quarter turns, 1 to 3, got {list(rotations)}")
-        PredictionMean(activation)  # raises if it is unknown
-        self.inferer = inferer
-        self.activation = activation
-        dims: list[tuple[int, ...]] = [tuple(axis + _BEFORE for axis in axes) for axes in flips]
-        self.copies = list(itertools.product([0, *rotations], [(), *dims]))
+    inferer: Inferer
+    flips: Sequence[Sequence[int]] = ()
+    rotations: Sequence[int] = ()
+    activation: Activation | None = None
+
+    def __post_init__(self) -> None:
+        if any(len(axes) == 0 or min(axes) < 0 for axes in self.flips):
+            raise ValueError(f"every entry of flips must list spatial axes from 0, got {list(self.flips)}")
+        if any(turns not in (1, 2, 3) for turns in self.rotations):
+            raise ValueError(f"rotations must list quarter turns, 1 to 3, got {list(self.rotations)}")
+        PredictionMean(self.activation)  # raises if it is unknown
+        dims: list[tuple[int, ...]] = [tuple(axis + _BEFORE for axis in axes) for axes in self.flips]
+        self.copies = list(itertools.product([0, *self.rotations], [(), *dims]))
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Run ``inferer(inputs, network)`` on all copies.
-
-        Args:
-            inputs: ``(B, C, *spatial)``.
-            network: the network.
-            args: passed on.
-            kwargs: passed on.
-
-        Returns:
-            The mean of the outputs, in the shape of the inferer's output.
-        """
+        """Return the mean of ``inferer(inputs, network)`` over all copies of the inputs ``(B, C, *spatial)``."""
         mean = PredictionMean(self.activation)
         for turns, dims in self.copies:
             if not turns and not dims:

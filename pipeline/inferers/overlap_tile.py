@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from monai.inferers import Inferer
 __all__ = ["OverlapTileInferer"]
 
 
+@dataclass(eq=False, repr=False)
 class OverlapTileInferer(Inferer):
     """Segment images of any size tile by tile, with mirrored borders (Ronneberger et al. 2015, figure 2).
 
@@ -45,49 +47,36 @@ class OverlapTileInferer(Inferer):
         True
     """
 
-    def __init__(
-        self,
-        input_size: Sequence[int] | int,
-        output_size: Sequence[int] | int,
-        sw_batch_size: int = 1,
-        pooling_stride: int = 16,
-    ) -> None:
-        super().__init__()
-        sizes = [[size] if isinstance(size, int) else list(size) for size in (input_size, output_size)]
-        if sw_batch_size < 1 or pooling_stride < 1:
-            raise ValueError(
-                f"sw_batch_size and pooling_stride must be at least 1, got {sw_batch_size} and {pooling_stride}"
-            )
+    input_size: Sequence[int] | int
+    output_size: Sequence[int] | int
+    sw_batch_size: int = 1
+    pooling_stride: int = 16
+
+    def __post_init__(self) -> None:
+        sizes = [[size] if isinstance(size, int) else list(size) for size in (self.input_size, self.output_size)]
+        if self.sw_batch_size < 1 or self.pooling_stride < 1:
+            given = f"{self.sw_batch_size} and {self.pooling_stride}"
+            raise ValueError(f"sw_batch_size and pooling_stride must be at least 1, got {given}")
         longest = max(len(size) for size in sizes)
         inputs, outputs = (size * longest if len(size) == 1 else size for size in sizes)
         if len(inputs) != len(outputs):
             raise ValueError(f"input_size and output_size need the same number of axes, got {inputs} and {outputs}")
         for n_input, n_output in zip(inputs, outputs, strict=True):
-            _check_sizes(n_input, n_output, pooling_stride)
-        self.input_size = inputs
-        self.output_size = outputs
-        self.sw_batch_size = sw_batch_size
-        self.pooling_stride = pooling_stride
+            _check_sizes(n_input, n_output, self.pooling_stride)
+        self._input, self._output = inputs, outputs
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Run the network on all tiles.
+        """Return the network's output for every pixel, ``(B, classes, *spatial)``, of inputs ``(B, C, *spatial)``.
 
-        Args:
-            inputs: ``(B, C, *spatial)``.
-            network: returns ``(N, classes, *output_size)`` for ``(N, C, *input_size)``.
-            args: passed on to the network.
-            kwargs: passed on to the network.
-
-        Returns:
-            The network's output for every pixel, ``(B, classes, *spatial)``, on the inputs' device and with their meta
-            data.
+        The network returns ``(N, classes, *output_size)`` for tiles ``(N, C, *input_size)``. The result is on the
+        inputs' device and has their meta data.
 
         Raises:
             ValueError: the inputs have another number of axes or no pixels, or the network's output has another size.
         """
         plain = inputs.as_subclass(torch.Tensor)
         size = list(plain.shape[2:])
-        tile, output = (self._by_axis(values, plain) for values in (self.input_size, self.output_size))
+        tile, output = (self._by_axis(values, plain) for values in (self._input, self._output))
         mirrored, offsets = plain, []
         for axis, (n, n_input, n_output) in enumerate(zip(size, tile, output, strict=True)):
             starts = self._place_tiles(n, n_output)
@@ -111,7 +100,7 @@ class OverlapTileInferer(Inferer):
         n_axes = inputs.ndim - 2
         if n_axes < 1 or min(inputs.shape) < 1 or len(values) not in (1, n_axes):
             raise ValueError(
-                f"expected inputs (B, C, *spatial) that fit tiles of {self.input_size}, got shape {tuple(inputs.shape)}"
+                f"expected inputs (B, C, *spatial) that fit tiles of {self._input}, got shape {tuple(inputs.shape)}"
             )
         return values * n_axes if len(values) == 1 else values
 

@@ -81,10 +81,8 @@ class HausdorffDistance95(_SurfaceMetric):
     best: ClassVar[float] = 0.0
 
     def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
-        distance = compute_hausdorff_distance(
-            pred[None, None], truth[None, None], include_background=True, percentile=95, spacing=spacing
-        )
-        return distance.item()
+        options: Any = {"include_background": True, "percentile": 95, "spacing": spacing}
+        return compute_hausdorff_distance(pred[None, None], truth[None, None], **options).item()
 
     def _score_worst(self, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
         return math.dist([0.0] * truth.ndim, [n * size for n, size in zip(truth.shape, spacing or (), strict=True)])
@@ -131,12 +129,5 @@ class SurfaceDice(_SurfaceMetric):
         self.tolerance = tolerance
 
     def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
-        share = compute_surface_dice(
-            pred[None, None],
-            truth[None, None],
-            class_thresholds=[self.tolerance],
-            include_background=True,
-            spacing=spacing,
-            use_subvoxels=True,
-        )
-        return share.item()
+        options: Any = {"include_background": True, "spacing": spacing, "use_subvoxels": True}
+        return compute_surface_dice(pred[None, None], truth[None, None], [self.tolerance], **options).item()

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 
 _LOGGER = logging.getLogger(__name__)
 
 #: Regular expression of the names of *last* checkpoints: a new name per epoch, so that a complete file always exists.
 LAST_PATTERN = r"last_epoch=(\d+)\.pt"
+
+
+def improves(evaluator: Engine, metric: float, best: float | None) -> bool:
+    """Return whether a metric is better than the best so far, by the ``metric_cmp_fn`` of MONAI's evaluators."""
+    compare = getattr(evaluator, "metric_cmp_fn", float.__gt__)
+    return math.isfinite(metric) and (best is None or bool(compare(metric, best)))
 
 
 def name_last(epoch: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ __all__ = ["NetworkCheckpointLoader"]
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class NetworkCheckpointLoader:
     """Load a network's weights when the engine starts: a raw state dict, or one entry of a *last* checkpoint.
 
@@ -36,12 +38,9 @@ class NetworkCheckpointLoader:
             shapes differ from the network's.
     """
 
-    def __init__(
-        self, load_path: str | Path | Sequence[str | Path], network: torch.nn.Module, network_key: str = "network"
-    ) -> None:
-        self.load_path = load_path
-        self.network = network
-        self.network_key = network_key
+    load_path: str | Path | Sequence[str | Path]
+    network: torch.nn.Module
+    network_key: str = "network"
 
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 import pickle
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ignite.handlers import Checkpoint
 
 from pipeline.flags import read_flag
 from pipeline.handlers.checkpoints.atomic_save import OVERHEAD, count_bytes, format_size, remove_stale, save_state
-from pipeline.handlers.checkpoints.checkpoint_files import LAST_PATTERN, find_last, name_last, read_newest
+from pipeline.handlers.checkpoints.checkpoint_files import LAST_PATTERN, find_last, improves, name_last, read_newest
 from pipeline.handlers.run.exits import keep_one_line
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import agree_on, collect, exit_together
@@ -29,6 +29,7 @@ _RESERVED = ("trainer", "scaler", "best")
 _LOGS = 1_000_000  # bytes reserved for TensorBoard, tables and run.json
 
 
+@dataclass(eq=False, repr=False)
 class TrainingCheckpoint:
     """Write the best and the last checkpoints of a training, and resume from the last.
 
@@ -61,40 +62,30 @@ class TrainingCheckpoint:
         In ``train#handlers`` it comes after ``ValidationHandler``, so that *last* includes the epoch's validation.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        to_save: Mapping[str, Any],
-        evaluator: Engine,
-        key_metric: str = "val_mean_dice",
-        n_saved: int = 2,
-        resume: bool | str = False,
-        best_name: str = "model.pt",
-        network_key: str = "network",
-    ) -> None:
-        if network_key not in to_save:
-            raise ValueError(f"to_save has no {network_key!r}, only {sorted(to_save)}")
-        taken = sorted(set(_RESERVED) & set(to_save))
+    output_dir: str | Path
+    to_save: Mapping[str, Any]
+    evaluator: Engine
+    key_metric: str = "val_mean_dice"
+    n_saved: int = 2
+    resume: bool | str = False
+    best_name: str = "model.pt"
+    network_key: str = "network"
+
+    def __post_init__(self) -> None:
+        if self.network_key not in self.to_save:
+            raise ValueError(f"to_save has no {self.network_key!r}, only {sorted(self.to_save)}")
+        taken = sorted(set(_RESERVED) & set(self.to_save))
         if taken:
             raise ValueError(f"to_save must not name {', '.join(taken)}: it is always saved")
-        if n_saved < 1:
-            raise ValueError(f"n_saved must be at least 1, got {n_saved}")
-        self.output_dir = Path(output_dir)
-        self.to_save = dict(to_save)
-        self.evaluator = evaluator
-        self.key_metric = key_metric
-        self.n_saved = n_saved
-        self.resume = read_flag(resume, "resume")
-        self.best_name = best_name
-        self.network_key = network_key
+        if self.n_saved < 1:
+            raise ValueError(f"n_saved must be at least 1, got {self.n_saved}")
+        self.folder = Path(self.output_dir)
+        self.best_path = self.folder / self.best_name
+        self.to_save = dict(self.to_save)
+        self.resume = read_flag(self.resume, "resume")
         self.best_metric: float | None = None
         self.best_epoch: int | None = None
         self._verified = False
-
-    @property
-    def best_path(self) -> Path:
-        """Path of the best weights."""
-        return self.output_dir / self.best_name
 
     def attach(self, engine: Engine) -> None:
         """Save after every epoch of ``engine``, the trainer, and after every validation in it."""
@@ -109,18 +100,23 @@ class TrainingCheckpoint:
         with exit_together():
             self._start(trainer)
         with exit_together():
-            _require_same_epoch(collect(trainer.state.epoch))
+            epochs = collect(trainer.state.epoch)
+            if len(set(epochs)) > 1:
+                raise InputError(
+                    f"resume: the processes found checkpoints of different epochs, {', '.join(map(str, epochs))}: "
+                    "--output_dir must be a folder that all machines share"
+                )
 
     def _start(self, trainer: Engine) -> None:
         if _is_main():
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-            for path in remove_stale(self.output_dir, (LAST_PATTERN, re.escape(self.best_name))):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in remove_stale(self.folder, (LAST_PATTERN, re.escape(self.best_name))):
                 _LOGGER.info("removed %s of a killed run", path)
         if self.resume:
             self._restore(trainer)
-        elif find_last(self.output_dir):
+        elif find_last(self.folder):
             raise InputError(
-                f"{find_last(self.output_dir)[0]} is from an earlier run: "
+                f"{find_last(self.folder)[0]} is from an earlier run: "
                 "continue it with --resume true, or choose another --output_dir"
             )
         elif self.best_path.exists():
@@ -132,12 +128,10 @@ class TrainingCheckpoint:
         metrics = evaluator.state.metrics
         with exit_together():
             if self.key_metric not in metrics:
-                known = ", ".join(map(repr, metrics))
-                raise InputError(
-                    f"key_metric {self.key_metric!r} is not a metric of the evaluator; choose one of {known}"
-                )
+                known = f"choose one of {', '.join(map(repr, metrics))}"
+                raise InputError(f"key_metric {self.key_metric!r} is not a metric of the evaluator; {known}")
         metric = float(metrics[self.key_metric])
-        if agree_on(self._is_better(metric)):
+        if agree_on(improves(self.evaluator, metric, self.best_metric)):
             with exit_together():
                 if _is_main():
                     self._write(self._collect(self.network_key), self.best_path)
@@ -147,16 +141,15 @@ class TrainingCheckpoint:
     def save_last(self, trainer: Engine) -> None:
         """Save the full state, then remove all but the newest ``n_saved``."""
         with exit_together():
-            if _is_main():
-                self._save_last(trainer, self.output_dir / name_last(trainer.state.epoch))
-
-    def _save_last(self, trainer: Engine, path: Path) -> None:
-        self._write(self._full_state(trainer), path)
-        if not self._verified:
-            _verify(path)
-            self._verified = True
-        for old in find_last(self.output_dir)[self.n_saved :]:
-            old.unlink(missing_ok=True)
+            if not _is_main():
+                return
+            path = self.folder / name_last(trainer.state.epoch)
+            self._write(self._full_state(trainer), path)
+            if not self._verified:
+                _verify(path)
+                self._verified = True
+            for old in find_last(self.folder)[self.n_saved :]:
+                old.unlink(missing_ok=True)
 
     def _full_state(self, trainer: Engine) -> dict[str, Any]:
         state = {name: self._collect(name) for name in self.to_save}
@@ -171,14 +164,8 @@ class TrainingCheckpoint:
         return unwrap_network(self.to_save[name]).state_dict()
 
     def _write(self, state: Mapping[str, Any], path: Path) -> None:
-        newest = find_last(self.output_dir)
+        newest = find_last(self.folder)
         save_state(state, path, last_good=str(newest[0]) if newest else None)
-
-    def _is_better(self, metric: float) -> bool:
-        if not math.isfinite(metric):
-            return False
-        compare = getattr(self.evaluator, "metric_cmp_fn", float.__gt__)
-        return self.best_metric is None or bool(compare(metric, self.best_metric))
 
     def _tell_evaluator(self) -> None:
         # MONAI's own values would keep a first NaN for ever and start again after a resume.
@@ -188,11 +175,9 @@ class TrainingCheckpoint:
         state.best_metric_epoch = self.best_epoch if known else -1
 
     def _restore(self, trainer: Engine) -> None:
-        found = read_newest(self.output_dir)
+        found = read_newest(self.folder)
         if found is None:
-            raise InputError(
-                f"resume: no loadable checkpoint in {self.output_dir}; start a new run with --resume false"
-            )
+            raise InputError(f"resume: no loadable checkpoint in {self.folder}; start a new run with --resume false")
         path, content = found
         missing = sorted(set(self.to_save) - set(content))
         if missing:
@@ -220,13 +205,13 @@ class TrainingCheckpoint:
         weights = count_bytes(self._collect(self.network_key)) + OVERHEAD
         adaptive = any(isinstance(item, torch.optim.Optimizer) for item in self.to_save.values())
         full = 3 * weights if adaptive else weights  # Adam keeps two moments for each weight
-        ours = [*find_last(self.output_dir)[: self.n_saved], self.best_path]
+        ours = [*find_last(self.folder)[: self.n_saved], self.best_path]
         held = sum(path.stat().st_size for path in ours if path.exists())
         needed = (self.n_saved + 1) * full + weights + _LOGS - held
-        free = shutil.disk_usage(self.output_dir).free
+        free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InputError(
-                f"too little disk space in {self.output_dir}: the run needs {format_size(needed)} "
+                f"too little disk space in {self.folder}: the run needs {format_size(needed)} "
                 f"for its checkpoints and logs, free {format_size(free)}"
             )
 
@@ -247,14 +232,6 @@ def _restore_counters(trainer: Engine, saved: Mapping[str, Any], path: Path) -> 
         )
     else:
         _LOGGER.info("resumed after epoch %d of %d from %s", epoch, wanted, path)
-
-
-def _require_same_epoch(epochs: list[int]) -> None:
-    if len(set(epochs)) > 1:
-        raise InputError(
-            f"resume: the processes found checkpoints of different epochs, {', '.join(map(str, epochs))}: "
-            "--output_dir must be a folder that all machines share"
-        )
 
 
 def _verify(path: Path) -> None:

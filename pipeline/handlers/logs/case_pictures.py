@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
 
+from pipeline.handlers.training.non_finite_guard import list_case_ids
 from pipeline.pictures.figures import as_rgb, resize_labels, resize_picture
 from pipeline.pictures.image_file import read_pixels
 
@@ -37,6 +40,31 @@ class CasePicture:
     image: NDArray[np.uint8]
     pred: NDArray[Any]
     truth: NDArray[Any] | None
+
+
+def check_channels(channels: Sequence[int] | None) -> list[int] | None:
+    """Return the channels as a list.
+
+    Raises:
+        ValueError: there are neither one nor three.
+    """
+    if channels is not None and len(channels) not in (1, 3):
+        raise ValueError(f"channels must name one or three channels, got {list(channels)}")
+    return None if channels is None else list(channels)
+
+
+def find_new_cases(engine: Engine, seen: Collection[str], max_cases: int) -> Iterator[tuple[str, Any]]:
+    """Yield id and output of the last batch's cases that are not in ``seen``, until that has ``max_cases``.
+
+    The caller adds each id to ``seen``. All but the first of several processes get nothing.
+    """
+    state: Any = engine.state
+    if idist.get_rank() != 0 or len(seen) >= max_cases:
+        return
+    for item, output in zip(state.batch, state.output, strict=True):
+        name = next(iter(list_case_ids(item)), f"case_{len(seen)}")
+        if name not in seen and len(seen) < max_cases:
+            yield name, output
 
 
 def take_picture(

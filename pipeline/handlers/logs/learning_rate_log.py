@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import ignite.distributed as idist
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 __all__ = ["LearningRateLog"]
 
 
+@dataclass(eq=False, repr=False)
 class LearningRateLog:
     """Write each epoch's learning rate to TensorBoard; MONAI's ``LrScheduleHandler`` only prints it.
 
@@ -20,10 +22,9 @@ class LearningRateLog:
         tag: name of the curve.
     """
 
-    def __init__(self, summary_writer: Any, optimizer: Optimizer, tag: str = "learning_rate") -> None:
-        self.summary_writer = summary_writer
-        self.optimizer = optimizer
-        self.tag = tag
+    summary_writer: Any
+    optimizer: Optimizer
+    tag: str = "learning_rate"
 
     def attach(self, engine: Engine) -> None:
         """Write when an epoch of ``engine``, the trainer, starts."""

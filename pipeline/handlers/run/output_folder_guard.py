@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -16,6 +17,7 @@ from pipeline.parallel.agreement import exit_together
 __all__ = ["OutputFolderGuard"]
 
 
+@dataclass(eq=False, repr=False)
 class OutputFolderGuard:
     """Refuse to start if the output folder cannot be written to; a missing folder is created.
 
@@ -29,9 +31,11 @@ class OutputFolderGuard:
         InputError: when the run starts: the folder cannot be created or written to, or is a file.
     """
 
-    def __init__(self, output_dir: str | Path, knob: str = "output_dir") -> None:
-        self.output_dir = Path(output_dir)
-        self.knob = knob
+    output_dir: str | Path
+    knob: str = "output_dir"
+
+    def __post_init__(self) -> None:
+        self.output_dir = Path(self.output_dir)
 
     def attach(self, engine: Engine) -> None:
         """Check when ``engine`` starts."""
@@ -46,7 +50,7 @@ class OutputFolderGuard:
 
     def _probe(self) -> None:
         try:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
+            Path(self.output_dir).mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.output_dir, prefix=".probe.", suffix=".tmp") as stream:
                 stream.write(bytes(1))
                 stream.flush()

@@ -73,12 +73,8 @@ class RunLock:
             if holder is not None and _may_live(holder):
                 raise InputError(self._refuse(holder))
             if holder is not None:
-                _LOGGER.warning(
-                    "took over %s from process %s, which is dead (started %s)",
-                    self.path,
-                    holder["pid"],
-                    holder["started"],
-                )
+                text = "took over %s from process %s, which is dead (started %s)"
+                _LOGGER.warning(text, self.path, holder["pid"], holder["started"])
             file.seek(0)
             file.truncate()
             json.dump(_describe_self(), file)

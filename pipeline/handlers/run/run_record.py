@@ -9,9 +9,11 @@ import logging
 import math
 import platform
 import re
+import shlex
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -36,6 +38,7 @@ _PACKAGES = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class RunRecord:
     """Write ``output_dir/<filename>``: command, seed, versions, data, device, git revision, times and outcome.
 
@@ -57,22 +60,16 @@ class RunRecord:
         the earlier run.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        seed: int | None = None,
-        manifest: str | Path | None = None,
-        dataset_dir: str | Path | None = None,
-        evaluator: Engine | None = None,
-        filename: str = "run.json",
-        source_dir: str | Path = ".",
-    ) -> None:
-        self.path = Path(output_dir) / filename
-        self.seed = seed
-        self.manifest = None if manifest is None else Path(manifest)
-        self.dataset_dir = dataset_dir
-        self.evaluator = evaluator
-        self.source_dir = Path(source_dir)
+    output_dir: str | Path
+    seed: int | None = None
+    manifest: str | Path | None = None
+    dataset_dir: str | Path | None = None
+    evaluator: Engine | None = None
+    filename: str = "run.json"
+    source_dir: str | Path = "."
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.output_dir) / self.filename
         self._record: dict[str, Any] | None = None
         self._started = datetime.now(UTC)
 
@@ -94,7 +91,7 @@ class RunRecord:
         self._started = datetime.now(UTC)
         self._record = {
             "status": "running",
-            "command": _read_command(),
+            "command": shlex.join(["python", *sys.orig_argv[1:]]),
             "seed": self.seed,
             "started": self._started.isoformat(timespec="seconds"),
             "ended": None,
@@ -141,9 +138,8 @@ class RunRecord:
         try:
             self._write()
         except InputError as problem:
-            _LOGGER.warning(
-                "the record of this run is incomplete: %s", problem
-            )  # the error that ended the run matters more
+            # A warning only: the error that ended the run matters more.
+            _LOGGER.warning("the record of this run is incomplete: %s", problem)
 
     def _write(self) -> None:
         write_json(_anonymize(self._record), self.path)
@@ -169,12 +165,6 @@ def _read_user() -> str:
         return "\0"
 
 
-def _read_command() -> str:
-    import shlex
-
-    return shlex.join(["python", *sys.orig_argv[1:]])
-
-
 def _list_versions() -> dict[str, str | None]:
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name, distribution in _PACKAGES.items():
@@ -191,15 +181,15 @@ def _describe_device(device: torch.device | None) -> str | None:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
-def _describe_manifest(path: Path | None) -> dict[str, str] | None:
-    if path is None:
+def _describe_manifest(file: str | Path | None) -> dict[str, str] | None:
+    if file is None:
         return None
-    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"path": str(Path(file)), "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
 
 
-def _read_git(folder: Path) -> dict[str, Any] | None:
+def _read_git(folder: str | Path) -> dict[str, Any] | None:
     def run(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        command = ["git", "-C", str(Path(folder)), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:

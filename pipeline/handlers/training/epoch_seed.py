@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import ignite.distributed as idist
@@ -17,6 +18,7 @@ _NUMPY_LIMIT = 2**32
 _STRIDE = 1_000_003  # between processes: more epochs than a run has
 
 
+@dataclass(eq=False, repr=False)
 class EpochSeed:
     """Reseed torch, numpy, random and the dataset's transforms when an epoch starts.
 
@@ -46,14 +48,15 @@ class EpochSeed:
         True
     """
 
-    def __init__(self, seed: int, loader: Any) -> None:
-        if getattr(loader, "persistent_workers", False):
+    seed: int
+    loader: Any
+
+    def __post_init__(self) -> None:
+        if getattr(self.loader, "persistent_workers", False):
             raise InputError(
                 "persistent_workers is true: such workers keep their random state from epoch to epoch, "
                 "so a resumed run would not be exact; set it to false"
             )
-        self.seed = seed
-        self.loader = loader
 
     def attach(self, engine: Engine) -> None:
         """Reseed at every epoch of ``engine``, the trainer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from monai.engines.utils import IterationEvents
 __all__ = ["GradientClip"]
 
 
+@dataclass(eq=False, repr=False)
 class GradientClip:
     """Scale the gradients down when their norm, over all parameters together, exceeds ``max_norm``.
 
@@ -31,11 +33,12 @@ class GradientClip:
         ValueError: max_norm must be above 0, got 0
     """
 
-    def __init__(self, network: torch.nn.Module, max_norm: float = 1.0) -> None:
-        if not max_norm > 0:
-            raise ValueError(f"max_norm must be above 0, got {max_norm}")
-        self.network = network
-        self.max_norm = max_norm
+    network: torch.nn.Module
+    max_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.max_norm > 0:
+            raise ValueError(f"max_norm must be above 0, got {self.max_norm}")
 
     def attach(self, engine: Engine) -> None:
         """Clip between the backward pass and the optimiser's step of ``engine``, the trainer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.issues import InputError
 from pipeline.parallel.agreement import any_process, collect, exit_together
 
 
+@dataclass(eq=False, repr=False)
 class NonFiniteGuard:
     """Stop the run at the first loss that is NaN or infinite, and name the cases of that batch.
 
@@ -37,9 +39,8 @@ class NonFiniteGuard:
         pipeline.issues.InputError: loss is nan in epoch 1, iteration 2: cases b; last finite loss 0; ...
     """
 
-    def __init__(self, output_dir: str | Path | None = None) -> None:
-        self.output_dir = output_dir
-        self._last_finite: float | None = None
+    output_dir: str | Path | None = None
+    _last_finite: float | None = field(default=None, init=False)
 
     def attach(self, engine: Engine) -> None:
         """Watch every iteration of ``engine``, the trainer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _SAME = 1e-12  # means that differ by less are equal, apart from rounding
 _SEALED = {"test", "testing", "train", "training"}
 
 
+@dataclass(eq=False, repr=False)
 class ThresholdSearch:
     """Find the threshold with the best mean score over validation cases, and write it as a config override.
 
@@ -61,38 +63,31 @@ class ThresholdSearch:
         With several processes each case must be seen by one process only; otherwise it counts twice.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        evaluator: Engine | None = None,
-        metric: str = "dice",
-        thresholds: Sequence[float] | None = None,
-        filename: str = "threshold.json",
-        split: str = "val",
-        empty_policy: str = "exclude",
-        prob_key: str = "prob",
-        label_key: str = "label",
-    ) -> None:
-        if metric not in _METRICS:
-            raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {metric!r}")
-        if is_sealed(split):
+    output_dir: str | Path
+    evaluator: Engine | None = None
+    metric: str = "dice"
+    thresholds: Sequence[float] | None = None
+    filename: str = "threshold.json"
+    split: str = "val"
+    empty_policy: str = "exclude"
+    prob_key: str = "prob"
+    label_key: str = "label"
+
+    def __post_init__(self) -> None:
+        if self.metric not in _METRICS:
+            raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {self.metric!r}")
+        if is_sealed(self.split):
             raise InputError(
-                f"a threshold is chosen on validation cases only, not on split {split!r}; "
+                f"a threshold is chosen on validation cases only, not on split {self.split!r}; "
                 "search with --split val, then score with threshold.json as the last config file"
             )
-        check_policy(empty_policy)
-        candidates = [step / 100 for step in range(5, 96)] if thresholds is None else thresholds
-        self.thresholds = sorted({float(threshold) for threshold in candidates} | {_DEFAULT})
-        if not all(0 < threshold < 1 for threshold in self.thresholds):
+        check_policy(self.empty_policy)
+        candidates = [step / 100 for step in range(5, 96)] if self.thresholds is None else self.thresholds
+        self._candidates = sorted({float(threshold) for threshold in candidates} | {_DEFAULT})
+        if not all(0 < threshold < 1 for threshold in self._candidates):
             raise ValueError(f"thresholds must lie between 0 and 1, got {list(candidates)}")
-        self.path = Path(output_dir) / filename
-        self.evaluator = evaluator
-        self.metric = metric
-        self.split = split
-        self.empty_policy = empty_policy
-        self.prob_key = prob_key
-        self.label_key = label_key
-        self._sums = self._start_sums()
+        self.path = Path(self.output_dir) / self.filename
+        self.begin()
 
     def attach(self, engine: Engine) -> None:
         """Search in every validation of the evaluator; without one, ``engine`` is the evaluator."""
@@ -104,15 +99,15 @@ class ThresholdSearch:
         keep_one_line(evaluator)
 
     def begin(self) -> None:
-        """Start a validation."""
-        self._sums = self._start_sums()
+        """Start a validation: sum of the scores, number of scores and number of cases per threshold."""
+        self._sums = torch.zeros(3, len(self._candidates), dtype=torch.float64)
 
     def add(self, evaluator: Engine) -> None:
         """Score the cases of the last batch at every threshold."""
         outputs: Any = evaluator.state.output
         for output in outputs:
             prob, truth = self._read(output)
-            scores = score_counts(count_at_thresholds(prob, truth, self.thresholds), self.metric, self.empty_policy)
+            scores = score_counts(count_at_thresholds(prob, truth, self._candidates), self.metric, self.empty_policy)
             known = ~scores.isnan()
             self._sums += torch.stack([scores.nan_to_num(0.0), known.double(), torch.ones_like(scores)])
 
@@ -123,7 +118,7 @@ class ThresholdSearch:
         if bool(curve.isnan().all()):
             _LOGGER.warning("%s is not written: none of %d cases has a score at any threshold", self.path, count)
             return
-        chosen = choose_threshold(self.thresholds, curve.tolist())
+        chosen = choose_threshold(self._candidates, curve.tolist())
         text = self._describe(chosen, curve.tolist(), count)
         _LOGGER.info("threshold %g: %s; curve %s", chosen, text, self._show_curve(curve.tolist()))
         if trainer is not None:
@@ -134,10 +129,6 @@ class ThresholdSearch:
             if idist.get_rank() == 0:
                 remove_stale(self.path.parent, (re.escape(self.path.name),))
                 write_json({"_desc_": text, "threshold": chosen}, self.path)
-
-    def _start_sums(self) -> torch.Tensor:
-        """Return (3, T): sum of the scores, number of scores and number of cases per threshold."""
-        return torch.zeros(3, len(self.thresholds), dtype=torch.float64)
 
     def _read(self, output: Any) -> tuple[torch.Tensor, torch.Tensor]:
         for key in (self.prob_key, self.label_key):
@@ -162,7 +153,7 @@ class ThresholdSearch:
         return plain, to_plain(label).to(plain.device) > 0
 
     def _describe(self, chosen: float, curve: Sequence[float], count: int) -> str:
-        best, usual = (curve[self.thresholds.index(threshold)] for threshold in (chosen, _DEFAULT))
+        best, usual = (curve[self._candidates.index(threshold)] for threshold in (chosen, _DEFAULT))
         return (
             f"chosen on {count} cases of split {self.split}: mean {self.metric} {best:.4f} at {chosen:g}, "
             f"{usual:.4f} at {_DEFAULT:g} (empty_policy {self.empty_policy})"
@@ -170,7 +161,7 @@ class ThresholdSearch:
 
     def _show_curve(self, curve: Sequence[float]) -> str:
         step = max(1, len(curve) // 10)
-        pairs = list(zip(self.thresholds, curve, strict=True))[::step]
+        pairs = list(zip(self._candidates, curve, strict=True))[::step]
         return ", ".join(f"{threshold:g}: {value:.4f}" for threshold, value in pairs)
 
 
