@@ -1,4 +1,4 @@
-"""Weights of a network from a checkpoint, with an answer in one line when they do not fit."""
+"""Load the weights of a network from a checkpoint, with a one-line error if they do not fit."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["list_checkpoints", "load_weights", "read_weights"]
 
 
 def list_checkpoints(given: str | Path | Sequence[str | Path]) -> list[Path]:
-    """List the files of a knob that names one checkpoint or several.
+    """Return the paths in a setting that names one checkpoint or several.
 
     Args:
-        given: a file, a list of files, or one text with commas between them.
+        given: a file, a list of files, or one text that separates them by commas.
 
     Example:
         >>> [path.name for path in list_checkpoints("fold0/a.pt, fold1/b.pt")]
         ['a.pt', 'b.pt']
     """
     if isinstance(given, (str, Path)):
-        # A file's name may hold a comma.
+        # A file name may contain a comma.
         given = [given] if Path(given).is_file() else str(given).split(",")
     return [Path(str(path).strip()) for path in given if str(path).strip()]
 
@@ -33,18 +33,18 @@ def list_checkpoints(given: str | Path | Sequence[str | Path]) -> list[Path]:
 def read_weights(
     path: str | Path, network_key: str = "network", knob: str = "checkpoint"
 ) -> Mapping[str, torch.Tensor]:
-    """Read the state dict of a network: a raw one, or one entry of a *last* checkpoint.
+    """Read the state dict of a network: a raw one, or an entry of a *last* checkpoint.
 
     Args:
         path: ``model.pt`` or ``last_epoch=N.pt``.
-        network_key: entry of a *last* checkpoint that is the network.
+        network_key: the network's entry in a *last* checkpoint.
         knob: the option that names the file, for the message.
 
     Returns:
         The weights by name, on the CPU.
 
     Raises:
-        InputError: the file is missing, is no checkpoint of plain tensors, or holds no state dict.
+        InputError: the file is missing, is not a checkpoint of plain tensors, or holds no state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,7 +55,7 @@ def read_weights(
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} is no checkpoint of plain tensors: {reason}") from None
+        raise InputError(f"{path} is not a checkpoint of plain tensors: {reason}") from None
     if isinstance(content, Mapping) and isinstance(content.get(network_key), Mapping):
         content = content[network_key]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):

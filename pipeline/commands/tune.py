@@ -34,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps",
         metavar="NAMES",
         default="threshold,crf,morphology",
-        help="what is tuned; the others stay as they are (default: threshold,crf,morphology)",
+        help="steps to tune; the others stay as they are (default: threshold,crf,morphology)",
     )
     add("--output", metavar="FILE", type=Path, help="override file (default: configs/postprocessing.json)")
     add("--cache", metavar="DIR", type=Path, help="folder of predictions and scores (default: output/tune)")
-    add("--candidates", metavar="N", type=int, default=32, help="CRFs that are tried (default: 32)")
+    add("--candidates", metavar="N", type=int, default=32, help="number of CRFs to try (default: 32)")
     add("--seed", metavar="N", type=int, default=0, help="of candidates, folds and resamples (default: 0)")
     add("--resamples", metavar="N", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: the bundle's choice)")
@@ -47,13 +47,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tune a bundle's post-processing on validation cases, and write the values that help as an override file."""
+    """Tune a bundle's post-processing on validation cases, and write the steps that help as an override file."""
+    import json
     import sys
 
+    from pipeline.tuning.result import format_table, to_dict
     from pipeline.tuning.tune import tune
+    from pipeline.tuning.tuning_options import Options, find_bundle, read_assignments, read_steps, read_value
 
+    given = {name: getattr(args, name) for name in ("dataset_dir", "manifest", "split", "fold", "checkpoint")}
+    values = {name: value for name, value in given.items() if value is not None}
+    if "fold" in values:
+        values["fold"] = read_value(values["fold"])
+    options = Options(
+        values=values | read_assignments(args.set),
+        configs=args.config_file,
+        steps=read_steps(args.steps),
+        bundle=find_bundle(args.bundle),
+        allow_any_split=args.i_know,
+        **{name: getattr(args, name) for name in ("candidates", "resamples", "seed", "output", "cache", "device")},
+    )
     try:
-        return tune(args)
+        result = tune(options)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130
+    print(json.dumps(to_dict(result), indent=2) if args.json else "\n".join(format_table(result)))
+    return 0

@@ -1,4 +1,4 @@
-"""What a dense CRF is asked to do, checked before anything is computed."""
+"""The arguments of a dense CRF, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TINY = 1e-20  # as in the reference implementation: no division by zero
 
 @dataclass(frozen=True)
 class Parameters:
-    """The kernels' weights and widths, and how often the messages are passed.
+    """Weights and widths of the kernels, and the number of iterations.
 
     Args:
         spatial_weight: w of the smoothness kernel.
@@ -40,7 +40,6 @@ class Parameters:
 
 def check_parameters(
     axes: int,
-    *,
     spatial_weight: float,
     spatial_width: float | Sequence[float],
     bilateral_weight: float,
@@ -54,9 +53,9 @@ def check_parameters(
     Args:
         axes: number of spatial axes.
         spatial_weight: see `pipeline.crf.mean_field`, as for all that follow.
-        spatial_width: one number, or one for each axis.
+        spatial_width: one number, or one per axis.
         bilateral_weight: not negative.
-        bilateral_width: one number, or one for each axis.
+        bilateral_width: one number, or one per axis.
         bilateral_intensity: positive.
         iterations: 0 or more.
         spacing: mm between voxels along each axis; widths are in mm then.
@@ -87,10 +86,10 @@ def check_parameters(
 
 
 def _read_axes(value: Any, name: str, axes: int) -> tuple[float, ...]:
-    """Return one positive number for each axis."""
+    """Return one positive number per axis."""
     numbers = [float(item) for item in np.ravel(value)] if np.ndim(value) else [float(value)] * axes
     if len(numbers) != axes:
-        raise ValueError(f"{name} must be one number, or {axes} numbers, one for each axis of space, got {value!r}")
+        raise ValueError(f"{name} must be one number, or {axes} numbers, one per axis of space, got {value!r}")
     if not all(math.isfinite(number) and number > 0 for number in numbers):
         raise ValueError(f"{name} must be greater than 0, got {value!r}")
     return tuple(numbers)
@@ -104,7 +103,7 @@ def check_shapes(prob: Any, image: Any) -> None:
         image: of the same kind.
 
     Raises:
-        ValueError: there is one label, nothing in it, or the shapes differ.
+        ValueError: there is only one label, an axis has length 0, or the shapes differ.
     """
     shape, grid = tuple(prob.shape), tuple(image.shape)
     if len(shape) < 2:
@@ -120,11 +119,11 @@ def check_shapes(prob: Any, image: Any) -> None:
             "channels come last in the image and labels first in prob"
         )
     if 0 in shape or 0 in grid:
-        raise ValueError(f"nothing to do: prob has shape {shape} and the image {grid}, an axis of length 0")
+        raise ValueError(f"prob has shape {shape} and the image {grid}; every axis must have length 1 or more")
 
 
 def check_values(prob: Any, image: Any) -> None:
-    """Check the values; shapes are right.
+    """Check the values; the shapes must have been checked.
 
     Args:
         prob: NumPy array or tensor.

@@ -1,4 +1,4 @@
-"""Mean-field inference in a fully connected CRF: checks, and the choice of what computes it."""
+"""Mean-field inference in a fully connected CRF: checks, and the choice of the backend."""
 
 from __future__ import annotations
 
@@ -32,72 +32,35 @@ def mean_field(
     backend: str = "auto",
     threads: int | None = None,
 ) -> Any:
-    r"""Sharpen probabilities by a fully connected CRF with Gaussian edge potentials.
-
-    Krähenbühl and Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, NIPS 2011, with
-    the Potts model and symmetrically normalised kernels. With the unary energy :math:`-\log p_i(l)` and Q the
-    approximate marginals, one iteration is, for all points i and labels l at once,
-
-    .. math::
-        Q_i(l) \leftarrow \mathrm{softmax}_l\Big(\log p_i(l)
-            + w_s \sum_j \hat{k}^s_{ij} Q_j(l) + w_b \sum_j \hat{k}^b_{ij} Q_j(l)\Big),
-
-        k^s_{ij} = \exp\Big(-\frac{|x_i - x_j|^2}{2 \theta_s^2}\Big), \qquad
-        k^b_{ij} = \exp\Big(-\frac{|x_i - x_j|^2}{2 \theta_b^2} - \frac{|I_i - I_j|^2}{2 \theta_I^2}\Big), \qquad
-        \hat{k} = D^{-1/2} k D^{-1/2},
-
-    with x the position, I the intensities and D the row sums of k. A point's own term (i = j) is kept, as in the
-    authors' code. The sums run over all points; the permutohedral lattice (Adams et al. 2010) filters in linear time.
-    It is an approximation: single points next to an edge can differ from the exact sums by some hundredths after one
-    iteration and by less than 0.01 after five (``backend="exact"`` compares).
+    """Sharpen probabilities by a fully connected CRF with Gaussian edge potentials; equations in `pipeline.crf`.
 
     Args:
         prob: probabilities ``(L, *spatial)`` of two labels or more, which sum to one; zeros count as 1e-5. NumPy array
-            or tensor; float32 is computed in, whatever comes.
+            or tensor of any real type; computed in float32.
         image: ``(*spatial, C)``, of the same kind and grid, for example 0 to 255 as in the file.
-        spatial_weight: :math:`w_s`, 0 for no smoothness kernel.
-        spatial_width: :math:`\theta_s` in voxels (or mm, see ``spacing``); one number, or one for each axis of space
-            in the order of the array.
-        bilateral_weight: :math:`w_b`, 0 for no appearance kernel.
-        bilateral_width: :math:`\theta_b`, as ``spatial_width``.
-        bilateral_intensity: :math:`\theta_I` in units of the image.
-        iterations: 5 to 10 are usual; 0 gives ``prob`` back.
-        spacing: mm from voxel to voxel along each axis of space; widths are in mm then.
+        spatial_weight: w_s, 0 for no smoothness kernel.
+        spatial_width: theta_s in voxels (or mm, see ``spacing``): one number, or one per axis in the array's order.
+        bilateral_weight: w_b, 0 for no appearance kernel.
+        bilateral_width: theta_b, as ``spatial_width``.
+        bilateral_intensity: theta_I in units of the image.
+        iterations: 5 to 10 are usual; 0 returns ``prob``.
+        spacing: mm between voxels along each axis; widths are in mm then.
         backend: ``"numba"`` (CPU, compiled), ``"torch"`` (any device), ``"exact"`` (all pairs, at most 8192 points,
-            result float64), or ``"auto"``: numba for what lies on the CPU where it is installed, else torch.
-        threads: of the numba backend; the number changes the time and no bit of the result. By default all cores that
-            this process may use, or ``OMP_NUM_THREADS``.
+            result float64), or ``"auto"``: numba for data on the CPU if it is installed, else torch.
+        threads: of the numba backend; the number changes no bit of the result. The default is ``OMP_NUM_THREADS``, or
+            all cores that this process may use.
 
     Returns:
-        Q ``(L, *spatial)``, float32 and contiguous; a tensor on the device of ``prob`` where that is a tensor.
+        Q ``(L, *spatial)``, float32 and contiguous; a tensor on the device of ``prob`` if that is a tensor.
 
     Raises:
         ValueError: the input is not as described; the message says what is wrong.
         CaseTooLargeError: the case needs more memory than is free (`pipeline.crf.estimate_memory`).
-
-    Example:
-        >>> import numpy as np
-        >>> image = np.zeros((8, 8, 1), np.uint8)
-        >>> image[:, 4:] = 200
-        >>> foreground = np.where(image[..., 0] > 0, 0.7, 0.3)
-        >>> foreground[3, 6] = 0.2  # a hole
-        >>> q = mean_field(np.stack([1 - foreground, foreground]), image, spatial_weight=3, spatial_width=3,
-        ...     bilateral_weight=10, bilateral_width=20, bilateral_intensity=13, iterations=5)
-        >>> q.argmax(0)[3].tolist()
-        [0, 0, 0, 0, 1, 1, 1, 1]
     """
     prob, image = _take_arrays(prob, image)
     check_shapes(prob, image)
-    parameters = check_parameters(
-        prob.ndim - 1,
-        spatial_weight=spatial_weight,
-        spatial_width=spatial_width,
-        bilateral_weight=bilateral_weight,
-        bilateral_width=bilateral_width,
-        bilateral_intensity=bilateral_intensity,
-        iterations=iterations,
-        spacing=spacing,
-    )
+    kernels = (spatial_weight, spatial_width, bilateral_weight, bilateral_width, bilateral_intensity)
+    parameters = check_parameters(prob.ndim - 1, *kernels, iterations, spacing)
     chosen, workers = _choose(backend, prob), count_threads(threads)
     if chosen == "numba" or (chosen == "torch" and _lies_on_cpu(prob)):
         check_memory(prob.shape[1:], prob.shape[0], image.shape[-1], chosen)
@@ -106,12 +69,12 @@ def mean_field(
 
 
 def mean_field_batch(prob: Any, image: Any, *, threads: int | None = None, **options: Any) -> Any:
-    """Treat a batch, each case on its own: images of a batch, or the slices of a volume in 2-D.
+    """Sharpen each case of a batch separately: images, or the slices of a volume in 2-D.
 
     Args:
         prob: ``(B, L, *spatial)``.
         image: ``(B, *spatial, C)``.
-        threads: cases that are treated side by side on the CPU; a single case has all of them.
+        threads: cases that are computed in parallel on the CPU; a single case gets all threads.
         **options: see `mean_field`.
 
     Returns:
@@ -207,13 +170,13 @@ def _infer(prob: Any, image: Any, parameters: Parameters, backend: str, threads:
     )
     result: Any
     if backend == "exact":
-        from pipeline.crf import exact
+        from pipeline.crf import exact_inference
 
-        result = exact.infer(arrays, picture, parameters)
+        result = exact_inference.infer(arrays, picture, parameters)
     else:
-        from pipeline.crf import compiled
+        from pipeline.crf import numba_inference
 
-        result = compiled.infer(arrays.astype(np.float32, copy=False), picture, parameters, threads)
+        result = numba_inference.infer(arrays.astype(np.float32, copy=False), picture, parameters, threads)
     if isinstance(prob, np.ndarray):
         return result
     import torch
@@ -224,19 +187,19 @@ def _infer(prob: Any, image: Any, parameters: Parameters, backend: str, threads:
 def _infer_tensors(prob: Any, image: Any, parameters: Parameters) -> Any:
     import torch
 
-    from pipeline.crf import tensors
+    from pipeline.crf import torch_inference
 
     if isinstance(prob, np.ndarray):
-        # Torch takes neither negative strides nor foreign byte orders.
+        # Torch accepts neither negative strides nor foreign byte orders.
         first, second = (torch.from_numpy(np.ascontiguousarray(item, np.float32)) for item in (prob, image))
     else:
         first, second = prob, image
     try:
         with torch.no_grad():
-            result = tensors.infer(first, second, parameters)
+            result = torch_inference.infer(first, second, parameters)
     except torch.OutOfMemoryError as error:
         raise CaseTooLargeError(
             f"a dense CRF over {' x '.join(map(str, prob.shape[1:]))} points does not fit into the memory of "
-            f"{first.device}: crop to the foreground, treat a volume slice by slice, or move the tensors to the CPU"
+            f"{first.device}: crop to the foreground, process a volume slice by slice, or move the tensors to the CPU"
         ) from error
     return result.numpy() if isinstance(prob, np.ndarray) else result

@@ -1,4 +1,4 @@
-"""Permutohedral lattices of the compiled path: built once, shared by threads, kept by shape where positions are all."""
+"""Permutohedral lattices of the numba backend: shared by threads, and cached if they depend on positions only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
     "open_run",
 ]
 
-_DENSE = 8  # possible keys for each that is there, up to which a table of all takes less than a hash table
+_DENSE = 8  # possible keys per actual key up to which a table of all keys is smaller than a hash table
 _IDS = 1 << 16  # vertices that 16 bits can number
 CACHE_BYTES = 256 << 20
 
@@ -42,13 +42,13 @@ Run = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], list[Any]]
 
 
 class Tables(NamedTuple):
-    """What a kernel reads of a lattice, and its scratch.
+    """The arrays of a lattice that a kernel reads, and its scratch.
 
     Args:
-        offsets: where each chunk's vertices begin, int64 (chunks + 1,).
+        offsets: start of each chunk's vertices, int64 (chunks + 1,).
         corners: of each point's simplex, numbered within the chunk, uint16 (n, d + 1).
         weights: their barycentric coordinates times the norm, float32 (n, d + 1).
-        ids: number of each chunk's vertices among all, int32 (vertices of all chunks,).
+        ids: each chunk's vertices, numbered over the whole lattice, int32 (vertices of all chunks,).
         table: values of all vertices and a zero, float32 (vertices + 1, channels).
         local: sums of each chunk's vertices, float32 (vertices of all chunks, channels).
     """
@@ -83,13 +83,13 @@ class Lattice:
         return sum(array.nbytes for array in arrays)
 
     def lay_tables(self, channels: int) -> Tables:
-        """Return what kernels read, with scratch of its own."""
+        """Return the tables for kernels, with new scratch."""
         table = np.zeros((self.ahead.shape[1] + 1, channels), np.float32)
         local = np.zeros((len(self.ids), channels), np.float32)
         return Tables(self.offsets, self.corners, self.weights, self.ids, table, local)
 
     def filter(self, tables: Tables, spare: NDArray[np.float32]) -> None:
-        """Add the chunks' sums up and blur them: the table then holds what is sliced."""
+        """Add up the chunks' sums and blur them: the table then holds the values to slice."""
         scatter(tables.local, tables.ids, tables.table)
         blur(tables.table, spare, self.ahead, self.behind)
 
@@ -111,11 +111,11 @@ def lay_empty_tables(points: NDArray[np.int64], channels: int) -> Tables:
 class Bricks:
     """A grid divided into bricks: each is a chunk of work, and its points lie together.
 
-    A brick has few points enough that 16 bits number its vertices, and is as near to a cube as can be, so that few of
-    its vertices belong to another brick as well, however large the grid is.
+    A brick is small enough to number its vertices with 16 bits, and as close to a cube as possible, so that few of its
+    vertices belong to another brick as well.
 
     Args:
-        points: where the bricks begin if one is laid behind the other, int64 (bricks + 1,).
+        points: start of each brick's points when bricks follow each other, int64 (bricks + 1,).
         slices: of each brick in the grid.
     """
 
@@ -129,7 +129,7 @@ class Bricks:
 
 
 def divide(shape: Sequence[int], corners: int) -> Bricks:
-    """Divide a grid into bricks; they depend on the arguments alone.
+    """Divide a grid into bricks, which depend only on the arguments.
 
     Args:
         shape: of the grid.
@@ -150,7 +150,7 @@ def divide(shape: Sequence[int], corners: int) -> Bricks:
 
 @contextmanager
 def open_run(threads: int) -> Iterator[Run]:
-    """Yield what calls a function with many arguments, side by side."""
+    """Yield a function that calls another one with many arguments, in parallel."""
     if threads == 1:
         yield lambda function, calls: [function(*call) for call in calls]
         return
@@ -168,11 +168,11 @@ def build_lattice(geometry: Geometry, image: NDArray[Any] | None, bricks: Bricks
     """Build the lattice over a grid.
 
     Args:
-        geometry: its measures.
-        image: intensities (*shape, c) of any dtype, None for positions alone.
+        geometry: its scale and keys.
+        image: intensities (*shape, c) of any dtype, None for positions only.
         bricks: of the grid.
         run: see `open_run`.
-        threads: that ``run`` has.
+        threads: number of threads of ``run``.
     """
     points, axes = bricks.points, geometry.axes + 1
     corners, weights = np.empty((bricks.total, axes), np.uint16), np.empty((bricks.total, axes), np.float32)
@@ -229,11 +229,11 @@ _lock = threading.Lock()
 
 
 def find_spatial_lattice(geometry: Geometry, bricks: Bricks, run: Run, threads: int) -> Lattice:
-    """Return the lattice of positions alone, from the cache if it was built before.
+    """Return the lattice of positions only, from the cache if it was built before.
 
-    The lattices used last are kept, up to 256 MiB together.
+    The most recent lattices are kept, up to 256 MiB in all.
     """
-    key = (geometry, len(bricks.slices))  # more channels beside it make smaller bricks
+    key = (geometry, len(bricks.slices))  # bricks are smaller with more channels
     with _lock:
         known = _cache.get(key)
         if known is not None:

@@ -1,7 +1,7 @@
-"""The permutohedral lattice's measures: how features are scaled, and how a vertex is packed into one number.
+"""The geometry of the permutohedral lattice: the scale of the features, and the packing of a vertex into one number.
 
 Vertices of the lattice A*_d in the plane sum(x) = 0 of d + 1 dimensions have coordinates that are all equal modulo
-d + 1. A vertex x is named by m, that remainder, and r = (x - m) / (d + 1), of which the first d are enough; the key
+d + 1. A vertex x is identified by that remainder m and r = (x - m) / (d + 1), whose first d entries suffice; its key
 is ``m + (d + 1) * sum_i (r_i - origin_i) * unit_i``. Adams, Baek, Davis: Fast High-Dimensional Filtering Using the
 Permutohedral Lattice, Eurographics 2010.
 """
@@ -16,11 +16,11 @@ import numpy as np
 
 __all__ = ["AXIS_BITS", "ONE", "Geometry", "measure_lattice"]
 
-ONE = 1 << 24  # a distance of 1 in fixed point; the bits below name the axis, so that ties are broken alike everywhere
+ONE = 1 << 24  # a distance of 1 in fixed point; the bits below hold the axis, so that all backends break ties alike
 AXIS_BITS = 4
-_AXES = (1 << AXIS_BITS) - 1  # of a feature: there is one axis more in the plane
+_AXES = (1 << AXIS_BITS) - 1  # most features; the plane has one axis more
 _KEYS = 1 << 62
-_REACH = 1 << 20  # coordinates beyond leave float32 too few digits for the place within a simplex
+_REACH = 1 << 20  # larger coordinates leave float32 too few digits for the position within a simplex
 _BEFORE, _BEHIND = 3, 4  # room for the corners of a simplex and their neighbours
 
 
@@ -31,10 +31,10 @@ class Geometry:
     Args:
         shape: size of the grid.
         spatial_step: length of a step along each axis of the grid, in units of the lattice.
-        intensity_step: length of a step of intensity, for each channel.
+        intensity_step: length of a step of intensity, per channel.
         origin: smallest coordinate of each axis of the lattice.
         unit: factor of each coordinate in a key; that of the last is 0.
-        keys: there are no more than these, counted from 0.
+        keys: exclusive upper bound of the keys, which start at 0.
     """
 
     shape: tuple[int, ...]
@@ -64,7 +64,7 @@ def measure_lattice(
         shape: size of the grid.
         width: standard deviation along each axis, voxels.
         intensity: standard deviation of every channel.
-        lows: smallest intensity of each channel; none for a lattice of positions.
+        lows: smallest intensity of each channel; empty for a lattice of positions.
         highs: largest intensity.
 
     Raises:
@@ -74,7 +74,7 @@ def measure_lattice(
     d = axes + channels
     if d > _AXES:
         raise ValueError(f"the image has {channels} channels, at most {_AXES - axes} can be filtered together")
-    # The blur of the lattice has variance (d + 1)^2 * 2/3 along each feature once these are scaled so.
+    # With this scale the lattice's blur has variance (d + 1)^2 * 2/3 along each feature.
     factors = [math.sqrt(2 / 3) * (d + 1) / math.sqrt((i + 1) * (i + 2)) for i in range(d)]
     # The last axis of the grid comes first among the features, as x does in the reference implementation.
     spatial_step = tuple(float(np.float32(factors[axes - 1 - axis] / width[axis])) for axis in range(axes))
@@ -91,14 +91,14 @@ def measure_lattice(
             + (f" and an intensity of {intensity:g}" if channels else "")
             + f" are too small for a grid of {tuple(shape)}"
             + (f" with intensities from {min(lows):g} to {max(highs):g}" if channels else "")
-            + ": the kernel would see single voxels; give larger ones"
+            + ": the kernel would see single voxels; give larger widths"
         )
     unit = [math.prod(spans[:i]) for i in range(d)] + [0]
     return Geometry(tuple(shape), spatial_step, intensity_step, tuple(origin), tuple(unit), total)
 
 
 def _bound(low: Sequence[float], high: Sequence[float]) -> tuple[list[int], list[int]]:
-    """Return the smallest coordinate, and the number of them, along each axis of the lattice."""
+    """Return the smallest coordinate and the number of coordinates along each axis of the lattice."""
     corners = len(low) + 1
     lows, highs = [0.0] * corners, [0.0] * corners
     for j in range(corners - 1, 0, -1):

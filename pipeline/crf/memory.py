@@ -1,4 +1,4 @@
-"""How much memory a case needs, told before it is taken."""
+"""Estimate the memory of a case before it is allocated."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["CaseTooLargeError", "check_memory", "check_vertices", "estimate_memo
 
 _CORNER = 2 + 4  # bytes of the number and of the weight of a simplex's corner
 _FLOAT = 4
-# A vertex while the lattice is built: its key in two lists, its place in a half-empty table, its numbers; see lattice.
+# A vertex while the lattice is built: its key in two lists, its slot in a half-empty table, its ids; see lattice.
 _VERTEX = 2 * 8 + 3 * 12 + 2 * 8
 _NEIGHBOURS = 2 * 4
-_VERTICES = 0.1  # for each point, on images with usual widths
-_TENSOR_CORNER = 112  # bytes of a corner on the torch path, where the lattice is built for all points at once; measured
+_VERTICES = 0.1  # per point, on images with usual widths
+_TENSOR_CORNER = 112  # bytes per corner on the torch backend, which builds the lattice for all points at once; measured
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -28,18 +28,17 @@ class CaseTooLargeError(ValueError, MemoryError):
 def estimate_memory(
     shape: Sequence[int], labels: int, channels: int, vertices: float = _VERTICES, backend: str = "numba"
 ) -> int:
-    """Return about how many bytes `pipeline.crf.mean_field` takes beside its arguments.
+    """Return about how many bytes `pipeline.crf.mean_field` allocates in addition to its arguments.
 
-    For each point, on the compiled path: 6 bytes for each corner of its simplex in both lattices, the unary, the
-    result, and what their vertices take. These depend on the image and the widths: some hundredths of a vertex for a
-    point are usual, widths of a voxel or two and of a few grey values make several, and no more than one for each
-    corner is possible.
+    Per point on the numba backend: 6 bytes per corner of its simplex in both lattices, the unary, the result, and the
+    vertices. Their number depends on the image and the widths: some hundredths per point are usual, widths of a voxel
+    or two and of a few grey values make several, and one per corner is the maximum.
 
     Args:
         shape: of the grid.
         labels: L.
         channels: C of the image.
-        vertices: of both lattices, for each point; the torch path keeps far more for each point than for a vertex.
+        vertices: of both lattices, per point; ignored by the torch backend, whose points take far more.
         backend: ``"numba"`` or ``"torch"``.
 
     Example:
@@ -62,7 +61,7 @@ def _measure_vertex(axes: int, filtered: int) -> int:
 
 
 def find_free_memory() -> int | None:
-    """Return the bytes that this process may still take, by the system and its control group; None if unknown."""
+    """Return the bytes that this process may still allocate (system and control group); None if unknown."""
     free = []
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
@@ -78,7 +77,7 @@ def find_free_memory() -> int | None:
 
 
 def check_memory(shape: Sequence[int], labels: int, channels: int, backend: str = "numba") -> None:
-    """Refuse a case that will not fit; for the arguments see `estimate_memory`.
+    """Refuse a case that does not fit; for the arguments see `estimate_memory`.
 
     Raises:
         CaseTooLargeError: the estimate exceeds what is free.
@@ -88,20 +87,20 @@ def check_memory(shape: Sequence[int], labels: int, channels: int, backend: str 
         grid = " x ".join(map(str, shape))
         raise CaseTooLargeError(
             f"a dense CRF over {grid} points, {labels} labels and {channels} channels needs about "
-            f"{needed / 2**30:.1f} GiB and {max(free, 0) / 2**30:.1f} GiB are free: crop to the foreground, treat a "
+            f"{needed / 2**30:.1f} GiB and {max(free, 0) / 2**30:.1f} GiB are free: crop to the foreground, process a "
             "volume slice by slice, or resample"
         )
 
 
 def check_vertices(number: int, axes: int) -> None:
-    """Refuse a lattice that will not fit, once its vertices are counted.
+    """Refuse a lattice that does not fit, once its vertices are counted.
 
     Args:
-        number: of the vertices, those of each brick counted.
+        number: of the vertices, summed over all bricks.
         axes: of the lattice.
 
     Raises:
-        CaseTooLargeError: they take more than is free.
+        CaseTooLargeError: they need more memory than is free.
     """
     free, needed = find_free_memory(), number * _measure_vertex(axes, 1)
     if free is not None and needed > free:

@@ -1,6 +1,7 @@
 """Kernels of mean-field inference, by numba: slice, softmax and splat in one pass over the points.
 
-Two labels need one filtered channel, for with t = Q_1 - Q_0 the logit difference is log(p_1 / p_0) + sum_k w_k K'_k t.
+Two labels need one filtered channel, because with t = Q_1 - Q_0 the logit difference is
+log(p_1 / p_0) + sum_k w_k K'_k t.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.crf.arguments import TINY
-from pipeline.crf.compiling import BLOCK, compiled
+from pipeline.crf.kernel_compiler import BLOCK, compiled
 
 __all__ = ["finish_many", "finish_pair", "normalize", "scatter", "splat_ones", "update_many", "update_pair"]
 
@@ -21,7 +22,7 @@ _TINY = np.float32(TINY)
 
 @compiled
 def _exp_block(values: Any, bits: Any, powers: Any, count: int) -> None:
-    """Replace non-positive values by their exponential, to 2e-7 relative; vectorised, which the library's is not.
+    """Replace non-positive values by their exponential, to 2e-7 relative; vectorised, unlike the library's.
 
     ``powers`` shows ``bits`` as float32. exp(x) = 2^n 2^f with |f| <= 1/2; 2^f is its Taylor series of degree 7.
     """
@@ -150,7 +151,7 @@ def _collect_pair(
     is_start: bool,
     out: Any,
 ) -> None:
-    """Write the unary and what comes from other points, for a block."""
+    """Write the unary and the messages from other points, for a block."""
     out[:count] = unary[0, start : start + count]
     if not is_start:
         _slice_pair(spatial_values, spatial, start, count, out)
@@ -161,12 +162,12 @@ def _collect_pair(
 def update_pair(
     points: Any, first: int, last: int, spatial: Any, bilateral: Any, factors: Any, unary: Any, is_start: bool
 ) -> None:
-    """Take a step for two labels in the chunks ``first`` to ``last``: slice, compare, splat what comes out.
+    """Take a step for two labels in the chunks ``first`` to ``last``: slice, compare, splat the result.
 
     Args:
         points: where the chunks begin, int64 (chunks + 1,).
         first: first chunk.
-        last: behind the last.
+        last: after the last.
         spatial: lattice of positions, for the smoothness kernel.
         bilateral: lattice of positions and intensities, for the appearance kernel.
         factors: weights of the two kernels, float32 (2,).
@@ -280,7 +281,7 @@ def _collect_many(
     is_start: bool,
     out: Any,
 ) -> None:
-    """Write the unary and what comes from other points, for a block."""
+    """Write the unary and the messages from other points, for a block."""
     for label in range(unary.shape[0]):
         out[label, :count] = unary[label, start : start + count]
     if not is_start:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.crf.compiling import BLOCK, compiled
+from pipeline.crf.kernel_compiler import BLOCK, compiled
 from pipeline.crf.lattice_geometry import AXIS_BITS, ONE
 
 __all__ = ["blur", "build_chunk", "find_dense_neighbours", "find_neighbours", "merge_dense_keys", "merge_keys"]
@@ -15,6 +15,7 @@ _AXIS_MASK = (1 << AXIS_BITS) - 1
 _STEP_BITS = np.int32(ONE.bit_length() - 1 + AXIS_BITS)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _EMPTY = np.int64(-1)
+_FIRST_BITS = 12  # a hash table starts with 2**12 slots
 
 
 @compiled
@@ -77,7 +78,7 @@ def _elevate_block(feats: Any, elevated: Any, count: int) -> None:
 
 @compiled
 def _round_block(elevated: Any, origin: Any, unit: Any, sums: Any, base: Any, order: Any, count: int) -> None:
-    """Find the nearest remainder-0 point; leave each axis' distance to it in fixed point, with the axis' number."""
+    """Find the nearest remainder-0 point; store each axis' distance to it in fixed point, with the axis' number."""
     corners = elevated.shape[0]
     inverse = np.float32(1.0 / corners)
     for p in range(count):
@@ -110,7 +111,7 @@ def _sort_block(order: Any, count: int) -> None:
 
 @compiled
 def _settle_block(order: Any, sums: Any, base: Any, unit: Any, count: int) -> None:
-    """Move the remainder-0 point back into the plane: the axes of the smallest, or largest, distance give way."""
+    """Move the remainder-0 point back into the plane: the axes with the smallest, or largest, distance move."""
     corners = order.shape[0]
     for rank in range(corners):
         row = order[rank]
@@ -134,6 +135,49 @@ def _weigh_block(order: Any, weights: Any, first: int, count: int) -> None:
             here = order[corners - 1 - m, p] >> AXIS_BITS
             weights[first + p, m] = np.float32(here - before) * scale
             before = here
+
+
+@compiled
+def _number_block(
+    order: Any,
+    base: Any,
+    unit: Any,
+    first: int,
+    count: int,
+    index: Any,
+    table_keys: Any,
+    table_ids: Any,
+    keys: Any,
+    used: int,
+    shift: int,
+) -> Any:
+    """Write the ids of the corners of a block's simplices; new vertices get the next ids.
+
+    Returns:
+        The hash table (keys and ids) of 2**(64 - shift) slots, the list of keys, their number, and the shift.
+    """
+    corners = unit.shape[0]
+    for p in range(count):
+        # A table that is at most half full mostly answers at the first slot.
+        if used + corners > table_keys.shape[0] >> 1:
+            table_keys, table_ids, keys = _grow(table_keys, table_ids, keys, shift)
+            shift -= 1
+        mask = table_keys.shape[0] - 1
+        key = base[p] * corners
+        for m in range(corners):
+            at = _slot(key, shift)
+            while table_keys[at] != key:
+                if table_keys[at] == _EMPTY:
+                    table_keys[at] = key
+                    table_ids[at] = used
+                    keys[used] = key
+                    used += 1
+                    break
+                at = (at + 1) & mask
+            index[first + p, m] = table_ids[at]
+            axis = _AXIS_MASK - (order[corners - 1 - m, p] & _AXIS_MASK)
+            key += 1 - corners * unit[axis]
+    return table_keys, table_ids, keys, used, shift
 
 
 @compiled
@@ -170,9 +214,9 @@ def build_chunk(
     elevated = np.empty((corners, BLOCK), np.float32)
     order = np.empty((corners, BLOCK), np.int32)
     sums, base = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int64)
-    bits = 12
-    table_keys, table_ids = np.full(1 << bits, _EMPTY, np.int64), np.empty(1 << bits, np.int32)
-    keys = np.empty(1 << bits, np.int64)
+    shift = 64 - _FIRST_BITS
+    table_keys, table_ids = np.full(1 << _FIRST_BITS, _EMPTY, np.int64), np.empty(1 << _FIRST_BITS, np.int32)
+    keys = np.empty(1 << _FIRST_BITS, np.int64)
     used = 0
     for first in range(0, index.shape[0], BLOCK):
         count = min(BLOCK, index.shape[0] - first)
@@ -187,26 +231,9 @@ def build_chunk(
         _settle_block(order, sums, base, unit, count)
         _sort_block(order, count)
         _weigh_block(order, weights, first, count)
-        for p in range(count):
-            # A table that is at most half full answers most questions at the first place it looks.
-            if used + corners > table_keys.shape[0] >> 1:
-                table_keys, table_ids, keys = _grow(table_keys, table_ids, keys, 64 - bits)
-                bits += 1
-            mask, shift = table_keys.shape[0] - 1, 64 - bits
-            key = base[p] * corners
-            for m in range(corners):
-                at = _slot(key, shift)
-                while table_keys[at] != key:
-                    if table_keys[at] == _EMPTY:
-                        table_keys[at] = key
-                        table_ids[at] = used
-                        keys[used] = key
-                        used += 1
-                        break
-                    at = (at + 1) & mask
-                index[first + p, m] = table_ids[at]
-                axis = _AXIS_MASK - (order[corners - 1 - m, p] & _AXIS_MASK)
-                key += 1 - corners * unit[axis]
+        table_keys, table_ids, keys, used, shift = _number_block(
+            order, base, unit, first, count, index, table_keys, table_ids, keys, used, shift
+        )
     return keys[:used].copy()
 
 
@@ -215,8 +242,8 @@ def merge_keys(keys: Any, bits: int) -> Any:
     """Number the different keys of all chunks in the order of their first appearance.
 
     Args:
-        keys: of all chunks, one behind the other.
-        bits: the table holds 2**bits keys; at least twice those that differ.
+        keys: of all chunks, one after the other.
+        bits: the table holds 2**bits keys; at least twice the number of different keys.
 
     Returns:
         (id of each key, the different keys, the table's keys, the table's ids).
@@ -244,7 +271,7 @@ def merge_keys(keys: Any, bits: int) -> Any:
 def find_neighbours(
     unique: Any, table_keys: Any, table_ids: Any, bits: int, unit: Any, axis: int, ahead: Any, behind: Any
 ) -> None:
-    """Find the vertices one step along an axis; ``ahead`` and ``behind`` get their ids, or the count where none is."""
+    """Find the vertices one step along an axis: ids in ``ahead`` and ``behind``, the number of vertices for none."""
     corners = unit.shape[0]
     number = unique.shape[0]
     everything = unit.sum()
@@ -269,11 +296,11 @@ def find_neighbours(
 
 @compiled
 def merge_dense_keys(keys: Any, table_ids: Any) -> Any:
-    """Number the different keys as `merge_keys` does, where so many keys are taken that each may have its own place.
+    """Number the different keys as `merge_keys` does, with a slot for every possible key.
 
     Args:
-        keys: of all chunks, one behind the other.
-        table_ids: gets the id of each possible key, -1 where a key is not there, int32.
+        keys: of all chunks, one after the other.
+        table_ids: gets the id of each possible key, -1 for a missing key, int32.
 
     Returns:
         (id of each key, the different keys).

@@ -1,4 +1,4 @@
-"""The U-Net as it was published: unpadded convolutions, so the output is smaller than the input."""
+"""The U-Net as published in 2015: unpadded convolutions, so the output is smaller than the input."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["UNet2015", "fits", "next_input_size", "valid_output_size"]
 
 
 def fits(n: int, depth: int = 4) -> bool:
-    """Tell whether an input of ``n`` pixels along an axis fits a :class:`UNet2015` with ``depth`` poolings.
+    """Return whether an input of ``n`` pixels along an axis fits a :class:`UNet2015` with ``depth`` poolings.
 
-    Every pooling must meet an even number of pixels and something must be left at the end; with four poolings these
-    are the sizes 188, 204, 220, ... (``12 + 16 k``).
+    Every pooling needs an even number of pixels, and at least one pixel must remain at the end; with four poolings
+    these are the sizes 188, 204, 220, ... (``12 + 16 k``).
 
     Example:
         >>> fits(572), fits(571), fits(172)
@@ -33,7 +33,7 @@ def valid_output_size(n: int, depth: int = 4) -> int:
         depth: number of poolings.
 
     Raises:
-        ValueError: an input of ``n`` pixels does not fit; the sizes next to it that fit are named.
+        ValueError: an input of ``n`` pixels does not fit; the message has the nearest sizes that do.
 
     Example:
         >>> valid_output_size(572)
@@ -65,16 +65,16 @@ def next_input_size(n_output: int, depth: int = 4) -> int:
     if n_output < 1:
         raise ValueError(f"n_output must be at least 1 pixel, got {n_output}")
     n = n_output + _margins(depth)
-    return n + -(n + 4) % (1 << depth)  # (n + 4) is a multiple of 2**depth where every pooling meets an even size
+    return n + -(n + 4) % (1 << depth)  # every pooling has an even input if (n + 4) is a multiple of 2**depth
 
 
 def _margins(depth: int) -> int:
-    """Return how much smaller the output is: from 4 at the lowest level, every level above doubles it and adds 8."""
+    """Return the pixels lost along an axis: 4 at the lowest level; every level above doubles that and adds 8."""
     return 12 * (1 << depth) - 8
 
 
 def _near(n: int, depth: int) -> str:
-    """Name the sizes next to ``n`` that fit."""
+    """Describe the sizes next to ``n`` that fit."""
     step = 1 << depth
     below = n - (n + 4) % step
     if fits(below, depth):
@@ -143,7 +143,7 @@ class UNet2015(nn.Module):
         self.apply(_initialize)
 
     def fits(self, n: int) -> bool:
-        """Tell whether an input of ``n`` pixels along an axis fits."""
+        """Return whether an input of ``n`` pixels along an axis fits."""
         return fits(n, self.depth)
 
     def valid_output_size(self, n: int) -> int:

@@ -1,15 +1,14 @@
-"""Training with several processes started by torchrun: what the configs ``multi_gpu_train.json`` call.
+"""Training with several processes started by torchrun, for the configs ``multi_gpu_train.json``.
 
-MONAI and ignite have the collectives, the samplers and the gathering of metrics; here is what they lack: a start that
-fits the device, a network whose BatchNorm sees the whole batch on CPUs too, and runs whose processes end together.
+MONAI and ignite have the collectives, the samplers and the gathering of metrics. This package adds a start that fits
+the device, gradients through gathered batches, and runs whose processes end together.
 """
 
 from pipeline.parallel.agreement import agree_on, any_process, collect, exit_together
-from pipeline.parallel.batch_norm import synchronise_batch_norm
 from pipeline.parallel.collectives import gather_batch
 from pipeline.parallel.launch import divide_batch, find_device, is_main, start, stop
 from pipeline.parallel.samplers import ValidationSampler
-from pipeline.parallel.wrapped import unwrap_network, wrap_network
+from pipeline.parallel.wrapped import synchronise_batch_norm, unwrap_network, wrap_network
 from pipeline.parallel.writer import open_summary_writer
 
 __all__ = [

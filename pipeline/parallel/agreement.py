@@ -1,8 +1,8 @@
-"""Processes that end together.
+"""End all processes of a run together.
 
 A process that raises alone leaves the others waiting for it in their next exchange. With NCCL they wait until
-torchrun kills them, 30 seconds later; with gloo they fail with a line about sockets. So what can go wrong in one
-process, and is found between two exchanges, is told to the others there.
+torchrun kills them, 30 seconds later; with gloo they fail with a line about sockets. An error that is found in one
+process is therefore shared with the others before the next exchange.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def any_process(flag: bool) -> bool:
-    """Tell whether the flag is true in any process; all processes must ask.
+    """Return whether the flag is true in any process; all processes must call it.
 
     Example:
         >>> any_process(True), any_process(False)
@@ -35,7 +35,7 @@ def any_process(flag: bool) -> bool:
 
 
 def agree_on(decision: bool) -> bool:
-    """Return the decision of the first process; all processes must ask.
+    """Return the decision of the first process; all processes must call it.
 
     Example:
         >>> agree_on(True)
@@ -45,10 +45,10 @@ def agree_on(decision: bool) -> bool:
 
 
 def collect(item: T) -> list[T]:
-    """Return what each process has, in their order; all processes must ask.
+    """Return the items of all processes, in their order; all processes must call it.
 
     Args:
-        item: anything that can be pickled, and small.
+        item: small, and of any type that can be pickled.
 
     Example:
         >>> collect("ä")
@@ -56,16 +56,16 @@ def collect(item: T) -> list[T]:
     """
     if idist.get_world_size() == 1:
         return [item]
-    # As a tuple: ignite takes the length of a text in letters, and fails where letters have several bytes.
+    # As a tuple, because ignite counts the characters of a text and fails where one has several bytes.
     return [packed[0] for packed in cast(list[tuple[T]], idist.all_gather((item,)))]
 
 
 @contextlib.contextmanager
 def exit_together() -> Iterator[None]:
-    """Leave in all processes if the block raises in one; all processes must come here.
+    """Exit in all processes if the block raises in one; all processes must enter it.
 
-    The first process says what was wrong, in the words of the process that found it; the others leave silently, with
-    the same exit code. An exception that is no `SystemExit` is raised where it happened, with its trace.
+    The first process shows the message of the process that raised; the others exit silently with the same code. An
+    exception other than `SystemExit` is raised where it happened, with its trace.
 
     Raises:
         SystemExit: the block raised, here or in another process.
@@ -88,27 +88,27 @@ def exit_together() -> Iterator[None]:
 
 
 def explain_lost_process(error: BaseException) -> InputError | None:
-    """Return the line to show in place of an error that means: another process has ended.
+    """Return the line to show instead of an error that only means that another process has ended.
 
     Args:
-        error: what was raised.
+        error: the exception.
 
     Returns:
-        None if the error means something else.
+        None if the error has another cause.
     """
     if not dist.is_initialized() or not _is_about_connection(error):
         return None
     return InputError(
-        f"process {dist.get_rank()} cannot go on: another process of this run has ended, and says why above or, if it "
-        "was killed, torchrun does below; what was saved is whole: continue with --resume true"
+        f"process {dist.get_rank()} cannot go on: another process of this run has ended, and its reason stands above "
+        "or, if it was killed, in torchrun's table below; saved files are complete: continue with --resume true"
     )
 
 
 def record_failure(error: BaseException) -> None:
-    """Tell torchrun the line of an error, so that it stands in the table that torchrun prints at the end.
+    """Pass the line of an error to torchrun, which prints it in its final table.
 
     Args:
-        error: why this process ends; only one with a message is recorded.
+        error: the reason why this process ends; only one with a message is recorded.
     """
     file, line = os.environ.get("TORCHELASTIC_ERROR_FILE"), _describe(error)[1]
     if file is None or not line or not dist.is_initialized():
@@ -128,7 +128,7 @@ def _choose(error: BaseException | None, reports: list[tuple[int, str]]) -> Base
 
 
 def _describe(error: BaseException | None) -> tuple[int, str]:
-    """Return exit code and line; code 0 is no error."""
+    """Return exit code and line; code 0 means no error."""
     if error is None:
         return 0, ""
     if isinstance(error, SystemExit):

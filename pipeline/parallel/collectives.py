@@ -1,14 +1,13 @@
-"""Exchange of tensors between processes through which gradients flow.
+"""Gather tensors of several processes so that gradients flow through.
 
-torch's own, ``torch.distributed.nn.functional``, are deprecated, and the successors are private.
+The functions of ``torch.distributed.nn.functional`` are deprecated, and their successors are private.
 
-How the gradients add up. Each of W processes calls ``backward`` on a loss L_r of its own, and DistributedDataParallel
-averages the gradients of the parameters. What is followed is therefore the gradient of (1/W) sum_r L_r.
+Gradients: each of W processes calls ``backward`` on its loss L_r, and DistributedDataParallel averages the gradients of
+the parameters, so training follows the gradient of (1/W) sum_r L_r.
 
-* Where every L_r is the mean over a part of the batch, that is the mean over the batch.
-* Where all processes compute the same L from the gathered batch, that is L, if the gradient that process r gets for
-  its own predictions p_r is that of sum_s L_s, which is W dL/dp_r: W times what it computes itself.
-* A sum over processes, as in BatchNorm's statistics, enters every L_s, so its gradient is the sum of theirs.
+* If every L_r is the mean over a part of the batch, that is the mean over the batch.
+* If all processes compute the same L from the gathered batch, that is L, provided that process r gets the gradient of
+  sum_s L_s for its predictions p_r. This is W dL/dp_r: W times the gradient that it computes itself.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import ignite.distributed as idist
 import torch
 import torch.distributed as dist
 
-__all__ = ["gather_batch", "sum_over_processes"]
+__all__ = ["gather_batch"]
 
 
 def gather_batch(tensor: torch.Tensor) -> torch.Tensor:
@@ -44,21 +43,6 @@ def gather_batch(tensor: torch.Tensor) -> torch.Tensor:
     return _GatherBatch.apply(tensor)
 
 
-def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Add up the tensors of all processes.
-
-    Args:
-        tensor: of the same shape and type in all processes.
-
-    Example:
-        >>> sum_over_processes(torch.ones(2)).tolist()
-        [1.0, 1.0]
-    """
-    if idist.get_world_size() == 1:
-        return tensor
-    return _SumOverProcesses.apply(tensor)
-
-
 class _GatherBatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
@@ -72,17 +56,3 @@ class _GatherBatch(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
         first = dist.get_rank() * ctx.size
         return grads[0][first : first + ctx.size] * dist.get_world_size()
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
-        total = tensor.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
-        total = grads[0].clone()
-        dist.all_reduce(total)
-        return total

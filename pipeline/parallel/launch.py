@@ -1,4 +1,4 @@
-"""Join the processes that torchrun started, and leave them."""
+"""Start and end the exchange with the other processes of a run started by torchrun."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def find_device() -> torch.device:
-    """Return this process's device: the GPU of its number on this machine, or the CPU where there is no GPU.
+    """Return this process's device: the GPU with its number on this machine, or the CPU if there is no GPU.
 
     Raises:
         InputError: torchrun started more processes on this machine than it has GPUs.
@@ -43,10 +43,10 @@ def find_device() -> torch.device:
 
 
 def start(device: torch.device | str, timeout_minutes: float = 60) -> None:
-    """Join the other processes; call it before anything is built that talks to them.
+    """Join the other processes; call it before building anything that exchanges data with them.
 
-    On GPUs they talk by NCCL, else by gloo. From now on the processes after the first log errors only and draw no
-    progress bars. Without torchrun's environment variables nothing is done: one process trains alone.
+    The backend is NCCL on GPUs, else gloo. From now on all processes but the first log only errors and draw no progress
+    bars. Without torchrun's environment variables this does nothing: one process trains alone.
 
     Args:
         device: of this process.
@@ -67,14 +67,14 @@ def start(device: torch.device | str, timeout_minutes: float = 60) -> None:
     if where.type == "cuda":
         torch.cuda.set_device(where)
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=timedelta(minutes=timeout_minutes))
-    idist.sync(temporary=True)  # "temporary": ignite notices by itself when the processes part
+    idist.sync(temporary=True)  # "temporary": ignite notices when the process group ends
     if not is_main():
         logging.disable(logging.WARNING)
         sys.stderr = _WithoutBars(sys.stderr)
 
 
 def stop() -> None:
-    """Leave the other processes; does nothing if there are none."""
+    """Leave the other processes; without any, do nothing."""
     if not dist.is_initialized():
         return
     if not is_main():
@@ -87,7 +87,7 @@ def stop() -> None:
 
 
 def is_main() -> bool:
-    """Tell whether this is the first process, the one that writes files; so is one that trains alone.
+    """Return whether this is the first process, which writes the files; a single process is the first.
 
     Example:
         >>> is_main()
@@ -97,10 +97,10 @@ def is_main() -> bool:
 
 
 def divide_batch(batch_size: int) -> int:
-    """Return each process's share of the batch, so that an experiment is the same on any number of GPUs.
+    """Return the batch size per process, so that an experiment is the same on any number of GPUs.
 
     Args:
-        batch_size: of the experiment: all processes together.
+        batch_size: of all processes together.
 
     Raises:
         InputError: it cannot be divided by the number of processes.

@@ -1,4 +1,4 @@
-"""Cases of a validation, spread over processes."""
+"""Divide the cases of a validation among processes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["ValidationSampler"]
 
 
 class ValidationSampler(DistributedSampler):
-    """Give each process its cases of a validation, every case to one process.
+    """Assign each case of a validation to one process.
 
-    MONAI's sampler with ``even_divisible=False``, which does not fill up with repeated cases, and with one line where a
-    process would have none and the others would wait for it.
+    MONAI's sampler with ``even_divisible=False``, which does not repeat cases to make the shares equal. It refuses, in
+    one line, a process without cases, because the others would wait for it.
 
     Args:
         dataset: the cases.

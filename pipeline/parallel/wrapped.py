@@ -1,4 +1,4 @@
-"""A network whose copies in all processes train as one."""
+"""Wrap a network so that its copies in all processes train as one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.flags import read_flag
-from pipeline.parallel.batch_norm import synchronise_batch_norm
+from pipeline.issues import InputError
 
-# Renamed in torch 2.13; the old name warns there.
+# The argument was renamed in torch 2.13; the old name warns there.
 _NAMES = set(inspect.signature(DistributedDataParallel).parameters)
 _NO_BUFFERS: dict[str, Any] = {
     next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in _NAMES): False
 }
+_PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
-__all__ = ["unwrap_network", "wrap_network"]
+__all__ = ["synchronise_batch_norm", "unwrap_network", "wrap_network"]
 
 
 def wrap_network(
@@ -28,17 +29,20 @@ def wrap_network(
 ) -> nn.Module:
     """Wrap a network in torch's DistributedDataParallel, its BatchNorm synchronised.
 
-    Buffers are not sent around before each forward pass, as is torch's default: the running statistics are equal in all
-    processes anyway, and in validation, where one process may have more cases than another, waiting would never end.
+    Buffers are not broadcast before each forward pass, as is torch's default: the running statistics are equal in all
+    processes anyway, and in validation a process with more cases than the others would wait for them forever.
 
     Args:
         network: on ``device``.
         device: of this process.
-        find_unused_parameters: for networks of which a forward pass leaves out parameters that train.
+        find_unused_parameters: for networks with trainable parameters that a forward pass may leave out.
 
     Returns:
-        The wrapped network, which passes on what it lacks to the network in it; the network itself if there is only one
-        process.
+        The wrapped network, whose missing attributes are those of the network in it; the network itself if there is
+        only one process.
+
+    Raises:
+        InputError: as `synchronise_batch_norm`.
     """
     unused = read_flag(find_unused_parameters, "find_unused_parameters")
     if idist.get_world_size() == 1:
@@ -54,8 +58,41 @@ def wrap_network(
     )
 
 
+def synchronise_batch_norm(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """Replace each trainable BatchNorm by torch's ``SyncBatchNorm``, whose statistics are those of all processes.
+
+    A layer in evaluation mode is frozen and stays as it is, and so does a subclass of BatchNorm. Parameters, buffers
+    and the keys of the state dict do not change.
+
+    Args:
+        network: changed in place, unless it is a BatchNorm itself.
+        device: of this process.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: the device is a CPU, where torch has no ``SyncBatchNorm``, and a BatchNorm trains.
+
+    Example:
+        >>> network = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2).eval())
+        >>> [type(layer).__name__ for layer in synchronise_batch_norm(network, "cuda")]
+        ['SyncBatchNorm', 'BatchNorm2d']
+    """
+    for name, child in network.named_children():
+        setattr(network, name, synchronise_batch_norm(child, device))
+    if type(network) not in _PLAIN_NORMS or not network.training:
+        return network
+    if torch.device(device).type == "cpu":
+        raise InputError(
+            "several processes on the CPU cannot train this network: torch synchronises BatchNorm on GPUs only, and "
+            "without that each process has other statistics; start one process, without torchrun"
+        )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+
 def unwrap_network(item: Any) -> Any:
-    """Return the network in a parallel wrapper, and anything else as it is.
+    """Return the network in a parallel wrapper; anything else is returned unchanged.
 
     Example:
         >>> network = nn.Conv2d(1, 1, 1)
@@ -66,7 +103,7 @@ def unwrap_network(item: Any) -> Any:
 
 
 class _Parallel(DistributedDataParallel):
-    """DistributedDataParallel with the network's own attributes, such as its encoder."""
+    """DistributedDataParallel with the attributes of the network in it, such as its encoder."""
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""TensorBoard events, written once."""
+"""Write TensorBoard events in the first process only."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ __all__ = ["open_summary_writer"]
 
 
 def open_summary_writer(log_dir: str) -> Any:
-    """Open TensorBoard's ``SummaryWriter`` in the first process, and one that drops everything in the others.
+    """Open TensorBoard's ``SummaryWriter`` in the first process, and one that discards everything in the others.
 
-    Each ``SummaryWriter`` makes an event file of its own, and TensorBoard would show the curves of all processes as
-    one zigzag.
+    Each ``SummaryWriter`` has a separate event file, and TensorBoard would mix the curves of all processes.
 
     Args:
         log_dir: folder of the events.

@@ -1,4 +1,4 @@
-"""The labelled cases of a split, and what names them for good: their ids and the digests of their files."""
+"""The labelled cases of a split, with keys made of their ids and the digests of their files."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class LabelledCase:
 
     Attributes:
         case_id: its id.
-        subject: its subject; where it is unknown, one of the case's own.
+        subject: its subject; if unknown, a separate one for this case.
         is_grouped: whether the subject is known.
-        key: names its files and their content; fit for a file's name.
-        item: as the datalist has it.
+        key: identifies its files and their content; valid as a file name.
+        item: its entry in the datalist.
     """
 
     case_id: str
@@ -44,7 +44,7 @@ def load_cases(workflow: Workflow) -> list[LabelledCase]:
     """Load the cases that the bundle's evaluation would score.
 
     Raises:
-        InputError: the dataset is not what the manifest says, or a case has no label or no id.
+        InputError: the dataset does not match the manifest, or a case has no label or no id.
     """
     with explain(f"{_DATALIST} of {workflow.bundle}"):
         items = workflow.parser.get_parsed_content(_DATALIST)
@@ -58,9 +58,9 @@ def load_cases(workflow: Workflow) -> list[LabelledCase]:
         raise InputError(
             f"{_DATALIST} of {workflow.bundle} gives cases without case_id and subject; use load_datalist there"
         )
-    # A datalist may repeat its cases.
+    # A datalist may repeat its cases (oversampling).
     found = {str(item["case_id"]): item for item in items}
-    digest = functools.cache(_digest)  # cases may share a file of annotations
+    digest = functools.cache(_digest)  # cases may share an annotation file
     return [
         LabelledCase(
             name,
@@ -76,7 +76,7 @@ def load_cases(workflow: Workflow) -> list[LabelledCase]:
 def _make_key(case_id: str, item: dict[str, Any], digest: Callable[[Path], str]) -> str:
     paths = {key: [value] if isinstance(value, str) else list(value) for key, value in item.items() if key in _FILES}
     digests = {key: [digest(Path(split_fragment(path)[0])) for path in files] for key, files in paths.items()}
-    # The paths too: later steps load the image again from where it lay.
+    # With the paths, because post-processing loads the image again from there.
     text = json.dumps([case_id, paths, digests], sort_keys=True)
     return f"{_FILE_NAME.sub('_', case_id)[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

@@ -1,4 +1,4 @@
-"""The network's probabilities of every case, computed once and kept."""
+"""The network's probabilities of every case, computed once and stored."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from pipeline.issues import InputError
 from pipeline.parallel.wrapped import unwrap_network
 from pipeline.tuning.cases import LabelledCase
 from pipeline.tuning.stored import load_case, save_case
-from pipeline.tuning.workflow import CHAIN, Workflow, collect_settings, explain, list_versions, silence
+from pipeline.tuning.workflow import HEAD, REFINE, Workflow, explain, list_versions, silence
 from pipeline.weights import list_checkpoints, load_weights
 
 _TRANSFORM = "validate#dataset#transform"
 _EVALUATOR = "validate#evaluator"
-# What an evaluator has besides what its predictions come from.
+# Arguments of an evaluator that do not change its predictions.
 _NOT_USED = ("val_handlers", "key_val_metric", "additional_metrics", "val_data_loader", "postprocessing")
 
 
 class PredictionStore:
-    """The predictions of a workflow with its weights; other weights, data or settings are another folder or file.
+    """The stored predictions of a workflow. Other weights or settings get another folder, other data another file.
 
     Args:
         workflow: the bundle's evaluation.
-        root: folder of all stores of the bundle.
+        root: folder of the bundle's stores.
 
     Raises:
         InputError: the weights are missing.
@@ -55,27 +55,27 @@ class PredictionStore:
         return self.folder / f"{case.key}.pt"
 
     def load(self, case: LabelledCase) -> tuple[dict[str, Any], float]:
-        """Return the entries of a predicted case, on the workflow's device, and the seconds that it took.
+        """Return the entries of a predicted case, on the workflow's device, and the seconds of its prediction.
 
         Raises:
-            InputError: the file is gone or damaged.
+            InputError: the file is missing or damaged.
         """
         loaded = load_case(self.path(case), self.device)
         if loaded is None:
-            raise InputError(f"the prediction {self.path(case)} is gone or damaged; run the same command again")
+            raise InputError(f"the prediction {self.path(case)} is missing or damaged; run the same command again")
         return loaded
 
     def complete(self, cases: Sequence[LabelledCase]) -> list[float]:
         """Predict the cases that are not stored yet.
 
         Returns:
-            The seconds that each case's prediction took, now or before.
+            The seconds of each case's prediction, in this run or an earlier one.
 
         Raises:
-            InputError: the weights do not fit, a case cannot be predicted, or the disk is too small.
+            InputError: the weights do not fit, a case cannot be predicted, or the disk has too little space.
         """
         remove_stale(self.folder, (r".*\.pt",))
-        # Read, not only looked for: a disk may have lost what it said it had written.
+        # Read in full, because a file may exist and be damaged.
         stored = {case.case_id: load_case(self.path(case)) for case in cases}
         seconds = {case_id: loaded[1] for case_id, loaded in stored.items() if loaded is not None}
         missing = [case for case in cases if case.case_id not in seconds]
@@ -89,7 +89,7 @@ class PredictionStore:
         evaluator = self._build_evaluator(missing)
         waiting = iter(missing)
         started = [0.0]
-        names = {"pred", "label", *_list_names(self._workflow.tail)}
+        names = {"pred", "label", *_list_names(self._workflow.steps)}
 
         def start() -> None:
             started[0] = time.perf_counter()
@@ -107,14 +107,14 @@ class PredictionStore:
 
         evaluator.add_event_handler(Events.ITERATION_STARTED, start)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, save)
-        with silence():  # the line that ends the command says what is wrong
+        with silence():  # an error ends the command with one line
             evaluator.run()
 
     def _build_evaluator(self, missing: Sequence[LabelledCase]) -> Any:
-        """Return the bundle's own evaluator on these cases, without its metrics, files and later steps."""
+        """Return the bundle's evaluator on these cases, without its metrics, its output files and the tuned steps."""
         place = str(self._workflow.bundle)
         parser = ConfigParser(copy.deepcopy(self._workflow.parser.get()))
-        parser[CHAIN] = self._workflow.head
+        parser[REFINE] = []
         parser[f"{_EVALUATOR}#val_data_loader"] = []
         for name in ("val_handlers", "key_val_metric", "additional_metrics"):
             parser[f"{_EVALUATOR}#{name}"] = None
@@ -136,20 +136,16 @@ class PredictionStore:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise InputError(
-                f"the predictions need {format_size(needed)} more in {self.folder}, free are {format_size(free)}; "
-                "name a folder on another disk with --cache"
+                f"the predictions need {format_size(needed)} more in {self.folder}, but {format_size(free)} are free; "
+                "choose a folder on another disk with --cache"
             )
 
     def _compute_fingerprint(self) -> str:
         evaluator = self._workflow.parser[_EVALUATOR]
         used = [f"{_EVALUATOR}#{key}" for key in evaluator if key not in _NOT_USED]
         return self._workflow.digest(
-            [*used, "network", "initialize", _TRANSFORM],
-            head=self._workflow.head,
-            heads_needs=collect_settings(
-                self._workflow.parser.get(), [f"{CHAIN}#{n}" for n in range(len(self._workflow.head))]
-            ),
-            names=sorted(_list_names(self._workflow.tail)),
+            [*used, "network", "initialize", _TRANSFORM, HEAD],
+            names=sorted(_list_names(self._workflow.steps)),
             weights=self.weights_sha256,
             device=self.device.type,
             versions=list_versions(),
@@ -167,14 +163,14 @@ def find_checkpoint(workflow: Workflow) -> Path:
     if not files or not files[0].is_file():
         where = files[0] if files else workflow.bundle
         raise InputError(
-            f"there are no weights at {where}; train the bundle first, or name them: --checkpoint "
+            f"no weights at {where}; train the bundle first, or name a file: --checkpoint "
             f"{workflow.bundle / 'output' / 'model.pt'}"
         )
     return files[0]
 
 
 def _list_names(item: Any) -> set[str]:
-    """Return the texts among the arguments of steps: names of entries of a case are among them."""
+    """Return the texts among the arguments of steps, which include the names of the entries that they read."""
     if isinstance(item, str):
         return set() if item.startswith(("@", "$")) else {item}
     if isinstance(item, dict):

@@ -1,4 +1,4 @@
-"""What tuning found: a table for people, JSON, and the override file of the winning values."""
+"""The result of a tuning: a table, JSON, and the override file with the steps that are on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,40 +17,48 @@ from pipeline.bundle.config_files import EVALUATE, INFERENCE, TRAIN, read_config
 from pipeline.bundle.formatting import format_config
 from pipeline.issues import InputError
 from pipeline.statistics.paired import Difference
-from pipeline.tuning.choice import Choice, Row
-from pipeline.tuning.settings import KNOBS, Setting
+from pipeline.tuning.ablation import Row
+from pipeline.tuning.choice import Choice
+from pipeline.tuning.settings import KNOBS
+from pipeline.tuning.workflow import REFINE, Workflow
 
 _WIDTH = 100
-# Of fewer subjects not even gains that all agree are significant: 2 * 0.5**5 > 0.05, by the sign test.
+# With fewer subjects not even gains in all of them are significant: 2 * 0.5**5 > 0.05, by the sign test.
 _FEW = 6
 _HEADER = ("post-processing", "over", "score", "gain here", "held-out gain", "95 % interval", "s/case")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What tuning found.
+    """The result of a tuning.
 
     Attributes:
         metric: name of the key metric.
-        rows: lines of the ablation.
-        choices: of each step.
-        written: the setting that goes into the file.
-        seconds: of post-processing, by name of the row.
-        network_seconds: of the network, a case.
-        facts: what the cases and the weights were, for the record.
+        rows: the ablation; the last row has the setting that is written.
+        choices: one per step.
+        override: the config that is written: the steps that are on and their knobs.
+        seconds: of post-processing per case, by name of the row.
+        network_seconds: of the network per case.
+        facts: the record of cases, weights and config.
+        output: the override file.
+        ablation: the ablation as Markdown; as JSON beside it.
+        commands: to evaluate and to predict with the file.
     """
 
     metric: str
     rows: tuple[Row, ...]
     choices: tuple[Choice, ...]
-    written: Setting
+    override: Mapping[str, Any]
     seconds: Mapping[str, float]
     network_seconds: float
     facts: Mapping[str, Any]
+    output: Path
+    ablation: Path
+    commands: tuple[str, ...]
 
 
 def format_table(result: Result) -> list[str]:
-    """Return the ablation as lines of at most 100 columns, then a line a step, then what the columns mean."""
+    """Return the ablation (at most 100 columns), one line per step, the legend, and the files and commands."""
     rows = [_HEADER, *(_format_row(result, row) for row in result.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -67,8 +75,12 @@ def format_table(result: Result) -> list[str]:
         "gain here: on the cases that chose the values. held-out gain: on subjects that did not choose them",
         f"({facts['folds']} folds); interval: paired bootstrap by subject, {facts['resamples']} resamples, "
         f"seed {facts['seed']}.",
-        "kept so far: what is on of the lines above. all: every step with its best value, on or off.",
+        "kept so far: the steps above that are on. all: every step with its best value, on or off.",
         f"s/case: median of these steps; the network takes {result.network_seconds:.2g} s.",
+        "",
+        f"written: {result.output}",
+        f"ablation: {result.ablation}",
+        *(f"{word:<10}{line}" for word, line in zip(("evaluate:", "predict:"), result.commands, strict=True)),
     ]
 
 
@@ -84,15 +96,17 @@ def _wrap(text: str) -> list[str]:
 def _warn_of_few(subjects: int) -> list[str]:
     if not 1 < subjects < _FEW:
         return []
-    return [f"note: {subjects} subjects are few; below {_FEW} an interval is too narrow, so take this for a trial"]
+    return [
+        f"note: {subjects} subjects are few; below {_FEW} the intervals are too narrow, so use this as a trial only"
+    ]
 
 
 def _warn_of_ungrouped(cases: int) -> list[str]:
     if not cases:
         return []
     return _wrap(
-        f"note: {cases} cases have no subject in the manifest, so each stands for itself; if some are of one patient, "
-        "the intervals are too narrow"
+        f"note: {cases} cases have no subject in the manifest, so each counts as a separate one; if several belong to "
+        "one patient, the intervals are too narrow"
     )
 
 
@@ -104,21 +118,21 @@ def format_markdown(result: Result) -> str:
 
 
 def describe_choice(choice: Choice) -> str:
-    """Return a line that says whether a step is on, and why."""
+    """Return one line that says whether a step is on, and why."""
     gain = choice.gain
     head = f"{choice.step.name}: {'on' if choice.is_kept else 'off'}, "
     if choice.chosen == choice.base:
         return f"{head}no value is better than without it"
     if gain.low is None or gain.high is None:
-        return f"{head}{_sign(choice.in_sample)} here, but fewer than two subjects tell nothing of others"
+        return f"{head}{_sign(choice.in_sample)} here, but one subject says nothing about others"
     interval = f"gain {_sign(gain.mean)} ({_round(gain.low)} to {_round(gain.high)})"
     if choice.is_kept:
         return f"{head}{interval}: {_format_values(choice)}"
-    if choice.helps and choice.beside is not None:
-        return f"{head}{interval}, but beside the other steps {_describe_gain(choice.beside)}"
+    if choice.helps and choice.on_top is not None:
+        return f"{head}{interval}, but on top of the other steps {_describe_gain(choice.on_top)}"
     if gain.is_gain:
         chance = f"p {choice.by_chance:.2g}"
-        return f"{head}{interval}, but the best of {choice.tried} may gain as much by chance ({chance})"
+        return f"{head}{interval}, but the best of {choice.tried} values may gain as much by chance ({chance})"
     return f"{head}gain {_describe_gain(gain)}"
 
 
@@ -128,7 +142,7 @@ def _describe_gain(gain: Difference) -> str:
 
 
 def to_dict(result: Result) -> dict[str, Any]:
-    """Return all of it for JSON."""
+    """Return the result for JSON."""
     return {
         "metric": result.metric,
         **result.facts,
@@ -151,22 +165,24 @@ def to_dict(result: Result) -> dict[str, Any]:
                 "on": choice.is_kept,
                 "in_sample_gain": _finite(choice.in_sample),
                 "gain": _dump_gain(choice.gain),
-                "gain_beside_others": _dump_gain(choice.beside),
+                "gain_on_top_of_others": _dump_gain(choice.on_top),
                 "tried": choice.tried,
                 "p_by_chance": round(choice.by_chance, 5),
                 "chosen": {knob: choice.chosen[knob] for knob in choice.step.knobs},
             }
             for choice in result.choices
         ],
-        "written": result.written,
+        "written": result.rows[-1].setting,
+        "output": str(result.output),
+        "commands": list(result.commands),
     }
 
 
 def check_output(path: Path) -> None:
-    """Refuse a name for the override file under which another config lies, before anything is computed.
+    """Refuse to overwrite a file that is not an override of post-processing, before anything is computed.
 
     Raises:
-        InputError: it is no JSON file, another one, or its folder cannot be written to.
+        InputError: the name does not end in .json, the file is another one, or the folder is not writable.
     """
     if path.suffix != ".json":
         raise InputError(f"--output {path}: expected a name that ends in .json")
@@ -175,51 +191,53 @@ def check_output(path: Path) -> None:
             known = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             known = None
-        if not isinstance(known, dict) or set(known) - {*KNOBS, "_desc_"}:
-            raise InputError(f"--output {path}: there is another file under this name, which is not overwritten")
+        if not isinstance(known, dict) or set(known) - {*KNOBS, REFINE, "_desc_"}:
+            raise InputError(
+                f"--output {path}: another config has this name and is not overwritten; choose another name"
+            )
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not os.access(folder, os.W_OK):
-        raise InputError(f"--output {path}: {folder} cannot be written to; name another place")
+        raise InputError(f"--output {path}: {folder} is not writable; choose another folder")
 
 
-def write_files(result: Result, output: Path, folder: Path) -> None:
-    """Write the override file, and the ablation as JSON and Markdown beside the predictions."""
+def write_files(result: Result) -> None:
+    """Write the override file, and the ablation as JSON and Markdown."""
     texts = {
-        output: format_config({"_desc_": _describe(result), **result.written}),
-        folder / "ablation.json": format_config(to_dict(result)),
-        folder / "ablation.md": format_markdown(result),
+        result.output: format_config({"_desc_": _describe(result), **result.override}),
+        result.ablation.with_suffix(".json"): format_config(to_dict(result)),
+        result.ablation: format_markdown(result),
     }
     for path, text in texts.items():
         with write_atomically(path) as stream:
             stream.write(text)
 
 
-def list_commands(
-    bundle: Path, output: Path, extras: Sequence[Path], options: Mapping[str, Any], default_root: bool
-) -> list[str]:
-    """Return the commands that evaluate and predict with the file.
+def list_commands(workflow: Workflow, output: Path, values: Mapping[str, Any], default_root: bool) -> list[str]:
+    """Return the commands that evaluate and predict with the override file.
 
     Args:
-        bundle: the bundle's folder.
+        workflow: the bundle's evaluation.
         output: the file.
-        extras: configs between the bundle's own and the file.
-        options: values by id that were given on the command line.
-        default_root: whether the configs find the bundle by themselves.
+        values: values by id that were given on the command line.
+        default_root: whether the configs find the bundle without ``--bundle_root``.
     """
+    bundle = workflow.bundle
     commands = []
     for files in ((TRAIN, EVALUATE), (INFERENCE,)):
-        paths = [*(bundle / "configs" / name for name in files), *extras, output]
+        paths = [*(bundle / "configs" / name for name in files), *workflow.extras, output]
         words = ["python -m monai.bundle run --config_file", f'"[{",".join(repr(str(path)) for path in paths)}]"']
         words += [] if default_root else ["--bundle_root", shlex.quote(str(bundle))]
         known = read_config(bundle, files[-1])
-        for name, value in options.items():
-            if (name, value) == ("split", "val"):  # what evaluate.json scores anyway
+        for name, value in values.items():
+            root = name.split("#")[0]
+            # The override file decides on the steps and their knobs, and evaluate.json scores split val anyway.
+            if root in {*KNOBS, REFINE} or (name, value) == ("split", "val"):
                 continue
             if len(files) > 1:
                 words += [f"--{shlex.quote(name)}", _quote(value)]
             elif name == "dataset_dir":
                 words += ["--input", _quote(value)]
-            elif name.split("#")[0] in known:
+            elif root in known:
                 words += [f"--{shlex.quote(name)}", _quote(value)]
         commands.append(" ".join(words))
     return commands
@@ -257,7 +275,7 @@ def _sign(value: float | None) -> str:
 
 
 def _describe(result: Result) -> str:
-    """Return in one text where the values come from."""
+    """Return one text about the origin of the values."""
     facts = result.facts
     first, last = result.rows[0], result.rows[-1]
     where = f"split {facts['split']}" + (f", fold {facts['fold']}" if facts["fold"] is not None else "")

@@ -1,4 +1,4 @@
-"""The table of scores, setting by case: computed where it is not known, and remembered at once."""
+"""The table of scores by setting and case: missing scores are computed and stored at once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tqdm import tqdm
 
 from pipeline.tuning.settings import Setting, name_setting
 
-#: Starts a case, and returns what scores it with a setting: the score and the seconds that it took.
+#: Starts a case, and returns a function that scores it with a setting: the score and the seconds that it took.
 OpenCase = Callable[[str], Callable[[Setting], tuple[float, float]]]
 
 
 class ScoreTable:
     """Scores by setting and case, kept in a file of JSON lines that only grows.
 
-    A killed run leaves at most half a line, which is not read.
+    A killed run leaves at most half a line, which is ignored.
 
     Args:
         path: the file.
-        keys: by case, what names it and its files for good.
+        keys: by case, the key of its files and their content.
         open_case: starts a case.
     """
 
@@ -38,7 +38,7 @@ class ScoreTable:
 
     @contextlib.contextmanager
     def show_progress(self) -> Iterator[Callable[[str], None]]:
-        """Show a bar on stderr, if that is a terminal; yields what names the part that comes next."""
+        """Show a bar on stderr if that is a terminal; yields a function that starts the bar of the next part."""
         with contextlib.ExitStack() as stack:
 
             def announce(name: str) -> None:
@@ -50,38 +50,32 @@ class ScoreTable:
             self._bar = None
 
     def score(self, settings: Sequence[Setting], cases: Sequence[str]) -> list[dict[str, float]]:
-        """Return for each setting its score by case; NaN for none. What is not known is computed, case by case."""
+        """Return the scores of each setting by case, NaN where a case has none; missing ones are computed by case."""
         names = [name_setting(setting) for setting in settings]
+        named = dict(zip(names, settings, strict=True))
         missing = {
-            case: [
-                number
-                for number, name in enumerate(dict.fromkeys(names))
-                if (self._keys[case], name) not in self._known
-            ]
-            for case in cases
+            case: {name: named[name] for name in named if (self._keys[case], name) not in self._known} for case in cases
         }
-        unique = [settings[names.index(name)] for name in dict.fromkeys(names)]
         if self._bar is not None:
             self._bar.total += sum(map(len, missing.values()))
             self._bar.refresh()
-        for case, numbers in missing.items():
-            if numbers:
-                self._fill(case, [unique[number] for number in numbers])
+        for case, wanted in missing.items():
+            if wanted:
+                self._fill(case, wanted)
         return [{case: self._known[self._keys[case], name][0] for case in cases} for name in names]
 
     def seconds(self, setting: Setting, cases: Sequence[str]) -> float:
-        """Return the median of the seconds that the steps took for a case: compiling slows one of them."""
+        """Return the median of the seconds per case; the median, because compiling slows the first case."""
         name = name_setting(setting)
         return statistics.median(self._known[self._keys[case], name][1] for case in cases)
 
-    def _fill(self, case: str, settings: Sequence[Setting]) -> None:
+    def _fill(self, case: str, settings: Mapping[str, Setting]) -> None:
         score_case = self._open(case)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as stream:
             _end_line(stream)
-            for setting in settings:
+            for name, setting in settings.items():
                 score, seconds = score_case(setting)
-                name = name_setting(setting)
                 seconds = round(seconds, 4)
                 self._known[self._keys[case], name] = (score, seconds)
                 line = [self._keys[case], name, score if math.isfinite(score) else None, seconds]
@@ -92,7 +86,7 @@ class ScoreTable:
 
 
 def _end_line(stream: Any) -> None:
-    """Begin a line of one's own behind half a line that a killed run has left."""
+    """End the half line that a killed run may have left."""
     if stream.seek(0, 2):
         stream.seek(-1, 2)
         if stream.read(1) != b"\n":
@@ -100,7 +94,7 @@ def _end_line(stream: Any) -> None:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
-    """Yield what was remembered; lines that are no record are left out."""
+    """Yield the stored scores; lines that are not valid records are left out."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:

@@ -1,22 +1,20 @@
-"""The knobs of post-processing that every bundle names alike, and the values that are tried.
+"""The knobs of post-processing that all bundles share, and the values that tuning tries.
 
 The candidates are fixed sets and not the trials of an optimiser such as Optuna. A fixed set gives one table of scores,
-settings by cases, and the same table then answers what would have been chosen without each subject: that is what the
-gains are computed from. An optimiser would have to be run again for every held-out subject, its trials would depend
-on the subjects that it must not see, and a run could not be resumed as exactly. With at most a few dozen values of a
-step and seconds a case there is little to save either.
+settings by cases, which also answers what would have been chosen without each subject; the held-out gains come from
+that. An optimiser would have to run again for every held-out subject, its trials would depend on subjects that it must
+not see, and a run could not be resumed exactly.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Setting = dict[str, Any]
-#: Mean scores of settings over the cases that may be seen.
-Means = Callable[[Sequence[Setting]], list[float]]
 
 STEPS: dict[str, tuple[str, ...]] = {
     "threshold": ("threshold",),
@@ -43,7 +41,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 KNOBS = tuple(knob for knobs in STEPS.values() for knob in knobs)
 _DEFAULT_THRESHOLD = 0.5
 _THRESHOLDS = [step / 20 for step in range(1, 20)]
-#: Ranges as factors of the config's own value, whose unit they keep: voxels or mm, a number or one for each axis.
+#: Ranges, as factors of the config's value: the unit (voxels or mm) and the number of axes stay.
 _CRF_FACTORS = {
     "crf_spatial_weight": (1 / 8, 2.0),
     "crf_spatial_width": (1 / 3, 2.0),
@@ -51,7 +49,7 @@ _CRF_FACTORS = {
     "crf_bilateral_width": (1 / 8, 1.25),
     "crf_bilateral_intensity": (1 / 4, 2.0),
 }
-#: In the order in which they are tried, each on top of what was chosen before it: switch, size, factors of the size.
+#: In the order in which they are tried, each on top of the steps kept before it: switch, size, factors of the size.
 _MORPHOLOGY: tuple[tuple[str, str, tuple[float, ...]], ...] = (
     ("skip_largest_component", "", ()),
     ("skip_fill_holes", "", ()),
@@ -59,30 +57,29 @@ _MORPHOLOGY: tuple[tuple[str, str, tuple[float, ...]], ...] = (
     ("skip_opening", "opening_radius", (0.5, 1, 1.5)),
     ("skip_closing", "closing_radius", (0.5, 1, 1.5)),
 )
-# Means closer than this are equal: they differ by rounding.
+# Means that differ by less are equal: the difference is rounding.
 _SAME = 1e-9
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of post-processing, which is switched on or left off.
+    """A post-processing step that tuning switches on or off.
 
     Attributes:
         name: such as ``"threshold"``, ``"crf"`` or ``"fill_holes"``.
-        group: the name in `STEPS`.
-        knobs: those of it that the bundle has.
-        choose: returns the best setting, given the mean scores and the setting to start from, which is returned
-            where nothing is better.
+        group: its key in `STEPS`.
+        knobs: the knobs of the step that the bundle has.
+        candidates: values of the knobs to try.
     """
 
     name: str
     group: str
     knobs: tuple[str, ...]
-    choose: Callable[[Means, Setting], Setting]
+    candidates: tuple[Setting, ...]
 
 
 def name_setting(setting: Mapping[str, Any]) -> str:
-    """Return a setting as a text that is the same for the same values.
+    """Return a text that is the same for the same values.
 
     Example:
         >>> name_setting({"threshold": 0.5, "skip_crf": True}) == name_setting({"skip_crf": True, "threshold": 0.50})
@@ -92,43 +89,38 @@ def name_setting(setting: Mapping[str, Any]) -> str:
 
 
 def switch_off(setting: Mapping[str, Any], steps: Sequence[str]) -> Setting:
-    """Return a setting with steps switched off; a threshold is 0.5 then.
+    """Return a setting with the steps of some groups off; for the threshold, that is 0.5.
 
     Example:
         >>> switch_off({"threshold": 0.3, "skip_crf": False, "skip_opening": False}, ["threshold", "crf"])
         {'threshold': 0.5, 'skip_crf': True, 'skip_opening': False}
     """
-    result = dict(setting)
-    for knob in (knob for name in steps for knob in STEPS[name] if knob in setting):
-        if knob == "threshold":
-            result[knob] = _DEFAULT_THRESHOLD
-        elif knob.startswith("skip_"):
-            result[knob] = True
-    return result
+    knobs = [knob for name in steps for knob in STEPS[name] if knob in setting]
+    off = {knob: True for knob in knobs if knob.startswith("skip_")}
+    return {**setting, **off, **({"threshold": _DEFAULT_THRESHOLD} if "threshold" in knobs else {})}
 
 
 def build_steps(names: Sequence[str], knobs: Mapping[str, Any], candidates: int, seed: int) -> list[Step]:
     """Return the steps that a bundle has, in the order in which they are chosen.
 
     Args:
-        names: groups of steps that are wanted; the others are left out.
-        knobs: the bundle's own values.
-        candidates: how many CRFs are tried, the config's own among them.
+        names: groups of `STEPS` to tune.
+        knobs: the bundle's values.
+        candidates: number of CRFs to try, the config's own included.
         seed: of their values.
     """
     steps = []
-    for group in STEPS:
-        for name, switch_and_values, tried in _list_candidates(group, knobs, candidates, seed):
-            own = tuple(knob for knob in switch_and_values if knob in knobs)
-            if group in names and own and own[0] == switch_and_values[0]:
-                steps.append(Step(name, group, own, _pick_from(tried)))
+    for group in (group for group in STEPS if group in names):
+        for name, all_knobs, tried in _list_candidates(group, knobs, candidates, seed):
+            if all_knobs[0] in knobs:
+                steps.append(Step(name, group, tuple(knob for knob in all_knobs if knob in knobs), tuple(tried)))
     return steps
 
 
 def _list_candidates(
     group: str, knobs: Mapping[str, Any], candidates: int, seed: int
 ) -> Iterator[tuple[str, tuple[str, ...], list[Setting]]]:
-    """Yield name, knobs and candidates of the steps of a group, in the order in which they are tried."""
+    """Yield name, knobs (the one that switches the step first) and candidates of the steps of a group."""
     if group == "threshold":
         nearest_first = sorted(_THRESHOLDS, key=lambda value: abs(value - _DEFAULT_THRESHOLD))
         yield group, STEPS[group], [{"threshold": value} for value in nearest_first]
@@ -143,10 +135,10 @@ def _list_candidates(
 def draw_crfs(knobs: Mapping[str, Any], count: int, seed: int) -> list[Setting]:
     """Return values of the CRF's knobs: the config's own, then points of a scrambled Sobol sequence.
 
-    They are spread evenly over the logarithms of the ranges, see Sobol (1967) and Owen (1998).
+    The points are spread evenly over the logarithms of the ranges, see Sobol (1967) and Owen (1998).
 
     Args:
-        knobs: the bundle's own values.
+        knobs: the bundle's values.
         count: number of settings.
         seed: of the scrambling.
 
@@ -156,8 +148,6 @@ def draw_crfs(knobs: Mapping[str, Any], count: int, seed: int) -> list[Setting]:
         >>> first == {"skip_crf": False, **own}, len(second["crf_spatial_width"])
         (True, 3)
     """
-    import math
-
     from scipy.stats import qmc
 
     varied = [knob for knob in _CRF_FACTORS if knob in knobs]
@@ -166,18 +156,15 @@ def draw_crfs(knobs: Mapping[str, Any], count: int, seed: int) -> list[Setting]:
         return [own]
     points = qmc.Sobol(len(varied), scramble=True, seed=seed).random_base2(math.ceil(math.log2(count)))
     lows, highs = ([math.log(_CRF_FACTORS[knob][end]) for knob in varied] for end in (0, 1))
-    factors = [[math.exp(value) for value in point] for point in qmc.scale(points, lows, highs)[: count - 1]]
-    return [
-        own,
-        *(
-            own | {knob: _scale(knobs[knob], factor) for knob, factor in zip(varied, row, strict=True)}
-            for row in factors
-        ),
-    ]
+    settings = [own]
+    for point in qmc.scale(points, lows, highs)[: count - 1]:
+        pairs = zip(varied, point, strict=True)
+        settings.append(own | {knob: _scale(knobs[knob], math.exp(value)) for knob, value in pairs})
+    return settings
 
 
 def _scale(value: Any, factor: float) -> Any:
-    """Return a number, or each of several, times a factor, with three digits: a file of knobs should be readable."""
+    """Return a number, or each of several, times a factor, with three digits so that configs stay readable."""
     if isinstance(value, list):
         return [_scale(item, factor) for item in value]
     if isinstance(value, int) and float(value * factor).is_integer():
@@ -185,15 +172,15 @@ def _scale(value: Any, factor: float) -> Any:
     return float(f"{value * factor:.3g}")
 
 
-def _pick_from(tried: Sequence[Setting]) -> Callable[[Means, Setting], Setting]:
-    return lambda means, base: pick_best([base | values for values in tried], means, base)
+def pick_best(means: Sequence[float]) -> int:
+    """Return the place of the highest mean; of equal ones the first, and NaN loses to any number.
 
-
-def pick_best(settings: Sequence[Setting], means: Means, base: Setting) -> Setting:
-    """Return the setting with the highest mean; of equal ones the base, then the first."""
-    scores = means([base, *settings])
-    best, top = base, scores[0]
-    for setting, score in zip(settings, scores[1:], strict=True):
-        if score > top + _SAME or top != top:
-            best, top = setting, score
+    Example:
+        >>> pick_best([0.5, 0.7, 0.7]), pick_best([float("nan"), 0.1])
+        (1, 1)
+    """
+    best = 0
+    for place, mean in enumerate(means):
+        if mean > means[best] + _SAME or math.isnan(means[best]):
+            best = place
     return best

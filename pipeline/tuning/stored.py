@@ -1,4 +1,4 @@
-"""A predicted case as a file of plain tensors, and back: it loads with ``weights_only=True``."""
+"""Save a predicted case as plain tensors, and load it with ``weights_only=True``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from pipeline.atomic import write_atomically
 
 _VERSION = 1
-_NARROW = 255  # labels are kept in a byte where they fit
+_NARROW = 255  # labels that fit are kept in one byte
 
 
 def save_case(path: Path, data: Mapping[str, Any], seconds: float) -> None:
@@ -22,8 +22,8 @@ def save_case(path: Path, data: Mapping[str, Any], seconds: float) -> None:
 
     Args:
         path: of the file.
-        data: tensors, with or without meta data, texts and numbers; what is none of these is left out.
-        seconds: that the prediction took.
+        data: tensors, with or without meta data, texts and numbers; anything else is left out.
+        seconds: of the prediction.
     """
     content = {"version": _VERSION, "seconds": seconds, "data": _pack_meta(data)}
     with write_atomically(path, "wb") as stream:
@@ -31,14 +31,14 @@ def save_case(path: Path, data: Mapping[str, Any], seconds: float) -> None:
 
 
 def load_case(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Any], float] | None:
-    """Load what `save_case` saved; None if there is no such file, or it is damaged or of another version.
+    """Load a file of `save_case`; None if it is missing, damaged or of another version.
 
     Args:
         path: of the file.
         device: gets the tensors.
 
     Returns:
-        The entries, and the seconds that the prediction took.
+        The entries, and the seconds of the prediction.
 
     Example:
         >>> import tempfile
@@ -69,7 +69,7 @@ def _pack(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return {"array": torch.as_tensor(np.asarray(value))} if value.dtype.kind in "biuf" else None
     if isinstance(value, bool | int | float | str):
-        # Plain, for a kind of text that MONAI made would not load again.
+        # Plain, because MONAI's enums of texts would not load again.
         return str(value.value) if isinstance(value, str) and hasattr(value, "value") else value
     return None
 

@@ -1,4 +1,4 @@
-"""A bundle's evaluation, opened to be tuned: what yields probabilities, what comes after them, and the knobs."""
+"""A bundle's evaluation, opened for tuning: its configs, its switchable post-processing steps and their knobs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from pipeline.bundle.configs import find_references, list_texts
 from pipeline.issues import InputError
 from pipeline.tuning.settings import KNOBS, Setting
 
-CHAIN = "validate#postprocessing#transforms"
+REFINE_FILE = "refine.json"
+HEAD, REFINE = "to_probabilities", "refine"
 KEY_METRIC = "validate#key_metric"
-_FIRST = "@skip_crf"  # disables the first step that is tuned
+# Paths say where files lie; the digests of the files' content say what is in them.
+_PATHS = ("bundle_root", "dataset_dir", "output_dir")
 
 
 @dataclass(frozen=True)
@@ -29,36 +31,46 @@ class Workflow:
 
     Attributes:
         bundle: its folder.
-        files: the configs, in the order in which they override each other.
-        parser: MONAI's parser of them, with the values of the command.
-        head: steps of post-processing up to the probabilities.
-        tail: the steps after them.
-        knobs: values of the tail's knobs as the bundle has them.
+        extras: the user's configs, in the order in which they override each other and the bundle's own.
+        parser: MONAI's parser of all configs, with the values given on the command line.
+        knobs: the bundle's values of the knobs that its steps use.
         metric: name of the key metric.
     """
 
     bundle: Path
-    files: tuple[Path, ...]
+    extras: tuple[Path, ...]
     parser: Any = field(repr=False)
-    head: list[Any]
-    tail: list[Any]
     knobs: Setting
     metric: str
 
-    def digest(self, roots: Sequence[str], **more: Any) -> str:
-        """Return a sha256 of all that is said in the config under some ids, and of what they refer to.
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The steps after the probabilities, each as its config says."""
+        return list(self.parser[REFINE])
 
-        Values of the knobs are left out, and so are paths, which the digests of files stand for.
-        """
-        said = collect_settings(
-            self.parser.get(), roots, leave_out=(*self.knobs, "bundle_root", "dataset_dir", "output_dir")
-        )
-        text = json.dumps([said, more], sort_keys=True, default=str)
+    def digest(self, ids: Sequence[str], **more: Any) -> str:
+        """Return a sha256 of the config under some ids and of all that they refer to, without knobs and paths."""
+        parts = collect_settings(self.parser.get(), ids, leave_out=(*self.knobs, *_PATHS))
+        text = json.dumps([parts, more], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def build_override(self, setting: Setting) -> dict[str, Any]:
+        """Return a config with the steps that a setting switches on and the knobs that these steps use.
+
+        It stands alone on top of ``inference.json``, or of ``train.json`` and ``evaluate.json``.
+        """
+        switches = {f"@{knob}": value for knob, value in setting.items() if knob.startswith("skip_")}
+        active = [
+            {key: value for key, value in step.items() if key != "_disabled_" or value not in switches}
+            for step in self.steps
+            if not switches.get(step.get("_disabled_", ""))
+        ]
+        used = collect_settings({**self.parser.get(), REFINE: active}, [REFINE])
+        return {**{knob: value for knob, value in setting.items() if knob in used}, REFINE: active}
 
 
 def open_workflow(bundle: Path, extras: Sequence[str], overrides: Mapping[str, Any]) -> Workflow:
-    """Read the configs of a bundle's evaluation.
+    """Read the configs of a bundle's evaluation, with its switchable steps.
 
     Args:
         bundle: its folder.
@@ -70,41 +82,29 @@ def open_workflow(bundle: Path, extras: Sequence[str], overrides: Mapping[str, A
     """
     from monai.bundle import ConfigParser
 
-    files = [bundle / "configs" / name for name in (TRAIN, EVALUATE)]
-    for path in files:
-        read_config(bundle, path.name)
-    files += [_find_extra(bundle, name) for name in extras]
+    names = (TRAIN, EVALUATE, REFINE_FILE)
+    for name in names:
+        read_config(bundle, name)
+    more = tuple(_find_extra(bundle, name) for name in extras)
     with explain(f"{bundle}"):
         parser = ConfigParser()
-        parser.read_config([str(path) for path in files])
+        parser.read_config([str(path) for path in (*(bundle / "configs" / name for name in names), *more)])
     for name, value in overrides.items():
         _require_known(parser, name, bundle)
         parser[name] = value
     with explain(f"{bundle}"):
         parser.parse(reset=True)
-    chain = parser.get(CHAIN, [])
-    cut = find_cut(chain)
-    metric = next(iter(parser.get(KEY_METRIC, {})), None)
-    if cut is None or metric is None:
-        raise InputError(
-            f'{bundle / "configs" / EVALUATE}: {CHAIN} has no step with "_disabled_": "{_FIRST}", so there is '
-            "nothing to tune; compare it with that of a bundle in bundles/"
-        )
     config = parser.get()
-    used = collect_settings(config, [f"{CHAIN}#{number}" for number in range(cut, len(chain))])
-    knobs = {knob: config[knob] for knob in KNOBS if knob in used}
-    return Workflow(bundle, tuple(files), parser, chain[:cut], chain[cut:], knobs, str(metric))
-
-
-def find_cut(chain: Sequence[Any]) -> int | None:
-    """Return the number of the first step that is tuned: what comes before yields probabilities on the label's grid.
-
-    Example:
-        >>> find_cut([{"_target_": "Activationsd"}, {"_target_": "X", "_disabled_": "@skip_crf"}])
-        1
-    """
-    places = [n for n, step in enumerate(chain) if isinstance(step, Mapping) and step.get("_disabled_") == _FIRST]
-    return places[0] if places else None
+    used = collect_settings(config, [REFINE])
+    knobs = {knob: config[knob] for knob in KNOBS if knob in used and knob in config}
+    metric = next(iter(parser.get(KEY_METRIC, {})), None)
+    if HEAD not in config or metric is None or not any(knob.startswith("skip_") for knob in knobs):
+        raise InputError(
+            f"{bundle / 'configs'}: nothing to tune; expected {HEAD!r} and {KEY_METRIC!r} in {EVALUATE} and, in "
+            f'{REFINE_FILE}, a list {REFINE!r} of steps with switches such as "_disabled_": "@skip_crf". '
+            "Compare with a bundle in bundles/, and leave configs that replace the list out of --config_file"
+        )
+    return Workflow(bundle, more, parser, knobs, str(metric))
 
 
 def collect_settings(config: Any, roots: Sequence[str], leave_out: Sequence[str] = ()) -> dict[str, Any]:
@@ -142,11 +142,12 @@ def _find_extra(bundle: Path, name: str) -> Path:
         if path.is_file():
             return path
     known = [path.name for path in (bundle / "configs").glob("*.json")]
-    raise InputError(f"--config_file: there is no {name}, nor one in {bundle / 'configs'}; {suggest_name(name, known)}")
+    hint = suggest_name(name, known)
+    raise InputError(f"--config_file: no file {name}, neither here nor in {bundle / 'configs'}; {hint}")
 
 
 def _require_known(parser: Any, name: str, bundle: Path) -> None:
-    """Refuse an id that the config does not have, which MONAI would add in silence; a part of one may be new."""
+    """Refuse an id that the config does not have, which MONAI would add silently; a part of a known id may be new."""
     parent = name.replace("::", "#").rpartition("#")[0] or name
     if parent not in parser:
         hint = suggest_name(parent, (str(key) for key in parser.get()))
@@ -155,7 +156,7 @@ def _require_known(parser: Any, name: str, bundle: Path) -> None:
 
 @contextmanager
 def explain(place: str) -> Iterator[None]:
-    """Turn the long trace of a config into one line with the cause, and keep MONAI's warnings of it away."""
+    """Turn the long trace of a config error into one line with its cause; hide MONAI's warnings about the config."""
     try:
         with silence(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -171,7 +172,7 @@ def explain(place: str) -> Iterator[None]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Log nothing for a while; progress is shown by bars, and errors are raised."""
+    """Switch logging off for a while: bars show progress, and errors are raised."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -181,19 +182,14 @@ def silence() -> Iterator[None]:
 
 
 def list_versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
+    """Return the versions of the packages that results depend on."""
     import monai
     import numpy
     import torch
 
-    from pipeline import __version__
+    import pipeline
 
-    return {
-        "pipeline": __version__,
-        "monai": monai.__version__,
-        "torch": str(torch.__version__),
-        "numpy": numpy.__version__,
-    }
+    return {module.__name__: str(module.__version__) for module in (pipeline, monai, torch, numpy)}
 
 
 def is_default_root(workflow: Workflow) -> bool:

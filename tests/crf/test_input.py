@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.crf import CaseTooLargeError, estimate_memory, mean_field, mean_field_batch, memory, tensors
+from pipeline.crf import CaseTooLargeError, estimate_memory, mean_field, mean_field_batch, memory, torch_inference
 from tests.crf.scenes import OPTIONS, make_scene
 
 PROB, IMAGE = make_scene((8, 10), 2)
@@ -32,8 +32,8 @@ def spoil(array: Any, value: float) -> Any:
         (PROB, IMAGE.transpose(2, 0, 1), "channels come last in the image"),
         (PROB, IMAGE[..., 0], r"must be \(\*spatial, channels\)"),
         (PROB[:1], IMAGE, r"1 label .* give the two labels \(1 - p, p\)"),
-        (PROB[:, :0], IMAGE[:0], "nothing to do"),
-        (PROB, IMAGE[..., :0], "nothing to do"),
+        (PROB[:, :0], IMAGE[:0], "every axis must have length 1 or more"),
+        (PROB, IMAGE[..., :0], "every axis must have length 1 or more"),
         (np.log(PROB), IMAGE, "apply softmax"),
         (PROB * 0.5, IMAGE, "must sum to 1 over the labels, got sums of 0.5 to 0.5"),
         (PROB.astype(complex), IMAGE, "prob must be an array of real numbers, got dtype complex128"),
@@ -58,7 +58,7 @@ def test_arrays(backend: str, prob: Any, image: Any, message: str) -> None:
         ({"bilateral_width": 0}, "bilateral_width must be greater than 0, got 0"),
         ({"bilateral_intensity": -13}, "bilateral_intensity must be greater than 0"),
         ({"spatial_width": float("nan")}, "spatial_width must be greater than 0, got nan"),
-        ({"spatial_width": (1, 2, 3)}, "one number, or 2 numbers, one for each axis"),
+        ({"spatial_width": (1, 2, 3)}, "one number, or 2 numbers, one per axis"),
         ({"spacing": (1.0, -1.0)}, "spacing must be greater than 0"),
         ({"spacing": (1.0,)}, "spacing must be one number, or 2 numbers"),
         ({"spatial_weight": -3}, "spatial_weight must be a number, 0 or more, got -3"),
@@ -118,7 +118,7 @@ def test_a_full_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has ...")
 
-    monkeypatch.setattr(tensors, "infer", fail)
+    monkeypatch.setattr(torch_inference, "infer", fail)
     with pytest.raises(CaseTooLargeError, match="8 x 10 points does not fit into the memory of cpu: crop") as caught:
         mean_field(PROB, IMAGE, backend="torch", **OPTIONS)
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import pytest
 
-from pipeline.crf import compiling, lattice, mean_field
+from pipeline.crf import kernel_compiler, lattice, mean_field
 from pipeline.crf.inference import count_threads
 from tests.crf.scenes import OPTIONS, make_scene
 
@@ -172,9 +172,9 @@ def test_where_nothing_can_be_written_every_process_compiles(monkeypatch: pytest
             raise RuntimeError("cannot cache function 'f': no locator available for file 'f.py'")
         return real(**options)
 
-    monkeypatch.setattr(compiling.numba, "njit", refuse)
+    monkeypatch.setattr(kernel_compiler.numba, "njit", refuse)
 
-    @compiling.compiled
+    @kernel_compiler.compiled
     def double(x: float) -> float:
         return 2 * x
 

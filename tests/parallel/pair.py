@@ -111,7 +111,10 @@ def _serve(rank: int, pipe: Connection, log: str) -> None:
     import torch
 
     from pipeline import parallel
+    from pipeline.parallel import wrapped
+    from tests.parallel import gloo_batch_norm
 
+    wrapped.synchronise_batch_norm = gloo_batch_norm.synchronise  # torch's needs GPUs
     log_to(log)
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError):

@@ -1,3 +1,5 @@
+"""BatchNorm in several processes: torch's on GPUs, refused on the CPU; and the test double of `tests.parallel.pair`."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +9,8 @@ import torch
 from torch import nn
 
 from pipeline import parallel
-from tests.parallel import jobs
+from pipeline.issues import InputError
+from tests.parallel import gloo_batch_norm, jobs
 from tests.parallel.pair import Pair
 
 
@@ -38,53 +41,40 @@ def test_two_halves_are_normalised_as_the_whole(pair: Pair, options: dict[str, A
         assert torch.equal(first["state"][name], second["state"][name]), "equal to the last bit"
 
 
-def test_one_value_each_is_enough_but_none_is_not(pair: Pair) -> None:
-    for message in pair.run(jobs.normalise_one_value):
-        assert message.startswith("expected more than 1 value per channel")
-
-
-@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
-def test_one_process_computes_what_batch_norm_does(kind: type[nn.Module]) -> None:
-    plain = kind(2)
-    twin = parallel.synchronise_batch_norm(kind(2), "cpu")
-    shape = (3, 2, *[4, 5, 6][: {"1": 1, "2": 2, "3": 3}[kind.__name__[-2]]])
-    batch = torch.rand(shape, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(twin(batch), plain(batch))
-    torch.testing.assert_close(twin.state_dict(), plain.state_dict())
-    torch.testing.assert_close(twin.eval()(batch), plain.eval()(batch))
-
-
-def test_gradients_are_those_of_the_formula() -> None:
-    norm = parallel.synchronise_batch_norm(nn.BatchNorm1d(2).double(), "cpu")
+def test_gradients_of_the_double_are_those_of_the_formula() -> None:
+    norm = gloo_batch_norm.synchronise(nn.BatchNorm1d(2).double(), "cpu")
     batch = torch.rand(4, 2, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(norm, batch)
 
 
-def test_parameters_and_buffers_stay_the_same_objects() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
+def test_on_the_cpu_a_batch_norm_that_trains_is_refused(kind: type[nn.Module]) -> None:
+    with pytest.raises(InputError, match=r"several processes on the CPU cannot train this network: .*; start one") as e:
+        parallel.synchronise_batch_norm(nn.Sequential(nn.Conv2d(1, 2, 1), kind(2)), "cpu")
+    assert "\n" not in str(e.value)
+
+
+class Scaled(nn.BatchNorm2d):
+    """A subclass, whose computation is unknown."""
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_frozen_and_unknown_layers_stay(device: str) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(2).eval(), Scaled(2), nn.InstanceNorm2d(2))
+    assert parallel.synchronise_batch_norm(network, device) is network
+    assert [type(layer) for layer in network] == [nn.BatchNorm2d, Scaled, nn.InstanceNorm2d]
+
+
+def test_on_gpus_it_is_torchs_with_the_same_parameters_and_buffers() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Sequential(nn.BatchNorm3d(1)), nn.BatchNorm2d(1).eval())
     before = [*network.parameters(), *network.buffers()]
-    assert parallel.synchronise_batch_norm(network, "cpu") is network
+    parallel.synchronise_batch_norm(network, "cuda:0")
+    assert [type(layer) for layer in network] == [nn.SyncBatchNorm, nn.Sequential, nn.BatchNorm2d]
+    assert type(network[1][0]) is nn.SyncBatchNorm
     after = [*network.parameters(), *network.buffers()]
     assert all(one is other for one, other in zip(before, after, strict=True))
 
 
-def test_frozen_and_unknown_layers_stay(pair: Pair) -> None:
-    class Scaled(nn.BatchNorm2d):
-        pass
-
-    network = nn.Sequential(nn.BatchNorm2d(2).eval(), Scaled(2), nn.InstanceNorm2d(2), nn.BatchNorm2d(2))
-    parallel.synchronise_batch_norm(network, "cpu")
-    assert [type(layer).__name__ for layer in network] == ["BatchNorm2d", "Scaled", "InstanceNorm2d", "GlooBatchNorm"]
-
-
-def test_a_layer_frozen_later_uses_its_running_statistics() -> None:
-    network = parallel.synchronise_batch_norm(nn.Sequential(nn.BatchNorm2d(1)), "cpu")
-    network[0].eval()
-    batch = torch.full((2, 1, 2, 2), 3.0)
-    torch.testing.assert_close(network(batch), batch, rtol=1e-4, atol=1e-4)
-    assert network[0].num_batches_tracked == 0
-
-
-def test_on_gpus_it_is_torchs_own() -> None:
-    network = parallel.synchronise_batch_norm(nn.Sequential(nn.BatchNorm2d(1), nn.BatchNorm2d(1).eval()), "cuda:0")
-    assert [type(layer) for layer in network] == [nn.SyncBatchNorm, nn.BatchNorm2d]
+def test_two_processes_of_torchrun_are_refused_on_the_cpu(pair: Pair) -> None:
+    for message in pair.run(jobs.wrap_without_double):
+        assert message.startswith("several processes on the CPU cannot train this network")

@@ -109,5 +109,5 @@ def test_other_steps_or_another_metric_are_another_table(workflow) -> None:
     assert Chain(knobs).digest() == digest
     metric = "validate#key_metric#dice_patient#metric_fn#ignore_empty"
     assert Chain(open_workflow(BUNDLE, [], {metric: True})).digest() != digest
-    step = f"validate#postprocessing#transforms#{len(workflow.head) + len(workflow.tail) - 1}#applied_labels"
+    step = f"refine#{len(workflow.steps) - 1}#applied_labels"
     assert Chain(open_workflow(BUNDLE, [], {step: [1]})).digest() != digest

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pipeline.tuning.choice import Judge, split_folds
-from pipeline.tuning.settings import Setting, Step, name_setting, pick_best
+from pipeline.tuning.ablation import combine
+from pipeline.tuning.choice import Judge, average, split_folds
+from pipeline.tuning.settings import Setting, Step, name_setting
 
 BASE: Setting = {"threshold": 0, "skip_crf": 0}
 
@@ -27,9 +28,8 @@ class FakeTable:
 
 def make_step(values: Sequence[int], knob: str = "threshold") -> Step:
     """Make a step whose knob takes these values."""
-    return Step(
-        knob, knob, (knob,), lambda means, base: pick_best([base | {knob: value} for value in values], means, base)
-    )
+    group = "threshold" if knob == "threshold" else "crf"
+    return Step(knob, group, (knob,), tuple({knob: value} for value in values))
 
 
 def make_subjects(count: int, cases: int = 1) -> dict[str, str]:
@@ -78,23 +78,20 @@ def test_a_step_that_changes_nothing_is_left_off() -> None:
 @pytest.mark.parametrize(("subjects", "folds"), [(7, 7), (20, 20), (21, 10), (45, 10)])
 def test_held_out_subjects_have_no_part_in_the_choice(subjects: int, folds: int) -> None:
     people = make_subjects(subjects, cases=2)
-    table = FakeTable(noise)
-    asked_to_choose: list[set[str]] = []
+    step = make_step(range(1, 6))
+    subject = judge(FakeTable(noise), people)
+    before = subject.choose(step, BASE)
+    assert len(subject.folds) == len(before.by_fold) == folds
+    for number, fold in enumerate(subject.folds):
+        inside = {people[case] for case in fold}
+        assert not inside & {people[case] for case in people if case not in fold}
 
-    def choose(means, base):
-        before = len(table.asked)
-        chosen = pick_best([base | {"threshold": value} for value in range(1, 6)], means, base)
-        asked_to_choose.append(set().union(*(cases for _, cases in table.asked[before:])))
-        return chosen
+        def score(setting: Setting, case: str, fold: list[str] = fold) -> float:
+            return 9.0 * (setting["threshold"] == 5) if case in fold else noise(setting, case)
 
-    subject = judge(table, people)
-    subject.choose(Step("threshold", "threshold", ("threshold",), choose), BASE)
-    everyone, *others = asked_to_choose
-    assert everyone == set(people)
-    assert len(others) == len(subject.folds) == folds
-    for fold, seen in zip(subject.folds, others, strict=True):
-        assert seen == set(people) - set(fold)
-        assert not {people[case] for case in seen} & {people[case] for case in fold}
+        after = judge(FakeTable(score), people).choose(step, BASE)
+        assert after.chosen["threshold"] == 5, "all cases choose what is best by far in the fold"
+        assert after.by_fold[number] == before.by_fold[number]
 
 
 def test_values_that_fit_one_subject_each_gain_nothing_held_out() -> None:
@@ -121,7 +118,7 @@ def test_the_next_step_starts_from_what_was_kept() -> None:
     assert not first.is_kept
     assert second.base == BASE
     assert second.is_kept
-    row = subject.combine("written", [second], BASE, "raw")
+    row = combine(subject, "written", [second], BASE, "raw")
     assert row.setting == {"threshold": 0, "skip_crf": 1}
     assert row.gain is not None
     assert row.gain.mean == pytest.approx(0.2)
@@ -132,34 +129,34 @@ def test_a_step_that_a_later_one_replaces_is_left_off_and_the_rest_chosen_again(
         # Both mend the same half of the cases; the later one mends a little more, and 2 is its best value alone.
         mends = 0.2 if int(case[1:].split("_")[0]) % 2 else 0.0
         alone = {0: 0.0, 1: 1.1, 2: 1.2}[setting["skip_crf"]]
-        beside = {0: 1.0, 1: 1.1, 2: 1.0}[setting["skip_crf"]]
-        return noise(BASE, case) + mends * (beside if setting["threshold"] else alone)
+        both = {0: 1.0, 1: 1.1, 2: 1.0}[setting["skip_crf"]]
+        return noise(BASE, case) + mends * (both if setting["threshold"] else alone)
 
     subject = judge(FakeTable(score), make_subjects(12))
     first, second = subject.choose_all([make_step([1]), make_step([1, 2], "skip_crf")], BASE)
     assert first.helps
     assert not first.is_kept
-    assert first.beside is not None
-    assert not first.beside.is_gain
+    assert first.on_top is not None
+    assert not first.on_top.is_gain
     assert second.is_kept
     assert second.chosen == BASE | {"skip_crf": 2}, "chosen on top of a step that is off"
 
 
-def test_steps_that_help_beside_each_other_are_all_kept() -> None:
+def test_steps_that_help_on_top_of_each_other_are_all_kept() -> None:
     def score(setting: Setting, case: str) -> float:
         return noise(BASE, case) + 0.1 * setting["threshold"] + 0.05 * setting["skip_crf"]
 
     subject = judge(FakeTable(score), make_subjects(9))
     choices = subject.choose_all([make_step([1]), make_step([1], "skip_crf")], BASE)
     assert [choice.is_kept for choice in choices] == [True, True]
-    assert all(choice.beside is None for choice in choices)
+    assert all(choice.on_top is None for choice in choices)
 
 
 def test_steps_together_are_scored_with_what_was_chosen_without_the_case() -> None:
     table = FakeTable(lambda setting, case: noise(setting, case) + noise(setting, case, "skip_crf"))
     subject = judge(table, make_subjects(6))
     choices = [subject.choose(make_step(range(1, 5), knob), BASE) for knob in ("threshold", "skip_crf")]
-    row = subject.combine("all", choices, BASE, "raw")
+    row = combine(subject, "all", choices, BASE, "raw")
     held_out = []
     for fold, first, second in zip(subject.folds, choices[0].by_fold, choices[1].by_fold, strict=True):
         setting = {"threshold": first["threshold"], "skip_crf": second["skip_crf"]}
@@ -167,7 +164,7 @@ def test_steps_together_are_scored_with_what_was_chosen_without_the_case() -> No
     assert row.gain is not None
     assert row.gain.mean == pytest.approx(sum(held_out) / len(held_out))
     assert row.setting == {"threshold": choices[0].chosen["threshold"], "skip_crf": choices[1].chosen["skip_crf"]}
-    assert row.in_sample == pytest.approx(row.score - subject.mean(BASE))
+    assert row.in_sample == pytest.approx(row.score - average(subject.score(BASE)[0].values()))
 
 
 def test_more_cases_of_the_same_subjects_make_nothing_surer() -> None:

@@ -107,6 +107,6 @@ def test_a_killed_search_computes_no_score_twice(
 @pytest.mark.parametrize("script", [PREDICTING, SCORING], ids=["predicting", "scoring"])
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(script: str, experiment: Experiment, tmp_path: Path) -> None:
     code, errors = stop(script, experiment.words(tmp_path), signal.SIGINT)
-    assert (code, errors) == (130, "interrupted; the same command goes on where it stopped\n")
+    assert (code, errors) == (130, "interrupted; the same command continues where it stopped\n")
     assert not (tmp_path / "postprocessing.json").exists()
     assert list(tmp_path.glob("cache/*/.*.tmp")) == []

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.bundle.formatting import format_config
 from pipeline.issues import InputError
 from pipeline.statistics.paired import Difference
-from pipeline.tuning.choice import Choice, Row
+from pipeline.tuning.ablation import Row
+from pipeline.tuning.choice import Choice
 from pipeline.tuning.result import (
     Result,
     check_output,
@@ -17,13 +19,15 @@ from pipeline.tuning.result import (
     to_dict,
     write_files,
 )
-from pipeline.tuning.settings import KNOBS, Step
+from pipeline.tuning.settings import STEPS, Step, switch_off
+from pipeline.tuning.workflow import Workflow, open_workflow
+from tests.bundles.conftest import ROOT
 
 BASE = {"threshold": 0.5, "skip_crf": True, "crf_spatial_width": [3.0, 1.0]}
 
 
 def make_choice(low: float | None, high: float | None, *, mean: float = 0.0012, chance: float = 0.001) -> Choice:
-    step = Step("crf", "crf", ("skip_crf", "crf_spatial_width"), lambda means, base: base)
+    step = Step("crf", "crf", ("skip_crf", "crf_spatial_width"), ())
     chosen = BASE | {"skip_crf": False}
     return Choice(step, BASE, chosen, (chosen,), 0.01, Difference(mean, low, high, 5, 5), 32, chance)
 
@@ -49,7 +53,18 @@ def make_result() -> Result:
         **{"manifest_sha256": "a" * 64, "weights_sha256": "b" * 64},
     }
     seconds = {"raw": 0.00012, "largest_component": 123.4, "written": 1}
-    return Result("jaccard_65_image", rows, (make_choice(-0.003, 0.0051),), BASE, seconds, 8.31, facts)
+    return Result(
+        metric="jaccard_65_image",
+        rows=rows,
+        choices=(make_choice(-0.003, 0.0051),),
+        override={"threshold": 0.5, "refine": [{"_target_": "AsDiscreted", "keys": "pred"}]},
+        seconds=seconds,
+        network_seconds=8.31,
+        facts=facts,
+        output=Path("p.json"),
+        ablation=Path("cache/ablation.md"),
+        commands=("python evaluate", "python predict"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,14 +75,14 @@ def make_result() -> Result:
         (make_choice(0.0001, 0.0051), "crf: on, gain +0.0012 (0.0001 to 0.0051): skip_crf false"),
         (
             make_choice(0.0001, 0.0051, chance=0.08),
-            "crf: off, gain +0.0012 (0.0001 to 0.0051), but the best of 32 may gain as much by chance (p 0.08)",
+            "crf: off, gain +0.0012 (0.0001 to 0.0051), but the best of 32 values may gain as much by chance (p 0.08)",
         ),
         (
-            replace(make_choice(0.0001, 0.0051), beside=Difference(0.0002, -0.001, 0.002, 5, 5)),
-            "crf: off, gain +0.0012 (0.0001 to 0.0051), but beside the other steps "
+            replace(make_choice(0.0001, 0.0051), on_top=Difference(0.0002, -0.001, 0.002, 5, 5)),
+            "crf: off, gain +0.0012 (0.0001 to 0.0051), but on top of the other steps "
             "+0.0002 (-0.0010 to 0.0020) includes zero",
         ),
-        (make_choice(None, None), "crf: off, +0.0100 here, but fewer than two subjects tell nothing of others"),
+        (make_choice(None, None), "crf: off, +0.0100 here, but one subject says nothing about others"),
     ],
 )
 def test_a_step_is_told_in_a_line(choice: Choice, line: str) -> None:
@@ -97,13 +112,13 @@ def test_json_and_markdown_hold_the_same_rows() -> None:
     assert {line.count("|") for line in table} == {8}
 
 
-def test_the_written_file_is_a_config_of_knobs_alone(tmp_path: Path) -> None:
-    write_files(make_result(), tmp_path / "new/p.json", tmp_path / "cache")
+def test_the_written_file_is_a_config_of_the_steps_that_are_on(tmp_path: Path) -> None:
+    write_files(replace(make_result(), output=tmp_path / "new/p.json", ablation=tmp_path / "cache/ablation.md"))
     text = (tmp_path / "new/p.json").read_text()
     content = json.loads(text)
-    assert list(content) == ["_desc_", *BASE]
+    assert list(content) == ["_desc_", "threshold", "refine"]
     assert "weights sha256 bbbbbbbbbbbb" in content["_desc_"]
-    assert text == json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+    assert text == format_config(content)
     check_output(tmp_path / "new/p.json")  # it may be written again
 
 
@@ -120,9 +135,41 @@ def test_commands_name_what_the_configs_do_not_know(tmp_path: Path) -> None:
     (bundle / "configs/evaluate.json").write_text('{"split": "val"}')
     (bundle / "configs/inference.json").write_text('{"input": "x", "checkpoint": "y", "flips": []}')
     options = {"dataset_dir": "my data", "split": "val", "fold": 1, "flips": [[0]], "checkpoint": "w.pt"}
-    evaluate, predict = list_commands(bundle, tmp_path / "p.json", [], options, default_root=False)
+    options |= {"threshold": 0.3, "refine#0#keys": "label"}  # the file decides on these
+    workflow = Workflow(bundle, (), None, {}, "dice")
+    evaluate, predict = list_commands(workflow, tmp_path / "p.json", options, default_root=False)
     assert f"'{bundle}/configs/train.json','{bundle}/configs/evaluate.json','{tmp_path}/p.json'" in evaluate
     assert f"--bundle_root '{bundle}' --dataset_dir 'my data' --fold 1 --flips '[[0]]' --checkpoint w.pt" in evaluate
     assert f"'{bundle}/configs/inference.json','{tmp_path}/p.json'" in predict
     assert predict.endswith("--input 'my data' --flips '[[0]]' --checkpoint w.pt")
-    assert set(KNOBS) >= set(BASE)
+    assert "threshold" not in evaluate
+    assert "refine" not in evaluate
+
+
+@pytest.mark.parametrize(
+    ("bundle", "on"),
+    [
+        ("lgg_attunet", {"skip_fill_holes": False, "skip_largest_component": False}),
+        (
+            "hippocampus_segresnet",
+            {
+                **{"skip_crf": False, "crf_spatial_weight": 0.918, "crf_spatial_width": 0.334},
+                **{"crf_bilateral_weight": 2.58, "crf_bilateral_width": 2.28, "crf_bilateral_intensity": 11.1},
+            },
+        ),
+    ],
+)
+def test_a_shipped_file_is_what_tuning_writes(bundle: str, on: dict[str, object]) -> None:
+    folder = ROOT / "bundles" / bundle
+    workflow = open_workflow(folder, [], {})
+    override = workflow.build_override(switch_off(workflow.knobs, list(STEPS)) | on)
+    text = (folder / "configs/postprocessing.json").read_text(encoding="utf-8")
+    assert format_config({"_desc_": json.loads(text)["_desc_"], **override}) == text
+
+
+def test_a_step_without_a_switch_is_always_written() -> None:
+    workflow = open_workflow(ROOT / "bundles/u373_unet", [], {})
+    override = workflow.build_override(switch_off(workflow.knobs, list(STEPS)))
+    assert list(override) == ["threshold", "min_size", "refine"]
+    assert all("_disabled_" not in step for step in override["refine"])
+    assert [step["_target_"].rpartition(".")[2] for step in override["refine"]] == ["AsDiscreted", "LabelInstancesd"]

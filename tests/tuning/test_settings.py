@@ -25,10 +25,6 @@ OWN = {
 MORPHOLOGY = ["largest_component", "fill_holes", "small_objects", "opening", "closing"]
 
 
-def means_of(function):
-    return lambda settings: [function(setting) for setting in settings]
-
-
 def test_the_own_values_are_those_of_all_knobs() -> None:
     assert set(OWN) == set(KNOBS)
 
@@ -60,8 +56,9 @@ def test_a_step_that_the_bundle_has_no_knob_of_is_left_out() -> None:
 def test_of_equal_thresholds_the_nearest_to_the_usual_is_taken() -> None:
     (step,) = build_steps(["threshold"], OWN, 2, 0)
     base = switch_off(OWN, ["threshold"])
-    assert step.choose(means_of(lambda setting: float(setting["threshold"] < 0.48)), base)["threshold"] == 0.45
-    assert step.choose(means_of(lambda setting: 0.7), base) is base
+    settings = [base, *step.candidates]
+    assert settings[pick_best([float(setting["threshold"] < 0.48) for setting in settings])]["threshold"] == 0.45
+    assert pick_best([0.7] * len(settings)) == 0
 
 
 def test_each_step_of_morphology_is_a_step_with_sizes_around_the_own() -> None:
@@ -69,7 +66,7 @@ def test_each_step_of_morphology_is_a_step_with_sizes_around_the_own() -> None:
     assert [step.name for step in steps] == MORPHOLOGY
     base = switch_off(OWN, ["morphology"])
     chosen = {
-        step.name: [{knob: setting[knob] for knob in step.knobs} for setting in list_tried(step, base)]
+        step.name: [{knob: (base | values)[knob] for knob in step.knobs} for values in step.candidates]
         for step in steps
     }
     assert chosen["fill_holes"] == [{"skip_fill_holes": False}]
@@ -79,19 +76,11 @@ def test_each_step_of_morphology_is_a_step_with_sizes_around_the_own() -> None:
     assert all(isinstance(values["opening_radius"], int) for values in chosen["opening"])
 
 
-def list_tried(step, base):
-    """List the settings that a step compares with its base."""
-    seen = []
-    step.choose(lambda settings: [seen.extend(settings) or 0.0 for _ in settings], base)
-    return [setting for setting in {name_setting(setting): setting for setting in seen}.values() if setting != base]
-
-
 def test_a_size_without_its_switch_is_no_step() -> None:
     knobs = {knob: OWN[knob] for knob in ("min_size", "skip_opening", "opening_radius")}
     assert [step.knobs for step in build_steps(["morphology"], knobs, 2, 0)] == [("skip_opening", "opening_radius")]
 
 
 def test_a_base_without_a_score_loses_to_one_that_has_one() -> None:
-    base, other = {"threshold": 0.5}, {"threshold": 0.2}
-    scores = means_of(lambda setting: float("nan") if setting is base else 0.1)
-    assert pick_best([other], scores, base) is other
+    assert pick_best([float("nan"), float("nan"), 0.1]) == 2
+    assert pick_best([0.1, float("nan")]) == 0

@@ -18,7 +18,6 @@ from PIL import Image
 from pipeline.commands.cli import main
 from pipeline.reports.run_summary import read_values
 from pipeline.tuning.settings import KNOBS
-from pipeline.tuning.tune import read_options, read_value
 from pipeline.tuning.workflow import open_workflow
 from tests.bundles.conftest import BUNDLES, ROOT, read_json, write_phantom
 from tests.bundles.running import EXACT, configs
@@ -32,14 +31,21 @@ def run_command(line: str, output_dir: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def read_targets(path: Path) -> list[str]:
+    """Return the names of the steps in an override file."""
+    return [step["_target_"].rpartition(".")[2] for step in read_json(path)["refine"]]
+
+
 def test_the_file_gives_the_score_that_was_reported_and_predicts(
     experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = experiment.tune(tmp_path, capsys)
     output = Path(result["output"])
     written = read_json(output)
-    assert list(written) == ["_desc_", *KNOBS]
-    assert {knob: written[knob] for knob in KNOBS} == result["written"]
+    knobs = [knob for knob in KNOBS if knob in written]
+    assert list(written) == ["_desc_", *knobs, "refine"]
+    assert {knob: written[knob] for knob in knobs} == {knob: result["written"][knob] for knob in knobs}
+    assert not any("_disabled_" in step for step in written["refine"])
     assert "paired bootstrap" in written["_desc_"]
     assert str(tmp_path) not in written["_desc_"]
     assert output.read_text().endswith("}\n")
@@ -61,7 +67,10 @@ def test_the_file_gives_the_score_that_was_reported_and_predicts(
     (shipped,) = (row for row in scored["rows"] if row["name"] == "as shipped")
     assert shipped["setting"]["skip_crf"] is False
     run(
-        config_file=[*configs(experiment.bundle, "train.json", "evaluate.json", "phantom.json"), str(everything)],
+        config_file=[
+            *configs(experiment.bundle, "train.json", "evaluate.json", "refine.json", "phantom.json"),
+            str(everything),
+        ],
         **EXACT | {"bundle_root": str(experiment.bundle), "dataset_dir": str(experiment.dataset_dir)},
         manifest=str(experiment.manifest),
         checkpoint=str(experiment.checkpoint),
@@ -81,7 +90,7 @@ def test_the_table_is_for_people(experiment: Experiment, tmp_path: Path, capsys:
     assert any(line.startswith("raw ") for line in lines)
     # What is not tuned stays as the bundle has it.
     assert any(line.startswith("others as shipped  raw") for line in lines)
-    assert read_json(tmp_path / "postprocessing.json")["skip_largest_component"] is False
+    assert read_targets(tmp_path / "postprocessing.json") == ["AsDiscreted", "KeepLargestConnectedComponentd"]
     assert any(line.startswith("threshold: o") for line in lines)
     assert "note: 4 subjects are few" in streams.out
     (table,) = tmp_path.glob("cache/*/ablation.md")
@@ -155,7 +164,7 @@ def test_a_disk_that_is_too_small_is_told_after_the_first_case(
     assert main(experiment.words(tmp_path)) == 1
     line = capsys.readouterr().err
     assert "more in" in line
-    assert line.endswith("free are 1.0 kB; name a folder on another disk with --cache\n")
+    assert line.endswith("but 1.0 kB are free; choose a folder on another disk with --cache\n")
     assert len(predicted) == 1
 
 
@@ -170,10 +179,10 @@ def test_one_subject_switches_nothing_on_and_says_so(
     assert "1 cases of 1 subjects" in told
     written = read_json(tmp_path / "postprocessing.json")
     assert written["threshold"] == 0.5
-    assert all(written[knob] is True for knob in written if knob.startswith("skip_"))
+    assert read_targets(tmp_path / "postprocessing.json") == ["AsDiscreted"]
     steps = [line for line in told.splitlines() if line.startswith(("threshold: ", "largest_component: "))]
     assert all(": off, " in line for line in steps)
-    assert any("fewer than two subjects" in line or "no value is better" in line for line in steps)
+    assert any("one subject says nothing" in line or "no value is better" in line for line in steps)
 
 
 @pytest.mark.parametrize("split", ["test", "train", "all", "Test_2"])
@@ -200,12 +209,12 @@ def test_whoever_knows_may_tune_on_test_cases(
     ("words", "text"),
     [
         (["--dataset_dir", "nowhere"], "nowhere"),
-        (["--checkpoint", "none.pt"], "there are no weights at none.pt; train the bundle first, or name them"),
+        (["--checkpoint", "none.pt"], "no weights at none.pt; train the bundle first, or name a file"),
         (["--set", "treshold=0.3"], "have no 'treshold'; did you mean 'threshold'?"),
         (["--set", "threshold"], "--set expects ID=VALUE, got 'threshold'"),
         (["--steps", "threshold,crv"], "unknown step 'crv'; did you mean 'crf'?"),
-        (["--steps", ","], "--steps names none"),
-        (["--config_file", "tta.jsn"], "there is no tta.jsn, nor one in"),
+        (["--steps", ","], "--steps names no step"),
+        (["--config_file", "tta.jsn"], "no file tta.jsn, neither here nor in"),
         (["--fold", "7"], "has no fold 7"),
         (["--candidates", "0"], "expect a number from 1"),
         (["--device", "gpu0"], "--device gpu0: "),
@@ -241,7 +250,7 @@ def test_another_file_is_not_overwritten(
 ) -> None:
     (tmp_path / "postprocessing.json").write_text('{"network_def": {}}')
     assert main(experiment.words(tmp_path)) == 1
-    assert "another file under this name, which is not overwritten" in capsys.readouterr().err
+    assert "another config has this name and is not overwritten" in capsys.readouterr().err
 
 
 def test_unlabelled_cases_and_a_bundle_without_the_steps_are_told(
@@ -257,20 +266,32 @@ def test_unlabelled_cases_and_a_bundle_without_the_steps_are_told(
     old = tmp_path / "old_bundle"
     shutil.copytree(experiment.bundle / "configs", old / "configs")
     evaluate = read_json(old / "configs/evaluate.json")
-    del evaluate["validate#postprocessing"]
+    del evaluate["to_probabilities"]
     (old / "configs/evaluate.json").write_text(json.dumps(evaluate))
     words = experiment.words(tmp_path)
     assert main([words[0], str(old), *words[2:]]) == 1
     assert "nothing to tune" in capsys.readouterr().err
+    (old / "configs/refine.json").unlink()
+    assert main([words[0], str(old), *words[2:]]) == 1
+    assert "refine.json: no such file" in capsys.readouterr().err
+
+
+def test_a_config_that_replaces_the_switchable_steps_is_refused(
+    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(experiment.words(tmp_path, "--config_file", "phantom.json", "postprocessing.json")) == 1
+    line = capsys.readouterr().err
+    assert "nothing to tune" in line
+    assert line.count("\n") == 1
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=[path.name for path in BUNDLES])
 def test_every_bundle_can_be_tuned(bundle: Path) -> None:
     workflow = open_workflow(bundle, [], {"bundle_root": str(bundle)})
-    chain = json.loads(json.dumps([*workflow.head, *workflow.tail]).replace("::", "#"))
-    assert chain == read_json(bundle / "configs/evaluate.json")["validate#postprocessing"]["transforms"]
-    assert workflow.tail[0]["_target_"].endswith("LoadSourced")
-    shipped = {**read_json(bundle / "configs/train.json"), **read_json(bundle / "configs/evaluate.json")}
+    refine = read_json(bundle / "configs/refine.json")
+    assert workflow.steps == refine["refine"]
+    assert workflow.steps[0]["_target_"].endswith("LoadSourced")
+    shipped = {**read_json(bundle / "configs/train.json"), **read_json(bundle / "configs/evaluate.json"), **refine}
     assert workflow.knobs == {knob: shipped[knob] for knob in KNOBS if knob in shipped}
     assert {"skip_crf", "crf_iterations", "skip_opening", "closing_radius"} <= set(workflow.knobs)
 
@@ -291,20 +312,3 @@ def test_a_chain_of_several_classes_and_volumes(tmp_path: Path, capsys: pytest.C
     names = [step["name"] for step in result["steps"]]
     assert names == ["crf", "largest_component", "fill_holes", "small_objects", "opening", "closing"]
     assert "threshold" not in read_json(tmp_path / "p.json")
-
-
-def test_values_of_the_command_line_are_read_as_monai_reads_them() -> None:
-    class Words:
-        dataset_dir, manifest, split, fold, checkpoint = "d", None, "val", "2", None
-        set = ("image_size=[128,128]", "loss=@losses#dice", "a#b=x=y")
-
-    options = read_options(Words())  # type: ignore[arg-type]
-    assert options == {
-        "dataset_dir": "d",
-        "split": "val",
-        "fold": 2,
-        "image_size": [128, 128],
-        "loss": "@losses#dice",
-        "a#b": "x=y",
-    }
-    assert read_value("(1, 2)") == (1, 2)

@@ -1,4 +1,4 @@
-"""What all encoders share: the pyramid's channels, and which of their layers train."""
+"""The base class of the encoders: the channels of the pyramid, and the freezing of layers."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ class Encoder(nn.Module):
     """Base of the encoders: a network that turns an image into a pyramid of feature maps.
 
     ``forward(image, levels)`` takes ``(B, in_channels, *spatial)`` and returns the first ``levels`` maps, the finest
-    first. ``channels`` has one entry a level; the grid of level k is ``strides[k]`` times coarser than the image.
+    first. ``channels`` has one entry per level; the grid of level k is ``strides[k]`` times coarser than the image.
 
-    Which layers train is settled with `freeze`, and holds through any later ``train()``: BatchNorm whose statistics
-    are frozen stays in evaluation mode. That happens by itself when weights come in whose BatchNorm was folded into the
-    convolutions (mean 0, variance 1 - eps): those weights were made for features that are not normalised any more.
+    `freeze` says which layers train, and holds through any later ``train()``: BatchNorm with frozen statistics stays in
+    evaluation mode. Loading weights whose BatchNorm was folded into the convolutions (mean 0, variance 1 - eps) freezes
+    its statistics automatically, because those weights are for features that are no longer normalised.
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, ...], strides: tuple[int, ...]) -> None:
         super().__init__()
-        self.name = "plain"  # what is known to fit it, for sources of weights that go by name
+        self.name = "plain"  # selects the named weights that fit
         self.in_channels = in_channels
         self.channels = channels
         self.strides = strides
-        self.stem_key = ""  # the weights that see the image
-        self.foreign_keys: tuple[str, ...] = ()  # beginnings of keys of the whole network that are not built here
+        self.stem_key = ""  # the weights of the first layer
+        self.foreign_keys: tuple[str, ...] = ()  # prefixes of the original network's keys that this encoder leaves out
         self.frozen_stages = 0
         self.frozen_norm = False
         self.folded_norms: tuple[str, ...] = ()  # BatchNorm that keeps its statistics; scale and shift may train
         self.register_load_state_dict_post_hook(_keep_folded_norms)
 
     def list_stages(self) -> list[list[nn.Module]]:
-        """List the modules of each level, the finest first; what is in none of them is never frozen."""
+        """List the modules of each level, the finest first; modules in none of them are never frozen."""
         raise NotImplementedError
 
     def freeze(self, stages: bool | int | str = 0, norm: bool | str = False) -> None:
-        """Say what does not train.
+        """Freeze layers, so that they do not train.
 
         Args:
-            stages: how many stages, the finest first, keep their weights and their BatchNorm statistics; True for all.
+            stages: number of stages, the finest first, that keep weights and BatchNorm statistics; True for all.
             norm: keep scale, shift and statistics of every BatchNorm.
 
         Raises:
-            ValueError: there are not so many stages.
+            ValueError: there are fewer stages.
         """
         self.frozen_stages = _count_stages(stages, len(self.list_stages()))
         self.frozen_norm = read_flag(norm, "encoder_frozen_norm")
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Encoder:
-        """Switch to training mode, all but the frozen layers."""
+        """Switch all but the frozen layers to training mode."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
@@ -74,9 +74,9 @@ class Encoder(nn.Module):
 
 
 def is_folded(norm: _BatchNorm) -> bool:
-    """Tell whether a BatchNorm only scales and shifts, because it was folded into the convolution before it.
+    """Return whether a BatchNorm only scales and shifts, because it was folded into the convolution before it.
 
-    A new BatchNorm has variance 1, a folded one 1 - eps; one that has seen data has a mean.
+    A new BatchNorm has variance 1, a folded one 1 - eps; a trained one has a mean.
     """
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None or bool(mean.any()):

@@ -14,8 +14,8 @@ __all__ = ["EfficientNetEncoder"]
 class EfficientNetEncoder(Encoder):
     """MONAI's ``EfficientNetBNFeatures`` (Tan and Le 2019, https://arxiv.org/abs/1905.11946), for 2-D images.
 
-    Keys are MONAI's (``_conv_stem``, ``_blocks.0.0._bn1`` ...), so what its ``pretrained=True`` downloads fits. The
-    classifier and the blocks beyond ``depth`` are taken out; its activation is the plain Swish, since the
+    Keys are MONAI's (``_conv_stem``, ``_blocks.0.0._bn1`` ...), so its ``pretrained=True`` downloads fit. The
+    classifier and the blocks beyond ``depth`` are removed; the activation is the plain Swish, because the
     memory-efficient one cannot be scripted. The paddings were computed for inputs of the network's native size, so give
     sizes that are multiples of ``strides[-1]``.
 
@@ -38,7 +38,7 @@ class EfficientNetEncoder(Encoder):
             raise ValueError(f"depth of an EfficientNet encoder must be from 1 to 5, got {depth}")
         network = EfficientNetBNFeatures(model_name, pretrained=False, in_channels=in_channels, num_classes=1)
         network.set_swish(memory_efficient=False)
-        # a level ends before the next stack with a stride: MONAI notes after how many stacks that is
+        # a level ends before the next stack with a stride; MONAI lists the number of stacks before each end
         ends = list(network.extract_stacks)[:depth]
         channels = tuple(int(network._blocks_args[end - 1].output_filters) for end in ends)
         super().__init__(in_channels, channels, (2, 4, 8, 16, 32)[:depth])
@@ -64,7 +64,7 @@ class EfficientNetEncoder(Encoder):
 
         Args:
             image: ``(B, in_channels, H, W)``.
-            levels: stop after so many levels.
+            levels: number of levels to compute.
 
         Returns:
             Maps of 1/2, 1/4 ... of the image's size.

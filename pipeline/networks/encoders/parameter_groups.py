@@ -1,4 +1,4 @@
-"""Learning rates that differ between a pretrained encoder and the rest of a network."""
+"""Parameter groups with a lower learning rate for a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["parameter_groups"]
 def parameter_groups(
     network: nn.Module, learning_rate: float | str, encoder_factor: float | str = 0.1
 ) -> list[dict[str, Any]]:
-    """Return parameter groups for an optimizer: the encoder learns slower than the rest.
+    """Return parameter groups for an optimizer: the encoder learns more slowly than the rest.
 
     In a config: ``"params": {"_target_": "pipeline.networks.parameter_groups", "network": "@network", ...}``.
 
     Args:
         network: has its encoder under ``network.encoder``; may be wrapped for data-parallel training.
-        learning_rate: of all that is not the encoder.
+        learning_rate: of all parameters outside the encoder.
         encoder_factor: the encoder's learning rate as a fraction of the other.
 
     Returns:
-        The rest, then the encoder, each with its ``lr``; parameters that do not train are left out, and so is an
-        encoder of which nothing trains.
+        The rest, then the encoder, each with its ``lr``; frozen parameters are left out, and so is a
+        completely frozen encoder.
 
     Raises:
         ValueError: the network has no encoder, nothing trains, or a number is not positive.

@@ -1,4 +1,4 @@
-"""The encoder of the U-Net papers: two convolutions a level, max pooling between levels, for 2-D and 3-D."""
+"""The encoder of the U-Net papers: two convolutions per level, max pooling between levels, for 2-D and 3-D."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ def initialize(module: nn.Module) -> None:
 
 
 def _as_tuple(setting: str | Sequence[Any] | None) -> Any:
-    """Return what JSON wrote as a list in the form that MONAI takes."""
+    """Return a setting as MONAI expects it: a tuple in place of JSON's list."""
     return setting if setting is None or isinstance(setting, str) else tuple(setting)
 
 
 class PlainEncoder(Encoder):
-    """Two convolutions a level, max pooling between them; level 1 is of the image's own size.
+    """Two convolutions per level, max pooling between levels; level 1 has the size of the image.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
-        channels: one entry a level, the finest first.
+        channels: one entry per level, the finest first.
         norm: MONAI's name of a normalisation.
         act: MONAI's name of an activation.
         dropout: probability of a feature to be zeroed in training.
@@ -113,7 +113,7 @@ class PlainEncoder(Encoder):
 
         Args:
             image: ``(B, in_channels, *spatial)``.
-            levels: stop after so many levels.
+            levels: number of levels to compute.
 
         Returns:
             Maps of 1, 1/2 ... of the image's size, rounded down.

@@ -1,4 +1,4 @@
-"""Pretrained weights put into an encoder: keys matched, the first layer adapted, what does not fit told in one line."""
+"""Load pretrained weights into an encoder: match keys, adapt the first layer, report misfits in one line."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def load_encoder_weights(encoder: Encoder, weights: str | Path, *, partial: bool | str = False) -> None:
-    """Put pretrained weights into an encoder.
+    """Load pretrained weights into an encoder.
 
     Keys may have any prefix (``encoder.`` of segmentation-models-pytorch, ``module.`` of DistributedDataParallel ...);
-    what is outside it, the classifier and layers beyond the encoder's depth are left out. The kernels of the first
-    layer are adapted to the encoder's number of channels, see `adapt_stem`.
+    keys without it, the classifier and layers beyond the encoder's depth are left out. The kernels of the first layer
+    are adapted to the encoder's number of channels, see `adapt_stem`.
 
     Args:
         encoder: gets the weights.
         weights: a file, a name such as ``"imagenet"``, or ``hf://owner/repository/file@sha256``.
-        partial: load what fits, if anything does, and log what does not.
+        partial: load the tensors that fit, if any, and log the others.
 
     Raises:
         InputError: the weights cannot be read, or do not fit.
@@ -42,7 +42,7 @@ def load_encoder_weights(encoder: Encoder, weights: str | Path, *, partial: bool
         if not read_flag(partial, "partial"):
             raise InputError(
                 f"{source} does not fit the encoder {encoder.name}: {match.describe()}; "
-                "is it of another network? to load what fits, set partial to true"
+                "is it from another network? to load the tensors that fit, set partial to true"
             )
         _LOGGER.warning("%s fits the encoder %s in part: %s", source, encoder.name, match.describe())
     encoder.load_state_dict(match.fitting, strict=False)
@@ -62,7 +62,7 @@ def adapt_stem(kernel: torch.Tensor, in_channels: int) -> torch.Tensor:
 
     Args:
         kernel: ``(out, 3, height, width)``.
-        in_channels: how many channels there will be.
+        in_channels: the new number of channels.
 
     Returns:
         ``(out, in_channels, height, width)``; the kernel itself if it has as many channels.
@@ -81,7 +81,7 @@ def adapt_stem(kernel: torch.Tensor, in_channels: int) -> torch.Tensor:
 
 @dataclass
 class KeyMatch:
-    """What of a file fits an encoder, and what does not."""
+    """The tensors of a file that fit an encoder, and the keys that do not."""
 
     total: int = 0
     fitting: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class KeyMatch:
             (self.other_shape, "of another shape"),
             (self.unexpected, "unexpected"),
         )
-        return ", ".join(f"{len(keys)} {what} ({_name_first(keys)})" for keys, what in parts if keys)
+        return ", ".join(f"{len(keys)} {kind} ({_name_first(keys)})" for keys, kind in parts if keys)
 
 
 def _name_first(keys: list[str]) -> str:
@@ -116,7 +116,7 @@ def match_keys(encoder: Encoder, state: Mapping[str, torch.Tensor]) -> KeyMatch:
     match = KeyMatch()
     for key, own in wanted.items():
         value = found.pop(key, None)
-        if key.endswith("num_batches_tracked"):  # not in files of old; not used either
+        if key.endswith("num_batches_tracked"):  # missing in old files, and not used
             continue
         match.total += 1
         if value is None:

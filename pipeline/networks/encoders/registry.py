@@ -50,7 +50,7 @@ def make_encoder(
         depth: levels of the pyramid, 1 to 5; layers beyond are not built.
         weights: pretrained weights, as `load_encoder_weights` takes them; None for random ones.
         partial: accept weights that do not cover the whole encoder.
-        frozen: how many stages, the finest first, do not train; True for all.
+        frozen: number of stages, the finest first, that do not train; True for all.
         frozen_norm: no BatchNorm trains, neither its scale and shift nor its statistics.
 
     Raises:

@@ -1,4 +1,4 @@
-"""ResNet encoders whose modules carry torchvision's names, so that its weights fit."""
+"""ResNet encoders with torchvision's module names, so that its weights fit."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ResNetEncoder(Encoder):
     """Residual network (He et al. 2016, https://arxiv.org/abs/1512.03385) without its classifier, for 2-D images.
 
     Modules and keys are those of torchvision: ``conv1``, ``bn1``, ``layer1.0.conv1`` ... The stride of a bottleneck is
-    in its 3x3 convolution, as there. Level 1 is the stem (1/2 of the image's size), level 2 ``layer1`` (1/4), level 5
-    ``layer4`` (1/32).
+    in its 3x3 convolution, as in torchvision. Level 1 is the stem (1/2 of the image's size), level 2 ``layer1`` (1/4),
+    level 5 ``layer4`` (1/32).
 
     Args:
         blocks: number of blocks in ``layer1`` to ``layer4``; [2, 2, 2, 2] is ResNet-18.
@@ -71,7 +71,7 @@ class ResNetEncoder(Encoder):
 
         Args:
             image: ``(B, in_channels, H, W)``.
-            levels: stop after so many levels.
+            levels: number of levels to compute.
 
         Returns:
             Maps of 1/2, 1/4 ... of the image's size, rounded up.

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a file, a known name, a file on Hugging Face; as plain tensors."""
+"""Read pretrained weights as plain tensors: from a file, by a known name, or from Hugging Face."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["read_weights"]
 
 _LOGGER = logging.getLogger(__name__)
 
-#: Names of weights for each encoder; the file's name ends in the first digits of its SHA-256, as torch.hub has it.
+#: Named weights of each encoder; a file's name ends with the first digits of its SHA-256, as in torch.hub.
 URLS = {
     "resnet18": {"imagenet": "https://download.pytorch.org/models/resnet18-f37072fd.pth"},
     "resnet34": {"imagenet": "https://download.pytorch.org/models/resnet34-b627a593.pth"},
@@ -41,15 +41,15 @@ def read_weights(weights: str | Path, encoder: str) -> tuple[dict[str, torch.Ten
 
     Args:
         weights: a file (``.safetensors``, or anything that ``torch.load`` reads without running code); a name such as
-            ``"imagenet"``; or ``hf://owner/repository/file@sha256``, of which at least 8 digits. What is fetched is
-            kept in torch.hub's folder and compared with its checksum at every use.
-        encoder: name of the encoder, for weights that go by name.
+            ``"imagenet"``; or ``hf://owner/repository/file@sha256`` with at least 8 digits. Downloaded files are kept
+            in torch.hub's folder and compared with their checksum at every use.
+        encoder: name of the encoder, for named weights.
 
     Returns:
-        Tensors by key, wrappers such as ``{"state_dict": ...}`` taken off, and where they come from.
+        Tensors by key, without wrappers such as ``{"state_dict": ...}``, and a name of the source.
 
     Raises:
-        InputError: there is no such file or name, it cannot be fetched, or it holds no plain tensors.
+        InputError: the file or name does not exist, cannot be fetched, or holds no plain tensors.
     """
     text = str(weights)
     if text.startswith("hf://"):
@@ -110,7 +110,7 @@ def _fetch_hugging_face(text: str) -> Path:
 
 
 def _fetch(url: str, name: str, sha256: str) -> Path:
-    """Return the file behind an address, from torch.hub's folder if it is there."""
+    """Return the file at an address, from torch.hub's folder if it is there."""
     target = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not target.is_file():
         _LOGGER.info("fetching %s", url)

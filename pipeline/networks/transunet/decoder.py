@@ -20,7 +20,7 @@ class CascadedUpsampler(nn.Module):
 
     Args:
         in_channels: channels of the transformer's map.
-        head_channels: channels that the first convolution, before any upsampling, makes of them.
+        head_channels: channels after the first convolution, before any upsampling.
         skip_channels: channels of the encoder's features, the deepest first.
         decoder_channels: channels after each doubling.
     """

@@ -19,7 +19,7 @@ __all__ = ["TransUNet"]
 
 #: The encoder divides an image's sides by this.
 STRIDE = 16
-#: A side of two pixels at 1/16: with one, the norm of a single value would be left.
+#: Two pixels at 1/16; with one pixel, a norm would see a single value.
 SMALLEST = 32
 
 
@@ -32,11 +32,11 @@ class TransUNet(nn.Module):
     (github.com/Beckschen/TransUNet): 105 276 066 parameters with 2 classes at 224x224.
 
     MONAI's are the attention (``SABlock``), the MLPs (``MLPBlock``) and the decoder's convolutions (``Convolution``);
-    own are the stem, which MONAI lacks, the layer around attention and MLP, and the embeddings. MONAI has no TransUNet.
+    this package has the stem, the layer around attention and MLP, and the embeddings, which MONAI lacks.
 
-    Images have any size from 32x32 pixels: sides that are no multiple of 16 are padded at their far end with copies of
+    Images have any size from 32x32 pixels: sides that are not multiples of 16 are padded at the far end with copies of
     the last row or column, and the logits are cropped. Position embeddings are interpolated when the image's size is
-    not ``img_size``. The release repeats grey images to three channels; here ``in_channels`` is taken at its word.
+    not ``img_size``. The release repeats grey images to three channels; here the stem takes ``in_channels``.
 
     With :meth:`load_encoder_weights` (in a config: :class:`pipeline.handlers.EncoderWeightsLoader`) the encoder starts
     from Google's ViT, which expects images from -1 to 1: ``(x / 255 - 0.5) / 0.5``.

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 __all__ = ["Bottleneck", "ResNetV2Stem", "StdConv2d"]
 
-#: Groups of a group norm, and what is added to its variance, as in the reference implementation.
+#: Groups and epsilon of a group norm, as in the reference implementation.
 GROUPS = 32
 GROUP_NORM_EPS = 1e-6
 
@@ -39,8 +39,8 @@ class StdConv2d(nn.Conv2d):
 class Bottleneck(nn.Module):
     """Residual unit of 1x1, 3x3 and 1x1 convolutions, each followed by group norm.
 
-    In spite of the "V2" in the reference's names the norms come after the convolutions, not before. The norm of a
-    projected shortcut has one group a channel and the default epsilon there, so also here.
+    Despite the "V2" in the reference's names the norms follow the convolutions. As there, the norm of a projected
+    shortcut has one group per channel and the default epsilon.
 
     Args:
         before: channels of the input.

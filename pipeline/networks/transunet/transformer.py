@@ -23,8 +23,8 @@ def resize_position_embedding(
 
     Args:
         embedding: ``(1, rows * columns, hidden_size)``.
-        old_grid: rows and columns now.
-        new_grid: rows and columns wanted.
+        old_grid: its rows and columns.
+        new_grid: the rows and columns to return.
 
     Example:
         >>> import torch
@@ -43,8 +43,8 @@ class TransformerLayer(nn.Module):
     """Layer of ViT: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``.
 
     Attention and MLP are MONAI's ``SABlock`` and ``MLPBlock``. MONAI's ``TransformerBlock`` joins the same two, but has
-    layer norms with another epsilon, one norm (of cross-attention) that is never used, so that DistributedDataParallel
-    stops at it, and one dropout rate for the MLP and for attention, which the reference implementation sets apart.
+    layer norms with another epsilon, a norm (of cross-attention) that is never used, which DistributedDataParallel
+    refuses, and one dropout rate for both MLP and attention, which differ in the reference implementation.
 
     Args:
         hidden_size: channels of a token.
@@ -82,8 +82,8 @@ class TransformerLayer(nn.Module):
 class VisionTransformer(nn.Module):
     """ViT over a map of features: every pixel of the map is a patch (the 1x1 patch embedding of hybrid models).
 
-    There is no class token. Position embeddings start as in ViT, normal with standard deviation 0.02 (the reference
-    implementation has zeros there, which it replaces by loaded weights).
+    There is no class token. Position embeddings start as in ViT, normal with standard deviation 0.02 (in the reference
+    implementation they are zeros that loaded weights replace).
 
     Args:
         in_channels: channels of the features.

@@ -1,4 +1,18 @@
-"""Google's weights of the hybrid R50+ViT (``.npz`` files of the ViT release) for the encoder of a TransUNet."""
+"""Load Google's weights of the hybrid R50+ViT (``.npz`` files of the ViT release) into the encoder of a TransUNet.
+
+Names and layouts are those of the code that writes the files (google-research/vision_transformer, ``models_vit.py`` and
+``models_resnet.py``) and of the code that reads them (Beckschen/TransUNet). **No real file was tried**, only files of
+the same names and layouts that the tests write.
+
+Kernels are transposed from Google's order (rows, columns, in, out) to PyTorch's; query, key and value become one
+matrix; class token and classifier are left out; position embeddings are interpolated to the network's grid. For other
+than three channels the first kernel is adapted by :func:`pipeline.networks.encoders.adapt_stem`; because kernels are
+standardised afterwards, a single grey channel only approximates the result of repeating it to three channels (MONAI's
+``RepeatChanneld``, the way of TransUNet's release).
+
+Google's network pads one pixel less at the near end of strided layers, which shifts its maps slightly, and has 32
+groups in the norms of its shortcuts; this one follows TransUNet's release, which loads the same weights.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +58,7 @@ _NAMES = (
     (_LAYER + r"mlp\.linear2", _BLOCK + "MlpBlock_3/Dense_1"),
 )
 _UNREADABLE = (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error)
-#: The classifier and its token: in the file, of no use here.
+#: The classifier and its token are in the file but not used here.
 _CLASSIFIER = re.compile(r"cls|head/.*|pre_logits/.*")
 
 
@@ -57,19 +71,7 @@ class _HasHybridEncoder(Protocol):
 def load_vit_npz(network: _HasHybridEncoder, path: str | Path, partial: bool | str = False) -> None:
     """Load the weights of a hybrid R50+ViT into the encoder; the decoder stays as it is.
 
-    Made for ``R50+ViT-B_16.npz`` of https://storage.googleapis.com/vit_models/imagenet21k/, whose names and layouts
-    were taken from the code that writes it (google-research/vision_transformer, ``models_vit.py`` and
-    ``models_resnet.py``) and from the code that reads it (Beckschen/TransUNet). **No real file was tried**, only files
-    of the same names and layouts that the tests write.
-
-    Kernels are turned from Google's order (rows, columns, in, out) to PyTorch's; query, key and value become one
-    matrix; class token and classifier are left out; position embeddings are interpolated to the network's grid. For
-    other than three channels the first kernel is adapted by :func:`pipeline.networks.encoders.adapt_stem`; as kernels
-    are standardised afterwards, a grey image alone gives only nearly what it gives repeated to three channels (MONAI's
-    ``RepeatChanneld``), as TransUNet's release does it.
-
-    Google's network pads one pixel less at the near end of strided layers, so that its maps lie a little apart, and has
-    32 groups in the norms of its shortcuts; this one follows TransUNet's release, which loads the same weights.
+    Made for ``R50+ViT-B_16.npz`` of https://storage.googleapis.com/vit_models/imagenet21k/.
 
     Args:
         network: its encoder gets the weights; it is changed only if they can be loaded.
@@ -77,8 +79,8 @@ def load_vit_npz(network: _HasHybridEncoder, path: str | Path, partial: bool | s
         partial: load the tensors that fit, and name the others in a warning.
 
     Raises:
-        InputError: there is no such file, it is no ``.npz`` file of plain numbers, it lacks tensors of the network, has
-            others, or has some of another shape.
+        InputError: there is no such file, it is not an ``.npz`` file of plain numbers, it lacks tensors of the network,
+            has others, or has some of another shape.
     """
     path = Path(path)
     partial = read_flag(partial, "partial")
@@ -92,7 +94,7 @@ def load_vit_npz(network: _HasHybridEncoder, path: str | Path, partial: bool | s
         if all(key in arrays and source.takes(arrays[key].shape) for key in source.keys)
     ]
     if not arrays:
-        raise InputError(f"{path} holds nothing of a hybrid ViT, such as {_ROOT}; expected Google's R50+ViT-B_16.npz")
+        raise InputError(f"{path} holds no tensor of a hybrid ViT, such as {_ROOT}; expected Google's R50+ViT-B_16.npz")
     misfits = _describe_misfits(sources.values(), arrays, unexpected)
     if misfits and not (partial and fitting):
         raise InputError(
@@ -115,13 +117,13 @@ def load_vit_npz(network: _HasHybridEncoder, path: str | Path, partial: bool | s
 
 @dataclass(frozen=True)
 class _Source:
-    """Where in the file a parameter comes from: one tensor or several, each of this shape."""
+    """The tensors of the file that a parameter comes from: one or several, each of this shape."""
 
     keys: tuple[str, ...]
     shape: tuple[int, ...]
 
     def takes(self, shape: Sequence[int]) -> bool:
-        """Tell whether a tensor of the file has the right shape."""
+        """Return whether a tensor of the file has the right shape."""
         if self.keys == (_POSITION,):  # any square grid, with or without the class token
             return len(shape) == 3 and (shape[0], shape[2]) == (1, self.shape[2]) and _grid_side(shape[1]) > 0
         if len(self.shape) == 1:  # group norms may have the shape (1, 1, 1, C)
@@ -154,7 +156,7 @@ def _find_source(name: str, shape: tuple[int, ...], heads: tuple[int, int]) -> _
 
 
 def _read(path: Path, wanted: Collection[str]) -> tuple[dict[str, np.ndarray[Any, Any]], list[str]]:
-    """Return the wanted tensors that the file has, and the names of those in it that nobody expects."""
+    """Return the wanted tensors in the file, and the names of unexpected ones."""
     if not path.is_file():
         raise InputError(
             f"no weights at {path}; download R50+ViT-B_16.npz from "
@@ -165,15 +167,15 @@ def _read(path: Path, wanted: Collection[str]) -> tuple[dict[str, np.ndarray[Any
             arrays = {key: file[key] for key in file.files if key in wanted}
             others = [key for key in file.files if key not in wanted and not _CLASSIFIER.fullmatch(key)]
     except _UNREADABLE as error:
-        raise InputError(f"{path} is no .npz file of plain numbers: {str(error)[:200]}") from None
+        raise InputError(f"{path} is not an .npz file of plain numbers: {str(error)[:200]}") from None
     for key, array in arrays.items():
         if array.dtype.kind != "f":
-            raise InputError(f"{path} is no .npz file of weights: {key} has the type {array.dtype}")
+            raise InputError(f"{path} is not an .npz file of weights: {key} has the type {array.dtype}")
     return arrays, others
 
 
 def _describe_misfits(sources: Collection[_Source], arrays: Mapping[str, Any], unexpected: Sequence[str]) -> str:
-    """Return what does not fit in words, or an empty text."""
+    """Describe the tensors that do not fit; an empty text if all do."""
     wanted = [(key, source) for source in sources for key in source.keys]
     misshapen = [
         f"{key}: {list(arrays[key].shape)} in the file, {list(source.shape)} in the network"
@@ -206,6 +208,6 @@ def _convert(values: list[torch.Tensor], parameter: torch.Tensor, grid: tuple[in
 
 
 def _grid_side(n_tokens: int) -> int:
-    """Return the side of a square grid of tokens, which may have one more for the class; 0 if there is no such."""
+    """Return the side of a square grid of tokens, which may have one more for the class; 0 if there is none."""
     side = math.isqrt(n_tokens)
     return side if n_tokens - side * side <= 1 else 0

@@ -1,4 +1,4 @@
-"""UNet++, with a plain encoder or a pretrained one."""
+"""UNet++ with a plain or a pretrained encoder."""
 
 from pipeline.networks.unetplusplus.network import UNetPlusPlus
 

@@ -29,7 +29,7 @@ class UNetPlusPlus(nn.Module):
     Unlike MONAI's ``BasicUNetPlusPlus`` it returns one tensor (a list only when it trains with deep supervision), has
     BatchNorm, takes images of any size and pretrained encoders, and can be pruned.
 
-    Node :math:`X^{i,j}` of level i and column j convolves everything its level has so far, with what comes from below:
+    Node :math:`X^{i,j}` of level i and column j convolves all earlier nodes of its level and the upsampled node below:
 
     .. math:: X^{i,j} = H([U(X^{i+1,j-1}), X^{i,0}, \ldots, X^{i,j-1}])
 
@@ -43,16 +43,16 @@ class UNetPlusPlus(nn.Module):
         spatial_dims: 2 or 3; named encoders are for 2.
         in_channels: channels of the image.
         out_channels: channels of the output (logits).
-        channels: of the plain encoder's levels, the finest first; every node of a level has as many.
+        channels: of the plain encoder's levels, the finest first; the same for every node of a level.
         encoder: name of an encoder (`pipeline.networks.encoders.list_encoders`) in place of the plain one.
-        encoder_depth: how many times a named encoder halves the image, 2 to 5.
-        encoder_frozen: how many of the encoder's stages, the finest first, do not train; True for all.
+        encoder_depth: number of times that a named encoder halves the image, 2 to 5.
+        encoder_frozen: number of the encoder's stages, the finest first, that do not train; True for all.
         encoder_frozen_norm: the encoder's BatchNorm keeps scale, shift and statistics.
         decoder_channels: channels of each level's last node, the coarsest first. By default those of ``channels``; with
             a named encoder (256, 128, 64, 32, 16) as in segmentation-models, of which a smaller depth takes the last.
         deep_supervision: in training return a list with the output of every column, all of the image's size, the last
             column first, as MONAI's ``DeepSupervisionLoss`` takes it.
-        pruning_level: in evaluation take the output of this column, 1 to L, and compute no more than it needs; those
+        pruning_level: in evaluation return the output of this column, 1 to L, and compute only its nodes; columns
             below L need ``deep_supervision``.
         norm: MONAI's name of the normalisation, with arguments or without; None for none.
         act: MONAI's name of the activation.
@@ -127,7 +127,7 @@ class UNetPlusPlus(nn.Module):
         return head, extra
 
     def load_encoder_weights(self, weights: str | Path, partial: bool | str = False) -> None:
-        """Put pretrained weights into the encoder, as :func:`pipeline.networks.load_encoder_weights` does."""
+        """Load pretrained weights into the encoder with :func:`pipeline.networks.load_encoder_weights`."""
         load_encoder_weights(self.encoder, weights, partial=partial)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
@@ -149,7 +149,7 @@ class UNetPlusPlus(nn.Module):
         for node in self.nodes.values():
             if node.level + node.column <= columns:
                 rows[node.level].append(node(rows[node.level + 1][-1], rows[node.level]))
-        # a list where training asks for one; TorchScript, for which a network always returns a tensor, leaves it out
+        # TorchScript needs one type of result, so the list exists in Python only
         if not torch.jit.is_scripting() and self.training and self.deep_supervision:  # type: ignore[attr-defined]
             wanted = range(columns, 0, -1)
             return [_crop(self._make_output(rows[0][column], column, padded), image) for column in wanted]
@@ -163,8 +163,8 @@ class UNetPlusPlus(nn.Module):
             )
         if min(image.shape[2:]) < self.stride:
             raise ValueError(
-                f"image of size {list(image.shape[2:])} is smaller than UNetPlusPlus can take: its encoder halves the "
-                f"image until one value stands for {self.stride}, so every side must be at least {self.stride}"
+                f"image of size {list(image.shape[2:])} is too small for UNetPlusPlus: its encoder divides every "
+                f"side by {self.stride}, so each must be at least {self.stride}"
             )
 
     def _pad(self, image: torch.Tensor) -> torch.Tensor:
@@ -175,7 +175,7 @@ class UNetPlusPlus(nn.Module):
         return F.pad(image, pad, mode="replicate") if max(pad) > 0 else image
 
     def _make_output(self, features: torch.Tensor, column: int, padded: torch.Tensor) -> torch.Tensor:
-        """Turn the finest level's features of a column into logits of the image's size."""
+        """Return a column's logits, at the image's size, from its features at the finest level."""
         if column == self.columns:
             return self.head(self.full_size(features))
         logits = features
@@ -184,7 +184,7 @@ class UNetPlusPlus(nn.Module):
                 logits = head(features)
         if logits.shape[2:] == padded.shape[2:]:
             return logits
-        # only named encoders come here, and they are 2-D
+        # only for named encoders, which are 2-D
         return F.interpolate(logits, size=padded.shape[2:], mode="bilinear", align_corners=False)
 
 
@@ -217,7 +217,7 @@ def _make_named_encoder(spatial_dims: int, in_channels: int, name: str, depth: i
 
 
 def _choose_decoder_channels(decoder_channels: Sequence[int] | None, encoder: Encoder) -> list[int]:
-    """Return the channels of each level's last node, the finest first, then those of the image's size if it has any."""
+    """Return the channels of each level's last node, the finest first, then those at the image's size if any."""
     plain = encoder.strides[0] == 1
     count = len(encoder.channels) - 1 if plain else len(encoder.channels)
     if decoder_channels is None:

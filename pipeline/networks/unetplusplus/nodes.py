@@ -1,4 +1,4 @@
-"""The nodes of UNet++'s grid, and which channels each gets."""
+"""The nodes of UNet++'s grid and their channels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Convolve = Callable[[int, int], nn.Module]
 
 
 class NestedNode(nn.Module):
-    """A node of the grid: what its level has so far and what comes from below, convolved together.
+    """A node of the grid: convolves the earlier nodes of its level and the upsampled node below together.
 
     Args:
         level: 0 is the finest.
         column: 1 is next to the encoder.
-        upsampling: doubles the grid of what comes from below.
+        upsampling: doubles the grid of the node below.
         convolution: takes the channels of all inputs together.
     """
 
@@ -49,12 +49,12 @@ def make_nodes(
     """Make all nodes right of the encoder, in an order in which they can be computed.
 
     It goes diagonal by diagonal from the finest level down, as the encoder does, so a network pruned to column j
-    needs only the first ``j (j + 1) / 2`` nodes. When a node's turn comes, the newest node of the level below is the
-    one it needs.
+    needs only the first ``j (j + 1) / 2`` nodes. Each node needs the newest node of the level
+    below.
 
     Args:
         spatial_dims: 2 or 3.
-        channels: of the encoder's levels, the finest first; nodes inside the grid have as many.
+        channels: of the encoder's levels, the finest first; nodes inside the grid have the same number.
         last_channels: of the last node of each level but the lowest, the finest first.
         upsample: "deconv", "nearest" or "bilinear".
         convolve: makes the convolutions of a node.
@@ -88,7 +88,7 @@ def make_upsampling(upsample: str, spatial_dims: int, in_channels: int, out_chan
         upsample: "deconv", "nearest" or "bilinear" (trilinear in 3-D).
         spatial_dims: 2 or 3.
         in_channels: channels in.
-        out_channels: channels out of "deconv"; the others keep what they get.
+        out_channels: channels out of "deconv"; the others keep ``in_channels``.
 
     Raises:
         ValueError: ``upsample`` is something else.

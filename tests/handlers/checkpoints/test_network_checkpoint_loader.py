@@ -61,7 +61,7 @@ def test_weights_of_another_network(other: torch.nn.Module, message: str, tmp_pa
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 broken"])
 def test_damaged_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(content)
-    with pytest.raises(InputError, match="no checkpoint of plain tensors"):
+    with pytest.raises(InputError, match="is not a checkpoint of plain tensors"):
         load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))
 
 
@@ -71,7 +71,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "ran",)
 
     torch.save({"network": Payload()}, tmp_path / "model.pt")
-    with pytest.raises(InputError, match="no checkpoint of plain tensors"):
+    with pytest.raises(InputError, match="is not a checkpoint of plain tensors"):
         load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))
     assert not (tmp_path / "ran").exists()
 

@@ -74,8 +74,8 @@ def test_stem_of_the_same_channels_is_left_alone():
 @pytest.mark.parametrize(
     ("source", "name", "message"),
     [
-        ("resnet34", "resnet18", r": 36 unexpected \(layer1.2.conv1.weight, .*\.\.\.\); is it of another network\?"),
-        ("resnet18", "resnet34", r": 30 of 80 tensors missing \(layer1.2.conv1.weight, .*\.\.\.\); is it of an"),
+        ("resnet34", "resnet18", r": 36 unexpected \(layer1.2.conv1.weight, .*\.\.\.\); is it from another network\?"),
+        ("resnet18", "resnet34", r": 30 of 80 tensors missing \(layer1.2.conv1.weight, .*\.\.\.\); is it from an"),
         ("resnet18", "resnet50", r" another shape \(layer1.0.conv1.weight \(64, 64, 3, 3\), expected \(64, 64, "),
         ("efficientnet-b0", "resnet18", r"holds no weights of the encoder resnet18: 50 of 50 tensors missing"),
     ],

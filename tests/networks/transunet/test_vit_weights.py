@@ -193,7 +193,7 @@ def test_file_of_nothing_like_it(build_small: Build, tmp_path: Path) -> None:
     np.savez(tmp_path / "bit.npz", **{"resnet/root_block/standardized_conv2d/kernel": np.zeros((7, 7, 3, 64))})
     message = fail_to_load(build_small(), tmp_path / "bit.npz")
     assert message.endswith(
-        "holds nothing of a hybrid ViT, such as conv_root/kernel; expected Google's R50+ViT-B_16.npz"
+        "holds no tensor of a hybrid ViT, such as conv_root/kernel; expected Google's R50+ViT-B_16.npz"
     )
 
 
@@ -214,7 +214,7 @@ def test_damaged_files(build_small: Build, weights_path: Path, tmp_path: Path) -
     (tmp_path / "cut.npz").write_bytes(whole[:middle])
     (tmp_path / "flipped.npz").write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     for name in ("one.npy", "empty.npz", "text.npz", "cut.npz", "flipped.npz"):
-        assert "is no .npz file of plain numbers" in fail_to_load(build_small(), tmp_path / name), name
+        assert "is not an .npz file of plain numbers" in fail_to_load(build_small(), tmp_path / name), name
 
 
 def test_code_in_a_file_is_not_run(build_small: Build, google_weights: Weights, tmp_path: Path) -> None:
@@ -224,14 +224,14 @@ def test_code_in_a_file_is_not_run(build_small: Build, google_weights: Weights, 
 
     google_weights["gn_root/scale"] = np.array([Payload()], dtype=object)
     np.savez(tmp_path / "evil.npz", **google_weights)
-    assert "is no .npz file of plain numbers" in fail_to_load(build_small(), tmp_path / "evil.npz")
+    assert "is not an .npz file of plain numbers" in fail_to_load(build_small(), tmp_path / "evil.npz")
     assert not (tmp_path / "ran").exists()
 
 
 def test_tensor_of_another_type(build_small: Build, google_weights: Weights, tmp_path: Path) -> None:
     google_weights["gn_root/scale"] = np.full(32, "one")
     np.savez(tmp_path / "text.npz", **google_weights)
-    assert "is no .npz file of weights: gn_root/scale has the type <U3" in fail_to_load(
+    assert "is not an .npz file of weights: gn_root/scale has the type <U3" in fail_to_load(
         build_small(), tmp_path / "text.npz"
     )
 

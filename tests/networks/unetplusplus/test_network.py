@@ -143,7 +143,7 @@ def test_torchscript(arguments, tmp_path):
     for size in [(16, 16), (21, 34)]:
         torch.testing.assert_close(scripted(make_image(1, 1, *size)), network(make_image(1, 1, *size)))
     assert isinstance(scripted.train()(make_image(2, 1, 16, 16)), torch.Tensor)
-    with pytest.raises(torch.jit.Error, match="is smaller than UNetPlusPlus can take"):
+    with pytest.raises(torch.jit.Error, match="is too small for UNetPlusPlus"):
         scripted(make_image(1, 1, 3, 16))
 
 
@@ -188,8 +188,8 @@ def test_decoder_channels():
         ((1, 3, 16, 16), r"takes \(batch, 1 channels, 2 sides\), got \[1, 3, 16, 16\]"),
         ((1, 16, 16), r"takes \(batch, 1 channels, 2 sides\), got \[1, 16, 16\]"),
         ((1, 1, 16, 16, 16), r"takes \(batch, 1 channels, 2 sides\), got \[1, 1, 16, 16, 16\]"),
-        ((1, 1, 16, 7), r"image of size \[16, 7\] is smaller than .* every side must be at least 8"),
-        ((1, 1, 0, 16), r"image of size \[0, 16\] is smaller than"),
+        ((1, 1, 16, 7), r"image of size \[16, 7\] is too small for .* each must be at least 8"),
+        ((1, 1, 0, 16), r"image of size \[0, 16\] is too small for"),
     ],
 )
 def test_wrong_images(shape, message):

@@ -1,54 +1,33 @@
-"""BatchNorm with the statistics of the whole batch when it is spread over processes."""
+"""A BatchNorm for two processes on the CPU, in place of torch's ``SyncBatchNorm``, which needs GPUs.
+
+It lets tests train the bundles' networks in two processes and compare them with one process.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import ignite.distributed as idist
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from pipeline.parallel.collectives import sum_over_processes
-
-__all__ = ["GlooBatchNorm", "synchronise_batch_norm"]
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def synchronise_batch_norm(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """Replace every BatchNorm that trains by one that takes mean and variance over the batches of all processes.
-
-    On GPUs that is torch's ``SyncBatchNorm``, which refuses tensors on the CPU; there it is `GlooBatchNorm`.
-    Parameters, buffers and the keys of the state dict stay what they are. A layer in evaluation mode is frozen, uses
-    no statistics of the batch and stays as it is; so does a subclass, whose ways are unknown.
-
-    Args:
-        network: changed in place, unless it is a BatchNorm itself.
-        device: where it runs.
-
-    Returns:
-        The network.
-
-    Example:
-        >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.BatchNorm2d(2).eval())
-        >>> [type(layer).__name__ for layer in synchronise_batch_norm(network, "cpu")]
-        ['Conv2d', 'GlooBatchNorm', 'BatchNorm2d']
-    """
+def synchronise(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """Replace each trainable BatchNorm, as `pipeline.parallel.synchronise_batch_norm` does on GPUs."""
     for name, child in network.named_children():
-        setattr(network, name, synchronise_batch_norm(child, device))
-    if type(network) not in _PLAIN or not network.training:
-        return network
-    if torch.device(device).type == "cpu":
-        return GlooBatchNorm.replace(network)
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        setattr(network, name, synchronise(child, device))
+    return GlooBatchNorm.replace(network) if type(network) in _PLAIN and network.training else network
 
 
 class GlooBatchNorm(_BatchNorm):
-    """Torch's ``SyncBatchNorm`` for the CPU: the arguments and the state dict are those of BatchNorm.
+    """Mean and biased variance of each channel over its N values in all processes.
 
-    In training, mean and biased variance of each channel are taken over all N values of that channel in all processes,
-    x_hat = (x - mean) / sqrt(variance + eps); the running variance gets the unbiased one, N / (N - 1) of it.
-
-    Note:
-        Every process must call it equally often, forward and backward.
+    x_hat = (x - mean) / sqrt(variance + eps); the running variance gets the unbiased one, N / (N - 1) of it. Every
+    process must call it equally often, forward and backward.
     """
 
     @classmethod
@@ -63,18 +42,11 @@ class GlooBatchNorm(_BatchNorm):
         return twin.train(norm.training)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # the name is torch's
-        """Normalise ``(B, C, ...)``.
-
-        Raises:
-            ValueError: a channel has a single value in all processes together, which has no variance.
-        """
         if not self.training:
             return super().forward(input)
         dims = [dim for dim in range(input.ndim) if dim != 1]
         sums = sum_over_processes(torch.cat([input.sum(dims), input.new_tensor([input.numel() / input.shape[1]])]))
         count = sums[-1].detach()
-        if count <= 1:
-            raise ValueError(f"expected more than 1 value per channel when training, got {tuple(input.shape)}")
         shape = [1, -1, *(1 for _ in dims[1:])]
         mean = sums[:-1] / count
         centred = input - mean.view(shape)
@@ -87,8 +59,7 @@ class GlooBatchNorm(_BatchNorm):
         return output if self.bias is None else output + self.bias.view(shape)
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
-        if input.ndim < 2:
-            raise ValueError(f"expected at least 2 dimensions (B, C, ...), got {tuple(input.shape)}")
+        assert input.ndim >= 2
 
     @torch.no_grad()
     def _update(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
@@ -99,3 +70,22 @@ class GlooBatchNorm(_BatchNorm):
         share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean), share)
         self.running_var.lerp_(variance.to(self.running_var), share)
+
+
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """Add up the tensors of all processes; the sum enters the loss of each, so its gradient is the sum of theirs."""
+    return tensor if idist.get_world_size() == 1 else _SumOverProcesses.apply(tensor)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total

@@ -1,4 +1,4 @@
-"""Mean field in plain torch: on a GPU, where numba is missing, and as a check of the compiled path."""
+"""Mean field in plain torch: the torch backend, for GPUs and where numba is missing."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class _Lattice:
     Args:
         index: corners of each simplex (n, d + 1).
         weights: barycentric coordinates times the norm (n, d + 1).
-        ahead: neighbours along each axis (d + 1, vertices); a missing one is the number of vertices.
-        behind: the same the other way.
+        ahead: neighbours along each axis (d + 1, vertices); a missing one has the number of vertices as id.
+        behind: the same in the other direction.
     """
 
     index: torch.Tensor
@@ -109,7 +109,7 @@ def _find_simplices(features: torch.Tensor, geometry: Geometry) -> tuple[torch.T
     whole = nearest.long()
     sums = whole.sum(1, keepdim=True)
     base = ((whole - origin) * unit).sum(1, keepdim=True)
-    # The axis of lower number goes first where two distances are the same.
+    # Of equal distances the axis with the lower number comes first.
     names = torch.arange(_AXES - 1, _AXES - 1 - corners, -1, device=device)
     order = (((scaled - nearest) * ONE).long() * _AXES + names).sort(1, descending=True).values
     rank = torch.arange(corners, device=device)

@@ -1,4 +1,4 @@
-"""The dense CRF without a lattice: every pair of points, in double precision. The oracle of the other paths."""
+"""The dense CRF over every pair of points, in double precision: the exact backend, reference of the others."""
 
 from __future__ import annotations
 

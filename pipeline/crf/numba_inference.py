@@ -1,4 +1,4 @@
-"""Mean field on the CPU by compiled kernels."""
+"""Mean field on the CPU: the numba backend, built from compiled kernels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LEAST = np.float32(LEAST)
 
 @dataclass(frozen=True)
 class _Filter:
-    """A kernel of the CRF ready to be applied; without a lattice its weight is zero."""
+    """A kernel of the CRF with its lattice and tables; None as lattice stands for a weight of zero."""
 
     lattice: Lattice | None
     tables: Tables
@@ -50,7 +50,7 @@ def infer(prob: NDArray[Any], image: NDArray[Any], parameters: Parameters, threa
         prob: ``(L, *spatial)``.
         image: ``(*spatial, C)``.
         parameters: widths in voxels.
-        threads: at most; they change the time and nothing else.
+        threads: at most; the number changes only the time.
     """
     labels, shape = prob.shape[0], prob.shape[1:]
     bricks = divide(shape, len(shape) + image.shape[-1] + 1)
@@ -92,7 +92,7 @@ def _take_logarithms(prob: NDArray[Any], bricks: Bricks, first: int, last: int, 
 def _lay_filters(
     image: NDArray[Any], parameters: Parameters, channels: int, bricks: Bricks, run: Run, threads: int
 ) -> tuple[_Filter, _Filter]:
-    """Build the lattice of positions, from the cache if it was there, and that of positions and intensities."""
+    """Return the lattice of positions (from the cache if possible) and that of positions and intensities."""
     shape = image.shape[:-1]
     nothing = _Filter(None, lay_empty_tables(bricks.points, channels), np.zeros((1, channels), np.float32))
 

@@ -1,0 +1,129 @@
+"""The options of a tuning, and how the words of the command line become them."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.bundle.config_files import BUNDLES, suggest_name
+from pipeline.bundle.new import find_source
+from pipeline.handlers.training.threshold_search import is_sealed
+from pipeline.issues import InputError
+from pipeline.tuning.settings import STEPS
+
+_ALL = "all"  # every case of a manifest, test cases included
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is tuned, on which cases, and how thoroughly.
+
+    Attributes:
+        bundle: its folder.
+        values: value by id of the config: dataset_dir, split, checkpoint, ...
+        configs: more configs, as paths or as names in the bundle's ``configs``.
+        steps: groups of `pipeline.tuning.settings.STEPS`.
+        candidates: number of CRFs to try.
+        resamples: number of bootstrap resamples.
+        seed: of candidates, folds and resamples.
+        output: the override file; None for ``configs/postprocessing.json``.
+        cache: folder of predictions and scores; None for ``output/tune`` of the bundle.
+        device: such as ``"cuda:1"``; None for the bundle's choice.
+        allow_any_split: tune even on a test or training split.
+
+    Raises:
+        InputError: the split must not be tuned on, or a number is less than 1.
+    """
+
+    bundle: Path
+    values: Mapping[str, Any]
+    configs: Sequence[str] = ()
+    steps: Sequence[str] = tuple(STEPS)
+    candidates: int = 32
+    resamples: int = 10_000
+    seed: int = 0
+    output: Path | None = None
+    cache: Path | None = None
+    device: str | None = None
+    allow_any_split: bool = False
+
+    def __post_init__(self) -> None:
+        split = self.values.get("split", "val")
+        if not self.allow_any_split and (is_sealed(split) or split == _ALL):
+            raise InputError(
+                f"post-processing is tuned on validation cases only, not on split {split!r}; tune with --split val, "
+                "then score the test cases once with the file that it writes (to tune on them anyway: --i-know)"
+            )
+        if self.candidates < 1 or self.resamples < 1:
+            raise InputError("--candidates and --resamples expect a number from 1")
+
+
+def find_bundle(name: str) -> Path:
+    """Return the folder of a bundle by its name or path.
+
+    Raises:
+        InputError: there is no such bundle; the nearest name is suggested.
+    """
+    if (Path(name) / "configs").is_dir():
+        return Path(name)
+    try:
+        return find_source(name, (BUNDLES,))
+    except InputError as error:
+        raise InputError(str(error).removeprefix("--from: ")) from None
+
+
+def read_steps(text: str) -> list[str]:
+    """Return the names of steps in a text, separated by commas.
+
+    Raises:
+        InputError: a name is unknown, or there is none.
+
+    Example:
+        >>> read_steps("crf, threshold")
+        ['crf', 'threshold']
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in STEPS:
+            raise InputError(f"--steps: unknown step {name!r}; {suggest_name(name, STEPS)}")
+    if not names:
+        raise InputError(f"--steps names no step; known: {', '.join(STEPS)}")
+    return names
+
+
+def read_assignments(words: Sequence[str]) -> dict[str, Any]:
+    """Return the values by id of the words of ``--set``.
+
+    Raises:
+        InputError: a word is not ``ID=VALUE``.
+
+    Example:
+        >>> read_assignments(["image_size=[128,128]", "a#b=x=y"])
+        {'image_size': [128, 128], 'a#b': 'x=y'}
+    """
+    values = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--set expects ID=VALUE, got {word!r}; for example --set image_size=[128,128]")
+        values[name.strip()] = read_value(value)
+    return values
+
+
+def read_value(text: str) -> Any:
+    """Return a value of the command line as JSON or Python reads it, else as text.
+
+    Example:
+        >>> [read_value(text) for text in ("3", "true", "[1, 2]", "None", "@losses#dice")]
+        [3, True, [1, 2], None, '@losses#dice']
+    """
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
