@@ -35,14 +35,10 @@ _COPIED = {"LICENSE": "LICENSE", "configs/logging.conf": "logging.conf"}
 class Created:
     """A bundle that was made."""
 
-    #: Its folder, as the command was given it.
-    path: Path
-    #: The manifest that it reads.
-    manifest: Path
-    #: How the configs were fitted to the data, one line each.
-    notes: tuple[str, ...]
-    #: The commands that train, evaluate, report and predict.
-    commands: tuple[str, ...]
+    path: Path  #: its folder, as the command was given it.
+    manifest: Path  #: the manifest that it reads.
+    notes: tuple[str, ...]  #: how the configs were fitted to the data, one line each.
+    commands: tuple[str, ...]  #: the commands that train, evaluate, report and predict.
 
 
 def check_name(name: str, output: Path) -> None:
