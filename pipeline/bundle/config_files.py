@@ -61,17 +61,20 @@ def find_bundle(name: str, folders: Sequence[Path]) -> Path:
     raise InputError(f"unknown bundle {name!r}; {suggest_name(name, known)}")
 
 
-def read_config(bundle: Path, name: str) -> dict[str, Any]:
+def read_config(bundle: Path, name: str, *, optional: bool = False) -> dict[str, Any]:
     """Read a JSON object of a bundle.
 
     Args:
         bundle: folder of the bundle.
         name: the file in its ``configs``.
+        optional: return an empty object if there is no such file.
 
     Raises:
         InputError: the file is missing, is not JSON, or holds no object; one line with the place.
     """
     path = bundle / "configs" / name
+    if optional and not path.is_file():
+        return {}
     data = read_json(path)
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")

@@ -22,21 +22,13 @@ PLACEHOLDERS = ("foreground", "object", "label ", "channel ")
 
 @dataclass(frozen=True)
 class UserDataset:
-    """A dataset with the names of its channels and labels.
+    """A dataset with the names of its channels and labels."""
 
-    Args:
-        manifest: as it was read.
-        path: of the manifest, absolute.
-        folder: that the manifest's paths are relative to, absolute; None if it is not known.
-        channels: names, in the order of the image's channels.
-        labels: names by label id, background first.
-    """
-
-    manifest: Manifest
-    path: Path
-    folder: Path | None
-    channels: tuple[str, ...]
-    labels: tuple[str, ...]
+    manifest: Manifest  #: as it was read.
+    path: Path  #: of the manifest, absolute.
+    folder: Path | None  #: that the manifest's paths are relative to, absolute; None if it is not known.
+    channels: tuple[str, ...]  #: names, in the order of the image's channels.
+    labels: tuple[str, ...]  #: names by label id, background first.
 
     @cached_property
     def kind(self) -> Kind:

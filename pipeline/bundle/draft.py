@@ -19,21 +19,13 @@ SLICES = 3
 
 @dataclass(frozen=True)
 class Draft:
-    """What the texts and configs of a new bundle are made from.
+    """What the texts and configs of a new bundle are made from."""
 
-    Args:
-        name: of the new bundle.
-        folder: its place, absolute.
-        dataset: the data that it is for.
-        recipe: network and settings.
-        authors: of the new bundle, "" if they are not known.
-    """
-
-    name: str
-    folder: Path
-    dataset: UserDataset
-    recipe: Recipe
-    authors: str = ""
+    name: str  #: of the new bundle.
+    folder: Path  #: its place, absolute.
+    dataset: UserDataset  #: the data that it is for.
+    recipe: Recipe  #: network and settings.
+    authors: str = ""  #: of the new bundle, "" if they are not known.
 
     @property
     def template(self) -> str:

@@ -28,15 +28,10 @@ _OBJECTS = ("BorderWeightMapd", "SeparateInstancesd", "LabelInstancesd", "SegMea
 
 @dataclass(frozen=True)
 class Kind:
-    """The kind of data that a bundle is for, or that a dataset holds.
+    """The kind of data that a bundle is for, or that a dataset holds."""
 
-    Args:
-        shape: the shape of a case.
-        objects: masks number objects instead of naming classes.
-    """
-
-    shape: Shape
-    objects: bool = False
+    shape: Shape  #: the shape of a case.
+    objects: bool = False  #: masks number objects instead of naming classes.
 
     def describe(self) -> str:
         """Return the kind in words."""

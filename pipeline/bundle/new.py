@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as list_resources
 from pathlib import Path
@@ -16,14 +16,12 @@ from pipeline.bundle.config_files import BUNDLES, EVALUATE, INFERENCE, METADATA,
 from pipeline.bundle.configs import Config
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.fitting import find_large_pictures, fit_cache_rate
 from pipeline.bundle.formatting import format_config
 from pipeline.bundle.kinds import require_fit
-from pipeline.bundle.metadata import make_metadata
-from pipeline.bundle.model_card import write_card, write_data_license
 from pipeline.bundle.overview import name_config
 from pipeline.bundle.recipe import Recipe
-from pipeline.bundle.render import find_excluded, name_repeat, render_configs
+from pipeline.bundle.render import render_configs
+from pipeline.bundle.texts import list_notes, make_metadata, write_card, write_data_license
 from pipeline.datasets.files import is_there
 from pipeline.issues import InputError
 
@@ -35,19 +33,12 @@ _COPIED = {"LICENSE": "LICENSE", "configs/logging.conf": "logging.conf"}
 
 @dataclass(frozen=True)
 class Created:
-    """A bundle that was made.
+    """A bundle that was made."""
 
-    Attributes:
-        path: its folder, as the command was given it.
-        manifest: the manifest that it reads.
-        notes: how the configs were fitted to the data, one line each.
-        commands: that train, evaluate, report and predict.
-    """
-
-    path: Path
-    manifest: Path
-    notes: tuple[str, ...]
-    commands: tuple[str, ...]
+    path: Path  #: its folder, as the command was given it.
+    manifest: Path  #: the manifest that it reads.
+    notes: tuple[str, ...]  #: how the configs were fitted to the data, one line each.
+    commands: tuple[str, ...]  #: the commands that train, evaluate, report and predict.
 
 
 def check_name(name: str, output: Path) -> None:
@@ -101,52 +92,8 @@ def create_bundle(
     files["docs/README.md"] = write_card(draft, configs, parameters, _list_commands_of_card(draft))
     files["docs/data_license.txt"] = write_data_license(draft)
     _write(draft, target, files)
-    notes = tuple(_list_notes(draft, configs))
-    return Created(target, draft.locate_manifest(), notes, tuple(_list_commands(draft, configs, target)))
-
-
-def _list_notes(draft: Draft, configs: dict[str, Config]) -> Iterator[str]:
-    """Yield one line for each decision that the data made."""
-    dataset, train = draft.dataset, configs[TRAIN]
-    times = f", times {draft.slices} slices" if draft.slices > 1 else ""
-    yield f"paths: dataset_dir {draft.dataset_dir}, manifest {draft.locate_manifest()}"
-    yield f"channels: {draft.inputs} ({', '.join(dataset.channels)}{times})"
-    yield f"labels: {', '.join(dataset.labels)}; {'softmax' if draft.softmax else 'sigmoid'} of {draft.outputs}"
-    if not dataset.kind.objects:
-        drawn = "drawn from COCO annotations"
-        yield f"masks: {drawn if dataset.drawn else _describe_values(dataset)}"
-    if draft.template == "stacks" and dataset.kind.shape == "pictures":
-        yield "cases: each picture is a stack of one slice"
-    for knob in ("image_size", "input_size", "output_size", "roi_size", "spacing"):
-        if knob in train:
-            yield f"{knob}: {train[knob]}"
-    repeat = name_repeat(draft)
-    if repeat:
-        yield f"{repeat}: {train[repeat]}, for {len(dataset.parts['train'])} training cases"
-    yield from _list_warnings(draft)
-
-
-def _list_warnings(draft: Draft) -> Iterator[str]:
-    excluded = find_excluded(draft)
-    if excluded is None:
-        yield "inference: masks are among the images and their names do not say so; give --input a folder of images"
-    elif excluded:
-        yield f"inference: files named {', '.join(excluded)} are masks, not images"
-    rate, total = fit_cache_rate(draft)
-    if rate < 1:
-        yield f"memory: cache_rate {rate}, because all cases would take {total:.0f} GB"
-    if large := find_large_pictures(draft):
-        what = "go through the network whole in validation and prediction"
-        yield f"memory: pictures of {large:.0f} megapixels {what}; the template pictures resizes them and needs less"
-
-
-def _describe_values(dataset: UserDataset) -> str:
-    encoding, labels = dataset.encoding(), dataset.labels
-    if "threshold" in encoding:
-        return f"{labels[1]} from {encoding['threshold']:g} on"
-    meaning = encoding.get("colors") or encoding["values"]
-    pairs = meaning.items() if isinstance(meaning, dict) else ((value, index) for index, value in enumerate(meaning))
-    return ", ".join(f"{value} is {labels[label]}" for value, label in pairs)
+    commands = tuple(_list_commands(draft, configs, target))
+    return Created(target, draft.locate_manifest(), list_notes(draft, configs[TRAIN]), commands)
 
 
 def _list_commands(draft: Draft, configs: dict[str, Config], target: Path) -> list[str]:

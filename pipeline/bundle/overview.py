@@ -18,33 +18,19 @@ NO_WEIGHTS, SHIPPED, DOWNLOAD = "none", "shipped", "to download"
 
 @dataclass(frozen=True)
 class Entry:
-    """A bundle in the list.
+    """A bundle in the list."""
 
-    Attributes:
-        name: of its folder.
-        path: of its folder, as the command was given it.
-        problem: why it cannot be used; "" if nothing is wrong. Then the rest is known.
-        task: the task, in words.
-        data: source of the data.
-        network: class of the network, without its package.
-        dimensions: spatial dimensions of the network, None if its config does not say.
-        parameters: number of the network's parameters, None if the metadata do not say.
-        weights: ``"shipped"``, ``"to download"`` or ``"none"``.
-        validation_score: as the metadata state it, None without.
-        train: the command that trains it.
-    """
-
-    name: str
-    path: str
-    problem: str = ""
-    task: str = ""
-    data: str = ""
-    network: str = ""
-    dimensions: int | None = None
-    parameters: int | None = None
-    weights: str = NO_WEIGHTS
-    validation_score: Any = None
-    train: str = ""
+    name: str  #: of its folder.
+    path: str  #: of its folder, as the command was given it.
+    problem: str = ""  #: why it cannot be used; "" if nothing is wrong. Then the rest is known.
+    task: str = ""  #: the task, in words.
+    data: str = ""  #: source of the data.
+    network: str = ""  #: class of the network, without its package.
+    dimensions: int | None = None  #: spatial dimensions of the network, None if its config does not say.
+    parameters: int | None = None  #: number of the network's parameters, None if the metadata do not say.
+    weights: str = NO_WEIGHTS  #: ``"shipped"``, ``"to download"`` or ``"none"``.
+    validation_score: Any = None  #: as the metadata state it, None without.
+    train: str = ""  #: the command that trains it.
 
 
 def list_bundles(folder: Path) -> list[Entry]:

@@ -23,39 +23,24 @@ _NOT_TAKEN = ("select_by",)
 
 @dataclass(frozen=True)
 class Recipe:
-    """The experiment without its data.
+    """The experiment without its data."""
 
-    Args:
-        template: name of the template.
-        origin: the bundle that it is made from, or the template, in words.
-        knobs: settings by name, as in ``train.json``.
-        network_def: the network; its channels are set later.
-        optimizer: as in ``train.json``.
-        lr_scheduler: as in ``train.json``.
-        phantom: overrides of ``phantom.json``: small sizes, a small network.
-        value_range: of the network's input.
-        required_packages: versions by package; None for those of this machine.
-        loaders: handlers that load pretrained weights into a part of the network.
-        find_unused_parameters: for several processes.
-        source: folder of the bundle, None for a template.
-        configs: ``train.json`` and ``inference.json`` of the bundle, for settings that its parts refer to.
-        metadata: of the bundle.
-    """
-
-    template: str
-    origin: str
-    knobs: Config
-    network_def: Config
-    optimizer: Config
-    lr_scheduler: Config
-    phantom: Config
-    value_range: list[float]
-    required_packages: Mapping[str, str | None]
+    template: str  #: name of the template.
+    origin: str  #: the bundle that it is made from, or the template, in words.
+    knobs: Config  #: settings by name, as in ``train.json``.
+    network_def: Config  #: the network; its channels are set later.
+    optimizer: Config  #: as in ``train.json``.
+    lr_scheduler: Config  #: as in ``train.json``.
+    phantom: Config  #: overrides of ``phantom.json``: small sizes, a small network.
+    value_range: list[float]  #: of the network's input.
+    required_packages: Mapping[str, str | None]  #: versions by package; None for those of this machine.
+    #: handlers that load pretrained weights into a part of the network.
     loaders: list[Config] = field(default_factory=list)
-    find_unused_parameters: bool = False
-    source: Path | None = None
+    find_unused_parameters: bool = False  #: for several processes.
+    source: Path | None = None  #: folder of the bundle, None for a template.
+    #: ``train.json`` and ``inference.json`` of the bundle, for settings that its parts refer to.
     configs: Mapping[str, Config] = field(default_factory=dict)
-    metadata: Config = field(default_factory=dict)
+    metadata: Config = field(default_factory=dict)  #: of the bundle.
 
     @property
     def kind(self) -> Kind:
@@ -85,15 +70,18 @@ def read_source(source: Path) -> Recipe:
     Raises:
         InputError: a config is missing or broken, or no template is for such data.
     """
-    configs = {name: _read_suite(source, name) for name in (TRAIN, EVALUATE, INFERENCE)}
+    for name in (TRAIN, EVALUATE, INFERENCE):
+        if not (source / "configs" / name).is_file():
+            raise InputError(f"{source} has no configs/{name}, so no bundle can be made from it")
+    configs = {name: read_config(source, name) for name in (TRAIN, EVALUATE, INFERENCE)}
     train, metadata = configs[TRAIN], read_config(source, METADATA)
     kind = find_kind(train)
     template = next((name for name, known in TEMPLATES.items() if known == kind), "")
     if not template:
         raise InputError(f"{source.name} is for {kind.describe()}; no template is; known: {', '.join(TEMPLATES)}")
     base = read_template(template)
-    phantom = _read_optional(source, PHANTOM)
-    network = _read_optional(source, PARALLEL).get("network", {})
+    phantom = read_config(source, PHANTOM, optional=True)
+    network = read_config(source, PARALLEL, optional=True).get("network", {})
     parts = {name: copy.deepcopy(train.get(name)) for name in _PARTS}
     for name, part in parts.items():
         if not isinstance(part, dict) or "_target_" not in part:
@@ -121,13 +109,3 @@ def _take(train: Config, name: str, default: Any) -> Any:
     """Return the bundle's own value of a setting, unless it is an expression."""
     value = train.get(name, train.get(name.replace("per_case", "per_patient"), default))
     return default if name in _NOT_TAKEN or isinstance(value, str) else value
-
-
-def _read_suite(source: Path, name: str) -> Config:
-    if not (source / "configs" / name).is_file():
-        raise InputError(f"{source} has no configs/{name}, so no bundle can be made from it")
-    return read_config(source, name)
-
-
-def _read_optional(source: Path, name: str) -> Config:
-    return read_config(source, name) if (source / "configs" / name).is_file() else {}

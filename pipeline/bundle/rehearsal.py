@@ -12,8 +12,8 @@ from typing import Any
 from pipeline.bundle.config_files import INFERENCE, TRAIN
 from pipeline.bundle.configs import Config
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.metadata import find_input_shape
 from pipeline.bundle.render import REFINE
+from pipeline.bundle.texts import find_input_shape
 from pipeline.issues import InputError
 
 _BUILT = {

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pipeline.bundle.config_files import EVALUATE, INFERENCE, TRAIN
-from pipeline.bundle.configs import Config, find_references, list_texts, make_inert
+from pipeline.bundle.configs import Config, find_references, list_texts, make_inert, read_target
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.fitting import count_repeats, fit_cache_rate, fit_sizes, needs_balanced_crops
 from pipeline.issues import InputError
@@ -22,13 +22,6 @@ CONFIGS = (
 )
 # Overrides of one template only.
 _MORE = {"objects": ("paper.json",)}
-_FLIPS: dict[str, list[list[int]]] = {
-    "pictures": [[0], [1], [0, 1]],
-    "stacks": [[1]],
-    "volumes": [[0]],
-    "objects": [],
-}
-_KEY_METRICS = {"pictures": "dice_image", "volumes": "dice_volume", "objects": "seg"}
 _FINDERS = {"volumes": "find_volumes", "stacks": "find_inputs"}
 # Words that follow "dice_" in the names of other metrics.
 _TAKEN = ("image", "volume", "patient", "case", "pooled", "slice_nonempty")
@@ -41,12 +34,17 @@ def render_configs(draft: Draft) -> dict[str, Config]:
         InputError: the data do not fit the recipe, or a part of it refers to a setting that its bundle does not have.
     """
     context = _gather(draft)
-    templates = _open_templates()
     names = (*CONFIGS, *_MORE.get(draft.template, ()))
-    rendered = {name: json.loads(templates.get_template(f"{name}.j2").render(context)) for name in names}
+    rendered = {name: json.loads(render(name, context)) for name in names}
     for name in (TRAIN, INFERENCE):
         rendered[name] = _adopt_knobs(draft, name, rendered[name])
     return rendered
+
+
+def render(name: str, values: Config) -> str:
+    """Return the text of a template, without the newline at its end."""
+    text: str = _open_templates().get_template(f"{name}.j2").render(values)
+    return text
 
 
 @functools.cache
@@ -61,6 +59,7 @@ def _open_templates() -> Any:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    environment.filters["target"] = read_target
     environment.filters["prefixed"] = lambda names, prefix: [prefix + text for text in names]
     return environment
 
@@ -69,7 +68,6 @@ def _gather(draft: Draft) -> dict[str, Any]:
     """Return the values of the templates."""
     recipe, dataset = draft.recipe, draft.dataset
     knobs = _fit_knobs(draft)
-    names = name_labels(dataset.labels)
     network = {**recipe.network_def, "in_channels": draft.inputs, "out_channels": draft.outputs}
     values = dataset.grey_values()
     default = [0, 255] if draft.template == "stacks" else list(range(len(values)))
@@ -77,29 +75,19 @@ def _gather(draft: Draft) -> dict[str, Any]:
     slices = knobs.pop("slices_per_case", 1)
     if repeat:
         knobs[repeat] = slices if dataset.kind.shape == "stacks" else count_repeats(draft)
+    names_of_draft = ("template", "bundle_root", "dataset_dir", "input", "softmax", "outputs", "unit")
+    names_of_recipe = ("optimizer", "lr_scheduler", "loaders", "find_unused_parameters")
     return {
-        "template": draft.template,
-        "bundle_root": draft.bundle_root,
-        "dataset_dir": draft.dataset_dir,
+        **{name: getattr(draft, name) for name in names_of_draft},
+        **{name: getattr(recipe, name) for name in names_of_recipe},
         "manifest": draft.express_manifest(),
-        "input": draft.input,
-        "fold": make_inert(dataset.fold),
+        "fold": dataset.fold,
         "knobs": knobs,
         "network_def": network,
-        "optimizer": recipe.optimizer,
-        "lr_scheduler": recipe.lr_scheduler,
-        "loaders": recipe.loaders,
-        "loss": _choose_loss(draft),
         "phantom": _fit_phantom(draft),
-        "find_unused_parameters": recipe.find_unused_parameters,
-        "softmax": draft.softmax,
-        "activation_name": "softmax" if draft.softmax else "sigmoid",
         "channels": len(dataset.channels),
         "classes": len(dataset.labels),
-        "outputs": draft.outputs,
-        "label_ids": list(range(1, len(dataset.labels))),
-        "label_names": dict(enumerate(names, start=1)),
-        "key_metric_name": _KEY_METRICS.get(draft.template, f"dice_{draft.unit}"),
+        "label_names": dict(enumerate(name_labels(dataset.labels), start=1)),
         "encoding": {} if dataset.kind.objects else dataset.encoding(),
         "drawn": dataset.drawn,
         "single": dataset.kind.shape == "pictures",
@@ -107,11 +95,12 @@ def _gather(draft: Draft) -> dict[str, Any]:
         "values_option": {} if values == default else {"values": values},
         "repeat": repeat,
         "cache_rate": fit_cache_rate(draft)[0],
-        "flips": _FLIPS[draft.template],
         "finder": name_finder(draft),
         "exclude": find_excluded(draft),
         "balanced_crops": draft.template == "volumes"
         and needs_balanced_crops(dataset, knobs["roi_size"], knobs["spacing"]),
+        "label_ids": list(range(1, len(dataset.labels))),
+        "activation_name": "softmax" if draft.softmax else "sigmoid",
     }
 
 
@@ -139,13 +128,6 @@ def _fit_phantom(draft: Draft) -> Config:
     dropped = ("max_epochs", "val_interval", "batch_size", "min_size")
     unit = re.compile(r"(slices_per|tiles_per)_\w+|repeats")
     return {name: value for name, value in phantom.items() if name not in dropped and not unit.fullmatch(name)}
-
-
-def _choose_loss(draft: Draft) -> Config:
-    if draft.template == "objects":
-        return {"_target_": "pipeline.losses.WeightMapBCELoss"}
-    several = {"softmax": True, "to_onehot_y": True}
-    return {"_target_": "DiceCELoss", **(several if draft.softmax else {"sigmoid": True}), "batch": True}
 
 
 def name_repeat(draft: Draft) -> str:
@@ -200,7 +182,7 @@ def _adopt_knobs(draft: Draft, name: str, config: Config) -> Config:
     """Add the settings that parts of the source refer to and that the template does not have."""
     source = draft.recipe.configs.get(name, {})
     added: Config = {}
-    while lost := set(_find_lost({**config, **added})):
+    while lost := list(_find_lost({**config, **added})):
         for where, reference in lost:
             root = reference.split("#")[0]
             if root not in source or root in config:

@@ -14,9 +14,9 @@ import pytest
 from pipeline.bundle.configs import Config, find_blocks
 from pipeline.bundle.dataset import UserDataset, read_dataset
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.metadata import make_metadata
 from pipeline.bundle.recipe import read_source, read_template
 from pipeline.bundle.render import name_labels, render_configs
+from pipeline.bundle.texts import make_metadata
 from pipeline.datasets import find_images
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.issues import InputError

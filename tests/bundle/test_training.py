@@ -13,14 +13,14 @@ from PIL import Image
 
 from pipeline.bundle.dataset import UserDataset, read_dataset
 from pipeline.bundle.new import create_bundle
-from pipeline.bundle.recipe import read_source
+from pipeline.bundle.recipe import read_source, read_template
 from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.probes import probe_image
 from pipeline.reports.run_summary import read_scores
-from tests.bundle.conftest import BUNDLES, join_stacks, read_json
+from tests.bundle.conftest import BUNDLES, build, join_stacks, read_json, write_pictures
 from tests.bundles.running import read_scalars
 
-QUICK = {"logging_file": False, "amp": False}
+QUICK: dict[str, Any] = {"logging_file": False, "amp": False}
 
 
 @pytest.fixture
@@ -64,6 +64,27 @@ def predict(configs: str, *overrides: str, **knobs: Any) -> Path:
     files = [f"{configs}/{name}.json" for name in ("inference", "phantom", *overrides)]
     run(config_file=files, **{"checkpoint": "bundles/mine/output/model.pt", **QUICK, **knobs})
     return Path("bundles/mine/output/predictions")
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> UserDataset:
+    """Grey pictures with one numbered object each."""
+    folder = write_pictures(tmp_path / "objects", values=(0, 1), side=200)
+    return read_dataset(build(folder, change={"mask_type": "instance", "mask_values": {}}), folder)
+
+
+@pytest.mark.parametrize(
+    ("template", "data"), [("pictures", "grey"), ("stacks", "stacks"), ("volumes", "volumes"), ("objects", "objects")]
+)
+def test_a_template_trains_with_its_phantom(
+    template: str, data: str, place: Path, request: pytest.FixtureRequest
+) -> None:
+    create_bundle("mine", read_template(template), request.getfixturevalue(data), Path("bundles"), rehearse=False)
+    configs = "bundles/mine/configs"
+    run(config_file=[f"{configs}/train.json", f"{configs}/phantom.json"], max_epochs=1, **QUICK)
+    losses = read_scalars(Path("bundles/mine/output"))["train_loss"]
+    assert losses
+    assert all(math.isfinite(loss) for _, loss in losses)
 
 
 def test_pictures_with_two_labels_from_stacks_with_one(colour: UserDataset, place: Path) -> None:
