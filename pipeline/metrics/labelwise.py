@@ -95,9 +95,7 @@ class LabelwiseMetric(CumulativeIterationMetric):
     def count_cases(self) -> dict[str, int]:
         """Count the scores in the mean, each class of each case separately.
 
-        Returns:
-            ``n`` (in the mean), ``n_both_empty``, ``n_empty_gt`` (truth empty, with or without a prediction) and
-            ``n_missed`` (prediction empty, truth not).
+        ``n`` is in the mean; ``n_both_empty``, ``n_empty_gt`` and ``n_missed`` as in `CaseCount`.
         """
         counts, scores = self.get_counts(), self.get_buffer()
         return {
@@ -109,11 +107,7 @@ class LabelwiseMetric(CumulativeIterationMetric):
         return None
 
     def _score_or_policy(
-        self,
-        pred: torch.Tensor,
-        truth: torch.Tensor,
-        counts: tuple[int, int, int],
-        spacing: tuple[float, ...] | None,
+        self, pred: torch.Tensor, truth: torch.Tensor, counts: tuple[int, int, int], spacing: tuple[float, ...] | None
     ) -> float:
         hit, false, missed = counts
         found, there = hit + false > 0, hit + missed > 0

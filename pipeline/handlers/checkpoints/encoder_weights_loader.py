@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
 from pipeline.flags import read_flag
-from pipeline.handlers.run.exits import keep_one_line
+from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
 from pipeline.parallel.wrapped import unwrap_network
@@ -18,7 +18,8 @@ from pipeline.parallel.wrapped import unwrap_network
 __all__ = ["EncoderWeightsLoader"]
 
 
-class EncoderWeightsLoader:
+@dataclass(eq=False, repr=False)
+class EncoderWeightsLoader(OneLineHandler):
     """Load pretrained weights into a network's encoder when a training starts, but not when it is resumed.
 
     They are not part of ``network_def``, because inference builds the same network without the pretrained file.
@@ -35,27 +36,22 @@ class EncoderWeightsLoader:
         InputError: the network has no such method; when the run starts: the weights cannot be read or do not fit.
     """
 
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        weights: str | Path | None,
-        partial: bool | str = False,
-        resume: bool | str = False,
-    ) -> None:
-        self.network: Any = unwrap_network(network)
-        self.weights = None if weights is None or str(weights).strip().lower() in ("", "none", "null") else weights
-        self.partial = read_flag(partial, "encoder_partial")
-        self.resume = read_flag(resume, "resume")
+    network: Any
+    weights: str | Path | None
+    partial: bool | str = False
+    resume: bool | str = False
+
+    def __post_init__(self) -> None:
+        self.network = unwrap_network(self.network)
+        self.partial = read_flag(self.partial, "encoder_partial")
+        self.resume = read_flag(self.resume, "resume")
+        if str(self.weights).strip().lower() in ("", "none", "null"):
+            self.weights = None
         if self.weights is not None and not hasattr(self.network, "load_encoder_weights"):
             raise InputError(
                 f"--encoder_weights {self.weights}: {type(self.network).__name__} has no pretrained encoder; "
                 "leave the option out, or choose another network"
             )
-
-    def attach(self, engine: Engine) -> None:
-        """Load when ``engine``, the trainer, starts."""
-        engine.add_event_handler(Events.STARTED, self)
-        keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights, if there are any and the training is not resumed."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from pipeline.handlers.run.exits import keep_one_line
+from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
 from pipeline.parallel.wrapped import unwrap_network
@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, repr=False)
-class NetworkCheckpointLoader:
+class NetworkCheckpointLoader(OneLineHandler):
     """Load a network's weights when the engine starts: a raw state dict, or one entry of a *last* checkpoint.
 
     MONAI's ``CheckpointLoader`` does the same, but answers a missing or unrelated file with a long traceback. MONAI's
@@ -41,11 +41,6 @@ class NetworkCheckpointLoader:
     load_path: str | Path | Sequence[str | Path]
     network: torch.nn.Module
     network_key: str = "network"
-
-    def attach(self, engine: Engine) -> None:
-        """Load when ``engine`` starts."""
-        engine.add_event_handler(Events.STARTED, self)
-        keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights."""

@@ -27,17 +27,8 @@ class CaseMetricsSaver(MetricsSaver):
         save_dir: folder of the tables.
         metrics: names of the metrics in ``metrics.csv``, "*" for all.
         metric_details: names of the metrics that get a table of cases.
-        kwargs: further arguments of ``MetricsSaver``.
+        batch_transform, summary_ops, save_rank, delimiter, output_type: see ``MetricsSaver``.
     """
-
-    def __init__(
-        self,
-        save_dir: str | Path,
-        metrics: str | list[str] | None = "*",
-        metric_details: str | list[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(str(save_dir), metrics=metrics, metric_details=metric_details, **kwargs)
 
     def _get_filenames(self, engine: Engine) -> None:
         if self.metric_details is not None:

@@ -13,6 +13,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 from ignite.engine import Engine, Events
 
@@ -49,6 +50,21 @@ def on_exception(engine: Engine, callback: OnException) -> None:
 def keep_one_line(engine: Engine) -> None:
     """Keep ignite and MONAI from logging a traceback of errors that Python reports in one line at the end."""
     _find_exits(engine)
+
+
+class OneLineHandler:
+    """Base of handlers that act at one event of their engine and whose errors are one line."""
+
+    event: ClassVar[Events] = Events.STARTED
+
+    def attach(self, engine: Engine) -> None:
+        """Act on ``engine`` at every ``event``."""
+        engine.add_event_handler(self.event, self)
+        keep_one_line(engine)
+
+    def __call__(self, engine: Engine) -> Any:
+        """Act on the engine."""
+        raise NotImplementedError
 
 
 class _Exits:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ignite.distributed as idist
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from pipeline.handlers.run.exits import keep_one_line
+from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
 
@@ -18,7 +18,7 @@ __all__ = ["OutputFolderGuard"]
 
 
 @dataclass(eq=False, repr=False)
-class OutputFolderGuard:
+class OutputFolderGuard(OneLineHandler):
     """Refuse to start if the output folder cannot be written to; a missing folder is created.
 
     The check writes and removes a file, because permissions reveal neither a full nor a read-only disk.
@@ -36,11 +36,6 @@ class OutputFolderGuard:
 
     def __post_init__(self) -> None:
         self.output_dir = Path(self.output_dir)
-
-    def attach(self, engine: Engine) -> None:
-        """Check when ``engine`` starts."""
-        engine.add_event_handler(Events.STARTED, self)
-        keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
         """Write and remove a file in the first process; if it fails, all processes end."""

@@ -63,22 +63,20 @@ class RunLock:
     def acquire(self, engine: Engine) -> None:
         """Take the lock in the first process; if it is taken, end all processes."""
         with exit_together():
-            if idist.get_rank() == 0:
-                self._acquire()
-
-    def _acquire(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _open_alone(self.path) as file:
-            holder = _parse(file.read())
-            if holder is not None and _may_live(holder):
-                raise InputError(self._refuse(holder))
-            if holder is not None:
-                text = "took over %s from process %s, which is dead (started %s)"
-                _LOGGER.warning(text, self.path, holder["pid"], holder["started"])
-            file.seek(0)
-            file.truncate()
-            json.dump(_describe_self(), file)
-        self._held = True
+            if idist.get_rank() != 0:
+                return
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _open_alone(self.path) as file:
+                holder = _parse(file.read())
+                if holder is not None and _may_live(holder):
+                    raise InputError(self._refuse(holder))
+                if holder is not None:
+                    text = "took over %s from process %s, which is dead (started %s)"
+                    _LOGGER.warning(text, self.path, holder["pid"], holder["started"])
+                file.seek(0)
+                file.truncate()
+                json.dump(_describe_self(), file)
+            self._held = True
 
     def release(self, engine: Engine, error: BaseException | None = None) -> None:
         """Release the lock if it is held."""

@@ -82,34 +82,32 @@ class RunRecord:
     def start(self, engine: Engine) -> None:
         """Write the record when the run starts."""
         with exit_together():
-            if idist.get_rank() == 0:
-                self._start(engine)
-
-    def _start(self, engine: Engine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(self.path.parent, (re.escape(self.path.name),))
-        self._started = datetime.now(UTC)
-        self._record = {
-            "status": "running",
-            "command": shlex.join(["python", *sys.orig_argv[1:]]),
-            "seed": self.seed,
-            "started": self._started.isoformat(timespec="seconds"),
-            "ended": None,
-            "duration_seconds": None,
-            "epochs": _count_epochs(engine),
-            "max_epochs": engine.state.max_epochs,
-            "versions": _list_versions(),
-            "device": _describe_device(getattr(engine.state, "device", None)),
-            "threads": torch.get_num_threads(),
-            "processes": idist.get_world_size(),
-            "dataset_dir": None if self.dataset_dir is None else str(self.dataset_dir),
-            "manifest": _describe_manifest(self.manifest),
-            "git": _read_git(self.source_dir),
-        }
-        previous = _read_previous(self.path)
-        if previous:
-            self._record["previous"] = previous
-        self._write()
+            if idist.get_rank() != 0:
+                return
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            remove_stale(self.path.parent, (re.escape(self.path.name),))
+            self._started = datetime.now(UTC)
+            self._record = {
+                "status": "running",
+                "command": shlex.join(["python", *sys.orig_argv[1:]]),
+                "seed": self.seed,
+                "started": self._started.isoformat(timespec="seconds"),
+                "ended": None,
+                "duration_seconds": None,
+                "epochs": _count_epochs(engine),
+                "max_epochs": engine.state.max_epochs,
+                "versions": _list_versions(),
+                "device": _describe_device(getattr(engine.state, "device", None)),
+                "threads": torch.get_num_threads(),
+                "processes": idist.get_world_size(),
+                "dataset_dir": None if self.dataset_dir is None else str(self.dataset_dir),
+                "manifest": _describe_manifest(self.manifest),
+                "git": _read_git(self.source_dir),
+            }
+            previous = _read_previous(self.path)
+            if previous:
+                self._record["previous"] = previous
+            self._write()
 
     def finish(self, engine: Engine) -> None:
         """Record that the run is finished."""

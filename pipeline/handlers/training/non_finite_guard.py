@@ -6,19 +6,19 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from ignite.engine import Engine, Events
 
 from pipeline.handlers.checkpoints.checkpoint_files import find_last
-from pipeline.handlers.run.exits import keep_one_line
+from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import any_process, collect, exit_together
 
 
 @dataclass(eq=False, repr=False)
-class NonFiniteGuard:
+class NonFiniteGuard(OneLineHandler):
     """Stop the run at the first loss that is NaN or infinite, and name the cases of that batch.
 
     Of several processes all stop; the cases are those of the processes with such a loss. The exit code is 1 and nothing
@@ -39,13 +39,10 @@ class NonFiniteGuard:
         pipeline.issues.InputError: loss is nan in epoch 1, iteration 2: cases b; last finite loss 0; ...
     """
 
+    event: ClassVar[Events] = Events.ITERATION_COMPLETED
+
     output_dir: str | Path | None = None
     _last_finite: float | None = field(default=None, init=False)
-
-    def attach(self, engine: Engine) -> None:
-        """Watch every iteration of ``engine``, the trainer."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-        keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
         """Check the loss of the last iteration."""
