@@ -1,8 +1,8 @@
-# Everything a new machine needs is done by `make demo` and `make test` themselves; the second time they only check it.
+# `make demo` and `make test` set up a new machine themselves; later they only check the set-up.
 #
 #   PYTHON=python3.12    the interpreter to use (3.11 to 3.13); by default the first that works
 #   TORCH_INDEX=https://download.pytorch.org/whl/cpu
-#                        take torch from here as well, e.g. to avoid the large CUDA build of PyPI on a machine without a GPU
+#                        also look for torch there, e.g. to avoid the large CUDA build of PyPI on a machine without a GPU
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -20,20 +20,20 @@ DEMO := demo_output
 DEMO_PATIENTS ?= 16
 DEMO_SIZE ?= 128
 DEMO_EPOCHS ?= 12
-# Few small brains: small crops, small batches and large steps learn them in about a minute.
+# Small crops, small batches and large steps learn a few small brains in about a minute.
 DEMO_OPTIONS ?= --roi_size "[$(DEMO_SIZE),$(DEMO_SIZE),3]" --batch_size 8 --learning_rate 0.003 --val_interval 3
 DEMO_CONFIGS := $(BUNDLE)/configs
 
-.PHONY: help venv demo test test-all lint format clean
+.PHONY: help venv demo test test-all lint format docs clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "make %-9s %s\n", $$1, $$2}'
 
 # ---- set-up ---------------------------------------------------------------------------------------------------------
 
-venv: $(READY)  ## make the virtual environment in .venv
+venv: $(READY)  ## create the virtual environment in .venv
 
-# An interpreter counts only if it runs (pyenv leaves shims that do not) and can make an environment with pip in it.
+# An interpreter counts only if it runs (pyenv leaves shims that do not) and can create an environment with pip.
 define FIND_PYTHON
 found=""; without_pip=""
 for name in $${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
@@ -43,11 +43,11 @@ for name in $${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
 done
 if [ -z "$$found" ] && [ -n "$$without_pip" ]; then
   version=$$("$$without_pip" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-  echo "error: $$without_pip cannot make virtual environments; on Debian and Ubuntu: sudo apt install python$$version-venv" >&2; exit 1
+  echo "error: $$without_pip cannot create virtual environments; on Debian and Ubuntu: sudo apt install python$$version-venv" >&2; exit 1
 elif [ -z "$$found" ] && [ -n "$$PYTHON" ]; then
   echo "error: PYTHON=$$PYTHON does not run or is not Python 3.11, 3.12 or 3.13" >&2; exit 1
 elif [ -z "$$found" ]; then
-  echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1
+  echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or pass it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1
 fi
 endef
 export FIND_PYTHON
@@ -55,7 +55,7 @@ export FIND_PYTHON
 $(READY): pyproject.toml constraints.txt
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
 	  export PYTHON="$(PYTHON)"; eval "$$FIND_PYTHON"; \
-	  echo "making $(VENV) with $$("$$found" --version) ($$found)"; \
+	  echo "creating $(VENV) with $$("$$found" --version) ($$found)"; \
 	  "$$found" -m venv --clear $(VENV); \
 	fi
 	@echo "installing the versions of constraints.txt into $(VENV)"
@@ -65,7 +65,7 @@ $(READY): pyproject.toml constraints.txt
 
 # ---- demonstration --------------------------------------------------------------------------------------------------
 
-# Copies the test patients' images, without masks, to where a user would put new scans.
+# Copy the test patients' images, without masks, to a folder like one of new scans.
 define COPY_TEST_PATIENTS
 import pathlib, shutil, sys
 from pipeline.datasets.datalist import load_datalist
@@ -105,14 +105,14 @@ demo: $(READY)  ## train, evaluate and use the first bundle on synthetic brains,
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
-# Two processes with a thread each: most tests are too small for more threads.
+# Two processes with one thread each: most tests are too small for more threads.
 TEST_JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
 
-test: lint  ## lint, types, tests and coverage (what CI runs)
+test: lint  ## lint, types, tests and coverage, as in CI
 	@$(PYTEST) -m "not slow and not realdata" --cov
 
-test-all: lint  ## the same with the slow tests and those on real images
+test-all: lint  ## also the slow tests and those on real images
 	@$(PYTEST) --cov
 
 lint: $(READY)  ## ruff and mypy
@@ -120,9 +120,12 @@ lint: $(READY)  ## ruff and mypy
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-format: $(READY)  ## let ruff rewrite the code
+format: $(READY)  ## format the code with ruff
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+docs: $(READY)  ## renew the generated parts of the documents
+	@PYTHONPATH=. $(PY) -m tests.docs.generated
 
 clean:  ## remove the environment, caches and the demonstration's output
 	@if [ -e $(DEMO)/.made-by-make-demo ]; then rm -rf $(DEMO); fi

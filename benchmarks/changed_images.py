@@ -1,4 +1,4 @@
-"""Real images by set, and what people do to pictures: the material of ``near_duplicates.py``."""
+"""Real images by set, and typical edits of pictures, for ``near_duplicates.py``."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ CHANGES: dict[str, Callable[[Array], Array]] = {
     "turn 180": lambda image: image[::-1, ::-1].copy(),
     "half + jpeg 50 + flip": lambda image: _jpeg(_resize(image[:, ::-1].copy(), 0.5), 50),
 }
-# Reported, not promised: the hash sees the frame as a whole.
+# Reported, not promised: the hash covers the whole frame.
 UNPROMISED: dict[str, Callable[[Array], Array]] = {
     "crop 2.5 % a side": lambda image: _crop(image, 0.025),
     "crop 5 % a side": lambda image: _crop(image, 0.05),

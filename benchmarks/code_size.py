@@ -3,8 +3,8 @@
     python benchmarks/code_size.py            a table
     python benchmarks/code_size.py --longest 20 pipeline/crf
 
-Lines are all lines of ``*.py`` files. A function's length is from its ``def`` (decorators left out) to its last line,
-docstring included; functions inside functions count for themselves too.
+Lines are all lines of ``*.py`` files. A function's length runs from its ``def``, without decorators, to its last line,
+with its docstring; nested functions are counted separately as well.
 """
 
 from __future__ import annotations

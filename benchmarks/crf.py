@@ -1,15 +1,15 @@
-"""Our dense CRF beside pydensecrf2 (``pip install pydensecrf2``, needs a C++ compiler), in one process, in turns.
+"""Compare our dense CRF with pydensecrf2 (``pip install pydensecrf2``, needs a C++ compiler), in turns in one process.
 
 Goals, 5 iterations: 512 x 512 RGB, 2 labels, at least 2 times its speed on one thread and 3 times on two, 4 labels 1.5
 times, 48 x 96 x 96 with 2 labels 3 times; time per pixel at 4096 x 4096 at most 1.5 times that at 512 x 512; peak
 memory at most that of pydensecrf2. pydensecrf2 has one thread.
 
 "cold" builds the lattice of positions in every call, "cached" finds it from the call before; the lattice of intensities
-is always built. Compilation happens before the first round and is told apart (``--parts compile``). Speed is printed
-only where the results agree: label IoU at least 0.999 and max |dQ| at most 1e-3.
+is always built. Compilation happens before the first round and is timed separately (``--parts compile``). Speed is
+printed only where the results agree: label IoU at least 0.999 and max |dQ| at most 1e-3.
 
 A ratio is the median over the rounds of (peer's time / ours) of the same round, so that a load that comes and goes
-weighs on both. Below 15 % is no difference.
+affects both. Differences below 15 % do not count.
 
 Example:
     python benchmarks/crf.py --repeats 7 --json crf.json
@@ -126,7 +126,7 @@ def run_peer(case: Case, prob: NDArray[np.float32], image: NDArray[np.uint8]) ->
 
 
 def list_contestants(case: Case, prob: Any, image: Any) -> dict[str, Callable[[], Any]]:
-    """Return what is timed, by name."""
+    """Return the functions to time, by name."""
     from pipeline.crf import lattice, mean_field
 
     def cold(threads: int) -> Callable[[], Any]:
@@ -253,7 +253,7 @@ def probe_memory(who: str, size: int) -> None:
 
 
 def _read_or_make(case: Case) -> tuple[Any, Any]:
-    """Make the data in another process, so that what it takes is not reused here."""
+    """Make the data in another process, so that its memory is not reused here."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "case.npz"
         words = [sys.executable, __file__, "--make", str(path), str(case.shape[0])]

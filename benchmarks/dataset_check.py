@@ -1,4 +1,4 @@
-"""Speed of the dataset check beside what bounds it: sha256 of the same files, and decoding them.
+"""Compare the speed of the dataset check with its bounds: sha256 of the same files, and decoding them.
 
 Everything is measured in one run, in turns, with warm files and one thread; the best of the repetitions counts, for the
 machine may be busy. The last lines are whole processes as a user starts them.
@@ -46,7 +46,7 @@ def decode_pictures(files: Sequence[Path]) -> None:
 
 
 def make_tasks(manifest: Manifest, root: Path, cases: list[Case], files: list[Path]) -> dict[str, Callable[[], object]]:
-    """Return what is measured, by name."""
+    """Return the functions to measure, by name."""
 
     def check(level: str, search_near: bool = True) -> object:
         options = CheckOptions(search_near=search_near)

@@ -1,13 +1,13 @@
-"""Training step of our UNet++ (ResNet-34 encoder) beside MONAI's BasicUNetPlusPlus, in one process, in turns.
+"""Compare a training step of our UNet++ (ResNet-34 encoder) with MONAI's BasicUNetPlusPlus, in turns in one process.
 
 The goal is two times the speed of MONAI's network as it comes (float32, its default features) at equal input, batch,
 loss and optimizer, both with an output of the image's size. They are different networks: the GFLOP of a forward pass
-and the parameters are printed beside the times. segmentation-models-pytorch, the other peer, is left out: it needs
-torchvision, which does not import beside a CPU build of torch from another index.
+and the parameters are printed next to the times. segmentation-models-pytorch, the other peer, is left out: it needs
+torchvision, which does not import with a CPU build of torch from another index.
 
 A ratio is the median over the rounds of (MONAI's time / ours) of the same round, so that a load that comes and goes
-weighs on both; wall time is what a user waits for, CPU time shows how far others disturbed it. Below 15 % is no
-difference. Building the networks, the data and one step of each to warm up are not counted.
+affects both. Wall time is the time a user waits; CPU time shows how far other processes disturbed it. Differences
+below 15 % do not count. Building the networks, the data and one step of each to warm up are not counted.
 
 Example:
     python benchmarks/unetplusplus.py --batch 4 --size 256 --repeats 5 --threads 1
@@ -99,7 +99,7 @@ def make_contestants(with_bfloat16: bool) -> dict[str, Contestant]:
 
 
 def check_outputs(contestants: dict[str, Contestant], image: torch.Tensor) -> dict[str, tuple[float, int]]:
-    """Check that each network's output has the image's size and is finite; return its GFLOP an image and parameters.
+    """Check that each network's output has the image's size and is finite; return its GFLOP per image and parameters.
 
     Raises:
         SystemExit: one is not as it must be, so no speed is printed.

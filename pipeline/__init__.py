@@ -1,3 +1,3 @@
-"""Medical image segmentation with plain MONAI: what MONAI lacks, tested as code; experiments are in ``bundles``."""
+"""Medical image segmentation with MONAI: tested additions to MONAI; the experiments are in ``bundles``."""
 
 __version__ = "0.1.0"

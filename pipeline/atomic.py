@@ -1,4 +1,4 @@
-"""Write a file whole or not at all: a temporary file in the same folder, then a rename. Imports nothing heavy."""
+"""Write a file completely or not at all: a temporary file in the same folder, then a rename."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def write_atomically(
 ) -> Iterator[IO[Any]]:
     r"""Open a stream whose content appears under the final name only when all of it is on the disk.
 
-    The temporary file is hidden, carries the process's number and is removed on every error, so a reader never sees
-    half a file and what a killed process left behind can be told from a user's files.
+    The temporary file is hidden, has the process's number in its name and is removed on every error. So a reader never
+    sees half a file, and the leftovers of a killed process are recognisable.
 
     Args:
         path: final name; its folder is created.
         mode: ``"w"`` for UTF-8 text with ``\n`` line ends, ``"wb"`` for bytes.
-        sync: wait until the disk has the bytes; without it a power cut may lose the newest files, but a run that writes
-            thousands of small ones is faster.
+        sync: wait until the disk has the bytes. Without it a power cut may lose the newest files, but writing thousands
+            of small files is faster.
 
     Yields:
         The stream to write to.

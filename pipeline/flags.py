@@ -1,4 +1,4 @@
-"""Switches typed on the command line of ``python -m monai.bundle run``."""
+"""Read switches given on the command line of ``python -m monai.bundle run``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["read_flag"]
 def read_flag(value: bool | str, name: str) -> bool:
     """Return a switch as a bool.
 
-    ``--overlay false`` reaches a config as the text "false", which Python takes for true, so every class that has a
-    switch among the knobs reads it with this function.
+    ``--overlay false`` reaches a config as the text "false", which Python takes for true, so every class with a switch
+    reads it with this function.
 
     Args:
         value: a bool, or "true" or "false" in any case.
-        name: the knob's name, for the message.
+        name: the option's name, for the message.
 
     Raises:
         InputError: the value is something else.

@@ -1,4 +1,4 @@
-"""What every check returns (`Issue`), and the error that a user can fix (`InputError`)."""
+"""The finding of a check (`Issue`), and the error that a user can fix (`InputError`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Severity = Literal["error", "warning"]
 
 
 def join_lines(text: str) -> str:
-    r"""Return the text as one line; spaces within a line are kept, for they may be part of a path.
+    r"""Return the text as one line; spaces within a line are kept, because they may be part of a path.
 
     Example:
         >>> join_lines("a  b\n  c")
@@ -24,25 +24,17 @@ def join_lines(text: str) -> str:
 class Issue:
     """One finding of a check.
 
-    Args:
-        code: stable kebab-case name, for example ``"missing-file"``; documentation and tests refer to it.
-        severity: ``"error"`` blocks, ``"warning"`` does not.
-        message: what was found, with the values observed.
-        record: id of the case, or the place in the manifest (``"cases[12].label"``).
-        path: the file, relative to the dataset's folder.
-        hint: what to type or to change next.
-
     Example:
         >>> Issue("empty-file", "error", "the file holds 0 bytes", record="case_1", path="a/1.tif").one_line()
         'error empty-file a/1.tif [case_1]: the file holds 0 bytes'
     """
 
-    code: str
-    severity: Severity
-    message: str
-    record: str = ""
-    path: str = ""
-    hint: str = ""
+    code: str  #: stable kebab-case name, for example ``"missing-file"``; documentation and tests refer to it
+    severity: Severity  #: ``"error"`` blocks, ``"warning"`` does not
+    message: str  #: the finding, with the values observed
+    record: str = ""  #: id of the case, or the place in the manifest (``"cases[12].label"``)
+    path: str = ""  #: the file, relative to the dataset's folder
+    hint: str = ""  #: the next step: a command to type or a change to make
 
     def where(self) -> str:
         """Return the file and the record, as far as they are known."""
@@ -50,12 +42,9 @@ class Issue:
         return " ".join(part for part in (self.path, record) if part)
 
     def one_line(self) -> str:
-        """Return the finding as one line without its severity's colour, line breaks removed."""
+        """Return the finding as one line."""
         head = " ".join(part for part in (self.severity, self.code, self.where()) if part)
-        text = f"{head}: {self.message}"
-        if self.hint:
-            text += f"; {self.hint}"
-        return join_lines(text)
+        return join_lines(f"{head}: {self.message}" + (f"; {self.hint}" if self.hint else ""))
 
     def to_dict(self) -> dict[str, str]:
         """Return all six fields as strings, for JSON."""
@@ -63,13 +52,13 @@ class Issue:
 
 
 class InputError(SystemExit):
-    """A problem that the user can fix, told in one line.
+    """A problem that the user can fix, reported in one line.
 
     It derives from `SystemExit`, not from `Exception`: MONAI wraps every `Exception` that is raised while a config is
     resolved in a 50-line trace, but lets `SystemExit` through. Uncaught, it prints its line to stderr and exits with 1.
 
     Args:
-        message: what is wrong, where, what was expected, what to type next. Line breaks become spaces.
+        message: the problem, its place, the expected value and the next command. Line breaks become spaces.
 
     Example:
         >>> str(InputError("no such folder: data"))

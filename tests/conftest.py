@@ -1,6 +1,7 @@
-"""Fixtures and rules of all tests: small data made once a run, real data only where it lies beside the repository."""
+"""Fixtures and rules of all tests: small data made once per run, real data only if it is next to the repository."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
-# MONAI only warns of a reference that does not resolve, unless told; children inherit this.
+# Otherwise MONAI only warns of a reference that does not resolve; children inherit this.
 os.environ["MONAI_ALLOW_MISSING_REFERENCE"] = "0"
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Caches of checked datasets go to a folder of this run; matplotlib keeps its list of fonts, which is slow to make.
+# Caches of checked datasets go to a folder of this run; matplotlib keeps its list of fonts, which is slow to build.
 _CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 os.environ.setdefault("MPLCONFIGDIR", os.path.join(_CACHE, "matplotlib"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what this machine cannot run."""
+    """Skip, with the reason, tests that this machine cannot run."""
     if not SHARED_DATA.is_dir():
         _skip(items, "realdata", f"no real data at {SHARED_DATA}")
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
@@ -42,6 +43,16 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heed_ctrl_c() -> None:
+    """Handle SIGINT even where a shell started the tests in the background with the signal ignored.
+
+    Children inherit an ignored signal; tests that interrupt a command would then wait in vain.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

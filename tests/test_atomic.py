@@ -1,4 +1,4 @@
-"""A file is there whole, or as it was before."""
+"""A file is complete, or unchanged."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""read_flag: a switch from the command line is what it says."""
+"""read_flag: switches from the command line become bools."""
 
 import pytest
 

@@ -1,9 +1,10 @@
-"""The folders of bundles, and the JSON files in them: what cannot be read is one line."""
+"""Find bundles in their folders and read the JSON files in them."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ TRAIN, INFERENCE, EVALUATE = "train.json", "inference.json", "evaluate.json"
 
 
 def find_bundles(folder: Path) -> list[Path]:
-    """Return the folders that are, or should be, bundles, in the order of their names.
+    """Return the folders of a folder of bundles, sorted by name, without hidden ones.
 
     Args:
-        folder: the folder of bundles; hidden folders in it are none.
+        folder: the folder of bundles.
 
     Raises:
         InputError: there is no such folder.
@@ -32,6 +33,32 @@ def find_bundles(folder: Path) -> list[Path]:
         raise InputError(f"there is no folder {folder}{where}; {hint}") from None
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {(error.strerror or str(error)).lower()}") from None
+
+
+def find_bundle(name: str, folders: Sequence[Path]) -> Path:
+    """Return the folder of an existing bundle.
+
+    Args:
+        name: its name, or the path of a folder.
+        folders: where names are looked for; the first ones come first.
+
+    Raises:
+        InputError: there is no such bundle; the nearest name is suggested.
+    """
+    if os.sep in name or "/" in name:
+        if (Path(name) / "configs").is_dir():
+            return Path(name)
+        raise InputError(f"{name} is not a bundle; expected a folder with configs/ in it, or a bundle's name")
+    known = {bundle.name: bundle for folder in reversed(folders) if folder.is_dir() for bundle in find_bundles(folder)}
+    if name in known:
+        return known[name]
+    if (Path(name) / "configs").is_dir():
+        return Path(name)
+    if not known:
+        where = " and ".join(dict.fromkeys(str(folder) for folder in folders))
+        hint = "type the command in the folder that holds bundles/, or give the bundle's path"
+        raise InputError(f"there is no bundle in {where}; {hint}")
+    raise InputError(f"unknown bundle {name!r}; {suggest_name(name, known)}")
 
 
 def read_config(bundle: Path, name: str) -> dict[str, Any]:

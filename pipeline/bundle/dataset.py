@@ -1,4 +1,4 @@
-"""The dataset that a new bundle is made for: what the configs need to know of it, checked before they are written."""
+"""The dataset that a new bundle is for, checked before the configs are written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UserDataset:
     Args:
         manifest: as it was read.
         path: of the manifest, absolute.
-        folder: that the manifest's paths are relative to, absolute; None if it was not told.
+        folder: that the manifest's paths are relative to, absolute; None if it is not known.
         channels: names, in the order of the image's channels.
         labels: names by label id, background first.
     """
@@ -40,12 +40,12 @@ class UserDataset:
 
     @cached_property
     def kind(self) -> Kind:
-        """What a case is."""
+        """The kind of its cases."""
         return find_kind_of_data(self.manifest)
 
     @cached_property
     def fold(self) -> int:
-        """The fold that serves as validation: the first that there is, 0 without folds."""
+        """The fold that is used for validation: the first one, 0 without folds."""
         return min((case.fold for case in self.manifest.cases if case.fold is not None), default=0)
 
     @cached_property
@@ -91,8 +91,8 @@ class UserDataset:
     def image_folder(self) -> str:
         """Return a folder of images to predict first, relative to the dataset's: of the test set, if there is one.
 
-        Images are looked for in a folder and in the folders in it, so one that holds folders of images is named only if
-        it holds no others.
+        Images are looked for in a folder and in the folders in it, so a folder of folders is named only if it holds no
+        others.
         """
         cases = self.parts["test"] or self.parts["val"] or list(self.manifest.cases)
         folders = list(dict.fromkeys(str(PurePosixPath(file).parent) for case in cases for file in case.image))
@@ -100,7 +100,7 @@ class UserDataset:
         return common if len(folders) > 1 and self._holds_only(common, folders) else folders[0]
 
     def _holds_only(self, parent: str, folders: Sequence[str]) -> bool:
-        """Return whether all files that may be images, in a folder and those in it, lie in the folders given."""
+        """Return whether all files that may be images, in a folder and its subfolders, are in the folders given."""
         root = None if self.folder is None else self.folder / parent
         if root is None or not root.is_dir() or self.kind.shape == "volumes":
             return False
@@ -109,13 +109,13 @@ class UserDataset:
         return full == set(folders)
 
     def masks_among_images(self, known: Sequence[str]) -> list[str] | None:
-        """Return patterns for the masks that lie where images are looked for.
+        """Return patterns for the masks in the folders of images.
 
         Args:
-            known: patterns that are left out anyway.
+            known: patterns that are left out already.
 
         Returns:
-            Patterns of file names; None if the masks' names say nothing.
+            Patterns of file names; None if masks and images cannot be told apart by name.
         """
         inside = f"{self.image_folder()}/" if self.image_folder() != "." else ""
         patterns = set()
@@ -161,7 +161,7 @@ def read_dataset(
     channels: Sequence[str] | int | None = None,
     labels: Sequence[str] | None = None,
 ) -> UserDataset:
-    """Read what a new bundle needs to know of a dataset, and make sure that it can be trained on.
+    """Read the dataset of a new bundle, and check that a network can be trained on it.
 
     Args:
         path: the manifest.
@@ -197,7 +197,7 @@ def read_dataset(
 
 def _name_channels(path: Path, manifest: Manifest, given: Sequence[str] | int | None) -> tuple[str, ...]:
     if given is None and not manifest.channels:
-        raise InputError(f"{path} names no channels; say how many there are, or their names: --channels red,green,blue")
+        raise InputError(f"{path} names no channels; pass their names or their number: --channels red,green,blue")
     known = manifest.channels
     number = given if isinstance(given, int) else len(known if given is None else given)
     if known and number != len(known):
@@ -232,8 +232,8 @@ def _require_trainable(path: Path, dataset: UserDataset) -> None:
     manifest, parts = dataset.manifest, dataset.parts
     if manifest.ignore_index is not None:
         raise InputError(
-            f"{path}: the value {manifest.ignore_index} of the masks is ignore_index, but no loss of a bundle leaves"
-            " pixels out; give them a label, or take the cases out"
+            f"{path}: the value {manifest.ignore_index} of the masks is ignore_index, but no loss of a bundle ignores"
+            " pixels; give them a label, or remove the cases"
         )
     for split in ("train", "val"):
         if not parts[split]:

@@ -1,49 +1,69 @@
-"""A bundle that is being made: the source's configs, the dataset, and what was changed so far."""
+"""A bundle that is being made: its name and place, its dataset, its recipe."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.bundle.config_files import TRAIN
-from pipeline.bundle.configs import Config, Configs
+from pipeline.bundle.configs import make_inert
 from pipeline.bundle.dataset import UserDataset
-from pipeline.bundle.kinds import Kind
-from pipeline.issues import InputError
+from pipeline.bundle.recipe import Recipe
+
+MANIFESTS = "data_manifests"
+# Longer expressions are hard to read.
+_LONGEST = 80
+# The networks of stacks see a slice with one neighbour on each side.
+SLICES = 3
 
 
-@dataclass
+@dataclass(frozen=True)
 class Draft:
-    """What the edits work on.
+    """What the texts and configs of a new bundle are made from.
 
     Args:
         name: of the new bundle.
-        folder: where it will lie, absolute.
-        source: folder of the source.
-        metadata: of the source.
-        configs: of the source; the edits change them.
-        kind: what the source is made for.
-        dataset: what the new bundle is for.
-        outputs: channels that the source's network gives; 1 is the probability of one label.
-        changes: what was changed, a line each, for the user.
+        folder: its place, absolute.
+        dataset: the data that it is for.
+        recipe: network and settings.
+        authors: of the new bundle, "" if they are not known.
     """
 
     name: str
     folder: Path
-    source: Path
-    metadata: Config
-    configs: Configs
-    kind: Kind
     dataset: UserDataset
-    outputs: int = 1
-    changes: list[str] = field(default_factory=list)
+    recipe: Recipe
+    authors: str = ""
 
-    def tell(self, line: str) -> None:
-        """Note a change, once."""
-        if line not in self.changes:
-            self.changes.append(line)
+    @property
+    def template(self) -> str:
+        """Name of the template."""
+        return self.recipe.template
+
+    @property
+    def softmax(self) -> bool:
+        """Whether the network has one output channel per label, and not one for the only label."""
+        return self.template == "volumes" or (self.template != "objects" and len(self.dataset.labels) > 2)
+
+    @property
+    def outputs(self) -> int:
+        """The network's output channels."""
+        return len(self.dataset.labels) if self.softmax else 1
+
+    @property
+    def slices(self) -> int:
+        """How many slices the network sees at once, as further channels."""
+        return SLICES if self.template == "stacks" else 1
+
+    @property
+    def inputs(self) -> int:
+        """The network's input channels."""
+        return len(self.dataset.channels) * self.slices
+
+    @property
+    def unit(self) -> str:
+        """What a score of a stack is called: a patient's only if each case is a different subject."""
+        return "patient" if self.dataset.has_subjects else "case"
 
     @property
     def root(self) -> Path:
@@ -51,41 +71,42 @@ class Draft:
         return self.folder.parent.parent
 
     @property
-    def train(self) -> Config:
-        """The training config."""
-        return self.configs.files[TRAIN]
+    def bundle_root(self) -> str:
+        """The folder of the bundle, relative to `root`."""
+        return str(make_inert(f"{self.folder.parent.name}/{self.name}", "./"))
 
     @property
-    def neighbours(self) -> tuple[int, int]:
-        """How many slices before and behind each slice the network sees as further channels."""
-        for block in self.configs.find("NeighbourSlicesToChannelsd", file=TRAIN):
-            return block.item.get("before", 1), block.item.get("after", 1)
-        return 0, 0
+    def dataset_dir(self) -> str:
+        """The folder of the dataset as the configs have it: relative to `root` inside of it, else absolute."""
+        path = self.dataset.folder
+        if path is None:
+            return f"data/{self.name}"
+        inside = path.is_relative_to(self.root)
+        return str(make_inert(Path(os.path.relpath(path, self.root)).as_posix() if inside else str(path), "./"))
 
     @property
-    def slices(self) -> int:
-        """How many slices the network sees at once, 1 without neighbours."""
-        return sum(self.neighbours) + 1
+    def input(self) -> str:
+        """The folder of images to predict first, as the configs have it."""
+        path = os.path.normpath(f"{self.dataset_dir}/{self.dataset.image_folder()}")
+        return str(make_inert(Path(path).as_posix(), "./"))
 
-    def network(self, key: str) -> Any:
-        """Return an argument of the network.
+    def locate_manifest(self) -> Path:
+        """Return the place where the bundle will look for its manifest.
 
-        Raises:
-            InputError: the network has no such argument.
+        Where there is a folder ``data_manifests`` beside the folder of bundles, manifests belong there; one that lies
+        elsewhere is copied. A manifest names files and subjects, so it is never put into the bundle, which may travel.
         """
-        value = self.train.get("network_def", {}).get(key)
-        if value is None:
-            raise InputError(f"{self.source / 'configs' / TRAIN}: network_def has no {key}, so it cannot be changed")
-        return value
+        shelf = self.root / MANIFESTS
+        if shelf.is_dir() and not self.dataset.path.is_relative_to(shelf):
+            return shelf / f"{self.name}.json"
+        return self.dataset.path
 
-    def set_network(self, key: str, value: Any) -> None:
-        """Give the network an argument in every config that defines it or overrides it."""
-        for data in self.configs.files.values():
-            if isinstance(data.get("network_def"), dict):
-                data["network_def"][key] = value
-            if f"network_def#{key}" in data:
-                data[f"network_def#{key}"] = value
-
-    def relate(self, path: Path) -> str:
-        """Return a path as a config holds it: relative to `root` inside of it, else absolute."""
-        return Path(os.path.relpath(path, self.root)).as_posix() if path.is_relative_to(self.root) else str(path)
+    def express_manifest(self) -> str:
+        """Return the value of ``manifest``: below ``bundle_root``, so that it is found from every directory."""
+        path = self.locate_manifest()
+        relative = Path(os.path.relpath(path, self.folder)).as_posix()
+        text = f"$@bundle_root + '/{relative}'"
+        plain = (
+            path.is_relative_to(self.root) and not any(mark in relative for mark in "'\\@%#{}") and relative.isascii()
+        )
+        return text if plain and len(text) <= _LONGEST else str(path)

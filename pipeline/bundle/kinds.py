@@ -1,4 +1,4 @@
-"""Which bundle is for which data: told by what its configs load, and by what a manifest lists."""
+"""The kinds of data that bundles, templates and manifests are for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.bundle.config_files import TRAIN, find_bundles, read_config
-from pipeline.bundle.configs import Configs
+from pipeline.bundle.configs import Config, find_blocks
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
@@ -19,7 +19,7 @@ NAMES: dict[Shape, str] = {
     "stacks": "stacks of slices",
     "volumes": "volumes (NIfTI)",
     "series": "DICOM series, which have no masks",
-    "channels": "images whose channels are files of their own; make one file of each, or name one channel",
+    "channels": "images with one file per channel; merge the files, or name one channel",
     "other": "files that no bundle reads",
 }
 # A network that learns borders between touching objects, or a score that counts objects, needs masks that number them.
@@ -28,10 +28,10 @@ _OBJECTS = ("BorderWeightMapd", "SeparateInstancesd", "LabelInstancesd", "SegMea
 
 @dataclass(frozen=True)
 class Kind:
-    """What a bundle is made for, or what a dataset is.
+    """The kind of data that a bundle is for, or that a dataset holds.
 
     Args:
-        shape: what a case is.
+        shape: the shape of a case.
         objects: masks number objects instead of naming classes.
     """
 
@@ -43,27 +43,34 @@ class Kind:
         return NAMES[self.shape] + (" with numbered objects (instances)" if self.objects else "")
 
 
-def find_kind(configs: Configs) -> Kind:
-    """Return what a bundle is made for, told by what its training loads.
+#: The data that each template is for.
+TEMPLATES: dict[str, Kind] = {
+    "pictures": Kind("pictures"),
+    "stacks": Kind("stacks"),
+    "volumes": Kind("volumes"),
+    "objects": Kind("pictures", objects=True),
+}
+
+
+def find_kind(train: Config) -> Kind:
+    """Return the data that a bundle is for, as its training config loads them.
 
     Args:
-        configs: of the bundle.
+        train: content of ``train.json``.
 
     Raises:
         InputError: none of its transforms is a loader that is known.
     """
-    train = Configs({TRAIN: configs.files.get(TRAIN, {})})
-    objects = bool(train.find(*_OBJECTS))
-    if train.find("LoadSliceStackd"):
+    objects = any(find_blocks(train, *_OBJECTS))
+    if any(find_blocks(train, "LoadSliceStackd")):
         return Kind("stacks", objects)
-    network = train.files[TRAIN].get("network_def", {})
-    if train.find("LoadImaged"):
-        return Kind("volumes" if network.get("spatial_dims") == 3 else "pictures", objects)
-    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so what it is for is unknown")
+    if any(find_blocks(train, "LoadImaged")):
+        return Kind("volumes" if train.get("network_def", {}).get("spatial_dims") == 3 else "pictures", objects)
+    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so its data are unknown")
 
 
 def find_kind_of_data(manifest: Manifest) -> Kind:
-    """Return what the cases of a manifest are."""
+    """Return the kind of a manifest's cases."""
     objects = manifest.mask_type == "instance"
     formats = {expected_format(file) for case in manifest.cases for file in case.image}
     if manifest.stacking == "series" or "DICOM" in formats:
@@ -80,11 +87,11 @@ def find_kind_of_data(manifest: Manifest) -> Kind:
 
 
 def is_fit(source: Kind, data: Kind, *, drawn: bool = False) -> bool:
-    """Return whether a bundle of one kind can be turned into one for data of another; a picture is a stack of one.
+    """Return whether a bundle of one kind fits data of another; a picture is a stack of one slice.
 
     Args:
-        source: what the bundle is made for.
-        data: what the dataset is.
+        source: the kind of the bundle.
+        data: the kind of the dataset.
         drawn: masks are drawn from COCO annotations, which the loader of stacks does not read.
     """
     if source.objects != data.objects:
@@ -95,14 +102,14 @@ def is_fit(source: Kind, data: Kind, *, drawn: bool = False) -> bool:
 
 
 def require_fit(name: str, source: Kind, manifest: Manifest, path: Path, folders: Iterable[Path]) -> None:
-    """Refuse data that a bundle cannot be made for, and name the bundles that fit.
+    """Refuse data that a bundle does not fit, and name the bundles and templates that do.
 
     Args:
         name: of the bundle.
-        source: what it is made for.
+        source: its kind.
         manifest: of the data.
         path: of the manifest, for the message.
-        folders: where other bundles are looked for.
+        folders: searched for other bundles.
 
     Raises:
         InputError: the kinds differ.
@@ -119,9 +126,13 @@ def _name_fitting(data: Kind, drawn: bool, folders: Iterable[Path]) -> str:
     fitting = set()
     for bundle in (bundle for folder in folders if folder.is_dir() for bundle in find_bundles(folder)):
         try:
-            kind = find_kind(Configs({TRAIN: read_config(bundle, TRAIN)}))
+            kind = find_kind(read_config(bundle, TRAIN))
         except InputError:
             continue
         if is_fit(kind, data, drawn=drawn):
             fitting.add(bundle.name)
-    return f"bundles that fit: {', '.join(sorted(fitting))}" if fitting else "no bundle fits"
+    templates = [name for name, kind in TEMPLATES.items() if is_fit(kind, data, drawn=drawn)]
+    if not templates:
+        return "no bundle fits"
+    bundles = f"bundles that fit: {', '.join(sorted(fitting))}; " if fitting else ""
+    return f"{bundles}templates that fit: {', '.join(templates)}"

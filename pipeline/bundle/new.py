@@ -1,4 +1,4 @@
-"""A new bundle from an existing one: ``pipeline bundle new``."""
+"""A new bundle for a dataset: ``pipeline bundle new``."""
 
 from __future__ import annotations
 
@@ -8,39 +8,29 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.resources import files as list_resources
 from pathlib import Path
-from typing import Any
 
 from pipeline.atomic import write_atomically
-from pipeline.bundle.config_files import (
-    BUNDLES,
-    EVALUATE,
-    INFERENCE,
-    METADATA,
-    TRAIN,
-    find_bundles,
-    read_config,
-    suggest_name,
-)
-from pipeline.bundle.configs import Config, Configs, find_references, list_texts, read_configs
+from pipeline.bundle.config_files import BUNDLES, EVALUATE, INFERENCE, METADATA, TRAIN
+from pipeline.bundle.configs import Config
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.edits import EDITS
-from pipeline.bundle.edits.paths import locate_manifest
+from pipeline.bundle.fitting import find_large_pictures, fit_cache_rate
 from pipeline.bundle.formatting import format_config
-from pipeline.bundle.kinds import find_kind, require_fit
+from pipeline.bundle.kinds import require_fit
 from pipeline.bundle.metadata import make_metadata
 from pipeline.bundle.model_card import write_card, write_data_license
-from pipeline.bundle.overview import tell_config
+from pipeline.bundle.overview import name_config
+from pipeline.bundle.recipe import Recipe
+from pipeline.bundle.render import find_excluded, name_repeat, render_configs
 from pipeline.datasets.files import is_there
 from pipeline.issues import InputError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Longer names would not fit the expressions that join paths.
 _LONGEST_NAME = 30
-# The recipe of the experiment that the source replaces, and settings that were tuned: both on the source's data.
-_SOURCES_OWN = ("origin.json", "postprocessing.json")
-_SUITE = (TRAIN, EVALUATE, INFERENCE)
+_COPIED = {"LICENSE": "LICENSE", "configs/logging.conf": "logging.conf"}
 
 
 @dataclass(frozen=True)
@@ -48,15 +38,15 @@ class Created:
     """A bundle that was made.
 
     Attributes:
-        path: its folder, as the command was told.
+        path: its folder, as the command was given it.
         manifest: the manifest that it reads.
-        changes: what differs from the source, a line each.
-        commands: that train, evaluate and predict.
+        notes: how the configs were fitted to the data, one line each.
+        commands: that train, evaluate, report and predict.
     """
 
     path: Path
     manifest: Path
-    changes: tuple[str, ...]
+    notes: tuple[str, ...]
     commands: tuple[str, ...]
 
 
@@ -70,135 +60,100 @@ def check_name(name: str, output: Path) -> None:
         proposal = "_".join(re.findall(r"[a-z0-9]+", name.casefold()))[:_LONGEST_NAME].strip("_")
         hint = f", for example {proposal}" if _NAME.fullmatch(proposal) else ""
         rule = f"small letters, digits and single underscores, a letter first, at most {_LONGEST_NAME}"
-        raise InputError(f"the name {name!r} is not one for a bundle: expected {rule}{hint}; --output names the folder")
+        raise InputError(f"a bundle cannot have the name {name!r}: expected {rule}{hint}; --output names the folder")
     if is_there(output / name):
         raise InputError(f"{output / name} exists and is not overwritten; choose another name, or another --output")
 
 
-def find_source(source: str, folders: Sequence[Path]) -> Path:
-    """Return the folder of an existing bundle.
+def create_bundle(
+    name: str, recipe: Recipe, dataset: UserDataset, output: Path, *, authors: str = "", rehearse: bool = True
+) -> Created:
+    """Make a bundle for a dataset.
 
-    Args:
-        source: a name, or the path of a folder.
-        folders: where names are looked for.
-
-    Raises:
-        InputError: there is no such bundle; the nearest name is suggested.
-    """
-    if os.sep in source or "/" in source:
-        if (Path(source) / "configs").is_dir():
-            return Path(source)
-        raise InputError(f"--from: {source} is no bundle; expected a folder with configs/ in it, or a bundle's name")
-    known = {bundle.name: bundle for folder in reversed(folders) if folder.is_dir() for bundle in find_bundles(folder)}
-    if source in known:
-        return known[source]
-    if not known:
-        where = " and ".join(dict.fromkeys(str(folder) for folder in folders))
-        hint = "type the command in the folder that holds bundles/, or give the source's path"
-        raise InputError(f"--from: there is no bundle in {where}; {hint}")
-    raise InputError(f"--from: unknown bundle {source!r}; {suggest_name(source, known)}")
-
-
-def create_bundle(name: str, source: Path, dataset: UserDataset, output: Path, *, rehearse: bool = True) -> Created:
-    """Make a bundle for a dataset from an existing bundle.
-
-    It is written into a hidden folder beside its place and renamed, so that a bundle that exists is whole; the manifest
-    is copied where there is a folder ``data_manifests`` for it.
+    It is written into a hidden folder beside its place and renamed, so that a bundle that exists is complete; the
+    manifest is copied where there is a folder ``data_manifests`` for it.
 
     Args:
         name: of the new bundle.
-        source: folder of the existing one.
-        dataset: what the new one is for.
+        recipe: network and settings, from a template or an existing bundle.
+        dataset: the data that the new one is for.
         output: folder of bundles that gets it.
+        authors: names for the metadata; "" leaves a blank.
         rehearse: build the network, the loss and the metrics once, on a small random image.
 
-    Returns:
-        What was made.
-
     Raises:
-        InputError: the name is taken, the source is not for such data, or cannot be converted.
+        InputError: the name is taken, the recipe is not for such data, or cannot be fitted to them.
         OSError: the bundle cannot be written.
     """
     check_name(name, output)
-    draft = _open_draft(name, source, dataset, output)
-    require_fit(
-        source.name, draft.kind, dataset.manifest, dataset.path, dict.fromkeys((BUNDLES, output, source.parent))
-    )
-    before = set(find_lost(draft.configs).values())
-    for edit in EDITS:
-        edit(draft)
-    for (file, where), reference in find_lost(draft.configs).items():
-        if reference not in before:  # MONAI would only warn of it
-            needs = f"{where} in {file} needs {reference}, which an edit took away"
-            raise InputError(f"{source.name} cannot be made to fit: {needs}; nothing was written")
+    folders = [BUNDLES, output, *([recipe.source.parent] if recipe.source else [])]
+    require_fit(recipe.title, recipe.kind, dataset.manifest, dataset.path, dict.fromkeys(folders))
+    draft = Draft(name, Path(os.path.abspath(output / name)), dataset, recipe, authors)
+    configs = render_configs(draft)
     parameters = None
     if rehearse:
         from pipeline.bundle.rehearsal import rehearse_training
 
-        parameters = rehearse_training(draft)
+        parameters = rehearse_training(draft, configs)
     target = output / name
-    commands = _list_commands(draft, target)
-    files = {f"configs/{file}": format_config(data) for file, data in draft.configs.files.items()}
-    files[f"configs/{METADATA}"] = format_config(make_metadata(draft, parameters))
-    files["docs/README.md"] = write_card(draft, parameters, _list_commands_of_card(draft))
+    files = {f"configs/{file}": format_config(data) for file, data in configs.items()}
+    files[f"configs/{METADATA}"] = format_config(make_metadata(draft, configs, parameters))
+    files["docs/README.md"] = write_card(draft, configs, parameters, _list_commands_of_card(draft))
     files["docs/data_license.txt"] = write_data_license(draft)
     _write(draft, target, files)
-    return Created(target, locate_manifest(draft), tuple(draft.changes), tuple(commands))
+    notes = tuple(_list_notes(draft, configs))
+    return Created(target, draft.locate_manifest(), notes, tuple(_list_commands(draft, configs, target)))
 
 
-def _open_draft(name: str, source: Path, dataset: UserDataset, output: Path) -> Draft:
-    configs = read_configs(source, skip=_SOURCES_OWN.__contains__)
-    for file in _SUITE:
-        if file not in configs.files:
-            raise InputError(f"{source} has no configs/{file}, so it is no source for a bundle")
-    draft = Draft(
-        name=name,
-        folder=Path(os.path.abspath(output / name)),
-        source=Path(os.path.abspath(source)),
-        metadata=read_config(source, METADATA),
-        configs=configs,
-        kind=find_kind(configs),
-        dataset=dataset,
-    )
-    draft.outputs = int(draft.network("out_channels"))
-    return draft
+def _list_notes(draft: Draft, configs: dict[str, Config]) -> Iterator[str]:
+    """Yield one line for each decision that the data made."""
+    dataset, train = draft.dataset, configs[TRAIN]
+    times = f", times {draft.slices} slices" if draft.slices > 1 else ""
+    yield f"paths: dataset_dir {draft.dataset_dir}, manifest {draft.locate_manifest()}"
+    yield f"channels: {draft.inputs} ({', '.join(dataset.channels)}{times})"
+    yield f"labels: {', '.join(dataset.labels)}; {'softmax' if draft.softmax else 'sigmoid'} of {draft.outputs}"
+    if not dataset.kind.objects:
+        drawn = "drawn from COCO annotations"
+        yield f"masks: {drawn if dataset.drawn else _describe_values(dataset)}"
+    if draft.template == "stacks" and dataset.kind.shape == "pictures":
+        yield "cases: each picture is a stack of one slice"
+    for knob in ("image_size", "input_size", "output_size", "roi_size", "spacing"):
+        if knob in train:
+            yield f"{knob}: {train[knob]}"
+    repeat = name_repeat(draft)
+    if repeat:
+        yield f"{repeat}: {train[repeat]}, for {len(dataset.parts['train'])} training cases"
+    yield from _list_warnings(draft)
 
 
-def find_lost(configs: Configs) -> dict[tuple[str, str], str]:
-    """Return the references of configs that lead nowhere, by file and id.
-
-    Overrides may refer to each complete file and to what they add themselves.
-    """
-    complete = [data for data in configs.files.values() if "imports" in data]
-    lost = {}
-    for file, data in configs.files.items():
-        bases = [data] if "imports" in data else [*complete, data]
-        for where, text in list_texts(data):
-            for name in sorted(find_references(text)):
-                if not any(_has(base, name) for base in bases):
-                    lost[file, where] = name
-    return lost
+def _list_warnings(draft: Draft) -> Iterator[str]:
+    excluded = find_excluded(draft)
+    if excluded is None:
+        yield "inference: masks are among the images and their names do not say so; give --input a folder of images"
+    elif excluded:
+        yield f"inference: files named {', '.join(excluded)} are masks, not images"
+    rate, total = fit_cache_rate(draft)
+    if rate < 1:
+        yield f"memory: cache_rate {rate}, because all cases would take {total:.0f} GB"
+    if large := find_large_pictures(draft):
+        what = "go through the network whole in validation and prediction"
+        yield f"memory: pictures of {large:.0f} megapixels {what}; the template pictures resizes them and needs less"
 
 
-def _has(data: Config, name: str) -> bool:
-    """Return whether a config holds an id, or overrides it, or a part of it, or what holds it."""
-    if any(f"{key}#".startswith(f"{name}#") or f"{name}#".startswith(f"{key}#") for key in data if "#" in key):
-        return True
-    here: Any = data
-    for part in name.split("#"):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
-            here = here[int(part)]
-        else:
-            return False
-    return True
+def _describe_values(dataset: UserDataset) -> str:
+    encoding, labels = dataset.encoding(), dataset.labels
+    if "threshold" in encoding:
+        return f"{labels[1]} from {encoding['threshold']:g} on"
+    meaning = encoding.get("colors") or encoding["values"]
+    pairs = meaning.items() if isinstance(meaning, dict) else ((value, index) for index, value in enumerate(meaning))
+    return ", ".join(f"{value} is {labels[label]}" for value, label in pairs)
 
 
-def _list_commands(draft: Draft, target: Path) -> list[str]:
+def _list_commands(draft: Draft, configs: dict[str, Config], target: Path) -> list[str]:
     """Return the commands that train, evaluate, report and predict, as they are typed in the current folder."""
-    more = tell_config(target, TRAIN, str(draft.train["bundle_root"]))[2:]
-    data, images = _tell_folder(draft, TRAIN, "dataset_dir"), _tell_folder(draft, INFERENCE, "input")
+    more = name_config(target, TRAIN, draft.bundle_root)[2:]
+    data = _name_folder(draft, "dataset_dir", configs[TRAIN])
+    images = _name_folder(draft, "input", configs[INFERENCE])
     return _join_commands(target, [*more, *data], [*more, *images])
 
 
@@ -206,11 +161,11 @@ def _list_commands_of_card(draft: Draft) -> list[str]:
     """Return the same commands as they are typed in the folder that holds the folder of bundles, on any machine."""
     known = draft.dataset.folder is not None
     data, images = ([] if known else [f"--{knob}", "DIR"] for knob in ("dataset_dir", "input"))
-    return _join_commands(Path(draft.train["bundle_root"]), data, images)
+    return _join_commands(Path(draft.bundle_root), data, images)
 
 
 def _join_commands(bundle: Path, data: Sequence[str], images: Sequence[str]) -> list[str]:
-    train, evaluate, inference = (bundle / "configs" / file for file in _SUITE)
+    train, evaluate, inference = (bundle / "configs" / file for file in (TRAIN, EVALUATE, INFERENCE))
     output, checkpoint = bundle / "output", shlex.quote(str(bundle / "output/model.pt"))
     run = "python -m monai.bundle run --config_file"
     commands = (
@@ -222,11 +177,11 @@ def _join_commands(bundle: Path, data: Sequence[str], images: Sequence[str]) -> 
     return [" ".join(words) for words in commands]
 
 
-def _tell_folder(draft: Draft, file: str, knob: str) -> list[str]:
-    """Return the words that name a folder of the dataset where the config's own value would not be right here."""
-    value = str(draft.configs.files[file].get(knob, ""))
+def _name_folder(draft: Draft, knob: str, config: Config) -> list[str]:
+    """Return the words that name a folder of the dataset, if the config's own value would not be right here."""
     if draft.dataset.folder is None:
         return [f"--{knob}", "DIR"]
+    value = str(config[knob])
     right = os.path.normpath(draft.root / value)
     return [] if os.path.abspath(value) == right else [f"--{knob}", shlex.quote(os.path.relpath(right))]
 
@@ -235,15 +190,16 @@ def _write(draft: Draft, target: Path, files: dict[str, str]) -> None:
     """Write everything, and give it its name last; on any error nothing is left."""
     existed = target.parent.is_dir()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    manifest = locate_manifest(draft)
+    manifest = draft.locate_manifest()
     copied = False
     try:
         temporary.mkdir(parents=True)
         for name, text in files.items():
             with write_atomically(temporary / name) as stream:
                 stream.write(text)
-        for name in _list_copied(draft.source):
-            shutil.copyfile(draft.source / name, temporary / name)
+        for name, template in _COPIED.items():
+            content = list_resources("pipeline.bundle").joinpath("templates", template).read_bytes()
+            (temporary / name).write_bytes(content)
         copied = _copy_manifest(draft.dataset.path, manifest)
         temporary.rename(target)
     except BaseException:
@@ -253,13 +209,6 @@ def _write(draft: Draft, target: Path, files: dict[str, str]) -> None:
         if not existed and target.parent.is_dir() and not any(target.parent.iterdir()):
             target.parent.rmdir()
         raise
-
-
-def _list_copied(source: Path) -> Iterator[str]:
-    """Yield the files that are taken as they are."""
-    if (source / "LICENSE").is_file():
-        yield "LICENSE"
-    yield from (f"configs/{path.name}" for path in sorted((source / "configs").glob("*.conf")))
 
 
 def _copy_manifest(path: Path, target: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What bundles there are: ``pipeline bundle list``."""
+"""List the bundles of a folder: ``pipeline bundle list``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Entry:
 
     Attributes:
         name: of its folder.
-        path: of its folder, as the command was told.
+        path: of its folder, as the command was given it.
         problem: why it cannot be used; "" if nothing is wrong. Then the rest is known.
-        task: what is segmented.
-        data: where the data come from.
+        task: the task, in words.
+        data: source of the data.
         network: class of the network, without its package.
         dimensions: spatial dimensions of the network, None if its config does not say.
         parameters: number of the network's parameters, None if the metadata do not say.
@@ -80,7 +80,7 @@ def _describe(bundle: Path) -> Entry:
         parameters=metadata.get("network_parameters"),
         weights=_find_weights(bundle),
         validation_score=metadata.get("validation_score"),
-        train=" ".join(["python -m monai.bundle run", *tell_config(bundle, TRAIN, str(train.get("bundle_root", "")))]),
+        train=" ".join(["python -m monai.bundle run", *name_config(bundle, TRAIN, str(train.get("bundle_root", "")))]),
     )
 
 
@@ -90,8 +90,8 @@ def _find_weights(bundle: Path) -> str:
     return DOWNLOAD if (bundle / "large_files.yml").is_file() else NO_WEIGHTS
 
 
-def tell_config(bundle: Path, name: str, bundle_root: str) -> list[str]:
-    """Return the words of a command that name a config, and the bundle too where its own default would not be right.
+def name_config(bundle: Path, name: str, bundle_root: str) -> list[str]:
+    """Return the words of a command that name a config, and the bundle too if the config's default is wrong here.
 
     Args:
         bundle: folder of the bundle, relative to the current one or absolute.
@@ -99,9 +99,9 @@ def tell_config(bundle: Path, name: str, bundle_root: str) -> list[str]:
         bundle_root: as the config has it.
 
     Example:
-        >>> tell_config(Path("bundles/cells"), "train.json", "bundles/cells")
+        >>> name_config(Path("bundles/cells"), "train.json", "bundles/cells")
         ['--config_file', 'bundles/cells/configs/train.json']
-        >>> tell_config(Path("/data/bundles/cells"), "train.json", "bundles/cells")[2:]
+        >>> name_config(Path("/data/bundles/cells"), "train.json", "bundles/cells")[2:]
         ['--bundle_root', '/data/bundles/cells']
     """
     words = ["--config_file", shlex.quote(str(bundle / "configs" / name))]

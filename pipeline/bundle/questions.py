@@ -1,4 +1,4 @@
-"""What a command was not told, asked for on a terminal, or told in one line where there is nobody to ask."""
+"""Ask on a terminal for what the options of a command do not give."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pipeline.issues import InputError
 
 
 def is_interactive() -> bool:
-    """Return whether there is somebody to ask."""
+    """Return whether standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def ask(question: str, option: str, default: str = "") -> str:
+def ask(question: str, option: str, default: str | None = None) -> str:
     """Ask on the terminal for what an option was not given for.
 
     Args:
         question: what is asked for.
-        option: that says it without a question.
-        default: taken for an empty answer; "" if there is none.
+        option: the option that gives the answer without a question.
+        default: taken for an empty answer; None if an answer is required.
 
     Returns:
         The answer, stripped.
 
     Raises:
-        InputError: nobody can be asked, or the answer is empty and there is no default.
+        InputError: standard input is not a terminal, or the answer is empty and there is no default.
     """
     if not is_interactive():
-        raise InputError(f"{question} was not told, and nobody can be asked; say it with {option}")
+        raise InputError(f"the {question} is required when not run interactively; pass {option}")
     print(f"{question}{f' [{default}]' if default else ''}: ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline().strip() or default
-    if not answer:
-        raise InputError(f"{question} was not told; say it with {option}")
-    return answer
+    answer = sys.stdin.readline().strip()
+    if not answer and not default and default != "":
+        raise InputError(f"the {question} is required; pass {option}")
+    return answer or default or ""

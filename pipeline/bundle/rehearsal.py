@@ -1,4 +1,4 @@
-"""What the configs of a new bundle build, built once before they are written: a bundle that cannot train is refused."""
+"""Build each part of a new bundle once before it is written, so that one that cannot train is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.bundle.config_files import INFERENCE, TRAIN
+from pipeline.bundle.configs import Config
 from pipeline.bundle.draft import Draft
+from pipeline.bundle.metadata import find_input_shape
+from pipeline.bundle.render import REFINE
 from pipeline.issues import InputError
 
 _BUILT = {
@@ -23,54 +26,56 @@ _BUILT = {
         "validate#additional_metrics",
     ),
     INFERENCE: ("preprocessing", "postprocessing", "inferer"),
+    REFINE: ("postprocessing",),
 }
 
 
-def rehearse_training(draft: Draft) -> int:
+def rehearse_training(draft: Draft, configs: dict[str, Config]) -> int:
     """Build transforms, metrics, network and loss, and compute one loss on a random image.
 
     Args:
-        draft: with its configs edited.
+        draft: the bundle.
+        configs: its configs by name.
 
     Returns:
         The number of the network's parameters.
 
     Raises:
-        InputError: something cannot be built, the network does not give the channels that it should, or its loss is no
-            number; one line with the place and the cause.
+        InputError: something cannot be built, the network has other output channels than expected, or its loss is not
+            finite; one line with the place and the cause.
     """
     from monai.bundle import ConfigParser
 
+    # The manifest is copied to its place only later.
+    paths = {"bundle_root": str(draft.folder), "manifest": str(draft.dataset.path)}
+    refine = {**configs[INFERENCE], **configs[REFINE]}
+    # Steps that are off must be right as well.
+    switches = {name: False for name in refine if name.startswith("skip_")}
     parsers = {}
-    for file, places in _BUILT.items():
-        # The manifest may not lie yet where it will.
-        paths = {"bundle_root": str(draft.folder), "manifest": str(draft.dataset.path)}
-        config = copy.deepcopy(draft.configs.files[file])
-        # Steps that are off must be right as well.
-        switches = {name: False for name in config if name.startswith("skip_")}
-        parsers[file] = parser = ConfigParser({**config, **switches, **paths})
-        for place in places:
-            if place in parser:
-                with _explain(draft, f"{place} in {file}"):
-                    parser.get_parsed_content(place)
-    return _compute_loss(draft, parsers[TRAIN])
+    for file, config in {**configs, REFINE: {**refine, **switches}}.items():
+        if file not in _BUILT:
+            continue
+        parsers[file] = parser = ConfigParser(copy.deepcopy({**config, **paths}))
+        for place in _BUILT[file]:
+            with _explain(draft, f"{place} in {file}"):
+                parser.get_parsed_content(place)
+    return _compute_loss(draft, configs[TRAIN], parsers[TRAIN])
 
 
-def _compute_loss(draft: Draft, parser: Any) -> int:
+def _compute_loss(draft: Draft, train: Config, parser: Any) -> int:
     import torch
 
-    shape = next(iter(draft.metadata["network_data_format"]["inputs"].values()))["spatial_shape"]
-    channels, classes = draft.network("in_channels"), draft.network("out_channels")
+    shape = find_input_shape(draft, train)
     with _explain(draft, f"network_def in {TRAIN}"):
         network = parser.get_parsed_content("network_def").eval()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            logits = network(torch.rand(1, channels, *shape, generator=generator))
-        if logits.shape[1] != classes:
-            raise ValueError(f"the network gives {logits.shape[1]} channels, expected {classes}")
+            logits = network(torch.rand(1, draft.inputs, *shape, generator=generator))
+        if logits.shape[1] != draft.outputs:
+            raise ValueError(f"the network gives {logits.shape[1]} channels, expected {draft.outputs}")
     if not draft.dataset.kind.objects:
         with _explain(draft, f"loss in {TRAIN}"):
-            label = torch.randint(max(classes, 2), (1, 1, *logits.shape[2:]), generator=generator).float()
+            label = torch.randint(len(draft.dataset.labels), (1, 1, *logits.shape[2:]), generator=generator).float()
             loss = parser.get_parsed_content("loss")(logits, label)
             if not bool(torch.isfinite(loss)):
                 raise ValueError(f"the loss of a random image is {float(loss)}")
@@ -79,7 +84,7 @@ def _compute_loss(draft: Draft, parser: Any) -> int:
 
 @contextmanager
 def _explain(draft: Draft, place: str) -> Iterator[None]:
-    """Turn the long trace of a config into one line with the cause."""
+    """Turn the long traceback of a config into one line with the cause."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -90,7 +95,7 @@ def _explain(draft: Draft, place: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        message = f"{draft.source.name} cannot be made to fit: {place}: {cause}; nothing was written"
+        message = f"{draft.recipe.title} cannot be made to fit: {place}: {cause}; nothing was written"
         raise InputError(message) from error
     finally:
         logging.disable(level)

@@ -1,1 +1,1 @@
-"""One module per command: its arguments and its run; the work is done elsewhere."""
+"""One module per command: its arguments and its run; the work is done in other rooms."""

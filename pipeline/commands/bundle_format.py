@@ -16,11 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the configs with everything that fits on one line on one line."""
-    from pipeline.bundle.config_files import BUNDLES, find_bundles
+    from pipeline.bundle.config_files import BUNDLES, find_bundle, find_bundles
     from pipeline.bundle.formatting import format_files
 
-    named = (Path(text) for text in args.paths)
-    paths = [path if path.exists() else BUNDLES / path for path in named] or find_bundles(BUNDLES)
+    named = [Path(text) if Path(text).exists() else find_bundle(text, [BUNDLES]) for text in args.paths]
+    paths = named or find_bundles(BUNDLES)
     changed = format_files(paths, check=args.check)
     state = "not formatted" if args.check else "formatted"
     print("\n".join(f"{path}: {state}" for path in changed) or "all files are formatted")

@@ -1,4 +1,4 @@
-"""The commands ``pipeline bundle new``: its arguments and its run."""
+"""The command ``pipeline bundle new``: its arguments and its run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from pipeline.issues import InputError
 
 if TYPE_CHECKING:
     from pipeline.bundle.dataset import UserDataset
+    from pipeline.bundle.recipe import Recipe
 
-# Spelt here, for the help must not wait for what reads bundles.
+# Repeated here, because the help must not import what reads bundles.
 _BUNDLES = Path("bundles")
+_TEMPLATES = ("pictures", "stacks", "volumes", "objects")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run`."""
     parser.add_argument("name", metavar="NAME", help="name of the new bundle: small letters, digits, underscores")
-    parser.add_argument(
-        "--from", dest="source", metavar="SOURCE", required=True, help="name or folder of the bundle to begin with"
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument(
+        "--from",
+        dest="source",
+        metavar="BUNDLE",
+        help="bundle whose network and settings it gets: name or folder",
+    )
+    start.add_argument(
+        "--template", choices=_TEMPLATES, help="use the default network and settings for such data instead"
     )
     parser.add_argument("--manifest", metavar="FILE", type=Path, help="manifest of your dataset, split")
     parser.add_argument(
@@ -36,28 +45,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="NAMES", help="names of the labels from 1 on: cyst,nodule (default: manifest's)"
     )
     parser.add_argument(
+        "--author", "--authors", dest="authors", metavar="NAMES", help="authors for metadata.json (default: a blank)"
+    )
+    parser.add_argument(
         "--output", metavar="DIR", type=Path, default=_BUNDLES, help="folder that gets the bundle (default: bundles)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make a bundle for a dataset from an existing bundle."""
-    from pipeline.bundle.new import check_name, create_bundle, find_source
+    """Make a bundle for a dataset from an existing bundle or from a template."""
+    from pipeline.bundle.new import check_name, create_bundle
+    from pipeline.bundle.questions import ask, is_interactive
 
-    # What is wrong with the first words is told before anything is asked.
+    # Mistakes in the first words are reported before anything is asked.
     check_name(args.name, args.output)
-    source = find_source(args.source, (_BUNDLES, args.output))
-    created = create_bundle(args.name, source, _gather_dataset(args), args.output)
-    print(f"{created.path}: made from {source}")
-    print("\n".join(f"  {change}" for change in created.changes))
+    recipe = _read_recipe(args)
+    dataset = _gather_dataset(args)
+    authors = args.authors or (ask("authors, for the metadata", "--author NAMES", "") if is_interactive() else "")
+    created = create_bundle(args.name, recipe, dataset, args.output, authors=authors)
+    print(f"{created.path}: made from {recipe.origin}")
+    print("\n".join(f"  {note}" for note in created.notes))
     print(f"manifest: {created.manifest}")
     for word, command in zip(("train", "evaluate", "report", "predict"), created.commands, strict=True):
         print(f"{word + ':':<10}{command}")
     return 0
 
 
+def _read_recipe(args: argparse.Namespace) -> Recipe:
+    from pipeline.bundle.config_files import find_bundle
+    from pipeline.bundle.recipe import read_source, read_template
+
+    if args.template:
+        return read_template(args.template)
+    try:
+        source = find_bundle(args.source, (_BUNDLES, args.output))
+    except InputError as error:
+        raise InputError(f"--from: {error}") from None
+    return read_source(source)
+
+
 def _gather_dataset(args: argparse.Namespace) -> UserDataset:
-    """Read the dataset; on a terminal, ask for what neither an option nor the manifest says."""
+    """Read the dataset; on a terminal, ask for names that neither an option nor the manifest gives."""
     from pipeline.bundle.dataset import PLACEHOLDERS, read_dataset
     from pipeline.bundle.questions import ask, is_interactive
     from pipeline.datasets.manifests.manifest_file import read_manifest

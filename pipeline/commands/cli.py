@@ -1,4 +1,4 @@
-"""The command line ``pipeline NOUN VERB``: a table of commands; the work is done where each entry points."""
+"""The command line ``pipeline NOUN VERB``: a table of commands, each run by a module of its name."""
 
 from __future__ import annotations
 
@@ -9,111 +9,75 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from pipeline import __version__
+from pipeline.commands.installation import describe_rivals
 from pipeline.issues import InputError, format_examples, join_lines
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command: a line here, and a module ``pipeline.commands.<noun>_<verb>``.
+class Command(NamedTuple):
+    """A command, run by the module ``pipeline.commands.<noun>_<verb>``.
 
     The module has ``add_arguments(parser)`` and ``run(args) -> exit code``. It is imported for ``--help``, so it must
     not import numpy, torch or monai outside of functions.
-
-    Args:
-        name: ``"noun verb"``, or one word.
-        help: one line.
-        examples: two lines to copy.
     """
 
-    name: str
-    help: str
-    examples: tuple[str, str]
+    name: str  #: ``"noun verb"``, or one word
+    help: str  #: one line
+    examples: tuple[str, ...]  #: two lines to copy
 
 
-_LGG = "data_manifests/lgg.json"
-COMMANDS = (
-    Command(
-        "dataset build",
-        "write the manifest of a downloaded dataset",
-        ("dataset build lgg kaggle_3m -o lgg.json", "dataset build lgg kaggle_3m -o lgg.json --checksums SHA256SUMS"),
-    ),
-    Command(
-        "dataset split",
-        "divide a manifest's subjects into test set, validation set and stratified folds",
-        ("dataset split lgg.json --folds 5 --seed 0", "dataset split lgg.json --test-list data_manifests/lgg_test.txt"),
-    ),
-    Command(
-        "dataset convert",
-        "write a dataset as Decathlon, nnU-Net v2 or COCO",
-        (
-            "dataset convert lgg.json --dataset_dir kaggle_3m --to nnunet -o nnUNet_raw/Dataset101_LGG",
-            "dataset convert lgg.json --dataset_dir kaggle_3m --to coco -o lgg_coco --fold 0 --link symlink",
-        ),
-    ),
-    Command(
-        "dataset phantom",
-        "write a small synthetic dataset with known truth",
-        ("dataset phantom lgg phantom", "dataset phantom lgg phantom20 --patients 20 --seed 1"),
-    ),
-    Command(
-        "dataset check",
-        "compare a dataset with its manifest: missing, changed, damaged files, wrong masks, leaks",
-        (
-            f"dataset check {_LGG} --dataset_dir kaggle_3m",
-            f"dataset check {_LGG} --dataset_dir kaggle_3m --deep --html check.html",
-        ),
-    ),
-    Command(
-        "dataset download",
-        "download a public dataset, going on where it stopped, or say how to get it",
-        ("dataset download u373 -o data/u373", "dataset download --list"),
-    ),
-    Command(
-        "bundle list",
-        "print every bundle: data, network, parameters, weights, score, and the command that trains it",
-        ("bundle list", "bundle list --json"),
-    ),
-    Command(
-        "bundle new",
-        "make a bundle for your own dataset from an existing one",
-        (
-            "bundle new my_bundle --from isic_unet --manifest my.json --dataset_dir my_data",
-            "bundle new organs --from hippocampus_segresnet --manifest organs.json --labels liver,spleen --channels CT",
-        ),
-    ),
-    Command(
-        "bundle format",
-        "format configs: whatever fits into 110 characters stands on one line",
-        ("bundle format my_bundle", "bundle format --check"),
-    ),
-    Command(
-        "tune",
-        "tune post-processing on validation cases: threshold, CRF, morphology; what does not help stays off",
-        (
-            "tune lgg_attunet --dataset_dir data/kaggle_3m",
-            "tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology",
-        ),
-    ),
-    Command(
-        "report",
-        "print the scores in an output folder",
-        ("report output/lgg_attunet", "report output/lgg_attunet --json"),
-    ),
+# Each command's name and help, then its examples.
+_TABLE = """
+dataset build: write the manifest of a downloaded dataset
+    dataset build lgg kaggle_3m -o lgg.json
+    dataset build lgg kaggle_3m -o lgg.json --checksums SHA256SUMS
+dataset split: split a manifest's subjects into test set, validation set and stratified folds
+    dataset split lgg.json --folds 5 --seed 0
+    dataset split lgg.json --test-list data_manifests/lgg_test.txt
+dataset convert: write a dataset as Decathlon, nnU-Net v2 or COCO
+    dataset convert lgg.json --dataset_dir kaggle_3m --to nnunet -o nnUNet_raw/Dataset101_LGG
+    dataset convert lgg.json --dataset_dir kaggle_3m --to coco -o lgg_coco --fold 0 --link symlink
+dataset phantom: write a small synthetic dataset with known truth
+    dataset phantom lgg phantom
+    dataset phantom lgg phantom20 --patients 20 --seed 1
+dataset check: compare a dataset with its manifest: missing, changed, damaged files, wrong masks, leaks
+    dataset check data_manifests/lgg.json --dataset_dir kaggle_3m
+    dataset check data_manifests/lgg.json --dataset_dir kaggle_3m --deep --html check.html
+dataset download: download a public dataset, resuming where it stopped, or print how to get it
+    dataset download u373 -o data/u373
+    dataset download --list
+bundle list: print every bundle: data, network, parameters, weights, score, and the command that trains it
+    bundle list
+    bundle list --json
+bundle new: make a bundle for your own dataset, from an existing bundle or from a template
+    bundle new my_bundle --from isic_unet --manifest my.json --dataset_dir my_data
+    bundle new organs --template volumes --manifest organs.json --labels liver,spleen --channels CT
+bundle format: format configs: whatever fits into 110 characters stands on one line
+    bundle format my_bundle
+    bundle format --check
+tune: tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off
+    tune lgg_attunet --dataset_dir data/kaggle_3m
+    tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology
+report: print the scores in an output folder
+    report output/lgg_attunet
+    report output/lgg_attunet --json
+"""
+COMMANDS = tuple(
+    Command(head.partition(": ")[0], head.partition(": ")[2], (first.strip(), second.strip()))
+    for head, first, second in zip(*[iter(_TABLE.strip().splitlines())] * 3, strict=True)
 )
 _NOUNS = {
     "dataset": "downloads, manifests, splits, phantoms and checks of datasets",
-    "bundle": "lists of bundles, and new ones for your own data",
+    "bundle": "list bundles, make new ones for your own data, format their configs",
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that names the nearest word when one is misspelt."""
+    """A parser that suggests the nearest word for a misspelt one."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
@@ -136,7 +100,7 @@ def _suggest(word: str, known: Sequence[str]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands, with the leaf of each in its default ``parser``."""
+    """Return the parser of all commands, with each command's own parser in its default ``parser``."""
     debug = _Parser(add_help=False)
     debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
     examples = [command.examples[0] for command in COMMANDS]
@@ -187,26 +151,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.parser.print_help(sys.stderr)
         return EXIT_USAGE
     try:
+        warning = describe_rivals()
+        if warning:
+            print(warning, file=sys.stderr)
         code: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader, for example `head`, has gone; Python must not complain again when it closes stdout.
+        # The reader, for example `head`, has closed the pipe; closing stdout must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
     except (InputError, Exception) as error:
-        return _tell(error, debug=hasattr(args, "debug"))
+        return _print_error(error, debug=hasattr(args, "debug"))
     return code
 
 
-def _tell(error: BaseException, *, debug: bool) -> int:
+def _print_error(error: BaseException, *, debug: bool) -> int:
     """Print an error as one line, or with its traceback."""
     if debug:
         traceback.print_exception(error)
     text = join_lines(str(error))
     if not isinstance(error, InputError | OSError):
-        text = f"{type(error).__name__}: {text}; this is a mistake in the program, --debug shows where"
+        text = f"{type(error).__name__}: {text}; this is a bug, --debug shows where"
     print(f"error: {text}", file=sys.stderr)
     return EXIT_FAILURE

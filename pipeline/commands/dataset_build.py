@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.commands.layout_parsers import add_layout_parsers
+from pipeline.commands.arguments import add_layout_parsers
 from pipeline.commands.progress import show_progress
 from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
 from pipeline.datasets.manifests.manifest_file import write_manifest
@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="FILE",
             type=Path,
             help="published sha256 (sha256sum format, paths relative to ROOT): files on disk are compared with it,"
-            " cases that are only in it become part of the manifest with unknown sizes",
+            " cases that only it lists are added to the manifest with unknown sizes",
         )
         leaf.add_argument("--skip-broken", action="store_true", help="leave out cases that cannot be read")
-        leaf.add_argument("--card", metavar="FILE", type=Path, help="dataset card: tell where its counts differ")
+        leaf.add_argument("--card", metavar="FILE", type=Path, help="dataset card: report where its counts differ")
         for option in layout.options:
             leaf.add_argument(
                 "--" + option.name.replace("_", "-"),
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.datasets.manifests.summary import format_notes, format_summary
     from pipeline.datasets.output_space import require_space
 
-    # A line a file; files are seldom more than some ten thousand.
+    # One line per file; datasets seldom have more than some ten thousand.
     require_space(args.output, 10_000_000)
     checksums = read_checksums(args.checksums) if args.checksums else None
     options = {option.name: getattr(args, option.name) for option in LAYOUTS[args.layout].options}

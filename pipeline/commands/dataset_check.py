@@ -1,46 +1,42 @@
-"""The command ``pipeline dataset check``: its arguments, and what becomes of the findings."""
+"""The command ``pipeline dataset check``: its arguments and its run."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from pipeline.commands.arguments import add_dataset_dir, add_jobs, positive
+from pipeline.commands.termination import exit_on_sigterm
 from pipeline.datasets.manifests.manifest import Manifest
-from pipeline.datasets.manifests.manifest_file import read_bytes, write_manifest
-from pipeline.issues import InputError
+from pipeline.datasets.manifests.manifest_file import read_bytes
 
 if TYPE_CHECKING:
     from pipeline.datasets.checks.integrity import Report
     from pipeline.datasets.checks.options import CheckOptions
 
-EXIT_TERMINATED = 143
-# Pictures of leaking pairs are the most of a report.
+# Most of a report are pictures of leaking pairs.
 _HTML_BYTES = 20_000_000
 _BASELINE_BYTES = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run`."""
-    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="what should be there")
-    folder = "the folder that the manifest's paths are relative to"
-    parser.add_argument("--dataset_dir", "--dataset-dir", metavar="DIR", type=Path, required=True, help=folder)
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="manifest of the dataset")
+    add_dataset_dir(parser)
     level = parser.add_mutually_exclusive_group()
     text = "the manifest, and whether files exist"
     level.add_argument("--quick", dest="level", action="store_const", const="quick", help=text)
     text = "decode all pixels: cut-off files, mask values, copies of images"
     level.add_argument("--deep", dest="level", action="store_const", const="deep", help=text)
     parser.set_defaults(level="default")
-    text = "the cases that must be there; without it all, but absent test cases are normal"
+    text = "the cases that must exist (default: all, but test cases may be absent)"
     parser.add_argument("--split", choices=("train", "val", "test", "all"), help=text)
-    parser.add_argument("--jobs", metavar="N", type=_positive, help="threads (default: one a core)")
-    text = "do not read files that have not changed since they were checked; misses rot on the disk"
+    add_jobs(parser)
+    text = "skip files that have not changed since their last check; misses decay on the disk"
     parser.add_argument("--cached", action="store_true", help=text)
     _add_limits(parser.add_argument_group("limits"))
     _add_outputs(parser.add_argument_group("output"))
@@ -48,20 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
     text = "refuse larger images from their header (default: 178956970)"
-    group.add_argument("--max-pixels", metavar="N", type=_positive, help=text)
+    group.add_argument("--max-pixels", metavar="N", type=positive, help=text)
     text = "size of the training patch in voxels: warn of smaller cases"
-    group.add_argument("--roi-size", metavar="N", type=_positive, nargs="+", default=(), help=text)
-    text = "product of the network's strides: warn of sizes that it does not divide"
-    group.add_argument("--divisible-by", metavar="N", type=_positive, default=1, help=text)
+    group.add_argument("--roi-size", metavar="N", type=positive, nargs="+", default=(), help=text)
+    text = "product of the network's strides: warn of sizes that are not a multiple"
+    group.add_argument("--divisible-by", metavar="N", type=positive, default=1, help=text)
     group.add_argument("--require-patient", action="store_true", help="a case without patient is an error")
     group.add_argument("--no-near", action="store_true", help="do not look for near copies of images")
 
 
 def _add_outputs(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--json", action="store_true", help="print the findings as JSON")
-    group.add_argument("--quiet", action="store_true", help="print nothing but findings; no progress")
+    group.add_argument("--quiet", action="store_true", help="print findings only, no progress")
     group.add_argument("--html", metavar="FILE", type=Path, help="write a report with pictures of leaking pairs")
-    text = "accept the findings listed there; tell which of them are gone"
+    text = "accept the findings listed there; report those that are gone"
     group.add_argument("--baseline", metavar="FILE", type=Path, help=text)
     text = "write all findings to a baseline, so that only new ones fail"
     group.add_argument("--write-baseline", metavar="FILE", type=Path, help=text)
@@ -69,17 +65,10 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--write-checksums", action="store_true", help=text)
 
 
-def _positive(text: str) -> int:
-    if not text.strip().lstrip("-+").isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {int(text)}")
-    return int(text)
-
-
 def run(args: argparse.Namespace) -> int:
-    """Compare a dataset with its manifest: 1 if there are errors, 143 if the process was told to end."""
+    """Compare a dataset with its manifest: 1 if there are errors, 143 after SIGTERM."""
     from pipeline.datasets.checks.baseline import apply_baseline, read_baseline, write_baseline
+    from pipeline.datasets.checks.checksums import add_checksums
 
     for given, option in ((args.level == "quick", "--quick"), (args.cached, "--cached")):
         if args.write_checksums and given:
@@ -87,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     baseline = read_baseline(args.baseline) if args.baseline else None
     _require_outputs(args)
     root = Path(os.path.abspath(args.dataset_dir.expanduser()))
-    with _end_on_sigterm():
+    with exit_on_sigterm():
         manifest, report, records = _check(args, root)
         if baseline is not None and manifest is not None:
             report = apply_baseline(report, baseline, args.level, records)
@@ -99,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
             number = write_baseline((*report.issues, *report.accepted), args.level, args.write_baseline)
             print(f"{args.write_baseline}: accepts {number} findings", file=sys.stderr)
         if args.write_checksums and manifest is not None:
-            _write_checksums(args.manifest, manifest, report)
+            added = add_checksums(args.manifest, manifest, report)
+            print(f"{args.manifest}: {added} sha256 added", file=sys.stderr)
         _print(args, report)
     accepted_now = bool(args.write_baseline) and manifest is not None
     blocking = [issue for issue in report.errors() if not accepted_now or issue.code == "missing-dataset"]
@@ -117,7 +107,7 @@ def _require_outputs(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace, root: Path) -> tuple[Manifest | None, Report, list[str] | None]:
-    """Return the manifest if it can be read, what was found, and the only records looked at (None: all)."""
+    """Return the manifest if it can be read, the findings, and the records checked (None: all)."""
     from pipeline.commands.progress import show_progress
     from pipeline.datasets.checks.cache import FileCache
     from pipeline.datasets.checks.integrity import Report, check_manifest
@@ -150,7 +140,7 @@ def _read_options(args: argparse.Namespace) -> CheckOptions:
     if args.max_pixels is not None:
         from PIL import Image
 
-        # Pillow has a limit of its own, half of which only warns.
+        # Pillow has a separate limit, half of which only warns.
         Image.MAX_IMAGE_PIXELS = max(args.max_pixels, Image.MAX_IMAGE_PIXELS or 0)
     return CheckOptions(
         roi_size=tuple(args.roi_size),
@@ -159,17 +149,6 @@ def _read_options(args: argparse.Namespace) -> CheckOptions:
         search_near=not args.no_near,
         **given,
     )
-
-
-def _write_checksums(path: Path, manifest: Manifest, report: Report) -> None:
-    """Add the digests of files that were found sound; what the manifest says already is never replaced."""
-    if report.errors():
-        raise InputError(f"{path}: no sha256 added, for there are errors; see them without --write-checksums")
-    digests = {result.case.case_id: result.digests for result in report.results}
-    cases = tuple(replace(case, sha256={**digests.get(case.case_id, {}), **case.sha256}) for case in manifest.cases)
-    added = sum(len(new.sha256) - len(old.sha256) for new, old in zip(cases, manifest.cases, strict=True))
-    write_manifest(replace(manifest, cases=cases), path)
-    print(f"{path}: {added} sha256 added", file=sys.stderr)
 
 
 def _print(args: argparse.Namespace, report: Report) -> None:
@@ -183,29 +162,9 @@ def _print(args: argparse.Namespace, report: Report) -> None:
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         text = format_report(report, title=_title(args), colour=colour, quiet=args.quiet)
-        # A name that is no valid Unicode on the disk cannot be printed as it is.
+        # A file name that is not valid Unicode cannot be printed as it is.
         print(text.encode("utf-8", "backslashreplace").decode(), end="\n" if text else "")
 
 
 def _title(args: argparse.Namespace) -> str:
     return f"{args.manifest} against {args.dataset_dir} ({args.level} check)"
-
-
-@contextlib.contextmanager
-def _end_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into an exit that removes half-written files."""
-
-    def leave(*_: object) -> NoReturn:
-        print("terminated", file=sys.stderr)
-        raise SystemExit(EXIT_TERMINATED)
-
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:
-        # Not in the main thread: whoever started it handles signals.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

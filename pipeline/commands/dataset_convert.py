@@ -1,4 +1,4 @@
-"""The command ``pipeline dataset convert``: its arguments and what it runs."""
+"""The command ``pipeline dataset convert``: its arguments and its run."""
 
 from __future__ import annotations
 
@@ -6,51 +6,29 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.commands.arguments import add_dataset_dir, add_jobs
 from pipeline.datasets.convert import LINKS, TARGETS
 from pipeline.datasets.manifests.manifest_file import read_manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run`."""
-    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="the dataset's manifest")
-    parser.add_argument(
-        "--dataset_dir",
-        "--dataset-dir",
-        metavar="DIR",
-        type=Path,
-        required=True,
-        help="the folder that the manifest's paths are relative to; nothing is written there",
-    )
-    what = "; ".join(f"{name}: {target.description}" for name, target in TARGETS.items())
-    parser.add_argument("--to", choices=tuple(TARGETS), metavar="|".join(TARGETS), required=True, help=what)
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="folder to make")
-    parser.add_argument(
-        "--split", choices=("train", "val", "test"), help="only these cases (default: all that are on the disk)"
-    )
-    parser.add_argument(
-        "--fold", metavar="K", help="fold or named split that becomes the validation set (default: keep all folds)"
-    )
-    parser.add_argument(
-        "--slices", action="store_true", help="make each slice of a stack of pictures a case, not each stack a volume"
-    )
-    parser.add_argument(
-        "--link",
-        choices=LINKS,
-        default="copy",
-        metavar="|".join(LINKS),
-        help="how files get there whose bytes stay as they are; a hard link is the original itself (default: copy)",
-    )
-    parser.add_argument(
-        "--no-check", action="store_true", help="neither compare the files with the manifest nor read the result back"
-    )
-    parser.add_argument("--jobs", metavar="N", type=_positive, help="threads (default: one a core)")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+    add = parser.add_argument
+    add("manifest", metavar="MANIFEST", type=Path, help="the dataset's manifest")
+    add_dataset_dir(parser, note="; nothing is written there")
+    text = "; ".join(f"{name}: {target.description}" for name, target in TARGETS.items())
+    add("--to", choices=tuple(TARGETS), metavar="|".join(TARGETS), required=True, help=text)
+    add("-o", "--output", metavar="OUT", type=Path, required=True, help="folder to create")
+    add("--split", choices=("train", "val", "test"), help="only these cases (default: all that are on the disk)")
+    text = "fold or named split that becomes the validation set (default: keep all folds)"
+    add("--fold", metavar="K", help=text)
+    text = "write one case per slice of a stack, instead of one volume per stack"
+    add("--slices", action="store_true", help=text)
+    text = "how to place files that need no conversion; a hard link shares the original's bytes (default: copy)"
+    add("--link", choices=LINKS, default="copy", metavar="|".join(LINKS), help=text)
+    text = "neither compare the files with the manifest nor read the result back"
+    add("--no-check", action="store_true", help=text)
+    add_jobs(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.commands.layout_parsers import add_layout_parsers
+from pipeline.commands.arguments import add_layout_parsers
 from pipeline.datasets.layouts import LAYOUTS, Layout
 
 

@@ -51,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
     import json
     import sys
 
+    from pipeline.bundle.config_files import BUNDLES, find_bundle
     from pipeline.tuning.result import format_table, to_dict
     from pipeline.tuning.tune import tune
-    from pipeline.tuning.tuning_options import Options, find_bundle, read_assignments, read_steps, read_value
+    from pipeline.tuning.tuning_options import Options, read_assignments, read_steps, read_value
 
     given = {name: getattr(args, name) for name in ("dataset_dir", "manifest", "split", "fold", "checkpoint")}
     values = {name: value for name, value in given.items() if value is not None}
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         values=values | read_assignments(args.set),
         configs=args.config_file,
         steps=read_steps(args.steps),
-        bundle=find_bundle(args.bundle),
+        bundle=find_bundle(args.bundle, [BUNDLES]),
         allow_any_split=args.i_know,
         **{name: getattr(args, name) for name in ("candidates", "resamples", "seed", "output", "cache", "device")},
     )

@@ -36,8 +36,8 @@ def load_datalist(
         fold: number of the validation fold, or the name of a named split, whose cases are then ``"val"`` and whose
             excluded cases are in neither part; None uses the manifest's own splits and no folds.
         repeat: how often each case is listed, for datasets where one sample is a slice of a case.
-        check: check presence, sha256 and pixels of every file (the checksum of a file that was damaged from the start
-            is right); all problems are found before training starts. Files that have not changed since they were last
+        check: check presence, sha256 and pixels of every file, so that all problems are found before training starts
+            (the checksum of a file that was always damaged matches). Files that have not changed since they were last
             read are not read again, see `pipeline.datasets.checks.cache`.
         allow_missing: leave out cases none of whose files exist, instead of an error.
 
@@ -46,7 +46,7 @@ def load_datalist(
         The image of a DICOM series is its folder, which `LoadImaged` with `ITKReader` reads as one volume.
 
     Raises:
-        InputError: one line: what is wrong, how many more problems there are, and the command that lists them all.
+        InputError: one line: the first problem, the number of others, and the command that lists them all.
     """
     if split not in SELECTIONS:
         raise InputError(f"split must be one of {', '.join(SELECTIONS)}, got {split!r}")
@@ -64,13 +64,7 @@ def load_datalist(
         cases = [case for case in cases if is_present(case, root)]
     if read_flag(check, "check"):
         _require_intact(data, root, cases, manifest)
-    items = [_item(case, root) for case in cases]
-    if data.stacking == "series":
-        from pipeline.datasets.probes.dicom_series import require_folders
-
-        folders = require_folders(cases, root, manifest)
-        # MONAI's ITKReader would make channels of a list of slices; a folder it reads as one volume.
-        items = [{**item, "image": folders[item["case_id"]]} for item in items]
+    items = _make_items(data, root, cases, manifest)
     return [dict(item) for item in items for _ in range(repeat)]
 
 
@@ -84,21 +78,24 @@ def select_cases(manifest: Manifest, split: str, fold: int | str | None) -> list
         return list(manifest.cases)
     if split == "test":
         return [case for case in manifest.cases if case.split == "test"]
-    if isinstance(fold, str) and fold.strip().isdigit():
-        fold = int(fold)
-    if isinstance(fold, str):
-        named = manifest.named_splits.get(fold)
-        if named is None:
-            raise InputError(f"manifest {manifest.name!r} has no split named {fold!r}; {_describe_folds(manifest)}")
-        val = set(named["val"])
-        if split == "val":
-            return [case for case in manifest.cases if case.case_id in val]
-        unused = val | set(named.get("exclude", ()))
-        return [case for case in manifest.cases if case.case_id not in unused and case.split != "test"]
+    if isinstance(fold, str) and not fold.strip().isdigit():
+        return _select_named(manifest, split, fold)
+    number = int(fold) if isinstance(fold, str) else fold
     folds = {case.fold for case in manifest.cases} - {None}
-    if fold is not None and folds and fold not in folds:
-        raise InputError(f"manifest {manifest.name!r} has no fold {fold!r}; {_describe_folds(manifest)}")
-    return [case for case in manifest.cases if _split_of(case, fold) == split]
+    if number is not None and folds and number not in folds:
+        raise InputError(f"manifest {manifest.name!r} has no fold {number!r}; {_describe_folds(manifest)}")
+    return [case for case in manifest.cases if _split_of(case, number) == split]
+
+
+def _select_named(manifest: Manifest, split: str, name: str) -> list[Case]:
+    named = manifest.named_splits.get(name)
+    if named is None:
+        raise InputError(f"manifest {manifest.name!r} has no split named {name!r}; {_describe_folds(manifest)}")
+    val = set(named["val"])
+    if split == "val":
+        return [case for case in manifest.cases if case.case_id in val]
+    unused = val | set(named.get("exclude", ()))
+    return [case for case in manifest.cases if case.case_id not in unused and case.split != "test"]
 
 
 def _split_of(case: Case, fold: int | None) -> str:
@@ -114,11 +111,9 @@ def _describe_folds(manifest: Manifest) -> str:
 
 
 def _require_dataset(manifest: Manifest, root: Path, cases: Sequence[Case]) -> None:
-    from pipeline.datasets.checks.integrity import explain_missing_dataset
+    from pipeline.datasets.checks.integrity import require_dataset
 
-    problem = explain_missing_dataset(manifest, root, cases)
-    if problem:
-        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
+    require_dataset(manifest, root, cases)
 
 
 def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], source: str | os.PathLike[str]) -> None:
@@ -137,12 +132,21 @@ def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], sourc
         raise InputError(f"{summarise(errors)}; list all: {command}")
 
 
-def _item(case: Case, root: Path) -> dict[str, Any]:
-    item: dict[str, Any] = {"case_id": case.case_id, "subject": case.subject}
-    item["image"] = [_locate(root, path) for path in case.image]
-    if case.label is not None:
-        item["label"] = [_locate(root, path) for path in case.label]
-    return item
+def _make_items(
+    manifest: Manifest, root: Path, cases: Sequence[Case], source: str | os.PathLike[str]
+) -> list[dict[str, Any]]:
+    from pipeline.datasets.probes.dicom_series import require_folders
+
+    folders = require_folders(cases, root, source) if manifest.stacking == "series" else {}
+    items = []
+    for case in cases:
+        item: dict[str, Any] = {"case_id": case.case_id, "subject": case.subject}
+        # MONAI's ITKReader would make channels of a list of slices, but reads a folder as one volume.
+        item["image"] = folders.get(case.case_id) or [_locate(root, path) for path in case.image]
+        if case.label is not None:
+            item["label"] = [_locate(root, path) for path in case.label]
+        items.append(item)
+    return items
 
 
 def _locate(root: Path, path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,22 +32,16 @@ def map_threads(
     jobs: int | None = None,
     abandon: Callable[[], object] | None = None,
 ) -> Iterator[R]:
-    """Yield ``function(item)`` in the order of the items, computed by threads.
+    """Yield ``function(item)`` in the order of the items, computed by ``jobs`` threads (None: one per core).
 
-    Hashing and decoding release Python's global lock, so threads reach the speed of memory.
-
-    Args:
-        function: must be safe in threads.
-        items: what to work on.
-        jobs: number of threads; None takes one a core.
-        abandon: called when the results are no longer wanted (Ctrl-C, an exception), so that running calls can end
-            early.
+    Hashing and decoding release Python's global lock, so threads reach the speed of memory. ``abandon`` is called on
+    Ctrl-C or another exception, so that running calls can end early.
     """
     with ThreadPoolExecutor(max_workers=jobs or os.cpu_count() or 1) as pool:
         try:
             yield from pool.map(function, items)
         except BaseException:
-            # Ctrl-C: do not work off the queue first.
+            # Ctrl-C must not wait for the queue.
             if abandon is not None:
                 abandon()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -60,7 +55,7 @@ def read_checksums(path: Path) -> dict[str, str]:
         Digest by path, in the order of the file.
 
     Raises:
-        InputError: the file cannot be read, or a line is no digest and path.
+        InputError: the file cannot be read, or a line is not a digest and a path.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -70,7 +65,7 @@ def read_checksums(path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, start=1):
         digest, _, name = line.partition(" ")
         name = name.lstrip(" *").removeprefix("./")
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not name:
+        if not re.fullmatch("[0-9a-f]{64}", digest) or not name:
             raise InputError(f"{path} line {number}: expected '<64 hexadecimal digits>  <path>', got {line[:80]!r}")
         digests[name] = digest
     return digests

@@ -1,4 +1,4 @@
-"""Checks of single files: are they there, and are they the bytes that the manifest names."""
+"""Checks of single files: whether they exist, can be read, and have the manifest's checksum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ State = tuple[int, int, int, int]
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a name is taken, be it by a dangling link or by something that may not be looked at."""
+    """Return whether a name exists, including dangling links and files without permission."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -32,9 +32,9 @@ def is_there(path: Path) -> bool:
 
 
 def locate_file(root: Path, path: str) -> Path:
-    """Return where a file of the manifest lies; its name may have another Unicode form on the disk (NFC, NFD).
+    """Return the path of a file on disk, where its name may have another Unicode form (NFC, NFD).
 
-    Copies made by macOS have decomposed names, archives made elsewhere composed ones; both look the same.
+    Copies made by macOS have decomposed names, archives made elsewhere composed ones; they look the same.
 
     Args:
         root: the dataset's folder.
@@ -69,7 +69,7 @@ def _list_forms(folder: str, changed: int) -> Mapping[str, str]:
 
 
 def check_presence(root: Path, path: str, record: str = "") -> Issue | None:
-    """Return what keeps a file from being read, or None.
+    """Return the reason why a file cannot be read, or None.
 
     Args:
         root: the dataset's folder.
@@ -80,32 +80,35 @@ def check_presence(root: Path, path: str, record: str = "") -> Issue | None:
         ``missing-file``, ``broken-link``, ``not-a-file``, ``unreadable-file`` or ``empty-file``.
     """
     target = os.fspath(locate_file(root, path))
-    code, message, hint = "", "", ""
     try:
-        status = os.stat(target)
+        problem = _check_status(target, os.stat(target))
     except OSError as error:
-        if os.path.islink(target):
-            code, message = "broken-link", f"link to {os.readlink(target)}, which leads nowhere"
-            hint = "restore the linked file (git annex get, dvc pull) or copy the data"
-        elif isinstance(error, FileNotFoundError | NotADirectoryError):
-            code, message = "missing-file", "the file does not exist"
-        else:
-            code, message = "unreadable-file", (error.strerror or str(error)).lower()
-            hint = f"let user {os.geteuid()} read its folder: chmod u+rx {os.path.dirname(target)}"
-    else:
-        if not stat.S_ISREG(status.st_mode):
-            code, message = "not-a-file", "a folder or a device, not a file"
-            hint = "put the image there, or correct the manifest"
-        elif not os.access(target, os.R_OK):
-            code, message = "unreadable-file", f"no permission to read it as user {os.geteuid()}"
-            hint = f"chmod u+r {target}"
-        elif status.st_size == 0:
-            code, message = "empty-file", "the file holds 0 bytes"
+        problem = _explain_error(target, error)
+    code, message, hint = problem
     return Issue(code, "error", message, record=record, path=path, hint=hint) if code else None
 
 
+def _explain_error(target: str, error: OSError) -> tuple[str, str, str]:
+    """Return code, message and hint for a file without status."""
+    if os.path.islink(target):
+        hint = "restore the linked file (git annex get, dvc pull) or copy the data"
+        return "broken-link", f"link to {os.readlink(target)}, which cannot be followed", hint
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "missing-file", "the file does not exist", ""
+    hint = f"let user {os.geteuid()} read its folder: chmod u+rx {os.path.dirname(target)}"
+    return "unreadable-file", (error.strerror or str(error)).lower(), hint
+
+
+def _check_status(target: str, status: os.stat_result) -> tuple[str, str, str]:
+    if not stat.S_ISREG(status.st_mode):
+        return "not-a-file", "a folder or a device, not a file", "put the image there, or correct the manifest"
+    if not os.access(target, os.R_OK):
+        return "unreadable-file", f"no permission to read it as user {os.geteuid()}", f"chmod u+r {target}"
+    return ("", "", "") if status.st_size else ("empty-file", "the file holds 0 bytes", "")
+
+
 def read_file(path: Path) -> tuple[bytes | None, str]:
-    """Return the bytes and the sha256 of a file in one pass; no bytes of files that are too large to hold.
+    """Return the bytes and the sha256 of a file in one pass; None instead of the bytes of very large files.
 
     Raises:
         OSError: the file cannot be read.
@@ -115,7 +118,7 @@ def read_file(path: Path) -> tuple[bytes | None, str]:
 
 
 def read_stable_file(path: Path) -> tuple[bytes | None, str, State | None]:
-    """Return the bytes, the sha256 and the state of a file; no state if the file changed while it was read.
+    """Return the bytes, the sha256 and the state of a file; None as state if it changed during reading.
 
     Raises:
         OSError: the file cannot be read.
@@ -132,7 +135,7 @@ def read_stable_file(path: Path) -> tuple[bytes | None, str, State | None]:
 
 
 def take_state(status: os.stat_result) -> State:
-    """Return what of a file's status changes with every write; restoring the time of change does not hide one."""
+    """Return the parts of a file's status that change with every write, even if its time is restored."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

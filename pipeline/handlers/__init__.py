@@ -1,4 +1,4 @@
-"""Handlers for trainings that survive kills, full disks and bad numbers; each has ``attach(engine)``."""
+"""Handlers for ignite engines: safe and exactly resumable trainings, logs, figures; each has ``attach(engine)``."""
 
 from pipeline.handlers.checkpoints.encoder_weights_loader import EncoderWeightsLoader
 from pipeline.handlers.checkpoints.network_checkpoint_loader import NetworkCheckpointLoader

@@ -1,8 +1,9 @@
-"""Mixed precision that follows the hardware, as a wrapper around any MONAI inferer."""
+"""Mixed precision chosen by the hardware, as a wrapper around any MONAI inferer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,29 +16,30 @@ __all__ = ["AutocastInferer", "supports_bfloat16"]
 
 
 def supports_bfloat16(device_type: str) -> bool:
-    """Tell whether bfloat16 arithmetic is done by the hardware of ``device_type`` ("cpu", "cuda").
+    """Return whether the hardware of ``device_type`` ("cpu", "cuda") computes in bfloat16.
 
-    A processor without bfloat16 units emulates them, slower than float32, so it counts as unsupported.
+    Emulation does not count: it is slower than float32.
     """
     if device_type == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type == "cpu":
-        # private names, the only ones there are: without them, stay with float32
+        # PyTorch has only private functions for this; if they are missing, use float32.
         probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
         return any(probe() for probe in probes if probe is not None)
     return False
 
 
+@dataclass(eq=False, repr=False)
 class AutocastInferer(Inferer):
     """Run another inferer in bfloat16 mixed precision and channels-last layout; the result is float32.
 
-    MONAI's ``amp=True`` casts on CUDA only and to float16, which needs a gradient scaler. bfloat16 has float32's range,
-    so it needs none, and recent CPUs have it too. The loss is computed outside, in float32.
+    MONAI's ``amp=True`` works only on CUDA and uses float16, which needs a gradient scaler. bfloat16 has the range of
+    float32, so it needs none, and recent CPUs support it. The loss is computed outside, in float32.
 
     Args:
-        inferer: the inferer that is run, e.g. ``SimpleInferer`` in training or ``SliceInferer`` in validation.
-        amp: "auto" (where the hardware has bfloat16), True or False.
-        channels_last: lay out 2-D batches ``(B, C, H, W)`` channels last, which convolution with BatchNorm likes.
+        inferer: the inferer to run, e.g. ``SimpleInferer`` in training or ``SliceInferer`` in validation.
+        amp: "auto" (if the hardware has bfloat16), True or False.
+        channels_last: lay out 2-D batches ``(B, C, H, W)`` channels last, which is faster with BatchNorm.
 
     Example:
         >>> import torch
@@ -47,30 +49,23 @@ class AutocastInferer(Inferer):
         torch.float32
     """
 
-    def __init__(self, inferer: Inferer, amp: bool | str = "auto", channels_last: bool = True) -> None:
-        super().__init__()
-        self.inferer = inferer
-        self.amp = amp if amp == "auto" else read_flag(amp, "amp")
-        self.channels_last = channels_last
+    inferer: Inferer
+    amp: bool | str = "auto"
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        self.amp = self.amp if self.amp == "auto" else read_flag(self.amp, "amp")
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run ``inferer(inputs, network)``.
+        """Return ``inferer(inputs, network)`` in float32; outside training with the meta data of ``inputs``.
 
-        Args:
-            inputs: ``(B, C, *spatial)``, whatever the wrapped inferer takes.
-            network: the network; it may return a list of tensors, as deep supervision does in training.
-            args: passed on.
-            kwargs: passed on.
-
-        Returns:
-            What the inferer gives, in float32; outside training with the meta data of ``inputs``.
+        Inputs are ``(B, C, *spatial)``; the network may return a list of tensors, as deep supervision does in training.
         """
         device_type = inputs.device.type
         enabled = supports_bfloat16(device_type) if self.amp == "auto" else self.amp is True
 
         def run(batch: torch.Tensor, *more: Any, **options: Any) -> Any:
-            # meta data would be carried through every layer, for nothing
-            plain = batch.as_tensor() if isinstance(batch, MetaTensor) else batch
+            plain = batch.as_subclass(torch.Tensor)  # without meta data, which every layer would copy
             if self.channels_last and plain.ndim == 4:
                 plain = plain.contiguous(memory_format=torch.channels_last)
             return _to_float32(network(plain, *more, **options))
@@ -81,7 +76,7 @@ class AutocastInferer(Inferer):
 
 
 def _copy_meta(result: Any, inputs: torch.Tensor) -> Any:
-    """Give a prediction the image's meta data, without which MONAI's ``Invertd`` passes it by; losses need none."""
+    """Give a prediction the image's meta data, which MONAI's ``Invertd`` needs and a loss does not."""
     if isinstance(inputs, MetaTensor) and type(result) is torch.Tensor and not result.requires_grad:
         return MetaTensor(result).copy_meta_from(inputs)
     return result

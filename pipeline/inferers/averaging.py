@@ -1,4 +1,4 @@
-"""The mean of several predictions, given back as what the activation behind it expects."""
+"""The mean of several predictions, in a form that the activation after it expects."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _KNOWN = (None, "sigmoid", "softmax")
 class PredictionMean:
     r"""Average the outputs of a network, as they are or as probabilities.
 
-    Probabilities are averaged in the logarithm, so neither a 0 nor a 1 becomes infinite: with :math:`\sigma` the
+    Probabilities are averaged as logarithms, so neither 0 nor 1 becomes infinite. With :math:`\sigma` the
     sigmoid, the result is :math:`\log \sum_i \sigma(x_i) - \log \sum_i \sigma(-x_i)`, whose sigmoid is the mean of
-    :math:`\sigma(x_i)`; for softmax it is :math:`\log \frac{1}{n} \sum_i \mathrm{softmax}(x_i)`. What comes behind
-    (activation, threshold, arg-max) stays as it is for a single output.
+    :math:`\sigma(x_i)`; for softmax it is :math:`\log \frac{1}{n} \sum_i \mathrm{softmax}(x_i)`. The later
+    steps (activation, threshold, arg-max) stay the same as for a single output.
 
     Args:
-        activation: what turns the network's output into probabilities: "sigmoid" (a channel on its own) or "softmax"
-            (over the channels, axis 1); None averages the outputs themselves.
+        activation: makes probabilities of the network's output: "sigmoid" (each channel separately) or "softmax" (over
+            the channels, axis 1); None averages the outputs themselves.
 
     Raises:
-        ValueError: another activation.
+        ValueError: the activation is unknown.
 
     Example:
         >>> mean = PredictionMean("sigmoid")
@@ -45,11 +45,7 @@ class PredictionMean:
         self._terms: list[torch.Tensor] = []
 
     def add(self, output: torch.Tensor) -> None:
-        """Take one more output.
-
-        Args:
-            output: ``(B, C, *spatial)`` before the activation; all of one shape.
-        """
+        """Add an output ``(B, C, *spatial)`` before the activation; all must have one shape."""
         terms = self._transform(output)
         if not self._terms:
             self._terms = terms

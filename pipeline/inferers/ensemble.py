@@ -1,10 +1,11 @@
-"""Several checkpoints of a network asked for one answer, as a wrapper around a bundle's whole inferer."""
+"""The mean prediction of several checkpoints of a network, as a wrapper around a bundle's inferer."""
 
 from __future__ import annotations
 
 import copy
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +22,25 @@ __all__ = ["EnsembleInferer"]
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class EnsembleInferer(Inferer):
-    """Run another inferer with each of several checkpoints, and give back logits of their mean probability.
+    """Run another inferer with each of several checkpoints and return logits of their mean probability.
 
-    It stands outermost, around mixed precision, test-time augmentation and sliding windows. The network that the
-    evaluator hands over is not used: each checkpoint gets a copy of ``network``, made at the first call and kept, so
-    the device holds the weights once for each checkpoint and once for the evaluator's own network. Time is that of one
-    checkpoint times their number.
+    It is the outermost inferer, around mixed precision, test-time augmentation and sliding windows. Each checkpoint is
+    loaded into a copy of ``network`` at the first call and kept; the network from the evaluator is not used. So the
+    device holds the weights of all checkpoints and of the evaluator's network. Time grows with the number of
+    checkpoints.
 
     Args:
-        inferer: the bundle's own inferer.
-        network: the network that the checkpoints are of, such as ``"@network"``.
-        checkpoints: files such as the ``model.pt`` of each fold, or one text with commas between them.
-        activation: what turns the network's output into probabilities: "sigmoid" or "softmax".
-        network_key: entry of a *last* checkpoint that is the network.
+        inferer: the bundle's inferer.
+        network: a network with the architecture of the checkpoints, such as ``"@network"``.
+        checkpoints: files such as the ``model.pt`` of each fold, or one text of paths separated by commas.
+        activation: makes probabilities of the network's output: "sigmoid" or "softmax".
+        network_key: entry of the network in a *last* checkpoint.
 
     Raises:
         InputError: there is no checkpoint; at the first call: one is missing or does not fit the network.
-        ValueError: another activation.
+        ValueError: the activation is unknown.
 
     Example:
         >>> import tempfile
@@ -51,41 +53,28 @@ class EnsembleInferer(Inferer):
         0.6
     """
 
-    def __init__(
-        self,
-        inferer: Inferer,
-        network: torch.nn.Module,
-        checkpoints: Sequence[str | Path] | str,
-        activation: Activation,
-        network_key: str = "network",
-    ) -> None:
-        super().__init__()
-        if activation is None:
+    inferer: Inferer
+    network: torch.nn.Module
+    checkpoints: Sequence[str | Path] | str
+    activation: Activation
+    network_key: str = "network"
+
+    def __post_init__(self) -> None:
+        if self.activation is None:
             raise ValueError("activation must be 'sigmoid' or 'softmax': an ensemble averages probabilities")
-        PredictionMean(activation)  # refuses an unknown one
-        self.checkpoints = list_checkpoints(checkpoints)
-        if not self.checkpoints:
-            raise InputError("--checkpoints names no file; expected a list such as \"['fold0/model.pt', ...]\"")
-        self.inferer = inferer
-        self.network = network
-        self.activation = activation
-        self.network_key = network_key
+        PredictionMean(self.activation)  # raises if it is unknown
+        self._files = self.checkpoints = list_checkpoints(self.checkpoints)
+        if not self._files:
+            raise InputError("--checkpoints is empty; expected a list such as \"['fold0/model.pt', ...]\"")
         self._members: list[torch.nn.Module] = []
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Run ``inferer(inputs, member)`` with the copy of each checkpoint.
+        """Return logits of the mean probability of all checkpoints; ``network`` is not used.
 
-        Args:
-            inputs: ``(B, C, *spatial)``.
-            network: not used.
-            args: passed on.
-            kwargs: passed on.
-
-        Returns:
-            Logits of the mean of the probabilities, of the shape that the inferer gives.
+        Inputs are ``(B, C, *spatial)``; the result has the shape of the inferer's output.
         """
         if not self._members:
-            self._members = [self._load(path, inputs.device) for path in self.checkpoints]
+            self._members = [self._load(path, inputs.device) for path in self._files]
         mean = PredictionMean(self.activation)
         for member in self._members:
             mean.add(self.inferer(inputs, member, *args, **kwargs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,25 +18,24 @@ _BEFORE = 2  # axes before the spatial ones: batch and channels
 _PLANE = (_BEFORE, _BEFORE + 1)
 
 
+@dataclass(eq=False, repr=False)
 class FlipAverageInferer(Inferer):
-    """Run another inferer on the image and on mirrored and turned copies of it, and average the outputs turned back.
+    """Run another inferer on the image and on flipped and rotated copies, and average the outputs, transformed back.
 
-    The copies are every turn with every flip: ``flips=[[1]]`` and ``rotations=[1, 2, 3]`` give the eight of a square's
-    symmetries, the "7 rotated versions" of Ronneberger et al. (2015) and the image itself. Time grows with their
-    number, memory does not.
+    The copies combine every rotation with every flip: ``flips=[[1]]`` and ``rotations=[1, 2, 3]`` give the eight
+    symmetries of a square, the image and the "7 rotated versions" of Ronneberger et al. (2015). Time grows with the
+    number of copies, memory does not.
 
     Args:
-        inferer: the inferer that is run.
-        flips: one entry a mirrored copy: the spatial axes (0 is the first after the channels) to flip together.
-            Without entries there are only turned copies, or the inferer runs once, as it is.
-        rotations: one entry a turned copy: quarter turns, 1 to 3, in the plane of the spatial axes 0 and 1.
-        activation: None averages the network's output: logits here, since the activation comes later. "sigmoid" and
-            "softmax" average probabilities, and give back what has their mean, see
+        inferer: the inferer to run.
+        flips: one entry per flipped copy: the spatial axes to flip together; 0 is the first axis after the channels.
+        rotations: one entry per rotated copy: quarter turns, 1 to 3, in the plane of the spatial axes 0 and 1.
+        activation: None averages the network's outputs (logits). "sigmoid" and "softmax" average probabilities, see
             `pipeline.inferers.averaging.PredictionMean`.
 
     Raises:
-        ValueError: an entry of ``flips`` names no axis, or a negative one; an entry of ``rotations`` is not 1, 2 or 3;
-            another activation.
+        ValueError: an entry of ``flips`` is empty or negative, an entry of ``rotations`` is not 1, 2 or 3, or the
+            activation is unknown.
 
     Example:
         >>> import torch
@@ -45,36 +45,22 @@ class FlipAverageInferer(Inferer):
         [[[[2.0, 4.0]]]]
     """
 
-    def __init__(
-        self,
-        inferer: Inferer,
-        flips: Sequence[Sequence[int]] = (),
-        rotations: Sequence[int] = (),
-        activation: Activation | None = None,
-    ) -> None:
-        super().__init__()
-        if any(len(axes) == 0 or min(axes) < 0 for axes in flips):
-            raise ValueError(f"every entry of flips must list spatial axes from 0, got {list(flips)}")
-        if any(turns not in (1, 2, 3) for turns in rotations):
-            raise ValueError(f"rotations must list quarter turns, 1 to 3, got {list(rotations)}")
-        PredictionMean(activation)  # refuses an unknown one
-        self.inferer = inferer
-        self.activation = activation
-        dims: list[tuple[int, ...]] = [tuple(axis + _BEFORE for axis in axes) for axes in flips]
-        self.copies = list(itertools.product([0, *rotations], [(), *dims]))
+    inferer: Inferer
+    flips: Sequence[Sequence[int]] = ()
+    rotations: Sequence[int] = ()
+    activation: Activation | None = None
+
+    def __post_init__(self) -> None:
+        if any(len(axes) == 0 or min(axes) < 0 for axes in self.flips):
+            raise ValueError(f"every entry of flips must list spatial axes from 0, got {list(self.flips)}")
+        if any(turns not in (1, 2, 3) for turns in self.rotations):
+            raise ValueError(f"rotations must list quarter turns, 1 to 3, got {list(self.rotations)}")
+        PredictionMean(self.activation)  # raises if it is unknown
+        dims: list[tuple[int, ...]] = [tuple(axis + _BEFORE for axis in axes) for axes in self.flips]
+        self.copies = list(itertools.product([0, *self.rotations], [(), *dims]))
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Run ``inferer(inputs, network)`` on all copies.
-
-        Args:
-            inputs: ``(B, C, *spatial)``.
-            network: the network.
-            args: passed on.
-            kwargs: passed on.
-
-        Returns:
-            The mean of the outputs, of the shape that the inferer gives.
-        """
+        """Return the mean of ``inferer(inputs, network)`` over all copies of the inputs ``(B, C, *spatial)``."""
         mean = PredictionMean(self.activation)
         for turns, dims in self.copies:
             if not turns and not dims:

@@ -1,9 +1,10 @@
-"""Whole images by overlapping tiles, for networks without padding."""
+"""Inference on whole images in overlapping tiles, for networks without padding."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,30 +14,29 @@ from monai.inferers import Inferer
 __all__ = ["OverlapTileInferer"]
 
 
+@dataclass(eq=False, repr=False)
 class OverlapTileInferer(Inferer):
     """Segment images of any size tile by tile, with mirrored borders (Ronneberger et al. 2015, figure 2).
 
-    A network without padding gives the centre of its input tile only. Here the tiles overlap by that margin, so that
-    their outputs lie side by side, and beyond the image's border its pixels are mirrored, as often as it takes.
-    MONAI's ``SlidingWindowInferer`` does not do: it takes an output smaller than the window for a zoom of the whole
-    window, and stretches positions instead of leaving the margin out.
+    A network without padding returns only the centre of its input tile. Here the tiles overlap by that margin, so their
+    outputs are adjacent, and pixels outside the image are mirrored, repeatedly if needed. MONAI's
+    ``SlidingWindowInferer`` cannot do this: it treats an output smaller than the window as a zoomed window and
+    stretches positions instead of leaving out the margin.
 
-    Tiles are placed at multiples of ``pooling_stride``, counted from the image's first pixel: the poolings then fall
-    on the same pixels in every tile as in one forward pass of the whole mirrored image, so the result is the same (up
-    to rounding) and no seam exists. The step between tiles is the largest such multiple within ``output_size``, 384
-    for 388; where two outputs overlap they are equal, and the later one is kept. The last tile reaches over the border
-    and is cut.
+    Tiles start at multiples of ``pooling_stride`` from the image's first pixel. So pooling meets the same pixels in
+    every tile as in one forward pass of the whole mirrored image: the result is the same up to rounding, without seams.
+    The step between tiles is the largest such multiple within ``output_size``, 384 for 388. Overlapping outputs are
+    equal, and the later one is kept. The last tile is cropped at the border.
 
     Args:
-        input_size: pixels of an input tile along each spatial axis, or one number for all axes; a size that fits the
-            network, see :meth:`pipeline.networks.UNet2015.fits`. A tile that takes the whole image costs the least
-            time, smaller ones less memory.
-        output_size: pixels of the network's output for it; the difference is the margin, half of it on each side.
-        sw_batch_size: tiles that go through the network together.
+        input_size: pixels of an input tile along each spatial axis, or one number for all axes; it must fit the
+            network, see :meth:`pipeline.networks.UNet2015.fits`. Large tiles are faster, small tiles need less memory.
+        output_size: pixels of the network's output for it; half of the difference is the margin on each side.
+        sw_batch_size: number of tiles per forward pass.
         pooling_stride: product of the network's pooling strides: ``2**4`` for four 2x2 poolings.
 
     Raises:
-        ValueError: the sizes do not go together.
+        ValueError: the sizes do not match.
 
     Example:
         >>> import torch
@@ -47,49 +47,36 @@ class OverlapTileInferer(Inferer):
         True
     """
 
-    def __init__(
-        self,
-        input_size: Sequence[int] | int,
-        output_size: Sequence[int] | int,
-        sw_batch_size: int = 1,
-        pooling_stride: int = 16,
-    ) -> None:
-        super().__init__()
-        sizes = [[size] if isinstance(size, int) else list(size) for size in (input_size, output_size)]
-        if sw_batch_size < 1 or pooling_stride < 1:
-            raise ValueError(
-                f"sw_batch_size and pooling_stride must be at least 1, got {sw_batch_size} and {pooling_stride}"
-            )
+    input_size: Sequence[int] | int
+    output_size: Sequence[int] | int
+    sw_batch_size: int = 1
+    pooling_stride: int = 16
+
+    def __post_init__(self) -> None:
+        sizes = [[size] if isinstance(size, int) else list(size) for size in (self.input_size, self.output_size)]
+        if self.sw_batch_size < 1 or self.pooling_stride < 1:
+            given = f"{self.sw_batch_size} and {self.pooling_stride}"
+            raise ValueError(f"sw_batch_size and pooling_stride must be at least 1, got {given}")
         longest = max(len(size) for size in sizes)
         inputs, outputs = (size * longest if len(size) == 1 else size for size in sizes)
         if len(inputs) != len(outputs):
-            raise ValueError(f"input_size and output_size must name as many axes, got {inputs} and {outputs}")
+            raise ValueError(f"input_size and output_size need the same number of axes, got {inputs} and {outputs}")
         for n_input, n_output in zip(inputs, outputs, strict=True):
-            _check_sizes(n_input, n_output, pooling_stride)
-        self.input_size = inputs
-        self.output_size = outputs
-        self.sw_batch_size = sw_batch_size
-        self.pooling_stride = pooling_stride
+            _check_sizes(n_input, n_output, self.pooling_stride)
+        self._input, self._output = inputs, outputs
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Run the network on all tiles.
+        """Return the network's output for every pixel, ``(B, classes, *spatial)``, of inputs ``(B, C, *spatial)``.
 
-        Args:
-            inputs: ``(B, C, *spatial)``.
-            network: gives ``(N, classes, *output_size)`` for ``(N, C, *input_size)``.
-            args: passed on to the network.
-            kwargs: passed on to the network.
-
-        Returns:
-            The network's output for every pixel, ``(B, classes, *spatial)``, on the inputs' device; with the inputs'
-            meta data where they have some.
+        The network returns ``(N, classes, *output_size)`` for tiles ``(N, C, *input_size)``. The result is on the
+        inputs' device and has their meta data.
 
         Raises:
-            ValueError: the inputs have another number of axes or no pixels, or the network's output another size.
+            ValueError: the inputs have another number of axes or no pixels, or the network's output has another size.
         """
-        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        plain = inputs.as_subclass(torch.Tensor)
         size = list(plain.shape[2:])
-        tile, output = (self._by_axis(values, plain) for values in (self.input_size, self.output_size))
+        tile, output = (self._by_axis(values, plain) for values in (self._input, self._output))
         mirrored, offsets = plain, []
         for axis, (n, n_input, n_output) in enumerate(zip(size, tile, output, strict=True)):
             starts = self._place_tiles(n, n_output)
@@ -113,7 +100,7 @@ class OverlapTileInferer(Inferer):
         n_axes = inputs.ndim - 2
         if n_axes < 1 or min(inputs.shape) < 1 or len(values) not in (1, n_axes):
             raise ValueError(
-                f"expected inputs (B, C, *spatial) that fit tiles of {self.input_size}, got shape {tuple(inputs.shape)}"
+                f"expected inputs (B, C, *spatial) that fit tiles of {self._input}, got shape {tuple(inputs.shape)}"
             )
         return values * n_axes if len(values) == 1 else values
 
@@ -136,10 +123,9 @@ def _check_sizes(n_input: int, n_output: int, pooling_stride: int) -> None:
 
 
 def _mirror(n: int, margin: int, length: int, device: torch.device) -> torch.Tensor:
-    """Return which of ``n`` pixels stands at each of ``length`` places from ``-margin`` on, mirrored at both ends.
+    """Return the pixel, of ``n``, at each of ``length`` positions from ``-margin`` on, mirrored at both ends.
 
-    The outermost pixels are not repeated: ``2 1 [0 1 2 3] 2 1 0 1 2 ..``. PyTorch's padding does this up to ``n - 1``
-    pixels only.
+    The outermost pixels are not repeated: ``2 1 [0 1 2 3] 2 1 0 1 2 ..``. PyTorch pads at most ``n - 1`` pixels.
     """
     places = torch.arange(-margin, length - margin, device=device)
     period = max(2 * (n - 1), 1)
@@ -153,18 +139,14 @@ def _batches(places: Iterator[tuple[int, ...]], size: int) -> Iterator[list[tupl
 
 
 def _cut(image: torch.Tensor, offsets: Sequence[int], size: Sequence[int]) -> torch.Tensor:
-    """Cut a tile out of an image ``(C, *spatial)``."""
-    for axis, (start, n) in enumerate(zip(offsets, size, strict=True)):
-        image = image.narrow(axis + 1, start, n)
-    return image
+    """Return a tile of an image ``(C, *spatial)``."""
+    return image[:, *(slice(start, start + n) for start, n in zip(offsets, size, strict=True))]
 
 
 def _paste(target: torch.Tensor, offsets: Sequence[int], part: torch.Tensor) -> None:
-    """Write a part into ``target`` ``(C, *spatial)``, without what reaches over its border."""
-    for axis, start in enumerate(offsets, 1):
-        n = min(part.shape[axis], target.shape[axis] - start)
-        target, part = target.narrow(axis, start, n), part.narrow(axis, 0, n)
-    target.copy_(part)
+    """Write a part into ``target`` ``(C, *spatial)``, cropped at its border."""
+    place = target[:, *(slice(start, start + n) for start, n in zip(offsets, part.shape[1:], strict=True))]
+    place.copy_(part[:, *(slice(n) for n in place.shape[1:])])
 
 
 def _check_output(predicted: Any, n_tiles: int, tile: Sequence[int], output: Sequence[int]) -> None:
@@ -173,6 +155,6 @@ def _check_output(predicted: Any, n_tiles: int, tile: Sequence[int], output: Seq
     shape = tuple(predicted.shape)
     if len(shape) != len(output) + 2 or shape[0] != n_tiles or shape[2:] != tuple(output):
         raise ValueError(
-            f"the network gave {shape} for {n_tiles} tiles of {list(tile)}, expected ({n_tiles}, classes, "
-            f"{', '.join(map(str, output))}); set output_size to what the network gives"
+            f"the network returned {shape} for {n_tiles} tiles of {list(tile)}, expected ({n_tiles}, classes, "
+            f"{', '.join(map(str, output))}); set output_size to the network's output size"
         )

@@ -1,8 +1,8 @@
-"""A loss of the whole batch when it is spread over processes."""
+"""A loss of the whole batch if several processes share it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -21,15 +21,15 @@ _MAX_DIMS = 8
 class GlobalBatchLoss(nn.Module):
     """Compute another loss on the predictions and labels of all processes together.
 
-    A mean over samples is the same whether it is taken over the batch or over parts of equal size and then over the
-    parts. A Dice loss with ``batch=True`` is not, nor is a mean weighted by the labels: they need the whole batch.
-    Value and gradients are then those of one process with that batch, see `pipeline.parallel.collectives`.
+    A mean over samples does not change if it is taken over parts of equal size first. A Dice loss with ``batch=True``
+    and a mean weighted by the labels do change: they need the whole batch. Value and gradients are then those of one
+    process with that batch, see `pipeline.parallel.collectives`.
 
     Args:
         loss: called with predictions and labels.
 
     Raises:
-        InputError: when it is called: the processes have batches of different shapes.
+        InputError: when called: the processes have batches of different shapes.
 
     Example:
         >>> from monai.losses import DiceLoss
@@ -46,27 +46,29 @@ class GlobalBatchLoss(nn.Module):
         """Return the loss, the same in all processes.
 
         Args:
-            pred: ``(B, C, *spatial)``, or a list of such tensors, of each of which the whole batch is gathered.
-            label: the same.
+            pred: ``(B, C, *spatial)``, or a list or dictionary of such tensors.
+            label: as ``pred``.
         """
         if idist.get_world_size() > 1:
-            _require_equal_shapes([pred, label])
-            pred, label = _gather(pred), _gather(label)
+            tensors: list[torch.Tensor] = []
+            _map_tensors([pred, label], tensors.append)
+            _require_equal_shapes(tensors)
+            # Without meta data, which would be those of one process.
+            pred, label = _map_tensors([pred, label], lambda item: gather_batch(item.as_subclass(torch.Tensor)))
         return self.loss(pred, label)
 
 
-def _gather(item: Any) -> Any:
+def _map_tensors(item: Any, function: Callable[[torch.Tensor], Any]) -> Any:
     if isinstance(item, torch.Tensor):
-        return gather_batch(item.as_subclass(torch.Tensor))  # meta data would be one process's only
+        return function(item)
     if isinstance(item, Mapping):
-        return {key: _gather(value) for key, value in item.items()}
+        return {key: _map_tensors(value, function) for key, value in item.items()}
     if isinstance(item, Sequence) and not isinstance(item, str):
-        return [_gather(value) for value in item]
+        return [_map_tensors(value, function) for value in item]
     return item
 
 
-def _require_equal_shapes(items: Sequence[Any]) -> None:
-    tensors = list(_list_tensors(items))
+def _require_equal_shapes(tensors: Sequence[torch.Tensor]) -> None:
     shapes = torch.full((len(tensors), _MAX_DIMS), -1, dtype=torch.long)
     for row, tensor in zip(shapes, tensors, strict=True):
         row[: tensor.ndim] = torch.tensor(tensor.shape)
@@ -75,16 +77,6 @@ def _require_equal_shapes(items: Sequence[Any]) -> None:
         found = collect(", ".join(str(tuple(tensor.shape)) for tensor in tensors))
         with exit_together():
             raise InputError(
-                f"the batches of the processes differ in shape, {' and '.join(dict.fromkeys(found))}, but the loss is "
-                "one of the whole batch: crop, pad or resize the images of training to one size"
+                f"the batches of the processes differ in shape, {' and '.join(dict.fromkeys(found))}, but the loss "
+                "needs the whole batch: crop, pad or resize the images of training to one size"
             )
-
-
-def _list_tensors(item: Any) -> Iterator[torch.Tensor]:
-    if isinstance(item, torch.Tensor):
-        yield item
-    elif isinstance(item, Mapping):
-        yield from _list_tensors(list(item.values()))
-    elif isinstance(item, Sequence) and not isinstance(item, str):
-        for value in item:
-            yield from _list_tensors(value)

@@ -11,18 +11,18 @@ __all__ = ["WeightMapBCELoss"]
 
 
 class WeightMapBCELoss(_Loss):
-    """Cross-entropy of a foreground channel, every pixel weighted (Ronneberger et al. 2015, equation 1, two classes).
+    """Weighted cross-entropy of a foreground channel (Ronneberger et al. 2015, equation 1, two classes).
 
-    The weights come with the target, as its second channel: make them with
-    :class:`pipeline.transforms.BorderWeightMap` and join mask and weights by ``ConcatItemsd``.
+    The weights are the second channel of the target: compute them with :class:`pipeline.transforms.BorderWeightMap` and
+    join mask and weights with ``ConcatItemsd``.
 
     Args:
         reduction: "mean" over all pixels, "sum", or "none" for the loss ``(B, 1, *spatial)`` of every pixel.
         normalize: with "mean", divide by the sum of the weights of the batch instead of the number of pixels, so that
-            a crop with heavy borders counts no more than another.
+            crops with many borders count the same as others.
 
     Raises:
-        ValueError: the reduction is another word, or ``normalize`` goes without "mean".
+        ValueError: the reduction is unknown, or ``normalize`` is used without "mean".
 
     Example:
         >>> import torch
@@ -35,7 +35,7 @@ class WeightMapBCELoss(_Loss):
     def __init__(self, reduction: LossReduction | str = LossReduction.MEAN, normalize: bool = False) -> None:
         super().__init__(reduction=LossReduction(reduction).value)
         if normalize and self.reduction != LossReduction.MEAN:
-            raise ValueError(f'normalize goes with the reduction "mean", got "{self.reduction}"')
+            raise ValueError(f'normalize needs the reduction "mean", got "{self.reduction}"')
         self.normalize = normalize
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -46,7 +46,7 @@ class WeightMapBCELoss(_Loss):
             target: ``(B, 2, *spatial)``: the mask (0 and 1), then the weights.
 
         Raises:
-            ValueError: a shape is another.
+            ValueError: a shape does not match.
         """
         if input.ndim < 3 or input.shape[1] != 1:
             raise ValueError(f"expected logits (B, 1, *spatial), got shape {tuple(input.shape)}")
@@ -54,7 +54,7 @@ class WeightMapBCELoss(_Loss):
         if tuple(target.shape) != expected:
             raise ValueError(
                 f"expected a target {expected} of mask and weights for logits {tuple(input.shape)}, got "
-                f"{tuple(target.shape)}; join mask and weights by ConcatItemsd"
+                f"{tuple(target.shape)}; join mask and weights with ConcatItemsd"
             )
         mask, weight = target[:, :1].to(input.dtype), target[:, 1:].to(input.dtype)
         loss = F.binary_cross_entropy_with_logits(input, mask, reduction="none") * weight

@@ -1,4 +1,4 @@
-"""How many cases a mean hides: without truth, missed altogether, or neither."""
+"""Numbers of cases that a mean hides: without truth, missed, or both empty."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _KINDS = ("empty_gt", "missed", "both_empty")
 
 
 class CaseCount(LabelwiseMetric):
-    """Number of cases of a kind, as a metric, so that it stands in ``metrics.csv`` and in TensorBoard.
+    """Number of cases of a kind, as a metric for ``metrics.csv`` and TensorBoard.
 
-    Listed as ``n_empty_gt``, ``n_missed`` and ``n_both_empty``, the command ``report`` prints them under the means.
+    The command ``report`` prints counts named ``n_empty_gt``, ``n_missed`` and ``n_both_empty`` under the means.
 
     Args:
         kind: ``"empty_gt"``: no truth; ``"missed"``: truth, but nothing predicted; ``"both_empty"``.
-        labels: class ids; with several, each class of each case counts for itself.
+        labels: class ids; with several, each class of each case counts separately.
         num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What reaches a metric: maps of class ids that are checked, and the size of their voxels."""
+"""Checks of the maps of class ids that metrics get, and their voxel sizes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from monai.utils import ImageMetaKey
 
 from pipeline.issues import InputError
 
-_SHOWN = 6  # values of a wrong map that the message names
-#: Formats that always hold the size of a voxel in mm.
+_SHOWN = 6  # values of a wrong map in a message
+#: Formats that always contain the voxel size in mm.
 _VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".dcm")
 _NEXT = {
     "pred": "put AsDiscreted before the metric (argmax without to_onehot for several classes)",
@@ -25,7 +25,7 @@ _NEXT = {
 def read_label_maps(
     y_pred: torch.Tensor, y: torch.Tensor | None, num_classes: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Check a prediction and its truth: MONAI's metrics return 0.0 for masks of {0, 255} and for probabilities.
+    """Check a prediction and its truth; MONAI's metrics return 0.0 for masks of {0, 255} and for probabilities.
 
     Args:
         y_pred: (B, 1, *spatial) class ids.
@@ -36,7 +36,7 @@ def read_label_maps(
         Both as plain tensors, on the device of the prediction.
 
     Raises:
-        InputError: the truth is missing, the shapes differ, there is more than one channel, or a value is no class id.
+        InputError: the truth is missing, the shapes differ, there are several channels, or a value is not a class id.
 
     Example:
         >>> truth = torch.tensor([[[[0, 255]]]])
@@ -64,7 +64,7 @@ def read_label_maps(
 
 
 def check_class_ids(item: torch.Tensor, name: str, num_classes: int) -> None:
-    """Refuse any value that is no class id.
+    """Reject any value that is not a class id.
 
     Args:
         item: any shape.
@@ -72,12 +72,12 @@ def check_class_ids(item: torch.Tensor, name: str, num_classes: int) -> None:
         num_classes: ids go from 0 to ``num_classes - 1``.
 
     Raises:
-        InputError: naming the values seen.
+        InputError: lists the values found.
     """
     plain = to_plain(item)
     if plain.dtype == torch.bool or plain.numel() == 0:
         return
-    low, high = plain.aminmax()  # NaN if one is
+    low, high = plain.aminmax()  # NaN if a value is NaN
     valid = bool(low >= 0) and bool(high < num_classes)
     if valid and plain.is_floating_point():
         valid = bool((plain == plain.floor()).all())
@@ -89,14 +89,14 @@ def check_class_ids(item: torch.Tensor, name: str, num_classes: int) -> None:
 
 
 def find_spacing(label: torch.Tensor, index: int = 0) -> tuple[float, ...] | None:
-    """Return the size of a label's voxels.
+    """Return the voxel size of a label.
 
-    A picture has none, and its readers say 1 for it. So an affine that says 1 along every axis counts only if the label
-    comes from a file of a format for volumes, such as NIfTI.
+    Pictures have no voxel size, and their readers set it to 1. So a size of 1 along every axis counts only if the label
+    comes from a volume format such as NIfTI.
 
     Args:
         label: (B, 1, *spatial).
-        index: which of the batch.
+        index: position in the batch.
 
     Returns:
         mm along each axis; None if unknown.
@@ -119,25 +119,25 @@ def find_spacing(label: torch.Tensor, index: int = 0) -> tuple[float, ...] | Non
 
 
 def to_plain(item: torch.Tensor) -> torch.Tensor:
-    """Return the tensor without meta data, which would be carried along by every operation."""
-    return item.as_tensor() if isinstance(item, MetaTensor) else item
+    """Return the tensor without meta data, which every operation would copy."""
+    return item.as_subclass(torch.Tensor)
 
 
-def read_labels(labels: int | Sequence[int], num_classes: int | None) -> tuple[tuple[int, ...], int]:
-    """Check which classes a metric scores.
+def check_classes(labels: int | Sequence[int], num_classes: int | None) -> tuple[tuple[int, ...], int]:
+    """Check the classes that a metric scores.
 
     Args:
         labels: class ids.
-        num_classes: with the background; None for one more than the highest of ``labels``.
+        num_classes: with background; None for the highest label plus one.
 
     Returns:
         The labels and the number of classes.
 
     Raises:
-        ValueError: no label, one twice, the background, or one that is not below ``num_classes``.
+        ValueError: there is no label, a repeated one, the background, or one that is not below ``num_classes``.
 
     Example:
-        >>> read_labels([1, 2], None), read_labels(1, 3)
+        >>> check_classes([1, 2], None), check_classes(1, 3)
         (((1, 2), 3), ((1,), 3))
     """
     named = (labels,) if isinstance(labels, int) else tuple(labels)
@@ -145,7 +145,7 @@ def read_labels(labels: int | Sequence[int], num_classes: int | None) -> tuple[t
         raise ValueError(f"labels must be different class ids from 1 up (0 is the background), got {labels}")
     count = max(named) + 1 if num_classes is None else num_classes
     if max(named) >= count:
-        raise ValueError(f"labels names class {max(named)}, but num_classes is {count}, so ids end at {count - 1}")
+        raise ValueError(f"labels has class {max(named)}, but num_classes is {count}, so ids end at {count - 1}")
     return named, count
 
 
@@ -156,7 +156,7 @@ def _name(name: str, item: torch.Tensor) -> str:
 
 def _find_path(item: torch.Tensor) -> str:
     path: Any = item.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "") if isinstance(item, MetaTensor) else ""
-    return str(path[0] if isinstance(path, list | tuple) and path else path or "")  # a batch has a list of them
+    return str(path[0] if isinstance(path, list | tuple) and path else path or "")  # a batch has a list of paths
 
 
 def _show_values(plain: torch.Tensor) -> str:

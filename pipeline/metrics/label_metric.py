@@ -1,4 +1,4 @@
-"""Any metric of MONAI on one class of a map of class ids."""
+"""A MONAI metric on one class of a map of class ids."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 import torch
 from monai.metrics import CumulativeIterationMetric
 
-from pipeline.metrics.label_maps import read_label_maps, read_labels
+from pipeline.metrics.label_maps import check_classes, read_label_maps
 
 __all__ = ["LabelMetric"]
 
 
 class LabelMetric(CumulativeIterationMetric):
-    """Give a metric one class of the prediction and of the label as masks of one channel.
+    """Pass one class of prediction and label to a metric, as masks of one channel.
 
-    Our own metrics have an argument ``labels`` of their own; this is for MONAI's, which take one-hot tensors. MONAI's
-    surface metrics count in voxels here: use `HausdorffDistance95` and `SurfaceDice` for mm.
+    For MONAI's metrics, which take one-hot tensors; the metrics of this package have an argument ``labels``. MONAI's
+    surface metrics measure in voxels here: use `HausdorffDistance95` and `SurfaceDice` for mm.
 
     Args:
-        metric: gets lists of masks (1, *spatial) of 0 and 1.
+        metric: a metric of lists of masks (1, *spatial) of 0 and 1.
         label: the class id.
         num_classes: with the background, to check the values.
 
     Raises:
-        InputError: when called: values that are no class ids, several channels, or shapes that differ.
-        ValueError: ``metric`` is no cumulative metric, or leaves out the background (the only channel it would get,
-            where MONAI ignores the option without a word), or ``label`` is no class but the background.
+        InputError: when called: values that are not class ids, several channels, or shapes that differ.
+        ValueError: ``metric`` is not a cumulative metric or leaves out the background, which MONAI ignores silently if
+            there is one channel; or ``label`` is not a foreground class.
 
     Example:
         >>> from monai.metrics import DiceMetric
@@ -43,11 +43,11 @@ class LabelMetric(CumulativeIterationMetric):
         if getattr(metric, "include_background", True) is False:
             raise ValueError(f"{type(metric).__name__} gets one channel here: set include_background to true")
         self.metric = metric
-        (self.label,), self.num_classes = read_labels(label, num_classes)
+        (self.label,), self.num_classes = check_classes(label, num_classes)
         super().__init__()
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Forget all cases."""
         super().reset()
         self.metric.reset()
 
@@ -59,11 +59,11 @@ class LabelMetric(CumulativeIterationMetric):
         return self.metric([pred[0] for pred, _ in results], [truth[0] for _, truth in results], **kwargs)
 
     def aggregate(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the metric makes of all cases."""
+        """Return the metric of all cases."""
         return self.metric.aggregate(*args, **kwargs)
 
     def get_buffer(self) -> Any:
-        """Return what the metric remembers of each case."""
+        """Return the metric's values of each case."""
         return self.metric.get_buffer()
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> Any:

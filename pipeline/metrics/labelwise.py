@@ -1,7 +1,7 @@
-"""What the metrics by case and class share: checks, masks without foreground, means and counts.
+"""Base of the metrics per case and class: checks, masks without foreground, means and counts.
 
-A mask without foreground has no natural score, and MONAI's metrics differ (some leave out a false positive, some
-a structure that was missed), so each of ours names its ``empty_policy``:
+A mask without foreground has no natural score, and MONAI's metrics differ: some leave out false positives, some
+missed structures. So these metrics have an ``empty_policy``:
 
 ============== =========================== ===================== =====================
 policy         both empty                  only truth empty      only prediction empty
@@ -12,7 +12,7 @@ policy         both empty                  only truth empty      only prediction
 ============== =========================== ===================== =====================
 
 Overlap and surface Dice: best 1, worst 0. Distances: best 0, worst the diagonal of the image. ``perfect`` is MONAI's
-``ignore_empty=False`` and ``truth_only`` its ``ignore_empty=True``, under which false positives are free.
+``ignore_empty=False`` and ``truth_only`` its ``ignore_empty=True``, which leaves out false positives.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from typing import Any, ClassVar
 import torch
 from monai.metrics import CumulativeIterationMetric
 
-from pipeline.metrics.label_maps import read_label_maps, read_labels
+from pipeline.metrics.label_maps import check_classes, read_label_maps
 
 EMPTY_POLICIES = ("exclude", "perfect", "truth_only")
 
 
 class LabelwiseMetric(CumulativeIterationMetric):
-    """A score by case and class of maps of class ids.
+    """A score per case and class of maps of class ids.
 
     Takes predictions and labels as lists of ``(1, *spatial)`` or as ``(B, 1, *spatial)``; a binary mask is a map of the
-    ids 0 and 1. The mean is taken over the classes of each case, then over cases; scores that are NaN are left out,
-    and with none left the mean is NaN (MONAI's metrics say 0.0).
+    ids 0 and 1. The mean is taken over the classes of each case, then over cases. NaN scores are left out; if none is
+    left, the mean is NaN (0.0 in MONAI's metrics).
 
     Args:
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
+        labels: class ids to score.
+        num_classes: number of classes with background, to check the values; by default the highest label plus one.
+        empty_policy: score of masks without foreground: "exclude", "perfect" or "truth_only", see the table above.
 
     Raises:
-        InputError: when called: values that are no class ids, several channels, or shapes that differ.
-        ValueError: ``labels`` names no class or the background, or the policy is unknown.
+        InputError: when called: values that are not class ids, several channels, or shapes that differ.
+        ValueError: ``labels`` is empty or contains the background, or the policy is unknown.
     """
 
     best: ClassVar[float] = 1.0
@@ -53,20 +53,16 @@ class LabelwiseMetric(CumulativeIterationMetric):
     ) -> None:
         super().__init__()
         check_policy(empty_policy)
-        self.labels, self.num_classes = read_labels(labels, num_classes)
+        self.labels, self.num_classes = check_classes(labels, num_classes)
         self.empty_policy = empty_policy
 
     def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> torch.Tensor:
-        """Score cases and remember the scores.
-
-        Returns:
-            (B, K): a score for each case and each of the K labels.
-        """
+        """Score cases, remember the scores and return them (B, K): one per case and label."""
         scores, _ = super().__call__(y_pred, y, **kwargs)
         return torch.as_tensor(scores)
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> list[torch.Tensor]:
-        """Return scores (B, K) and the voxels (B, K, 3) that are true positive, false positive, false negative."""
+        """Return scores (B, K) and true positive, false positive and false negative voxels (B, K, 3)."""
         preds, truths = read_label_maps(y_pred, y, self.num_classes)
         scores, counts = [], []
         for index, (pred, truth) in enumerate(zip(preds[:, 0], truths[:, 0], strict=True)):
@@ -97,7 +93,7 @@ class LabelwiseMetric(CumulativeIterationMetric):
         return empty if buffers is None else buffers[1]
 
     def count_cases(self) -> dict[str, int]:
-        """Count the scores behind the mean, each class of each case for itself.
+        """Count the scores in the mean, each class of each case separately.
 
         Returns:
             ``n`` (in the mean), ``n_both_empty``, ``n_empty_gt`` (truth empty, with or without a prediction) and
@@ -136,17 +132,13 @@ class LabelwiseMetric(CumulativeIterationMetric):
 
 
 def check_policy(policy: str) -> None:
-    """Refuse an unknown policy.
-
-    Raises:
-        ValueError: naming those that exist.
-    """
+    """Raise ValueError for an unknown policy."""
     if policy not in EMPTY_POLICIES:
         raise ValueError(f"empty_policy must be one of {', '.join(EMPTY_POLICIES)}, got {policy!r}")
 
 
 def find_cases(counts: torch.Tensor, kind: str) -> torch.Tensor:
-    """Tell which cases are of a kind.
+    """Return which cases are of a kind.
 
     Args:
         counts: (..., 3): true positive, false positive, false negative voxels.
@@ -168,7 +160,7 @@ def find_cases(counts: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def average_cases(scores: torch.Tensor | None) -> torch.Tensor:
-    """Return the mean of scores (N, K) over the classes of a case, then over cases; NaN where there is none.
+    """Return the mean of scores (N, K) over the classes of a case, then over cases; NaN if there is none.
 
     Example:
         >>> average_cases(torch.tensor([[1.0, 0.5], [float("nan"), 0.25]])).item()
@@ -180,6 +172,6 @@ def average_cases(scores: torch.Tensor | None) -> torch.Tensor:
 
 
 def _count_voxels(pred: torch.Tensor, truth: torch.Tensor) -> tuple[int, int, int]:
-    # On bool tensors twenty times as fast as sum.
+    # Twenty times faster than sum on bool tensors.
     hit, found, there = (int(torch.count_nonzero(mask)) for mask in (pred & truth, pred, truth))
     return hit, found - hit, there - hit

@@ -18,9 +18,7 @@ class LabelIoU(LabelwiseMetric):
     """Intersection over union TP / (TP + FP + FN), also called the Jaccard index, by MONAI's ``compute_iou``.
 
     Args:
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
+        labels, num_classes, empty_policy: see `pipeline.metrics.labelwise.LabelwiseMetric`.
 
     Example:
         >>> LabelIoU()([torch.tensor([[[1, 1, 0, 0]]])], [torch.tensor([[[0, 1, 1, 1]]])]).tolist()
@@ -28,22 +26,18 @@ class LabelIoU(LabelwiseMetric):
     """
 
     def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
-        # Sums of bool are slow; those of float32 err by about 1e-7 of a mask of more than 2^24 voxels.
+        # Sums of bool are slow; float32 sums have an error of about 1e-7 in masks of more than 2^24 voxels.
         return compute_iou(pred[None, None].float(), truth[None, None].float()).item()
 
 
 class LabelDice(LabelIoU):
-    """Dice 2 TP / (2 TP + FP + FN) of the classes named, from MONAI's ``compute_iou`` as 2 J / (1 + J).
+    """Dice 2 TP / (2 TP + FP + FN) of each class, from MONAI's ``compute_iou`` as 2 J / (1 + J).
 
-    ``compute_dice`` gives the same and takes longer, for it picks the voxels out one by one.
-
-    One map of class ids takes the place of a one-hot tensor, so a volume of many classes needs no more memory than its
-    image, and what is scored is what is saved.
+    ``compute_dice`` gives the same result more slowly, as it indexes single voxels. A map of class ids replaces the
+    one-hot tensor, so a volume of many classes needs little memory, and the saved mask is what gets the score.
 
     Args:
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
+        labels, num_classes, empty_policy: see `pipeline.metrics.labelwise.LabelwiseMetric`.
 
     Example:
         >>> truth = torch.tensor([[[0, 1, 1, 2]]])
@@ -64,10 +58,8 @@ class ThresholdedJaccard(LabelIoU):
     """Jaccard index of an image, 0 where it is below a threshold: the score of the ISIC 2018 challenge, task 1.
 
     Args:
-        threshold: an image's index from this one on counts as it is.
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
+        threshold: lowest index that is not set to 0.
+        labels, num_classes, empty_policy: see `pipeline.metrics.labelwise.LabelwiseMetric`.
 
     Raises:
         ValueError: the threshold is not between 0 and 1.
@@ -96,5 +88,5 @@ class ThresholdedJaccard(LabelIoU):
 
     def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
         index = super()._score(pred, truth, spacing)
-        # The index has the precision of float32: 13 of 20 pixels are 0.65 and count.
+        # The index has the precision of float32: 13 of 20 pixels are 0.65 and must pass.
         return index if index >= self.threshold - _ROUNDING else 0.0

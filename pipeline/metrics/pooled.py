@@ -1,6 +1,6 @@
-"""Scores over all pixels of a set at once: for comparison with work that reports them.
+"""Scores over all pixels of a set at once, for comparison with work that reports them.
 
-Large objects dominate a pooled score and a missed small one hardly shows, so read it beside the mean over cases.
+Large objects dominate a pooled score and a missed small one hardly changes it, so report the mean over cases as well.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ __all__ = ["BackgroundAccuracy", "PixelAccuracy", "PooledDice", "PooledIoU"]
 
 
 class PooledDice(LabelDice):
-    """Dice of one TP, FP and FN over the whole set (unit ``pooled``), mean over the classes named.
+    """Dice of one TP, FP and FN over the whole set (unit ``pooled``), mean over the classes.
 
-    ``get_buffer`` holds the Dice of each case, whose mean is another number than this.
+    ``get_buffer`` holds the Dice of each case, whose mean differs from this score.
 
     Args:
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of a case without foreground in ``get_buffer``; the pooled value has no need of it.
+        labels, num_classes: see `pipeline.metrics.labelwise.LabelwiseMetric`.
+        empty_policy: score of a case without foreground in ``get_buffer``; it does not change the pooled value.
 
     Example:
         >>> large, small = torch.ones(1, 9, 1), torch.ones(1, 1, 1)
@@ -43,12 +42,11 @@ class PooledDice(LabelDice):
 
 
 class PooledIoU(LabelIoU):
-    """Intersection over union of one TP, FP and FN over the whole set (unit ``pooled``), mean over the classes named.
+    """Intersection over union of one TP, FP and FN over the whole set (unit ``pooled``), mean over the classes.
 
     Args:
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of a case without foreground in ``get_buffer``; the pooled value has no need of it.
+        labels, num_classes: see `pipeline.metrics.labelwise.LabelwiseMetric`.
+        empty_policy: score of a case without foreground in ``get_buffer``; it does not change the pooled value.
 
     Example:
         >>> large, small = torch.ones(1, 9, 1), torch.ones(1, 1, 1)
@@ -74,14 +72,14 @@ class _PooledShare(CumulativeIterationMetric):
     def __init__(self, num_classes: int = 2) -> None:
         super().__init__()
         if num_classes < 2:
-            raise ValueError(f"num_classes counts the background too, so it is at least 2, got {num_classes}")
+            raise ValueError(f"num_classes counts the background too, so it must be at least 2, got {num_classes}")
         self.num_classes = num_classes
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        """Return for each case (B, 2): pixels that count, and all pixels.
+        """Return two numbers per case (B, 2): counted pixels and all pixels.
 
         Raises:
-            InputError: values that are no class ids, several channels, or shapes that differ.
+            InputError: values that are not class ids, several channels, or shapes that differ.
         """
         pred, truth = (item.flatten(1) for item in read_label_maps(y_pred, y, self.num_classes))
         counted = self._mark(pred, truth).sum(dim=1)
@@ -102,13 +100,13 @@ class _PooledShare(CumulativeIterationMetric):
 
     @abstractmethod
     def _mark(self, pred: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Return which pixels count, of two maps of class ids (B, N)."""
+        """Return which pixels count in two maps of class ids (B, N)."""
 
 
 class PixelAccuracy(_PooledShare):
     """Share of all pixels of the set that have the right class, background included.
 
-    Where little is foreground it looks excellent whatever was predicted: list `BackgroundAccuracy` beside it.
+    With little foreground it is high for any prediction, so list `BackgroundAccuracy` next to it.
 
     Args:
         num_classes: with the background, to check the values.
@@ -126,7 +124,7 @@ class PixelAccuracy(_PooledShare):
 
 
 class BackgroundAccuracy(_PooledShare):
-    """Pixel accuracy of predicting nothing at all: the share of background in the truth.
+    """Pixel accuracy of an empty prediction: the share of background in the truth.
 
     Args:
         num_classes: with the background, to check the values.

@@ -1,4 +1,4 @@
-"""Scores of instances, object by object, as the Cell Tracking Challenge counts them."""
+"""Scores of instances per object, as in the Cell Tracking Challenge."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class SegMeasure(CumulativeIterationMetric):
 
     An object R of the truth is matched by the predicted object S that covers more than half of it,
     ``|R & S| > 0.5 |R|``; there is at most one. It scores ``|R & S| / |R | S|``, and 0 without a match (Maška et al.
-    2014, Bioinformatics 30). Predicted objects that match none cost nothing: read :class:`ObjectCount` beside it.
+    2014, Bioinformatics 30). Unmatched predictions do not lower the score, so list :class:`ObjectCount` next to it.
 
-    ``aggregate`` pools the objects of all cases, as the challenge does over the frames of a film. ``get_buffer``, and
-    with it ``<metric>_raw.csv``, holds the mean of each case over its own objects, NaN without any, whose mean is
-    another number where cases differ in their number of objects.
+    ``aggregate`` pools the objects of all cases, as the challenge does over the frames of a film. ``get_buffer`` and
+    ``<metric>_raw.csv`` hold the mean over the objects of each case, NaN without any; their mean differs if cases have
+    different numbers of objects.
 
     Example:
         >>> import torch
@@ -37,7 +37,7 @@ class SegMeasure(CumulativeIterationMetric):
     """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        """Return for each case ``(B, 4)``: sum of scores, and how many objects the truth has, are missed, are false.
+        """Return per case ``(B, 4)``: the sum of scores and the numbers of true, missed and false objects.
 
         Args:
             y_pred: instance ids ``(B, 1, *spatial)``, 0 for background.
@@ -45,14 +45,14 @@ class SegMeasure(CumulativeIterationMetric):
             kwargs: not used.
 
         Raises:
-            InputError: the truth is missing, the shapes differ or have several channels, or values are no ids.
+            InputError: the truth is missing, the shapes differ or have several channels, or values are not ids.
         """
         if y is None:
             raise InputError("a metric got no label; its output_transform must give pred and label")
         if y_pred.shape != y.shape or y.ndim < 3 or y.shape[1] != 1:
             raise InputError(
-                f"expected pred and label of instance ids (1, *spatial), alike, got {tuple(y_pred.shape[1:])} and "
-                f"{tuple(y.shape[1:])}; put Invertd before the metric if the grids differ"
+                "expected pred and label of instance ids (1, *spatial), of equal shape, got "
+                f"{tuple(y_pred.shape[1:])} and {tuple(y.shape[1:])}; put Invertd before the metric if the grids differ"
             )
         pairs = zip(_read_ids(y_pred, "pred"), _read_ids(y, "label"), strict=True)
         return torch.stack([_score_objects(pred, truth) for pred, truth in pairs])
@@ -68,7 +68,7 @@ class SegMeasure(CumulativeIterationMetric):
         return None if counts is None else counts[:, :1] / counts[:, 1:2]
 
     def get_counts(self) -> torch.Tensor | None:
-        """Return for each case ``(N, 4)``: sum of scores, objects of the truth, missed ones, false ones."""
+        """Return per case ``(N, 4)``: the sum of scores and the numbers of true, missed and false objects."""
         return super().get_buffer()
 
 
@@ -77,7 +77,7 @@ class ObjectCount(SegMeasure):
 
     Args:
         kind: ``"truth"``: objects of the truth; ``"missed"``: those without a match; ``"false"``: predicted objects
-            that match none, the parts of a split cell and the merger of two among them.
+            without a match, including the parts of a split cell and two merged cells.
 
     Raises:
         ValueError: the kind is unknown.

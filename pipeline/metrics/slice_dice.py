@@ -1,4 +1,4 @@
-"""Dice by slice of a volume, for comparison with work that scores slices."""
+"""Dice per slice of a volume, for comparison with work that scores slices."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ __all__ = ["NonEmptySliceDice"]
 class NonEmptySliceDice(CumulativeIterationMetric):
     """Mean Dice over the slices whose truth is not empty (unit ``slice_nonempty``).
 
-    Every slice along the last axis is one item; slices without foreground in the truth are NaN in the buffer and
-    left out of the mean, so false positives there do not show: read it beside the Dice of the whole volume, never
-    instead of it.
+    Every slice along the last axis is one item. Slices without foreground in the truth are NaN in the buffer and left
+    out of the mean, so false positives in them do not count: use it in addition to the Dice of the whole volume.
 
     Example:
         >>> import torch
@@ -40,7 +39,7 @@ class NonEmptySliceDice(CumulativeIterationMetric):
         return compute_dice(pred_slices, truth_slices, include_background=True, ignore_empty=True)
 
     def aggregate(self) -> torch.Tensor:
-        """Return the mean over all slices seen so far; NaN when none had foreground."""
+        """Return the mean over all slices seen so far; NaN if none had foreground."""
         buffer = self.get_buffer()
         if buffer is None or len(buffer) == 0:
             return torch.tensor(float("nan"))

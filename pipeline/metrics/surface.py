@@ -1,4 +1,4 @@
-"""Surface metrics in mm: the voxel's size comes from the label's affine, and empty masks are not forgotten."""
+"""Surface metrics in mm, with voxel sizes from the label's affine and scores for empty masks."""
 
 from __future__ import annotations
 
@@ -44,32 +44,30 @@ class _SurfaceMetric(LabelwiseMetric):
         spacing = self.spacing or find_spacing(label, index)
         if spacing is None:
             raise InputError(
-                f"{type(self).__name__}: the label does not tell its voxel size; set spacing (mm along each axis), "
+                f"{type(self).__name__}: the label has no voxel size; set spacing (mm along each axis), "
                 'or unit to "voxels" and say so in the metric\'s name'
             )
         if len(spacing) != axes:
-            raise InputError(f"spacing has {len(spacing)} numbers, but the label {axes} axes")
+            raise InputError(f"spacing has {len(spacing)} numbers, but the label has {axes} axes")
         return spacing
 
 
 class HausdorffDistance95(_SurfaceMetric):
-    """95th percentile Hausdorff distance in mm of the classes named, by MONAI's ``compute_hausdorff_distance``.
+    """95th percentile Hausdorff distance in mm of each class, by MONAI's ``compute_hausdorff_distance``.
 
-    MONAI's definition is the larger of the two directed 95th percentiles of the distances from one surface's voxels to
-    the other surface; other tools pool both directions or weight by area, and differ on small objects.
+    MONAI takes the larger of the two directed 95th percentiles of the distances from one surface's voxels to the other
+    surface. Other tools pool both directions or weight by area, and differ on small objects.
 
-    MONAI gives NaN where the prediction is empty, so its mean improves as structures are missed. Here such a case, or
-    a false positive, counts as the diagonal of the image.
+    MONAI gives NaN if the prediction is empty, so its mean improves when structures are missed. Here such a case, or a
+    false positive, gets the diagonal of the image.
 
     Args:
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
-        unit: ``"mm"``; or ``"voxels"``, which the metric's name should then tell.
-        spacing: mm along each axis, where the label's file does not tell it.
+        labels, num_classes, empty_policy: see `pipeline.metrics.labelwise.LabelwiseMetric`.
+        unit: ``"mm"``; or ``"voxels"``, which the metric's name should then contain.
+        spacing: mm along each axis, for labels whose files do not contain it.
 
     Raises:
-        InputError: when called: the size of a voxel is unknown, or what `LabelwiseMetric` refuses.
+        InputError: when called: the voxel size is unknown, or as in `LabelwiseMetric`.
         ValueError: an unknown unit, or a spacing that is not positive.
 
     Example:
@@ -83,10 +81,8 @@ class HausdorffDistance95(_SurfaceMetric):
     best: ClassVar[float] = 0.0
 
     def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
-        distance = compute_hausdorff_distance(
-            pred[None, None], truth[None, None], include_background=True, percentile=95, spacing=spacing
-        )
-        return distance.item()
+        options: Any = {"include_background": True, "percentile": 95, "spacing": spacing}
+        return compute_hausdorff_distance(pred[None, None], truth[None, None], **options).item()
 
     def _score_worst(self, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
         return math.dist([0.0] * truth.ndim, [n * size for n, size in zip(truth.shape, spacing or (), strict=True)])
@@ -95,19 +91,17 @@ class HausdorffDistance95(_SurfaceMetric):
 class SurfaceDice(_SurfaceMetric):
     """Normalised surface Dice: the share of both surfaces that lies within a tolerance of the other.
 
-    Nikolov et al. 2021, by MONAI's ``compute_surface_dice`` with ``use_subvoxels``, where the surface runs between the
-    voxels and each piece counts by its area.
+    Nikolov et al. 2021, by MONAI's ``compute_surface_dice`` with ``use_subvoxels``: the surface lies between the voxels
+    and each piece counts by its area.
 
     Args:
-        tolerance: in ``unit``; name it in the metric's name (``nsd_1mm``).
-        labels: class ids that are scored.
-        num_classes: with the background, to check the values; by default one more than the highest of ``labels``.
-        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
-        unit: ``"mm"``; or ``"voxels"``, which the metric's name should then tell.
-        spacing: mm along each axis, where the label's file does not tell it.
+        tolerance: in ``unit``; put it into the metric's name (``nsd_1mm``).
+        labels, num_classes, empty_policy: see `pipeline.metrics.labelwise.LabelwiseMetric`.
+        unit: ``"mm"``; or ``"voxels"``, which the metric's name should then contain.
+        spacing: mm along each axis, for labels whose files do not contain it.
 
     Raises:
-        InputError: when called: the size of a voxel is unknown, or what `LabelwiseMetric` refuses.
+        InputError: when called: the voxel size is unknown, or as in `LabelwiseMetric`.
         ValueError: the tolerance is negative, an unknown unit, or a spacing that is not positive.
 
     Example:
@@ -135,12 +129,5 @@ class SurfaceDice(_SurfaceMetric):
         self.tolerance = tolerance
 
     def _score(self, pred: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, ...] | None) -> float:
-        share = compute_surface_dice(
-            pred[None, None],
-            truth[None, None],
-            class_thresholds=[self.tolerance],
-            include_background=True,
-            spacing=spacing,
-            use_subvoxels=True,
-        )
-        return share.item()
+        options: Any = {"include_background": True, "spacing": spacing, "use_subvoxels": True}
+        return compute_surface_dice(pred[None, None], truth[None, None], [self.tolerance], **options).item()

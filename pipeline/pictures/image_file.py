@@ -1,14 +1,16 @@
-"""Picture files in and out as arrays: pixels read whole or not at all, 8-bit views, atomic writing."""
+"""Read picture files completely or not at all, convert to 8 bits, write atomically."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.atomic import write_atomically
 
 
 def read_pixels(path: str | os.PathLike[str], kind: str = "picture") -> NDArray[Any]:
@@ -16,36 +18,30 @@ def read_pixels(path: str | os.PathLike[str], kind: str = "picture") -> NDArray[
 
     Args:
         path: a file with one picture.
-        kind: what the file is, for the message.
+        kind: name of the file's content in the message.
 
     Raises:
         OSError: it cannot be opened, is damaged or cut off, or holds several pages.
     """
-    import numpy as np
-    from PIL import Image
-
     try:
         with Image.open(path) as image:
             pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-            if pages > 1:  # Pillow would read the first and say nothing
-                raise ValueError(f"it holds {pages} pages, expected one {kind} a file")
+            if pages > 1:  # Pillow would silently read the first
+                raise ValueError(f"it holds {pages} pages, expected one {kind} per file")
             pixels = np.asarray(image)
-    # Pillow lets a SyntaxError through for a damaged PNG
+    # Pillow raises SyntaxError for some damaged PNG files.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise OSError(f"cannot read {kind} {path}: {error}") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def to_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the image as 8 bits: unchanged where it is, else scaled from its own range.
+    """Return the image as 8 bits: unchanged if it has 8 bits, else scaled from its minimum and maximum.
 
     Example:
-        >>> import numpy as np
         >>> to_uint8(np.array([300, 400, 555], dtype=np.uint16))
         array([  0, 100, 255], dtype=uint8)
     """
-    import numpy as np
-
     if image.dtype == np.uint8:
         return image
     low, high = float(image.min()), float(image.max())
@@ -62,11 +58,7 @@ def write_picture(pixels: NDArray[Any], target: Path, kind: str = "PNG") -> None
         kind: Pillow's name of the format.
 
     Raises:
-        OSError: the file cannot be written; nothing under its name has changed.
+        OSError: the file cannot be written; an older file of that name is unchanged.
     """
-    from PIL import Image
-
-    from pipeline.atomic import write_atomically
-
     with write_atomically(target, "wb", sync=False) as stream:
         Image.fromarray(pixels).save(stream, format=kind)

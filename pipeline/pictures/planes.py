@@ -1,43 +1,34 @@
-"""Pictures of a volume with its mask: the three planes through the mask, or the slice that shows most of it."""
+"""Pictures of a volume with its mask: three planes through the mask, or the slice with most foreground."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.pictures.figures import GAP, draw_labels, resize_labels, resize_picture
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from pipeline.pictures.figures import Rgb
+from pipeline.pictures.figures import GAP, Rgb, draw_labels, resize_labels, resize_picture, stretch_to_uint8
 
 _AXIAL = 2
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A slice as a radiologist sees it: the patient's right on the left, head or face up.
+    """A slice as a radiologist sees it: the patient's right on the left, head or face up."""
 
-    Args:
-        image: (H, W), 8 bit.
-        labels: (H, W), 0 is background.
-        size: height and width in mm.
-    """
-
-    image: NDArray[np.uint8]
-    labels: NDArray[Any]
-    size: tuple[float, float]
+    image: NDArray[np.uint8]  #: (H, W), 8 bit
+    labels: NDArray[Any]  #: (H, W), 0 is background
+    size: tuple[float, float]  #: height and width in mm
 
 
 def draw_planes(volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any], height: int = 256) -> Rgb:
-    """Draw the axial, coronal and sagittal plane through the middle of the mask, all labels outlined, to one scale.
+    """Draw the axial, coronal and sagittal plane through the mask's centre, labels outlined, all at one scale.
 
     Args:
         volume: (X, Y, Z), any range and orientation.
-        labels: (X, Y, Z), 0 is background; without foreground the planes go through the middle of the volume.
+        labels: (X, Y, Z), 0 is background; without foreground the planes cross the volume's centre.
         affine: (4, 4), voxel index to mm, RAS.
         height: pixels of the tallest plane.
 
@@ -45,12 +36,9 @@ def draw_planes(volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any]
         (height, W, 3).
 
     Example:
-        >>> import numpy as np
         >>> draw_planes(np.zeros((4, 6, 8)), np.zeros((4, 6, 8), int), np.eye(4), height=80).shape
         (80, 148, 3)
     """
-    import numpy as np
-
     planes = list(cut_planes(volume, labels, affine))
     scale = height / max(plane.size[0] for plane in planes)
     tiles = []
@@ -65,8 +53,6 @@ def draw_planes(volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any]
 
 def cut_planes(volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any]) -> Iterator[Plane]:
     """Yield the axial, coronal and sagittal plane of `draw_planes`."""
-    import numpy as np
-
     shown, numbers, spacing = _turn_to_ras(volume, labels, affine)
     found = np.argwhere(numbers > 0)
     centre = np.round(found.mean(axis=0)) if len(found) else np.array(numbers.shape) // 2
@@ -75,7 +61,7 @@ def cut_planes(volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any])
 
 
 def cut_largest(volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any]) -> Plane:
-    """Return the axial plane with most foreground, the middle one where there is none; arguments as `draw_planes`."""
+    """Return the axial plane with most foreground, or the middle one without any; arguments as in `draw_planes`."""
     shown, numbers, spacing = _turn_to_ras(volume, labels, affine)
     area = (numbers > 0).sum(axis=(0, 1))
     index = int(area.argmax()) if area.any() else numbers.shape[_AXIAL] // 2
@@ -85,24 +71,18 @@ def cut_largest(volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any]
 def _turn_to_ras(
     volume: NDArray[Any], labels: NDArray[Any], affine: NDArray[Any]
 ) -> tuple[NDArray[np.uint8], NDArray[Any], list[float]]:
-    """Return volume (8 bit) and labels with axes that run right, anterior and superior, and their voxel sizes in mm."""
+    """Return volume (8 bit) and labels with axes to the right, anterior and superior, and their voxel sizes in mm."""
     import nibabel as nib
-    import numpy as np
 
     if volume.shape != labels.shape or volume.ndim != 3:
-        raise ValueError(f"a volume and labels (X, Y, Z) are needed, got {volume.shape} and {labels.shape}")
-    values = np.nan_to_num(np.asarray(volume, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = np.percentile(values, (1, 99))
-    grey = (np.clip((values - low) / max(float(high - low), 1e-12), 0, 1) * 255).astype(np.uint8)
+        raise ValueError(f"expected a volume and labels (X, Y, Z), got {volume.shape} and {labels.shape}")
     turn = nib.io_orientation(affine)
     sizes = nib.affines.voxel_sizes(affine)
     spacing = [float(sizes[int(np.flatnonzero(turn[:, 0] == axis)[0])]) for axis in range(3)]
-    return nib.apply_orientation(grey, turn), nib.apply_orientation(labels, turn), spacing
+    return nib.apply_orientation(stretch_to_uint8(volume), turn), nib.apply_orientation(labels, turn), spacing
 
 
 def _cut(volume: NDArray[np.uint8], labels: NDArray[Any], spacing: list[float], axis: int, index: int) -> Plane:
-    import numpy as np
-
     column, row = (other for other in range(3) if other != axis)
     image, numbers = (np.take(array, index, axis=axis).T[::-1, ::-1] for array in (volume, labels))
     return Plane(image, numbers, (volume.shape[row] * spacing[row], volume.shape[column] * spacing[column]))

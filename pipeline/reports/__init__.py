@@ -1,1 +1,1 @@
-"""Figures and comparisons of results."""
+"""Reports of datasets and runs, printed or as HTML."""

@@ -1,7 +1,7 @@
-"""A check of a dataset as one HTML file: findings by code, numbers by split, sizes, and the pairs of leaks as pictures.
+"""The result of a dataset check as one HTML file: findings by code, counts by split, sizes, pictures of leaks.
 
-The file needs nothing else: no script, no network, pictures inside. Names of files come from strangers, so everything
-is escaped and set apart from the text around it.
+The file is self-contained: no script, no network, pictures included. File names are untrusted, so all text is escaped
+and isolated from the text around it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.atomic import write_atomically
+from pipeline.datasets.checks.geometry import pick_quantiles
 from pipeline.datasets.checks.integrity import Report, count_splits
 from pipeline.datasets.checks.leaks.copies import count_blank_images, list_images
 from pipeline.datasets.checks.leaks.manifest_leaks import Leak, name_part
+from pipeline.datasets.checks.report import plural
 from pipeline.datasets.manifests.manifest import Case, Manifest, normalise_subject
 from pipeline.issues import Issue
 from pipeline.reports.thumbnails import draw_data_uri
@@ -24,96 +26,51 @@ from pipeline.reports.thumbnails import draw_data_uri
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-MAX_PAIRS = 40  # drawn for each code; two pictures of at most 256 x 256 take 20 to 60 kB
-MAX_ROWS = 500  # findings listed for each code
+MAX_PAIRS = 40  # drawn per code; two pictures of at most 256 x 256 take 20 to 60 kB
+MAX_ROWS = 500  # findings listed per code
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One picture of a pair.
+    """One picture of a pair."""
 
-    Args:
-        path: the file.
-        record: its case.
-        part: split or fold of the case.
-        picture: data URI, "" if it cannot be drawn.
-    """
-
-    path: str
-    record: str
-    part: str
-    picture: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two files that should not be in different parts.
-
-    Args:
-        issue: the finding.
-        sides: the other file, then the one that the finding names.
-    """
-
-    issue: Issue
-    sides: tuple[Side, Side]
+    path: str  #: the file
+    record: str  #: its case
+    part: str  #: split or fold of the case
+    picture: str  #: data URI, "" if it cannot be drawn
 
 
 @dataclass(frozen=True)
 class Group:
-    """The findings of one code.
+    """The findings of one code."""
 
-    Args:
-        code: the code.
-        severity: of its first finding.
-        issues: the findings that are listed.
-        number: of all findings.
-        pairs: those that are drawn.
-    """
-
-    code: str
-    severity: str
-    issues: Sequence[Issue]
-    number: int
-    pairs: Sequence[Pair]
-
-
-@dataclass(frozen=True)
-class Quantiles:
-    """How a size varies over the cases.
-
-    Args:
-        name: ``"shape"`` or ``"spacing"`` and the axis.
-        number: of cases with this size.
-        values: minimum, 5 %, 25 %, median, 75 %, 95 %, maximum, as text.
-    """
-
-    name: str
-    number: int
-    values: tuple[str, ...]
+    code: str  #: the code
+    severity: str  #: of its first finding
+    issues: Sequence[Issue]  #: the findings that are listed
+    number: int  #: number of all findings
+    #: the findings that are drawn, each with the other file and the file that it names
+    pairs: Sequence[tuple[Leak, Sequence[Side]]]
 
 
 def write_html(
     report: Report, path: str | os.PathLike[str], *, title: str, manifest: Manifest | None, root: Path
 ) -> Path:
-    """Write the report of a check.
+    """Write the HTML report of a check, completely or not at all, and return its path.
 
     Args:
-        report: what was found.
-        path: the HTML file; it appears whole or not at all.
-        title: what was checked.
+        report: the findings.
+        path: the HTML file.
+        title: the dataset and the kind of check.
         manifest: the manifest; None if it could not be read.
-        root: the dataset's folder, from which the pictures are drawn.
-
-    Returns:
-        The path written.
+        root: the dataset's folder, with the images for the pictures.
 
     Raises:
         OSError: the file cannot be written.
     """
     text = render_html(report, title=title, manifest=manifest, root=root)
     with write_atomically(path, "wb") as stream:
-        # A name that is no valid Unicode on disk cannot be UTF-8 here.
+        # A file name that is not valid Unicode cannot be written as UTF-8.
         stream.write(text.encode("utf-8", errors="backslashreplace"))
     return Path(path)
 
@@ -129,8 +86,7 @@ def render_html(report: Report, *, title: str, manifest: Manifest | None, root: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = show_controls
-    environment.filters["breakable"] = make_breakable
+    environment.filters |= {"visible": show_controls, "breakable": make_breakable, "plural": plural}
     views = [result.view for result in report.results if result.view is not None]
     compared = list_images(views)
     return environment.get_template("dataset.html").render(
@@ -151,7 +107,7 @@ def render_html(report: Report, *, title: str, manifest: Manifest | None, root: 
 
 
 def show_controls(text: object) -> str:
-    r"""Return the text with control characters and marks that change its direction written as escapes.
+    r"""Return the text with control characters and marks of writing direction as escapes.
 
     Example:
         >>> show_controls("a\u202eb\n")
@@ -164,7 +120,7 @@ def show_controls(text: object) -> str:
 
 
 def make_breakable(text: object) -> Markup:
-    """Return a visible path that may be broken after each slash and underscore, escaped."""
+    """Return a path as escaped HTML that may break after each slash and underscore."""
     from markupsafe import Markup, escape
 
     escaped = str(escape(show_controls(text)))
@@ -180,36 +136,32 @@ def group_issues(issues: Sequence[Issue], manifest: Manifest | None, root: Path)
     groups = []
     for (severity, code), own in sorted(by_code.items()):
         leaks = [issue for issue in own if isinstance(issue, Leak) and issue.other][:MAX_PAIRS]
-        pairs = [_draw_pair(leak, parts, root) for leak in leaks]
+        pairs = [(leak, _draw_sides(leak, parts, root)) for leak in leaks]
         groups.append(Group(code, severity, own[:MAX_ROWS], len(own), pairs))
     return groups
 
 
-def _draw_pair(leak: Leak, parts: Mapping[str, str], root: Path) -> Pair:
+def _draw_sides(leak: Leak, parts: Mapping[str, str], root: Path) -> list[Side]:
     places = ((leak.other, leak.other_record), (leak.path, leak.record))
-    first, second = (Side(path, record, parts.get(record, ""), draw_data_uri(root, path)) for path, record in places)
-    return Pair(leak, (first, second))
+    return [Side(path, record, parts.get(record, ""), draw_data_uri(root, path)) for path, record in places]
 
 
-def list_quantiles(report: Report) -> list[Quantiles]:
-    """Return how shape and spacing vary, axis by axis; cases with another number of axes have rows of their own."""
+def list_quantiles(report: Report) -> list[tuple[str, int, list[str]]]:
+    """Return name, number of cases and quantiles of shape and spacing, by number of axes and axis."""
     values: dict[str, list[float]] = defaultdict(list)
     for result in report.results:
         for key, sizes in _measure_case(result.case, result.view).items():
             for axis, size in enumerate(sizes, start=1):
                 values[f"{key}, {len(sizes)}-D, axis {axis}"].append(float(size))
-    return [Quantiles(name, len(own), tuple(_pick_quantiles(own))) for name, own in sorted(values.items())]
+    return [
+        (name, len(own), [f"{value:.4g}" if value % 1 else f"{value:.0f}" for value in pick_quantiles(own, _QUANTILES)])
+        for name, own in sorted(values.items())
+    ]
 
 
 def _measure_case(case: Case, view: Any) -> dict[str, Sequence[float]]:
-    """Return shape in voxels and spacing in mm: as the manifest says, else as the first image says."""
+    """Return shape in voxels and spacing in mm from the manifest, or else from the first image."""
     probe = view.probes.get(case.image[0]) if view is not None and case.image else None
     shape = case.facts.get("shape") or (probe.shape if probe else ())
     spacing = case.facts.get("spacing") or (probe.spacing if probe else ())
     return {"shape (voxels)": shape, "spacing (mm)": spacing}
-
-
-def _pick_quantiles(values: Sequence[float]) -> list[str]:
-    ordered = sorted(values)
-    places = (round(quantile * (len(ordered) - 1)) for quantile in _QUANTILES)
-    return [f"{ordered[place]:.4g}" if ordered[place] % 1 else f"{ordered[place]:.0f}" for place in places]

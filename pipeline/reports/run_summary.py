@@ -1,4 +1,4 @@
-"""Scores of a run by case: mean, median, spread, and a bootstrap interval by subject."""
+"""Summaries of a run's scores over cases: mean, bootstrap interval, median, standard deviation, worst case."""
 
 from __future__ import annotations
 
@@ -11,54 +11,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.issues import InputError
-from pipeline.statistics.paired import RESAMPLES, SEED
+from pipeline.statistics.intervals import RESAMPLES, SEED, bootstrap_mean
 
 __all__ = ["Summary", "print_summary", "read_scores", "read_values", "summarize"]
 
-#: Names of metrics of which a small value is a good one (``hd95_posterior``).
+#: Names of metrics for which smaller is better (``hd95_posterior``).
 _SMALL_IS_GOOD = re.compile(r"(?:^|_)(?:hd\d*|assd|asd|distance|loss|error)(?:_|$)")
-_POOLED = "_pooled"  # unit of a metric that is no mean over cases
+_POOLED = "_pooled"  # unit of a metric that is not a mean over cases
 _COUNT = "n_"  # metrics that count cases
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Statistics of one metric over the cases of one run.
+    """Statistics of one metric over the cases of one run."""
 
-    Attributes:
-        metric: name, with its unit (``dice_patient``).
-        n: cases with a value.
-        n_missing: cases without one (NaN or infinite), left out of the statistics.
-        n_zero: cases with a value of 0: truth missed altogether, or foreground where there is none.
-        mean: mean over cases.
-        low: lower end of the 95 % percentile-bootstrap interval of the mean (Efron 1979); None for fewer than 2 cases.
-        high: upper end of it.
-        median: median over cases.
-        sd: standard deviation over cases (n - 1); None for fewer than 2 cases.
-        worst: id and value of the case with the smallest value, of distances and losses the largest.
-    """
-
-    metric: str
-    n: int
-    n_missing: int
-    n_zero: int
-    mean: float
+    metric: str  #: name, with its unit (``dice_patient``)
+    n: int  #: cases with a value
+    n_missing: int  #: cases without one (NaN or infinite), left out of the statistics
+    n_zero: int  #: cases with a value of 0: the truth is missed completely, or there is foreground but no truth
+    mean: float  #: mean over cases
+    #: lower end of the 95 % percentile-bootstrap interval of the mean (Efron 1979); None for fewer than 2 cases
     low: float | None
-    high: float | None
-    median: float
-    sd: float | None
-    worst: tuple[str, float]
+    high: float | None  #: upper end of it
+    median: float  #: median over cases
+    sd: float | None  #: standard deviation over cases (n - 1); None for fewer than 2 cases
+    worst: tuple[str, float]  #: id and value of the case with the smallest value, of distances and losses the largest
 
 
 def read_scores(table: str | Path) -> dict[str, float]:
-    """Read ``<metric>_raw.csv`` as MONAI's ``MetricsSaver`` writes it: a line a case, the last column its mean.
+    """Read ``<metric>_raw.csv`` as MONAI's ``MetricsSaver`` writes it: one line per case, the mean last.
 
     Returns:
         Score by case id; NaN where the metric has no value.
 
     Raises:
-        InputError: the file is not such a table, or names a case twice.
+        InputError: the file is not such a table, or lists a case twice.
     """
     path = Path(table)
     with path.open(newline="") as stream:
@@ -66,23 +56,21 @@ def read_scores(table: str | Path) -> dict[str, float]:
     if not rows or "filename" not in rows[0] or "mean" not in rows[0]:
         raise InputError(f"{path}: expected a table of scores with the columns filename and mean")
     scores: dict[str, float] = {}
-    for row in rows:
-        case = row["filename"]
-        try:
-            score = float(row["mean"])
-        except (TypeError, ValueError):
-            raise InputError(f"{path}: the score of {case} is {row['mean']!r}, expected a number") from None
+    for case, text in ((row["filename"], row["mean"]) for row in rows):
         if case in scores:
-            raise InputError(f"{path}: {case} occurs twice, expected one line a case")
-        scores[case] = score
+            raise InputError(f"{path}: {case} occurs twice, expected one line per case")
+        try:
+            scores[case] = float(text)
+        except (TypeError, ValueError):
+            raise InputError(f"{path}: the score of {case} is {text!r}, expected a number") from None
     return scores
 
 
 def read_values(table: str | Path) -> dict[str, float]:
-    """Read ``metrics.csv``: one value a metric, as MONAI's ``MetricsSaver`` writes it.
+    """Read ``metrics.csv`` as MONAI's ``MetricsSaver`` writes it: one value per metric.
 
     Returns:
-        Value by metric, those that are no single number left out; nothing if there is no such file.
+        Value by metric, without those that are not a single number; empty if there is no such file.
     """
     path = Path(table)
     values: dict[str, float] = {}
@@ -97,13 +85,13 @@ def read_values(table: str | Path) -> dict[str, float]:
 
 
 def summarize(metric: str, scores: dict[str, float], *, resamples: int = RESAMPLES, seed: int = SEED) -> Summary:
-    """Summarise the scores of one metric; the unit that is resampled is the case, which is a patient here.
+    """Summarise the scores of one metric; the unit of resampling is the case.
 
     Args:
         metric: name of the metric.
         scores: score by case id, NaN for none.
         resamples: number of bootstrap resamples.
-        seed: of the resampling.
+        seed: random seed of the resampling.
 
     Raises:
         ValueError: no case has a value.
@@ -113,17 +101,11 @@ def summarize(metric: str, scores: dict[str, float], *, resamples: int = RESAMPL
         >>> result.n, result.n_missing, round(result.mean, 3), result.worst
         (2, 1, 0.85, ('a', 0.8))
     """
-    import numpy as np
-
     valid = {case: score for case, score in scores.items() if math.isfinite(score)}
     if not valid:
         raise ValueError(f"{metric}: no case has a value")
     values = np.array(list(valid.values()))
-    low = high = sd = None
-    if len(values) > 1:
-        draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
-        low, high = (float(end) for end in np.percentile(values[draws].mean(axis=1), (2.5, 97.5)))
-        sd = float(values.std(ddof=1))
+    low, high = bootstrap_mean(values, resamples=resamples, seed=seed)
     find_worst = max if _SMALL_IS_GOOD.search(metric) else min
     worst = find_worst(valid, key=lambda case: valid[case])
     return Summary(
@@ -135,16 +117,16 @@ def summarize(metric: str, scores: dict[str, float], *, resamples: int = RESAMPL
         low=low,
         high=high,
         median=float(np.median(values)),
-        sd=sd,
+        sd=float(values.std(ddof=1)) if len(values) > 1 else None,
         worst=(worst, valid[worst]),
     )
 
 
 def print_summary(directory: str | Path, as_json: bool = False) -> int:
-    """Print to stdout what a run's folder says about each metric.
+    """Print the metrics in a run's folder.
 
-    A metric with a ``<metric>_raw.csv`` gets a line of statistics over its cases. One that is no mean over cases, and
-    one without such a table, has only its value in ``metrics.csv``. A metric without any value is named on stderr.
+    A metric with a ``<metric>_raw.csv`` gets a line of statistics over its cases. A metric without such a table, or
+    that is not a mean over cases, has only its value in ``metrics.csv``. Metrics without a value go to stderr.
 
     Args:
         directory: the ``output_dir`` of a training or an evaluation.
@@ -176,14 +158,14 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
 
 
 def _summarize_tables(tables: Sequence[Path], values: dict[str, float]) -> list[Summary]:
-    """Return the statistics of each table, and take the metrics that need no other line out of ``values``."""
+    """Return the statistics of each table, and remove its metric from ``values``."""
     summaries = []
     for path in tables:
         metric = path.name.removesuffix("_raw.csv")
         try:
             summary = summarize(metric, read_scores(path))
         except ValueError as error:
-            values.pop(metric, None)  # MONAI's metrics say 0.0 for it
+            values.pop(metric, None)  # MONAI writes 0.0 for it
             print(error, file=sys.stderr)
             continue
         if _is_mean(summary, values.get(metric)):
@@ -193,7 +175,7 @@ def _summarize_tables(tables: Sequence[Path], values: dict[str, float]) -> list[
 
 
 def _is_mean(summary: Summary, value: float | None) -> bool:
-    """Tell whether the value of a metric is the mean over the cases of its table."""
+    """Return whether the value of a metric is the mean over the cases of its table."""
     if summary.metric.endswith(_POOLED) or summary.metric.startswith(_COUNT):
         return value is None
     if value is None or not math.isfinite(value):
@@ -202,7 +184,7 @@ def _is_mean(summary: Summary, value: float | None) -> bool:
 
 
 def _format_values(values: Mapping[str, float]) -> list[str]:
-    """Return up to two lines: the values that have no statistics by case, and the counts of cases."""
+    """Return up to two lines: values without statistics over cases, and counts of cases."""
     counts = [f"{name} {value:g}" for name, value in values.items() if name.startswith(_COUNT)]
     others = [f"{name} {value:.4f}" for name, value in values.items() if not name.startswith(_COUNT)]
     named = (("one value for all cases", others), ("cases", counts))

@@ -1,4 +1,4 @@
-"""Small pictures of image files for reports, as data URIs; nothing here ever raises for a bad file."""
+"""Small pictures of image files for HTML reports, as data URIs; a bad file never raises."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import base64
 import io
 import warnings
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.datasets.files import check_presence
 from pipeline.datasets.probes import expected_format
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from pipeline.pictures.figures import stretch_to_uint8
 
 SIZE = 256  # pixels of the longer side
 _QUALITY = 85
@@ -21,7 +23,7 @@ _QUALITY = 85
 def draw_data_uri(root: Path, path: str) -> str:
     """Return a JPEG of at most 256 x 256 pixels as a data URI, "" for a file that cannot be drawn.
 
-    Of a volume the middle slice is drawn. Values that are not 8-bit are scaled from their 1st to their 99th percentile.
+    A volume is drawn by its middle slice. Other values than 8-bit are scaled from their 1st to their 99th percentile.
 
     Args:
         root: the dataset's folder.
@@ -37,15 +39,13 @@ def draw_data_uri(root: Path, path: str) -> str:
             stream = io.BytesIO()
             picture.save(stream, "JPEG", quality=_QUALITY)
     except Exception:
-        # Readers raise about anything for a damaged file; the finding beside the picture says what is wrong with it.
+        # Readers raise all kinds of errors for a damaged file; the finding next to the picture names its damage.
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def _read_plane(path: Path, form: str) -> NDArray[Any]:
     """Return (H, W) or (H, W, 3)."""
-    import numpy as np
-
     if form == "NIfTI":
         import nibabel
 
@@ -58,28 +58,22 @@ def _read_plane(path: Path, form: str) -> NDArray[Any]:
 
         array = itk.array_from_image(itk.imread(str(path)))
         return array[len(array) // 2] if array.ndim == 3 and array.shape[-1] > 4 else np.squeeze(array)
-    from PIL import Image
-
     with Image.open(path) as image:
-        # JPEG decodes to a fraction of its size at once.
+        # JPEG decodes faster to a fraction of its size.
         image.draft(None, (2 * SIZE, 2 * SIZE))
         if image.mode in ("P", "CMYK", "YCbCr", "LAB", "PA", "RGBA", "LA", "1"):
             return np.asarray(image.convert("RGB"))
         return np.asarray(image)
 
 
-def _to_picture(plane: NDArray[Any]) -> Any:
-    import numpy as np
-    from PIL import Image
-
+def _to_picture(plane: NDArray[Any]) -> Image.Image:
     if plane.dtype != np.uint8:
-        values = np.nan_to_num(plane.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = np.percentile(values, (1, 99))
-        plane = (np.clip((values - low) / max(float(high - low), 1e-12), 0, 1) * 255).astype(np.uint8)
+        plane = stretch_to_uint8(plane)
     if plane.ndim == 3 and plane.shape[-1] != 3:
         plane = plane[..., 0]
     picture = Image.fromarray(np.ascontiguousarray(plane))
     scale = SIZE / max(picture.size)
     if scale >= 1:
         return picture
-    return picture.resize([max(1, round(length * scale)) for length in picture.size], Image.Resampling.LANCZOS)
+    width, height = (max(1, round(length * scale)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)

@@ -1,1 +1,1 @@
-"""Intervals and paired tests: arrays in, numbers out."""
+"""Confidence intervals and paired tests: arrays in, numbers out."""

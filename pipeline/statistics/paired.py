@@ -5,36 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-__all__ = ["RESAMPLES", "SEED", "Difference", "compare_paired", "judge_best"]
+from pipeline.statistics.intervals import RESAMPLES, SEED, take_interval
 
-RESAMPLES = 10_000
-SEED = 0
-_CHUNK = 1000  # resamples at a time: the memory does not grow with their number
+__all__ = ["Difference", "compare_paired", "judge_best"]
+
+_CHUNK = 1000  # resamples at a time, so that memory does not grow with their number
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher the mean of one score is than that of another.
+    """The mean of one score minus that of another."""
 
-    Attributes:
-        mean: difference of the means over the cases; NaN if one of them has no case with a value.
-        low: lower end of the 95 % percentile-bootstrap interval (Efron 1979); None for fewer than 2 subjects.
-        high: upper end of it.
-        n_cases: cases compared.
-        n_subjects: subjects compared, the unit of resampling.
-    """
-
-    mean: float
+    mean: float  #: difference of the means over the cases; NaN if one of them has no case with a value
+    #: lower end of the 95 % percentile-bootstrap interval (Efron 1979); None for fewer than 2 subjects
     low: float | None
-    high: float | None
-    n_cases: int
-    n_subjects: int
+    high: float | None  #: upper end of it
+    n_cases: int  #: number of cases compared
+    n_subjects: int  #: number of subjects, the unit of resampling
 
     @property
     def is_gain(self) -> bool:
@@ -52,18 +43,18 @@ def compare_paired(
 ) -> Difference:
     """Compare two scores of the same cases.
 
-    A resample draws subjects, each with all of its cases and both of their scores, so that cases of one subject are
-    never taken for independent ones. A mean is over the cases that have a value, as metrics report it.
+    A resample draws subjects, each with all of its cases and both of their scores, because cases of one subject are
+    not independent. A mean is over the cases that have a value, as metrics report it.
 
     Args:
         scores: score by case, NaN for none.
         baseline: of the same cases.
         subjects: subject by case.
         resamples: number of bootstrap resamples.
-        seed: of the resampling.
+        seed: random seed of the resampling.
 
     Raises:
-        ValueError: the two score other cases.
+        ValueError: the two do not score the same cases.
 
     Example:
         >>> people = {"a1": "a", "a2": "a", "b": "b"}
@@ -71,14 +62,12 @@ def compare_paired(
         >>> round(result.mean, 3), round(result.low, 3), result.n_cases, result.n_subjects
         (0.1, 0.1, 3, 2)
     """
-    import numpy as np
-
     sums = _sum_by_subject([scores], baseline, subjects)
     mean = float(_subtract(sums.sum(axis=0))[0])
     low = high = None
     if len(sums) > 1 and math.isfinite(mean):
         draws = np.concatenate([_subtract(drawn)[:, 0] for drawn in _resample(sums, resamples, seed)])
-        low, high = (float(end) for end in np.nanpercentile(draws, (2.5, 97.5)))
+        low, high = take_interval(draws)
     return Difference(mean, low, high, len(scores), len(sums))
 
 
@@ -90,25 +79,25 @@ def judge_best(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> float:
-    """Return how probable a gain as high as the best candidate's is if none is better than the baseline.
+    """Return the probability of a gain as high as the best candidate's if no candidate is better than the baseline.
 
-    The best of many values gains something by chance alone, the more so the more were tried. As White's reality check
-    (2000, Econometrica 68) this compares its gain with the furthest that any candidate's gain in a resample lies below
-    the candidate's own, which holds however alike the candidates are. Of one candidate it says what the percentile
-    interval of `compare_paired` says: the share of resamples without a gain.
+    The best of many candidates gains by chance alone, and more so the more were tried. Like White's reality check
+    (2000, Econometrica 68) this compares the best gain with the largest shortfall in a resample, which is the largest
+    difference of a candidate's gain to its gain in the resample. It allows for candidates that are alike. For one
+    candidate it agrees with the percentile interval of `compare_paired`: the share of resamples without a gain.
 
     Args:
-        candidates: score by case of each value that was tried.
+        candidates: scores by case, one mapping per value that was tried.
         baseline: of the same cases.
         subjects: subject by case, the unit of resampling.
         resamples: number of bootstrap resamples.
-        seed: of the resampling.
+        seed: random seed of the resampling.
 
     Returns:
         One-sided p value; 1 for fewer than 2 subjects, or where no candidate gains.
 
     Raises:
-        ValueError: a candidate scores other cases than the baseline.
+        ValueError: a candidate does not score the baseline's cases.
 
     Example:
         >>> people = {name: name for name in "abcdef"}
@@ -117,8 +106,6 @@ def judge_best(
         >>> judge_best([high, mixed], low, people) < 0.2, judge_best([low], low, people)
         (True, 1.0)
     """
-    import numpy as np
-
     sums = _sum_by_subject(candidates, baseline, subjects)
     gains = _subtract(sums.sum(axis=0))
     known = np.isfinite(gains)
@@ -135,9 +122,7 @@ def judge_best(
 def _sum_by_subject(
     candidates: Sequence[Mapping[str, float]], baseline: Mapping[str, float], subjects: Mapping[str, str]
 ) -> np.ndarray:
-    """Return for each subject and score its sum and the number of its cases: (S, K + 1, 2), the baseline last."""
-    import numpy as np
-
+    """Return sum and number of cases for each subject and score (S, K + 1, 2), the baseline last."""
     places = {name: place for place, name in enumerate(sorted({subjects[case] for case in baseline}))}
     sums = np.zeros((len(places), len(candidates) + 1, 2))
     for column, scores in enumerate((*candidates, baseline)):
@@ -150,23 +135,19 @@ def _sum_by_subject(
 
 
 def _subtract(totals: np.ndarray) -> np.ndarray:
-    """Return the mean of each score less that of the baseline, from sums and numbers (..., K + 1, 2)."""
-    import numpy as np
-
+    """Return the mean of each score minus that of the baseline, from sums and numbers (..., K + 1, 2)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         means = totals[..., 0] / totals[..., 1]
     return np.asarray(means[..., :-1] - means[..., -1:])
 
 
 def _resample(sums: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield sums over drawn subjects, some resamples at a time: (R, K + 1, 2)."""
-    import numpy as np
-
+    """Yield sums over drawn subjects (R, K + 1, 2), a chunk of resamples at a time."""
     generator = np.random.default_rng(seed)
     count = len(sums)
     for start in range(0, resamples, _CHUNK):
         drawn = generator.integers(0, count, (min(_CHUNK, resamples - start), count))
-        # How often each subject was drawn, times its sums: no copy of them for every resample.
+        # The counts of drawn subjects times their sums need no copy of the sums for every resample.
         often = np.zeros((len(drawn), count))
         np.add.at(often, (np.arange(len(drawn))[:, None], drawn), 1)
         yield np.tensordot(often, sums, axes=1)

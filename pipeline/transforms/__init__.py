@@ -1,15 +1,14 @@
-"""MONAI-style transforms (``Foo`` for arrays, ``Food`` for dictionaries) for what MONAI lacks."""
+"""MONAI-style transforms that MONAI lacks: ``Foo`` for arrays, ``Food`` for dictionaries."""
 
 from pipeline.transforms.intensity.alpha import DropAlpha, DropAlphad
-from pipeline.transforms.intensity.intensity import (
-    NormalizeForeground,
-    NormalizeForegroundd,
+from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
+from pipeline.transforms.intensity.normalize_foreground import NormalizeForeground, NormalizeForegroundd
+from pipeline.transforms.intensity.random_channels import (
     RandCopyChannel,
     RandCopyChanneld,
     RandGammaByChannel,
     RandGammaByChanneld,
 )
-from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
 from pipeline.transforms.io.coco_mask import LoadCocoMask, LoadCocoMaskd
 from pipeline.transforms.io.save_mask import SaveMask, SaveMaskd
 from pipeline.transforms.io.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
@@ -28,45 +27,28 @@ from pipeline.transforms.post.morphology import (
 )
 from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
 
+# One line per pair.
+# fmt: off
 __all__ = [
-    "BorderWeightMap",
-    "BorderWeightMapd",
-    "DenseCRF",
-    "DenseCRFd",
-    "DropAlpha",
-    "DropAlphad",
-    "EachLabel",
-    "EachLabeld",
-    "EachSlice",
-    "EachSliced",
-    "EncodeMask",
-    "EncodeMaskd",
-    "LabelInstances",
-    "LabelInstancesd",
-    "LoadCocoMask",
-    "LoadCocoMaskd",
-    "LoadSliceStack",
-    "LoadSliceStackd",
-    "LoadSource",
-    "LoadSourced",
-    "MorphologicalClosing",
-    "MorphologicalClosingd",
-    "MorphologicalOpening",
-    "MorphologicalOpeningd",
-    "NeighbourSlicesToChannels",
-    "NeighbourSlicesToChannelsd",
-    "NormalizeForeground",
-    "NormalizeForegroundd",
-    "RandCopyChannel",
-    "RandCopyChanneld",
-    "RandGammaByChannel",
-    "RandGammaByChanneld",
-    "RemoveSmallComponents",
-    "RemoveSmallComponentsd",
-    "SaveMask",
-    "SaveMaskd",
-    "SaveSliceStack",
-    "SaveSliceStackd",
-    "SeparateInstances",
-    "SeparateInstancesd",
+    "BorderWeightMap", "BorderWeightMapd",
+    "DenseCRF", "DenseCRFd",
+    "DropAlpha", "DropAlphad",
+    "EachLabel", "EachLabeld",
+    "EachSlice", "EachSliced",
+    "EncodeMask", "EncodeMaskd",
+    "LabelInstances", "LabelInstancesd",
+    "LoadCocoMask", "LoadCocoMaskd",
+    "LoadSliceStack", "LoadSliceStackd",
+    "LoadSource", "LoadSourced",
+    "MorphologicalClosing", "MorphologicalClosingd",
+    "MorphologicalOpening", "MorphologicalOpeningd",
+    "NeighbourSlicesToChannels", "NeighbourSlicesToChannelsd",
+    "NormalizeForeground", "NormalizeForegroundd",
+    "RandCopyChannel", "RandCopyChanneld",
+    "RandGammaByChannel", "RandGammaByChanneld",
+    "RemoveSmallComponents", "RemoveSmallComponentsd",
+    "SaveMask", "SaveMaskd",
+    "SaveSliceStack", "SaveSliceStackd",
+    "SeparateInstances", "SeparateInstancesd",
 ]
+# fmt: on

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.bundle.config_files import BUNDLES, suggest_name
-from pipeline.bundle.new import find_source
+from pipeline.bundle.config_files import suggest_name
 from pipeline.handlers.training.threshold_search import is_sealed
 from pipeline.issues import InputError
 from pipeline.tuning.settings import STEPS
@@ -60,20 +59,6 @@ class Options:
             )
         if self.candidates < 1 or self.resamples < 1:
             raise InputError("--candidates and --resamples expect a number from 1")
-
-
-def find_bundle(name: str) -> Path:
-    """Return the folder of a bundle by its name or path.
-
-    Raises:
-        InputError: there is no such bundle; the nearest name is suggested.
-    """
-    if (Path(name) / "configs").is_dir():
-        return Path(name)
-    try:
-        return find_source(name, (BUNDLES,))
-    except InputError as error:
-        raise InputError(str(error).removeprefix("--from: ")) from None
 
 
 def read_steps(text: str) -> list[str]:

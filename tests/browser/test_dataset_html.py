@@ -1,4 +1,4 @@
-"""The HTML report in a real browser: no script runs, no request leaves, pictures load, nothing overflows."""
+"""The HTML report in a real browser: no script runs, no request is sent, pictures load, the layout fits."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,11 +1,9 @@
-"""Small datasets of every kind, and a small source to make bundles from."""
+"""Small datasets of every kind, and drafts of bundles for them."""
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.bundle.configs import Configs
 from pipeline.bundle.dataset import UserDataset, read_dataset
 from pipeline.bundle.draft import Draft
-from pipeline.bundle.kinds import Kind
+from pipeline.bundle.recipe import Recipe, read_template
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.manifests.manifest_file import write_manifest
@@ -108,35 +105,46 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> UserDataset:
     return read_dataset(build(folder, mask_values="0,1=organ"), folder)
 
 
-@pytest.fixture
-def make_draft(grey: UserDataset, tmp_path: Path) -> Callable[..., Draft]:
-    """Make a draft from a training config, for the dataset given or for `grey`."""
+@pytest.fixture(scope="session")
+def cells(grey: UserDataset) -> UserDataset:
+    """Pictures of objects that are numbered, large enough for a network without padding."""
+    cases = tuple(replace(case, facts={"shape": [200, 240], "dtype": "uint8"}) for case in grey.manifest.cases)
+    manifest = replace(grey.manifest, cases=cases, mask_type="instance", mask_values={})
+    return replace(grey, manifest=manifest, labels=("background", "cell"))
 
-    def make(
-        train: dict[str, Any], dataset: UserDataset | None = None, *, shape: Any = "pictures", **more: Any
-    ) -> Draft:
-        names = {"background": 0, "tumour": 1}
-        metadata = {
-            "task": "Segmentation of tumours in brain MRI (FLAIR)",
-            "network_data_format": {
-                "outputs": {"pred": {"channel_def": {str(id): name for name, id in names.items()}}}
-            },
-        }
-        network = {"_target_": "BasicUNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1}
-        files = {"train.json": {"bundle_root": "bundles/old", "network_def": network, **copy.deepcopy(train)}, **more}
-        draft = Draft(
-            name="fresh",
-            folder=tmp_path / "bundles/fresh",
-            source=tmp_path / "bundles/old",
-            metadata=metadata,
-            configs=Configs(files),
-            kind=Kind(shape),
-            dataset=dataset or grey,
+
+def join_stacks(dataset: UserDataset) -> UserDataset:
+    """Return two stacks of three slices made from six pictures, one in each fold."""
+    triples = [dataset.manifest.cases[start : start + 3] for start in (0, 3)]
+    joined = tuple(
+        replace(
+            triple[0],
+            case_id=f"stack_{index}",
+            image=tuple(case.image[0] for case in triple),
+            label=tuple(case.label[0] for case in triple if case.label),
+            facts={"shape": [*triple[0].facts["shape"][:2], 3], "dtype": "uint8"},
+            sha256={path: digest for case in triple for path, digest in case.sha256.items()},
+            fold=index,
         )
-        draft.outputs = draft.network("out_channels")
-        return draft
+        for index, triple in enumerate(triples)
+    )
+    return replace(dataset, manifest=replace(dataset.manifest, cases=joined))
 
-    return make
+
+def change_cases(dataset: UserDataset, *, copies: int = 1, **fields: Any) -> UserDataset:
+    """Return a dataset whose cases have other values in some fields, and more cases."""
+    cases = tuple(
+        replace(case, **{"case_id": f"{case.case_id}_{copy}" if copies > 1 else case.case_id, **fields})
+        for copy in range(copies)
+        for case in dataset.manifest.cases
+    )
+    return replace(dataset, manifest=replace(dataset.manifest, cases=cases))
+
+
+def make_draft(dataset: UserDataset, recipe: Recipe | str, folder: Path = Path("/home/bundles/fresh")) -> Draft:
+    """Make a draft of a bundle ``fresh`` from a recipe, or from a template by its name."""
+    recipe = read_template(recipe) if isinstance(recipe, str) else recipe
+    return Draft(folder.name, folder, dataset, recipe)
 
 
 @pytest.fixture

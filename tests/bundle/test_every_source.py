@@ -6,18 +6,16 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipeline.bundle import edits
-from pipeline.bundle.configs import Configs, list_texts
+from pipeline.bundle.configs import find_blocks, list_texts
 from pipeline.bundle.dataset import UserDataset
-from pipeline.bundle.kinds import Kind, find_kind, is_fit
+from pipeline.bundle.kinds import TEMPLATES, Kind, find_kind, is_fit
 from pipeline.bundle.new import create_bundle
-from tests.bundle.conftest import read_json
+from pipeline.bundle.recipe import read_source, read_template
+from tests.bundle.conftest import ROOT, read_json
 from tests.bundles import test_postprocessing, test_static
 from tests.bundles.conftest import BUNDLES as SUITE
 
@@ -27,8 +25,15 @@ KINDS = {
     "volumes": Kind("volumes"),
     "cells": Kind("pictures", objects=True),
 }
-SOURCES = {bundle: find_kind(Configs({"train.json": read_json(bundle / "configs/train.json")})) for bundle in SUITE}
-PAIRS = [(source, name) for source, kind in SOURCES.items() for name, data in KINDS.items() if is_fit(kind, data)]
+SOURCES = {bundle: find_kind(read_json(bundle / "configs/train.json")) for bundle in SUITE}
+PAIRS: list[tuple[Path | str, str]] = [
+    (start, name)
+    for start, kind in [*SOURCES.items(), *TEMPLATES.items()]
+    for name, data in KINDS.items()
+    if is_fit(kind, data)
+]
+# The bundles whose configs the templates equal.
+MODELS = {"pictures": "isic_unet", "stacks": "lgg_attunet", "volumes": "hippocampus_segresnet", "objects": "u373_unet"}
 
 
 def list_rules() -> Iterator[Callable[[Path], None]]:
@@ -52,21 +57,15 @@ def find_broken(bundle: Path) -> frozenset[str]:
     return frozenset(broken)
 
 
-@pytest.fixture(scope="session")
-def cells(grey: UserDataset) -> UserDataset:
-    """Pictures of objects that are numbered, large enough for a network without padding."""
-    cases = tuple(replace(case, facts={"shape": [200, 240], "dtype": "uint8"}) for case in grey.manifest.cases)
-    manifest = replace(grey.manifest, cases=cases, mask_type="instance", mask_values={})
-    return replace(grey, manifest=manifest, labels=("background", "cell"))
-
-
-@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0].name}-{pair[1]}")
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{getattr(pair[0], 'name', pair[0])}-{pair[1]}")
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, UserDataset]:
     """A source, the bundle made of it, and its dataset."""
-    source, name = request.param
+    start, name = request.param
+    recipe = read_template(start) if isinstance(start, str) else read_source(start)
+    source = ROOT / "bundles" / MODELS[start] if isinstance(start, str) else start
     dataset: UserDataset = request.getfixturevalue(name)
     output = tmp_path_factory.mktemp("made") / "bundles"
-    return source, create_bundle("fresh", source, dataset, output, rehearse=False).path, dataset
+    return source, create_bundle("fresh", recipe, dataset, output, rehearse=False).path, dataset
 
 
 def count_outputs(bundle: Path) -> int:
@@ -118,13 +117,15 @@ def test_nothing_of_the_source_is_left(made: tuple[Path, Path, UserDataset]) -> 
 def test_losses_metrics_and_sampling_know_the_labels(made: tuple[Path, Path, UserDataset]) -> None:
     _, bundle, dataset = made
     files = {path.name: read_json(path) for path in bundle.glob("configs/*.json") if path.name != "metadata.json"}
-    configs, labels = Configs(files), len(dataset.labels)
+    labels = len(dataset.labels)
     outputs: int = files["train.json"]["network_def"]["out_channels"]
     assert outputs == (labels if outputs > 1 else 1)
     if dataset.kind.objects:
         return
-    for block in configs.find("LabelDice", "LabelIoU", "PooledDice", "SurfaceDice", "HausdorffDistance95", "CaseCount"):
-        assert set(block.item.get("labels", [1])) <= set(range(1, labels)), block.id
+    by_label = ("LabelDice", "LabelIoU", "PooledDice", "SurfaceDice", "HausdorffDistance95", "CaseCount")
+    for block in find_blocks(files, *by_label):
+        scored = block.get("labels", [1])
+        assert set(scored if isinstance(scored, list) else [scored]) <= set(range(1, labels)), block
     (key,) = files["train.json"]["validate"]["key_metric"].values()
     if outputs > 1:
         assert key["metric_fn"]["labels"] == list(range(1, labels))
@@ -132,29 +133,6 @@ def test_losses_metrics_and_sampling_know_the_labels(made: tuple[Path, Path, Use
     names = set(files["train.json"]["validate"]["key_metric"]) | set(
         files["train.json"]["validate"]["additional_metrics"]
     )
-    names |= set(files["evaluate.json"].get("validate#additional_metrics", {}))
-    for block in configs.find("CaseMetricsSaver"):
-        assert set(block.item["metric_details"]) <= names
-
-
-def test_overrides_of_train_and_inference_stay_in_place(made: tuple[Path, Path, UserDataset]) -> None:
-    """An override by position still means what it meant in the source."""
-    source, bundle, _ = made
-
-    def resolve(folder: Path) -> dict[str, Any]:
-        found = {}
-        for path in folder.glob("configs/*.json"):
-            for key in read_json(path):
-                parts = key.lstrip("+").split("#")
-                for place in [index for index, part in enumerate(parts) if part.isdigit()]:
-                    item: Any = read_json(folder / "configs/train.json")
-                    for part in parts[: place + 1]:
-                        item = item[int(part)] if part.isdigit() else item[part]
-                    found[f"{path.name} {key}"] = item["_target_"]
-        return found
-
-    assert sorted(resolve(bundle).values()) == sorted(resolve(source).values())
-
-
-def test_every_edit_is_made_once() -> None:
-    assert sorted(edit.__name__ for edit in edits.EDITS) == sorted(name for name in edits.__all__ if name != "EDITS")
+    names |= {key.removeprefix("validate#additional_metrics#") for key in files["evaluate.json"]}
+    for block in find_blocks(files, "CaseMetricsSaver"):
+        assert set(block["metric_details"]) <= names

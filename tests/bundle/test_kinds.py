@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bundle.configs import Configs
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.kinds import Kind, find_kind, find_kind_of_data, is_fit, require_fit
 from pipeline.datasets.manifests.manifest import Case, Manifest
@@ -27,7 +26,7 @@ SOURCES = SUITE
 @pytest.mark.parametrize("bundle", SOURCES, ids=[path.name for path in SOURCES])
 def test_kind_of_every_bundle(bundle: Path) -> None:
     train = read_json(bundle / "configs/train.json")
-    assert find_kind(Configs({"train.json": train})) == KINDS[bundle.name.split("_")[0]]
+    assert find_kind(train) == KINDS[bundle.name.split("_")[0]]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def test_kind_of_the_committed_manifests(name: str, kind: Kind) -> None:
 
 def test_a_bundle_without_a_loader_has_no_kind() -> None:
     with pytest.raises(InputError, match="neither LoadImaged nor LoadSliceStackd"):
-        find_kind(Configs({"train.json": {"network_def": {"_target_": "UNet", "spatial_dims": 2}}}))
+        find_kind({"network_def": {"_target_": "UNet", "spatial_dims": 2}})
 
 
 def change(manifest: Manifest, *files: str, shape: list[int] | None = None, **fields: object) -> Manifest:
@@ -83,6 +82,7 @@ def test_data_of_another_kind_are_refused_with_what_fits(volumes: UserDataset) -
     assert "cells is for single pictures, but my.json lists volumes (NIfTI); bundles that fit: " in text
     assert "hippocampus_segresnet" in text
     assert "lgg" not in text
+    assert text.endswith("templates that fit: volumes")
 
 
 def test_where_nothing_fits(grey: UserDataset, tmp_path: Path) -> None:
@@ -90,4 +90,6 @@ def test_where_nothing_fits(grey: UserDataset, tmp_path: Path) -> None:
     drawn = replace(grey.manifest, coco={"categories": {}})
     with pytest.raises(InputError, match="stacks of slices or single pictures, but") as caught:
         require_fit("brains", Kind("stacks"), drawn, Path("my.json"), [tmp_path])
-    assert str(caught.value).endswith("single pictures, with masks drawn from COCO annotations; no bundle fits")
+    assert str(caught.value).endswith(
+        "single pictures, with masks drawn from COCO annotations; templates that fit: pictures"
+    )

@@ -14,9 +14,12 @@ import pytest
 
 import pipeline.bundle.new as new
 from pipeline.bundle.dataset import UserDataset
+from pipeline.bundle.kinds import TEMPLATES
 from pipeline.bundle.new import create_bundle
+from pipeline.bundle.recipe import read_source, read_template
+from pipeline.commands import bundle_new
 from pipeline.commands.cli import main
-from tests.bundle.conftest import BUNDLES, build, read_json, write_pictures, write_volumes
+from tests.bundle.conftest import BUNDLES, ROOT, build, read_json, write_pictures, write_volumes
 
 Capture = pytest.CaptureFixture[str]
 
@@ -52,8 +55,10 @@ MINE = ("mine", "--from", "lgg_attunet", "--manifest", "my_data.json", "--datase
 def test_a_bundle_is_made_and_the_next_commands_are_told(repo: Path, capsys: Capture) -> None:
     assert call(*MINE) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "bundles/mine: made from bundles/lgg_attunet"
-    assert "  channels: 3 -> 1 (intensity, times 3 slices)" in lines
+    assert lines[0] == "bundles/mine: made from lgg_attunet 0.1.0"
+    assert "  channels: 3 (intensity, times 3 slices)" in lines
+    assert "  masks: 0 is background, 255 is foreground" in lines
+    assert "  cases: each picture is a stack of one slice" in lines
     assert f"manifest: {repo / 'my_data.json'}" in lines
     run = "python -m monai.bundle run --config_file"
     assert lines[-4:] == [
@@ -83,14 +88,15 @@ def test_metadata_and_card_say_what_is_known(repo: Path, capsys: Capture) -> Non
     assert metadata["task"] == "Segmentation of lesion"
     assert "my_data (3 train, 3 val cases)" in metadata["description"]
     (image,) = metadata["network_data_format"]["inputs"].values()
-    names = {"0": "echo, 1 slice before", "1": "echo", "2": "echo, 1 slice behind"}
+    names = {"0": "echo, slice before", "1": "echo", "2": "echo, slice after"}
     assert (image["num_channels"], image["channel_def"]) == (3, names)
     assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "lesion"}
     # The first layer has 24 filters of 3 x 3 for each channel, of which there are 6 fewer.
     assert metadata["network_parameters"] == source["network_parameters"] - 24 * 9 * 6
     assert not {"phantom", "validation_score"} & set(metadata)
     text = json.dumps(metadata) + Path("bundles/mine/docs/README.md").read_text()
-    for word in ("glioma", "FLAIR", "TCGA", "0.848", "TODO", "patient's"):
+    assert (metadata["authors"], metadata["copyright"]) == ("TODO: your name", "Copyright TODO: your name")
+    for word in ("glioma", "FLAIR", "TCGA", "0.848", "patient's", "maintainers"):
         assert word not in text
     card = Path("bundles/mine/docs/README.md").read_text()
     own = set(re.findall("^## .*$", card, re.MULTILINE))
@@ -103,7 +109,42 @@ def test_metadata_and_card_say_what_is_known(repo: Path, capsys: Capture) -> Non
     assert "* `EncodeMaskd` (label): values [0, 255]" in card
     assert "* **Labels**: 0 background, 1 lesion." in card
     assert "* `DenseCRFd`: off; on with `--skip_crf false`\n" in card
-    assert Path("bundles/mine/docs/data_license.txt").read_text().startswith("my_data, not told by the files\n")
+    assert "bundles/mine/configs/refine.json']\" --skip_crf false\n" in card
+    assert Path("bundles/mine/docs/data_license.txt").read_text().startswith("my_data, not ")
+
+
+def test_authors(repo: Path) -> None:
+    assert call(*MINE, "--author", "A. Turing, G. Hopper") == 0
+    metadata = read_json(Path("bundles/mine/configs/metadata.json"))
+    assert (metadata["authors"], metadata["copyright"]) == ("A. Turing, G. Hopper", "Copyright A. Turing, G. Hopper")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_command_knows_the_templates(name: str) -> None:
+    assert tuple(TEMPLATES) == bundle_new._TEMPLATES
+    assert read_template(name).kind == TEMPLATES[name]
+
+
+def test_a_bundle_from_a_template(repo: Path, capsys: Capture) -> None:
+    data = ("--manifest", "my_data.json", "--dataset_dir", "my_data")
+    assert call("mine", "--template", "pictures", *data) == 0
+    assert capsys.readouterr().out.startswith("bundles/mine: made from the template pictures\n")
+    assert read_json(Path("bundles/mine/configs/train.json"))["network_def"]["in_channels"] == 1
+    text = refuse(capsys, "second", "--template", "volumes", *data)
+    assert text.endswith(
+        "lists single pictures; bundles that fit: lgg_attunet, mine; templates that fit: pictures, stacks"
+    )
+    with pytest.raises(SystemExit):
+        call("second", *data)
+    with pytest.raises(SystemExit):
+        call("second", "--template", "pictures", "--from", "lgg_attunet", *data)
+
+
+def test_files_of_a_template_are_the_suites_own() -> None:
+    templates = ROOT / "pipeline/bundle/templates"
+    assert (templates / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    for path in BUNDLES.glob("*/configs/logging.conf"):
+        assert path.read_bytes() == (templates / "logging.conf").read_bytes()
 
 
 def test_the_manifest_goes_to_the_others(repo: Path, capsys: Capture) -> None:
@@ -159,7 +200,7 @@ def test_commands_are_right_where_they_are_typed(repo: Path, monkeypatch: pytest
 @pytest.mark.parametrize("name", ["Mine", "my-bundle", "../mine", "a/b", "", "1st", "two__lines", "a" * 31, "ä", ".x"])
 def test_names_that_no_bundle_can_have(repo: Path, capsys: Capture, name: str) -> None:
     text = refuse(capsys, *((name, *MINE[1:]) if not name.startswith("-") else ()))
-    assert f"the name {name!r} is not one for a bundle" in text
+    assert f"a bundle cannot have the name {name!r}" in text
     if name == "my-bundle":
         assert text.endswith("for example my_bundle; --output names the folder")
 
@@ -182,7 +223,7 @@ def test_unknown_sources_name_the_nearest(repo: Path, capsys: Capture) -> None:
         "--from: unknown bundle 'lgg_attnet'; did you mean 'lgg_attunet'?"
     )
     assert refuse(capsys, "mine", "--from", "xyz", *words).endswith("unknown bundle 'xyz'; known: lgg_attunet")
-    assert "--from: ./xyz is no bundle" in refuse(capsys, "mine", "--from", "./xyz", *words)
+    assert "--from: ./xyz is not a bundle" in refuse(capsys, "mine", "--from", "./xyz", *words)
 
 
 def test_no_bundles_here(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -195,7 +236,7 @@ def test_no_bundles_here(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_source_that_is_not_whole(repo: Path, capsys: Capture) -> None:
     configs = Path("bundles/lgg_attunet/configs")
     (configs / "evaluate.json").rename("evaluate.json")
-    assert "has no configs/evaluate.json, so it is no source for a bundle" in refuse(capsys, *MINE)
+    assert "has no configs/evaluate.json, so no bundle can be made from it" in refuse(capsys, *MINE)
     shutil.move("evaluate.json", configs)
     (configs / "train.json").write_text("{")
     assert "train.json: line 1 column 2" in refuse(capsys, *MINE)
@@ -203,7 +244,7 @@ def test_a_source_that_is_not_whole(repo: Path, capsys: Capture) -> None:
 
 def test_where_nobody_can_be_asked_the_option_is_named(repo: Path, capsys: Capture) -> None:
     text = refuse(capsys, *MINE[:3])
-    assert text == "manifest of your dataset was not told, and nobody can be asked; say it with --manifest FILE"
+    assert text == "the manifest of your dataset is required when not run interactively; pass --manifest FILE"
 
 
 class Terminal(io.StringIO):
@@ -212,15 +253,15 @@ class Terminal(io.StringIO):
 
 
 def test_on_a_terminal_it_is_asked_for(repo: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", Terminal("my_data.json\nmy_data\nlesion\n"))
+    monkeypatch.setattr(sys, "stdin", Terminal("my_data.json\nmy_data\nlesion\nA. Turing\n"))
     assert call(*MINE[:3]) == 0
     streams = capsys.readouterr()
     assert streams.err == (
         "manifest of your dataset: folder that the manifest's paths are relative to: names of the labels from 1 on"
-        " [foreground]: "
+        " [foreground]: authors, for the metadata: "
     )
     metadata = read_json(Path("bundles/mine/configs/metadata.json"))
-    assert metadata["task"] == "Segmentation of lesion"
+    assert (metadata["task"], metadata["authors"]) == ("Segmentation of lesion", "A. Turing")
     assert read_json(Path("bundles/mine/configs/train.json"))["dataset_dir"] == "my_data"
     # An empty answer takes what the manifest says; what was told is not asked for.
     monkeypatch.setattr(sys, "stdin", Terminal("\n"))
@@ -229,9 +270,7 @@ def test_on_a_terminal_it_is_asked_for(repo: Path, capsys: Capture, monkeypatch:
     monkeypatch.setattr(sys, "stdin", Terminal("\n"))
     capsys.readouterr()
     assert call("third", *MINE[1:3]) == 1
-    assert capsys.readouterr().err.endswith(
-        "error: manifest of your dataset was not told; say it with --manifest FILE\n"
-    )
+    assert capsys.readouterr().err.endswith("error: the manifest of your dataset is required; pass --manifest FILE\n")
 
 
 def test_data_of_another_kind_name_what_fits(repo: Path, capsys: Capture) -> None:
@@ -239,11 +278,12 @@ def test_data_of_another_kind_name_what_fits(repo: Path, capsys: Capture) -> Non
     build(write_volumes(repo / "scans"), mask_values="0,1")
     assert refuse(capsys, "mine", "--from", "lgg_attunet", "--manifest", "scans.json", "--dataset_dir", "scans") == (
         "lgg_attunet is for stacks of slices or single pictures, but"
-        f" {repo / 'scans.json'} lists volumes (NIfTI); bundles that fit: hippocampus_segresnet"
+        f" {repo / 'scans.json'} lists volumes (NIfTI); bundles that fit: hippocampus_segresnet;"
+        " templates that fit: volumes"
     )
     objects = build(repo / "my_data", mask_values="instances")
     text = refuse(capsys, "mine", "--from", "lgg_attunet", "--manifest", str(objects), "--dataset_dir", "my_data")
-    assert text.endswith("lists single pictures with numbered objects (instances); no bundle fits")
+    assert text.endswith("lists single pictures with numbered objects (instances); templates that fit: objects")
 
 
 @pytest.mark.parametrize("text", ["a,", ",", "a,\x07b"])
@@ -263,21 +303,15 @@ def edit_source(change: dict[str, object]) -> None:
 
 
 def test_what_cannot_be_built_is_refused_before_anything_is_written(repo: Path, capsys: Capture) -> None:
-    edit_source({"loss": {"_target_": "DiceLoss", "sigmoyd": True}})
+    edit_source({"network_def": {"_target_": "BasicUNet", "in_channels": 9, "out_channels": 1, "featurs": 3}})
     text = refuse(capsys, *MINE)
-    assert text.startswith("lgg_attunet cannot be made to fit: loss in train.json: ")
-    assert "sigmoyd" in text
+    assert text.startswith("lgg_attunet cannot be made to fit: network_def in train.json: ")
+    assert "featurs" in text
     assert text.endswith("; nothing was written")
-    edit_source({"loss": "@losses#dice", "network_def": {"_target_": "BasicUNet", "in_channels": 9, "out_channels": 1}})
+    edit_source({"network_def": {"_target_": "BasicUNet", "in_channels": 9, "out_channels": 1}})
     assert "network_def in train.json: " in refuse(capsys, *MINE)
-
-
-def test_references_to_what_an_edit_removed_are_refused(repo: Path, capsys: Capture) -> None:
-    steps = read_json(Path("bundles/lgg_attunet/configs/train.json"))["train"]["random_transforms"]
-    (place,) = (index for index, step in enumerate(steps) if step["_target_"].endswith("RandCopyChanneld"))
-    edit_source({"chosen": f"@train#random_transforms#{place}"})
-    text = refuse(capsys, *MINE)
-    assert "chosen in train.json needs train#random_transforms#removed, which an edit took away" in text
+    edit_source({"network_def": {"_target_": "BasicUNet", "in_channels": 9}})
+    assert "network_def has no out_channels, so it cannot be changed" in refuse(capsys, *MINE)
 
 
 def test_a_failure_while_writing_leaves_nothing(
@@ -290,13 +324,13 @@ def test_a_failure_while_writing_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for module, name in ((new.shutil, "copyfile"), (new.Path, "rename")):
+    for module, name in ((new.Path, "write_bytes"), (new.Path, "rename")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, fail)
             with pytest.raises(OSError, match="No space left"):
-                create_bundle("mine", source, grey, repository_copy / "bundles", rehearse=False)
+                create_bundle("mine", read_source(source), grey, repository_copy / "bundles", rehearse=False)
             with pytest.raises(OSError, match="No space left"):
-                create_bundle("mine", source, grey, tmp_path / "new/bundles", rehearse=False)
+                create_bundle("mine", read_source(source), grey, tmp_path / "new/bundles", rehearse=False)
         shutil.rmtree(tmp_path / "new", ignore_errors=True)
         assert sorted(tmp_path.rglob("*")) == before
 
@@ -308,8 +342,7 @@ def test_interrupted(grey: UserDataset, repository_copy: Path, monkeypatch: pyte
         raise KeyboardInterrupt
 
     monkeypatch.setattr(new, "_copy_manifest", interrupt)
+    source = read_source(repository_copy / "bundles/lgg_attunet")
     with pytest.raises(KeyboardInterrupt):
-        create_bundle(
-            "mine", repository_copy / "bundles/lgg_attunet", grey, repository_copy / "bundles", rehearse=False
-        )
+        create_bundle("mine", source, grey, repository_copy / "bundles", rehearse=False)
     assert sorted(repository_copy.rglob("*")) == before

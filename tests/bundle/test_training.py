@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from PIL import Image
 
 from pipeline.bundle.dataset import UserDataset, read_dataset
 from pipeline.bundle.new import create_bundle
-from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.bundle.recipe import read_source
 from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.probes import probe_image
 from pipeline.reports.run_summary import read_scores
-from tests.bundle.conftest import BUNDLES, read_json
+from tests.bundle.conftest import BUNDLES, join_stacks, read_json
 from tests.bundles.running import read_scalars
 
 QUICK = {"logging_file": False, "amp": False}
@@ -27,22 +26,7 @@ QUICK = {"logging_file": False, "amp": False}
 @pytest.fixture
 def stacks(colour: UserDataset, tmp_path: Path) -> UserDataset:
     """Two stacks of three slices with two labels."""
-    cases = colour.manifest.cases
-    triples = [cases[start : start + 3] for start in (0, 3)]
-    joined = tuple(
-        replace(
-            triple[0],
-            case_id=f"stack_{index}",
-            image=tuple(case.image[0] for case in triple),
-            label=tuple(case.label[0] for case in triple if case.label),
-            facts={"shape": [*triple[0].facts["shape"][:2], 3], "dtype": "uint8"},
-            sha256={path: digest for case in triple for path, digest in case.sha256.items()},
-            fold=index,
-        )
-        for index, triple in enumerate(triples)
-    )
-    manifest: Manifest = replace(colour.manifest, cases=joined)
-    return read_dataset(write_manifest(manifest, tmp_path / "stacks.json"), colour.folder)
+    return read_dataset(write_manifest(join_stacks(colour).manifest, tmp_path / "stacks.json"), colour.folder)
 
 
 @pytest.fixture
@@ -54,7 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def make(source: str, dataset: UserDataset) -> str:
     """Make a bundle; returns its folder of configs."""
-    create_bundle("mine", BUNDLES / source, dataset, Path("bundles"), rehearse=False)
+    create_bundle("mine", read_source(BUNDLES / source), dataset, Path("bundles"), rehearse=False)
     return "bundles/mine/configs"
 
 
@@ -71,8 +55,9 @@ def evaluate(configs: str) -> None:
 
 
 def switch_on(configs: str) -> dict[str, bool]:
-    """Return knobs that switch every step of post-processing on."""
-    return {name: False for name in read_json(Path(configs) / "inference.json") if name.startswith("skip_")}
+    """Return settings that switch every step of post-processing on."""
+    names = [name for file in ("inference", "refine") for name in read_json(Path(configs) / f"{file}.json")]
+    return {name: False for name in names if name.startswith("skip_")}
 
 
 def predict(configs: str, *overrides: str, **knobs: Any) -> Path:
@@ -101,7 +86,7 @@ def test_pictures_with_two_labels_from_stacks_with_one(colour: UserDataset, plac
 def test_stacks_with_two_labels_from_stacks_with_one(stacks: UserDataset, place: Path) -> None:
     configs = make("lgg_attunet", stacks)
     train(configs)
-    folder = predict(configs, opening_radius=1, **switch_on(configs))
+    folder = predict(configs, "refine", opening_radius=1, **switch_on(configs))
     written = sorted(path for path in folder.rglob("*_pred.png"))
     assert [path.name for path in written] == [f"scan_{index}_pred.png" for index in range(6)]
     assert all(set(np.unique(np.asarray(Image.open(path)))) <= {0, 1, 2} for path in written)
@@ -114,7 +99,7 @@ def test_grey_pictures_from_colour(grey: UserDataset, place: Path) -> None:
     evaluate(configs)
     # The mean of two checkpoints, which are one here, and of mirrored copies.
     checkpoints = ["bundles/mine/output/model.pt"] * 2
-    folder = predict(configs, "tta", "ensemble", checkpoints=checkpoints, **switch_on(configs))
+    folder = predict(configs, "refine", "tta", "ensemble", checkpoints=checkpoints, **switch_on(configs))
     masks = [np.asarray(Image.open(path)) for path in folder.glob("*_pred.png")]
     assert len(masks) == 6
     assert all(set(np.unique(mask)) <= {0, 255} for mask in masks)
@@ -126,7 +111,7 @@ def test_volumes_with_one_label_from_two(volumes: UserDataset, place: Path) -> N
     scalars = train(configs, **small)
     assert {"dice_volume", "dice_organ"} <= set(scalars)
     steps = switch_on(configs)
-    folder = predict(configs, **small, **steps, input=str(volumes.folder) + "/images/scan_0.nii.gz")
+    folder = predict(configs, "refine", **small, **steps, input=str(volumes.folder) + "/images/scan_0.nii.gz")
     assert volumes.folder is not None
     image, mask = (
         probe_image(path, decode=True, is_mask=True)

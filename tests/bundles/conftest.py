@@ -25,9 +25,12 @@ NAMES = [path.name for path in BUNDLES]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test that takes ``bundle`` on every bundle."""
+    """Run every test that takes ``bundle`` on every bundle; those that the module does not name ``QUICK`` are slow."""
     if "bundle" in metafunc.fixturenames:
-        metafunc.parametrize("bundle", BUNDLES, ids=NAMES, scope="module")
+        quick = getattr(metafunc.module, "QUICK", NAMES)
+        marks = {name: [] if name in quick else [pytest.mark.slow] for name in NAMES}
+        bundles = [pytest.param(path, id=path.name, marks=marks[path.name]) for path in BUNDLES]
+        metafunc.parametrize("bundle", bundles, scope="module")
 
 
 def read_json(path: Path) -> Any:

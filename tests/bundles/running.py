@@ -18,23 +18,6 @@ from tests.bundles.conftest import read_json
 
 # bfloat16 would make equal things differ in the third digit.
 EXACT = {"logging_file": False, "amp": False}
-# Knobs of the steps behind the network that a training leaves out; not every bundle has all of them.
-POSTPROCESSING = {
-    "skip_crf",
-    "crf_spatial_weight",
-    "crf_spatial_width",
-    "crf_bilateral_weight",
-    "crf_bilateral_width",
-    "crf_bilateral_intensity",
-    "crf_iterations",
-    "skip_opening",
-    "opening_radius",
-    "skip_closing",
-    "closing_radius",
-    "skip_fill_holes",
-    "skip_small_objects",
-    "min_size",
-}
 
 
 @dataclass(frozen=True)
@@ -52,6 +35,13 @@ class Trained:
 
 def configs(bundle: Path, *names: str) -> list[str]:
     return [str(bundle / "configs" / name) for name in names]
+
+
+def read_refinement(bundle: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read the settings and the steps of the whole post-processing chain, most of them off."""
+    override = read_json(bundle / "configs/refine.json")
+    settings = {name: value for name, value in override.items() if name not in ("_desc_", "refine")}
+    return settings, override["refine"]
 
 
 def name_key_metric(bundle: Path) -> str:

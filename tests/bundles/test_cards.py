@@ -147,8 +147,8 @@ def test_phantom_of_the_card_is_that_of_the_metadata(bundle: Path) -> None:
 
 def test_options_and_files_in_the_text_exist(bundle: Path) -> None:
     configs = bundle / "configs"
-    known = [load([configs / "train.json", configs / "evaluate.json"])]
-    known.append(load([configs / "inference.json", configs / "ensemble.json"]))
+    train, inference = ("train", "evaluate", "refine", "losses"), ("inference", "refine", "ensemble")
+    known = [load([configs / f"{name}.json" for name in names]) for names in (train, inference)]
     options = set(list_options(build_parser()))
     for span in list_spans(read_card(bundle)):
         for option in re.findall(r"(?:^|\s)(--[\w#]+)", span):

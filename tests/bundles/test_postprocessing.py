@@ -1,4 +1,4 @@
-"""What lies between the network and the mask: the same in evaluation and inference, and every step of it runs."""
+"""Post-processing: the same in evaluation and inference, and every step of it runs."""
 
 from __future__ import annotations
 
@@ -17,59 +17,66 @@ from pipeline.datasets.digests import compute_sha256
 from pipeline.reports.run_summary import read_scores
 from tests.bundles.conftest import ROOT, read_json, write_phantom
 from tests.bundles.expressions import find_references, list_texts
-from tests.bundles.running import EXACT, POSTPROCESSING, Trained, configs, infer, load_prediction, load_truth
+from tests.bundles.running import EXACT, Trained, configs, infer, load_prediction, load_truth, read_refinement
 
 
-def list_steps(compose: dict[str, Any], *but: str) -> list[dict[str, Any]]:
-    """List the steps of a postprocessing, without those that copy or save what is predicted, or are named."""
-    left_out = ("CopyItemsd", "SaveMaskd", "SaveSliceStackd", *but)
-    return [step for step in compose["transforms"] if not step["_target_"].endswith(left_out)]
+def list_chain(bundle: Path, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """List the steps to probabilities and those after them, without what is done to labels or for ThresholdSearch."""
+    config = read_json(bundle / "configs" / name)
+    before = [step for step in config["to_probabilities"] if step["keys"] != "label"]
+    for step in before:
+        if step["_target_"] == "Invertd":
+            assert step.pop("transform") == {"evaluate.json": "@validate#preprocessing"}.get(name, "@preprocessing")
+    return before, drop_copies(config["refine"])
 
 
-def name_steps(compose: dict[str, Any]) -> list[str]:
-    return [step["_target_"].rpartition(".")[2] for step in compose["transforms"]]
+def drop_copies(steps: list[dict[str, Any]], *more: str) -> list[dict[str, Any]]:
+    return [step for step in steps if step["_target_"] not in ("CopyItemsd", *more)]
+
+
+def drop_switches(steps: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the steps that settings leave on, without their switches."""
+    on = [step for step in steps if not settings.get(step.get("_disabled_", "").removeprefix("@"), False)]
+    return [{key: value for key, value in step.items() if key != "_disabled_"} for step in on]
+
+
+def name_steps(steps: list[dict[str, Any]]) -> list[str]:
+    return [step["_target_"].rpartition(".")[2] for step in steps]
 
 
 def test_evaluation_and_inference_process_predictions_alike(bundle: Path) -> None:
-    train, evaluate, inference = (
-        read_json(bundle / "configs" / name) for name in ("train.json", "evaluate.json", "inference.json")
-    )
-    # Labels that were padded with their images go back, too.
-    scores = [step for step in list_steps(evaluate["validate#postprocessing"]) if step["keys"] != "label"]
-    for step in scores:
-        if step["_target_"] == "Invertd":
-            step["transform"] = {"@validate#preprocessing": "@preprocessing"}[step["transform"]]
-    assert scores == list_steps(inference["postprocessing"])
-    knobs = POSTPROCESSING & inference.keys()
-    assert knobs >= {"skip_crf", "skip_opening", "skip_closing"}
-    settings = {**train, **evaluate}
-    texts = [text for step in scores for _, text in list_texts(step)]
-    used = {name for text in texts for name in find_references(text)} - {"preprocessing"}
-    assert knobs <= used, "every knob belongs to a step"
-    for knob in used:
-        assert settings[knob] == inference[knob], knob
-    for knob in (name for name in knobs if name.startswith("skip_")):
-        assert inference[knob] is True, f"{knob}: off until tuning shows a gain"
-    # A training validates often, and leaves out what is off anyway.
-    lean = list_steps(train["validate"]["postprocessing"], "Invertd")
-    off = {f"@{knob}" for knob in knobs if knob.startswith("skip_")}
-    full = [step for step in scores if step["_target_"] != "Invertd" and step.get("_disabled_") not in off]
-    assert lean == full
+    train, inference = (read_json(bundle / "configs" / name) for name in ("train.json", "inference.json"))
+    before, refine = list_chain(bundle, "inference.json")
+    assert list_chain(bundle, "evaluate.json") == (before, refine)
+    assert inference["postprocessing"]["transforms"] == "$@to_probabilities + @refine + @save"
+    # A training validates often, and may leave its labels on the network's grid.
+    lean = drop_copies(train["validate"]["postprocessing"]["transforms"], "Invertd")
+    assert lean == drop_copies(before + refine, "Invertd")
+
+
+def test_the_whole_chain_changes_nothing_until_a_step_is_switched_on(bundle: Path) -> None:
+    train, inference = (read_json(bundle / "configs" / name) for name in ("train.json", "inference.json"))
+    settings, steps = read_refinement(bundle)
+    known = {**inference, **settings}
+    assert drop_switches(drop_copies(steps), known) == drop_switches(inference["refine"], known)
+    assert {"skip_crf", "skip_opening", "skip_closing"} <= settings.keys()
+    used = {name for step in steps for _, text in list_texts(step) for name in find_references(text)}
+    assert settings.keys() <= used, "every setting belongs to a step"
+    both = train.keys() & inference.keys()
+    assert used - both == settings.keys(), "a file that comes first may have changed the others"
+    assert all(settings[name] is True for name in settings if name.startswith("skip_")), "off until there is a gain"
 
 
 def test_postprocessing_goes_from_probabilities_to_masks(bundle: Path) -> None:
-    inference = read_json(bundle / "configs/inference.json")
-    steps = name_steps(inference["postprocessing"])
-    order = ["LoadSourced", "DenseCRFd", "AsDiscreted", "MorphologicalOpeningd", "MorphologicalClosingd", steps[-1]]
-    places = [steps.index(name) for name in order]
+    _, steps = read_refinement(bundle)
+    names = name_steps(steps)
+    order = ["LoadSourced", "DenseCRFd", "AsDiscreted", "MorphologicalOpeningd", "MorphologicalClosingd"]
+    places = [names.index(name) for name in order]
     assert places == sorted(places)
-    evaluation = name_steps(read_json(bundle / "configs/evaluate.json")["validate#postprocessing"])
-    if "CopyItemsd" in evaluation:
-        assert evaluation.index("DenseCRFd") < evaluation.index("CopyItemsd") < evaluation.index("AsDiscreted")
-    crf = [step for step in inference["postprocessing"]["transforms"] if step.get("_disabled_") == "@skip_crf"]
-    assert crf[0]["_target_"].endswith("LoadSourced"), "tuning takes what comes before for the network's part"
-    assert {step["_disabled_"] for step in crf} == {"@skip_crf"}
-    assert steps.index("LoadSourced") + len(crf) == steps.index("AsDiscreted")
+    if "CopyItemsd" in names:
+        assert names.index("DenseCRFd") < names.index("CopyItemsd") < names.index("AsDiscreted")
+    crf = [step for step in steps if step.get("_disabled_") == "@skip_crf"]
+    assert steps[: len(crf)] == crf
 
 
 def test_tuned_settings_are_settings_of_postprocessing(bundle: Path) -> None:
@@ -77,11 +84,17 @@ def test_tuned_settings_are_settings_of_postprocessing(bundle: Path) -> None:
     if not path.is_file():
         pytest.skip("has not been tuned")
     tuned = read_json(path)
-    known = POSTPROCESSING | {"threshold", "skip_largest_component"}
-    assert tuned.keys() - {"_desc_"} == known & read_json(bundle / "configs/inference.json").keys()
-    facts = re.search(
-        r"manifest sha256 (\w+), weights sha256 (\w+)\): \w+ ([\d.]+) raw, ([\d.]+) with", tuned["_desc_"]
-    )
+    description, refine = tuned.pop("_desc_"), tuned.pop("refine")
+    _, steps = read_refinement(bundle)
+    chain = drop_switches(steps, {})
+    places = [chain.index(step) for step in refine]
+    assert places == sorted(places), "steps of the whole chain, in its order"
+    assert [step for step in steps if "_disabled_" not in step] == [
+        step for step in refine if "_disabled_" not in steps[chain.index(step)]
+    ], "what has no switch is always on"
+    used = {name for step in refine for _, text in list_texts(step) for name in find_references(text)}
+    assert tuned.keys() == used
+    facts = re.search(r"manifest sha256 (\w+), weights sha256 (\w+)\): \w+ ([\d.]+) raw, ([\d.]+) with", description)
     assert facts, "written by hand?"
     manifest, weights, raw, score = facts.groups()
     named = read_json(bundle / "configs/train.json")["manifest"].rpartition("/")[2].rstrip("'")
@@ -133,25 +146,24 @@ GENTLE = {"opening_radius": 1, "closing_radius": 1.5, "min_size": 5, "crf_spatia
 
 
 def switch(bundle: Path, *, skip: bool) -> dict[str, Any]:
-    """Return knobs that switch every step on, or off."""
-    knobs = read_json(bundle / "configs/inference.json")
+    """Return settings that switch every step on, or off."""
+    knobs = {**read_json(bundle / "configs/inference.json"), **read_refinement(bundle)[0]}
     switches = {name: skip for name in knobs if name.startswith("skip_")}
     return {**switches, **{name: value for name, value in GENTLE.items() if name in knobs}}
 
 
 def save_evaluation(trained: Trained, output_dir: Path, **knobs: Any) -> dict[str, torch.Tensor]:
     """Score the test cases, and return the masks that are scored, written as inference writes its own."""
-    save = read_json(trained.bundle / "configs/inference.json")["postprocessing"]["transforms"][-1]
+    (save,) = read_json(trained.bundle / "configs/inference.json")["save"]
     save = {**save, "output_dir": str(output_dir / "masks"), "overlay": False, "figure": False}
     if not save["_target_"].endswith("SaveMaskd"):
         del save["figure"]
     output_dir.mkdir()
-    (output_dir / "save.json").write_text(json.dumps({"+validate#postprocessing#transforms": [save]}))
+    chain = "$@to_probabilities + @refine + @save"
+    (output_dir / "save.json").write_text(json.dumps({"save": [save], "validate#postprocessing#transforms": chain}))
+    files = configs(trained.bundle, "train.json", "evaluate.json", "refine.json", "phantom.json")
     run(
-        config_file=[
-            *configs(trained.bundle, "train.json", "evaluate.json", "phantom.json"),
-            str(output_dir / "save.json"),
-        ],
+        config_file=[*files, str(output_dir / "save.json")],
         **{"bundle_root": str(trained.bundle), **EXACT, **trained.data, **knobs},
         checkpoint=str(trained.output_dir / "model.pt"),
         output_dir=str(output_dir),
@@ -165,7 +177,7 @@ def test_labels_that_were_padded_go_back_with_the_predictions(
     found: tuple[Trained, dict[str, Any]], tmp_path: Path
 ) -> None:
     trained, network = found
-    evaluate = read_json(trained.bundle / "configs/evaluate.json")["validate#postprocessing"]["transforms"]
+    evaluate = read_json(trained.bundle / "configs/evaluate.json")["to_probabilities"]
     if not [step for step in evaluate if step["_target_"] == "Invertd" and step["keys"] == "label"]:
         pytest.skip("its labels keep their grid")
     (tmp_path / "odd").mkdir()
@@ -193,12 +205,12 @@ def test_with_every_step_on_evaluation_scores_the_masks_that_inference_writes(
 ) -> None:
     trained, network = found
     knobs = {**network, **switch(trained.bundle, skip=False)}
-    assert {name for name in POSTPROCESSING if name.startswith("skip_")} & knobs.keys() >= {"skip_crf", "skip_opening"}
+    assert knobs.keys() >= {"skip_crf", "skip_opening"}
     scored = save_evaluation(trained, tmp_path / "scores", **knobs)
-    infer(trained, input=str(test_images), output_dir=str(tmp_path / "masks"), **knobs)
+    infer(trained, "refine.json", input=str(test_images), output_dir=str(tmp_path / "masks"), **knobs)
     written = load_masks(trained, tmp_path / "masks", by_id=False)
     plain = {**network, **switch(trained.bundle, skip=True)}
-    infer(trained, input=str(test_images), output_dir=str(tmp_path / "plain"), **plain)
+    infer(trained, "refine.json", input=str(test_images), output_dir=str(tmp_path / "plain"), **plain)
     raw = load_masks(trained, tmp_path / "plain", by_id=False)
     assert written.keys() == scored.keys()
     for case, mask in written.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 
+from pipeline.bundle.formatting import format_config
 from tests.bundles.conftest import BUNDLES, NAMES, ROOT, read_json
 from tests.bundles.expressions import find_faults, find_references, list_texts
-from tests.bundles.running import POSTPROCESSING
+from tests.bundles.running import read_refinement
 
 TRAIN_KNOBS = [
     "dataset_dir",
@@ -51,12 +53,15 @@ def test_files_of_a_bundle(bundle: Path) -> None:
         assert path.stat().st_size <= 25_000_000, path
 
 
-def test_json_is_laid_out_as_the_model_zoo_does(bundle: Path) -> None:
-    import json
-
+def test_json_is_formatted(bundle: Path) -> None:
     for path in bundle.glob("configs/*.json"):
         text = path.read_text(encoding="utf-8")
-        assert text == json.dumps(json.loads(text), indent=4, ensure_ascii=False) + "\n", path.name
+        assert text == format_config(json.loads(text)), f"{path}: run `python -m pipeline bundle format {bundle.name}`"
+
+
+@pytest.mark.parametrize(("name", "limit"), [("train.json", 360), ("inference.json", 150), ("evaluate.json", 100)])
+def test_an_experiment_is_short_to_read(bundle: Path, name: str, limit: int) -> None:
+    assert len((bundle / "configs" / name).read_text(encoding="utf-8").splitlines()) <= limit
 
 
 def test_knobs_come_first_and_carry_the_common_names(bundle: Path) -> None:
@@ -91,22 +96,25 @@ def test_references_resolve_inside_complete_files(bundle: Path) -> None:
                 assert reference in config, f"{name} {where}: @{reference}"
 
 
-# The complete files that an override is made for; every id in it must exist there.
+INFERENCE, TRAINING, EVALUATION = ("inference.json",), ("train.json",), ("train.json", "evaluate.json")
+# The files that an override is made for; every id in it must exist there.
 OVERRIDES = {
-    "evaluate.json": ("train.json",),
-    "origin.json": ("train.json",),
-    "paper.json": ("train.json",),
-    "multi_gpu_train.json": ("train.json",),
-    "phantom.json": ("train.json",),
-    "tta.json": COMPLETE,
-    "ensemble.json": ("inference.json",),
-    "postprocessing.json": COMPLETE,
+    "evaluate.json": (TRAINING,),
+    "origin.json": (TRAINING,),
+    "paper.json": (TRAINING,),
+    "losses.json": (TRAINING,),
+    "multi_gpu_train.json": (TRAINING,),
+    "phantom.json": (TRAINING,),
+    "tta.json": (INFERENCE, TRAINING),
+    "ensemble.json": (INFERENCE,),
+    "refine.json": (INFERENCE, EVALUATION),
+    "postprocessing.json": (INFERENCE, EVALUATION),
 }
-# Those that not every bundle has: the recipe of a paper, what was tuned.
+# Those that not every bundle has: the recipe of a paper, the result of tuning.
 OPTIONAL = {"paper.json", "postprocessing.json"}
 NEW_IDS = {
-    "evaluate.json": {"_desc_", "split", "checkpoint", "skip_threshold_search", *POSTPROCESSING},
-    "postprocessing.json": {"_desc_", *POSTPROCESSING},
+    "evaluate.json": {"_desc_", "split", "checkpoint", "skip_threshold_search", "to_probabilities", "refine"},
+    "losses.json": {"_desc_", "losses"},
     "multi_gpu_train.json": {"_desc_", "initialize", "finalize", "train#sampler", "validate#sampler"},
     "ensemble.json": {"_desc_", "checkpoints", "evaluator#inferer"},
 }
@@ -115,16 +123,40 @@ NEW_IDS = {
 def test_overrides_change_only_what_exists(bundle: Path) -> None:
     found = {path.name for path in bundle.glob("configs/*.json")} - {*COMPLETE, "metadata.json"}
     assert set(OVERRIDES) - OPTIONAL <= found <= set(OVERRIDES)
+    switches, _ = read_refinement(bundle)
+    new = NEW_IDS | {name: {"_desc_", *switches} for name in ("refine.json", "postprocessing.json")}
     for name in found:
         for base in OVERRIDES[name]:
-            config = load_config(bundle, base)
+            config = load_config(bundle, *base)
             for key in read_json(bundle / "configs" / name):
                 plain = key.removeprefix("+")
                 parent, _, last = plain.rpartition("#")
                 # An argument may be one that the base leaves at its default, but its owner must be there.
-                known = plain in config or plain in NEW_IDS.get(name, {"_desc_"}) or (parent and parent in config)
+                known = plain in config or plain in new.get(name, {"_desc_"}) or (parent and parent in config)
                 assert known, f"{name}: {base} has no {key}"
                 assert last != "keys", "a transform's keys are part of the chain"
+
+
+def test_references_of_overrides_resolve(bundle: Path) -> None:
+    for name, bases in OVERRIDES.items():
+        for base in bases if (bundle / "configs" / name).is_file() else ():
+            config = load_config(bundle, *base, name)
+            for where, text in list_texts(read_json(bundle / "configs" / name)):
+                for reference in find_references(text):
+                    assert reference in config, f"{name} {where}: @{reference}"
+
+
+def test_settings_at_the_top_are_used(bundle: Path) -> None:
+    for name in (*COMPLETE, "refine.json", *(["postprocessing.json"] if has_tuning(bundle) else [])):
+        config = read_json(bundle / "configs" / name)
+        used = {reference.split("#")[0] for _, text in list_texts(config) for reference in find_references(text)}
+        # The three actions of a workflow, and what MONAI's clients expect in an inference config.
+        rest = {"imports", "initialize", "run", "_desc_", "dataset_dir", "refine"}
+        assert config.keys() - used <= rest, name
+
+
+def has_tuning(bundle: Path) -> bool:
+    return (bundle / "configs/postprocessing.json").is_file()
 
 
 def test_overrides_of_inference_hold_there_too(bundle: Path) -> None:
@@ -145,6 +177,8 @@ def test_required_properties_of_monai(bundle: Path) -> None:
 
 # What belongs to a run and not to the experiment, or is made of other parts in inference.
 RUN_IDS = {"_desc_", "dataset_dir", "output_dir", "preprocessing", "postprocessing", "handlers", "initialize", "run"}
+# Compared step by step in test_postprocessing.py.
+RUN_IDS |= {"to_probabilities", "refine", "save"}
 
 
 def test_inference_and_training_agree(bundle: Path) -> None:
@@ -213,6 +247,7 @@ MAY_DIFFER = {
     "network_def",
     "optimizer#params",
 }
+SHARED = ("evaluate", "refine", "losses", "tta", "ensemble")
 FAMILIES = sorted({name.split("_")[0] for name in NAMES})
 
 
@@ -238,13 +273,22 @@ def read_family_config(bundle: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", [*COMPLETE, "evaluate.json", "tta.json", "ensemble.json"])
+@pytest.mark.parametrize(
+    "name", [*COMPLETE, "evaluate.json", "refine.json", "losses.json", "tta.json", "ensemble.json"]
+)
 def test_bundles_of_a_family_differ_in_their_network_alone(family: str, name: str) -> None:
     members = [path for path in BUNDLES if path.name.split("_")[0] == family]
     first, *others = (read_family_config(path, name) for path in members)
     for path, other in zip(members[1:], others, strict=True):
         differing = sorted(key for key in first.keys() | other.keys() if first.get(key) != other.get(key))
         assert not differing, f"{path.name} against {members[0].name}: {differing}"
+
+
+def test_the_multi_gpu_override_is_the_same_in_every_bundle(bundle: Path) -> None:
+    own, first = (read_json(path / "configs/multi_gpu_train.json") for path in (bundle, BUNDLES[0]))
+    for config in (own, first):  # MONAI's UNETR has parameters that it does not use
+        assert isinstance(config["network"].pop("find_unused_parameters"), bool)
+    assert own == first
 
 
 def test_a_drift_would_be_noticed(tmp_path: Path) -> None:
@@ -277,17 +321,14 @@ def test_clients_find_their_keys_in_the_inference_config(bundle: Path) -> None:
     text = read_json(bundle / "configs/inference.json")
     for key in ("device", "network_def", "network", "inferer", "preprocessing", "postprocessing", "dataset"):
         assert key in text, key
-    for key in ("preprocessing", "postprocessing"):
-        assert text[key]["_target_"] == "Compose"
-        assert isinstance(text[key]["transforms"], list)
-    loads = [step["_target_"].split(".")[-1] for step in text["preprocessing"]["transforms"]]
-    assert loads[0].startswith("Load"), "Deploy removes loading and saving by these first letters"
-    saves = [step["_target_"].split(".")[-1] for step in text["postprocessing"]["transforms"]]
-    assert saves[-1].startswith("Save")
-    # Deploy takes the loading of the CRF's image away, too: an app without files has no CRF.
-    loads = [step for step in text["postprocessing"]["transforms"] if read_target(step).startswith("Load")]
-    assert {step["_disabled_"] for step in loads} == {"@skip_crf"}
-    assert text["skip_crf"] is True
+    assert text["preprocessing"]["_target_"] == text["postprocessing"]["_target_"] == "Compose"
+    first = text["preprocessing"]["transforms"][0]
+    assert read_target(first).startswith("Load"), "Deploy removes loading and saving by these first letters"
+    config = ConfigParser(text)
+    names = [type(step).__name__ for step in config.get_parsed_content("postprocessing").transforms]
+    assert names[-1].startswith("Save")
+    # Deploy would take the loading of the CRF's image away, too: an app without files has no CRF.
+    assert not [name for name in names if name.startswith("Load")]
     assert not [where for where, value in list_texts(text) if "_meta_" in value]
     keys = [step["keys"] for step in text["preprocessing"]["transforms"]]
     assert set(map(str, keys)) == {"image"}, "Label gives an image and nothing else"

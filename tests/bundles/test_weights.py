@@ -1,6 +1,6 @@
 """The weights that come with a bundle still compute what they did when they were released.
 
-After releasing other weights, write the expected outputs anew: ``python -m tests.bundles.test_weights``.
+After releasing other weights, update the expected outputs: ``python -m tests.bundles.test_weights``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def test_saved_outputs(bundle: Path) -> None:
     if not (bundle / "models/model.pt").exists():
         pytest.skip("comes without weights")
     expected, found = read_json(EXPECTED / f"{bundle.name}.json"), compute(bundle)
-    assert found["weights_sha256"] == expected["weights_sha256"], "other weights: write the expected outputs anew"
+    assert found["weights_sha256"] == expected["weights_sha256"], "other weights: update the expected outputs"
     outputs = torch.tensor(expected["outputs"])
     assert outputs.std() > 0.1, "outputs that hardly vary would prove nothing"
     torch.testing.assert_close(torch.tensor(found["outputs"]), outputs, rtol=1e-3, atol=2e-3)

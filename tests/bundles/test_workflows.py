@@ -50,6 +50,17 @@ def trained(
     return Trained(bundle, data, output_dir)
 
 
+@pytest.fixture(scope="module")
+def masks(trained: Trained, test_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predict the test images from another working directory."""
+    elsewhere, folder = tmp_path_factory.mktemp("elsewhere"), tmp_path_factory.mktemp("masks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(elsewhere)
+        infer(trained, input=str(test_images), output_dir=str(folder), overlay="false")
+    assert not list(elsewhere.iterdir()), "nothing is written elsewhere"
+    return folder
+
+
 def read_settings(trained: Trained) -> dict[str, Any]:
     return dict(read_json(trained.bundle / "configs/train.json"))
 
@@ -110,25 +121,24 @@ def test_validation_scores_are_written_by_case(trained: Trained) -> None:
 
 
 def test_evaluation_agrees_with_the_masks_that_inference_writes(
-    trained: Trained, test_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Trained, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     scores = evaluate(trained, tmp_path / "scores", split="test")
-    infer(trained, input=str(test_images), output_dir=str(tmp_path / "masks"), overlay="false")
     cases = load_datalist(**trained.data, split="test")
     assert set(scores) == {case["case_id"] for case in cases}
     config = ConfigParser(read_settings(trained))
     for case in cases:
         truth = load_truth(trained.bundle, trained.data, case)
-        prediction = load_prediction(case, tmp_path / "masks", truth)
+        prediction = load_prediction(case, masks, truth)
         metric = config.get_parsed_content(f"validate#key_metric#{trained.key_metric}#metric_fn", instantiate=True)
         metric.reset()
         metric([prediction.float()], [truth.float()])
         value = torch.as_tensor(metric.aggregate()).item()
         assert scores[case["case_id"]] == pytest.approx(value, abs=1e-4, nan_ok=True), case["case_id"]
-    assert not list(tmp_path.rglob("*_overlay.png")), "--overlay false is text on the command line"
+    assert not list(masks.rglob("*_overlay.png")), "--overlay false is text on the command line"
     assert read_json(tmp_path / "scores/evaluate.json")["status"] == "finished"
-    assert {path.name for path in tmp_path.iterdir()} == {"scores", "masks"}, "nothing is written elsewhere"
+    assert {path.name for path in tmp_path.iterdir()} == {"scores"}, "nothing is written elsewhere"
 
 
 def test_inference_takes_one_input_and_draws_overlays(trained: Trained, tmp_path: Path) -> None:
@@ -147,16 +157,14 @@ def test_test_time_augmentation_is_one_override_file_away(trained: Trained, test
 
 
 def test_an_ensemble_of_one_checkpoint_twice_is_that_checkpoint(
-    trained: Trained, test_images: Path, tmp_path: Path
+    trained: Trained, masks: Path, test_images: Path, tmp_path: Path
 ) -> None:
-    weights = str(trained.output_dir / "model.pt")
-    infer(trained, input=str(test_images), output_dir=str(tmp_path / "one"))
-    both = [weights, weights]
-    infer(trained, "ensemble.json", input=str(test_images), output_dir=str(tmp_path / "two"), checkpoints=both)
-    pairs = [(path, tmp_path / "two" / path.relative_to(tmp_path / "one")) for path in tmp_path.glob("one/**/*_pred.*")]
-    assert pairs
-    for one, two in pairs:
-        assert one.read_bytes() == two.read_bytes()
+    both = [str(trained.output_dir / "model.pt")] * 2
+    infer(trained, "ensemble.json", input=str(test_images), output_dir=str(tmp_path), checkpoints=both)
+    single = list(masks.rglob("*_pred.*"))
+    assert single
+    for path in single:
+        assert path.read_bytes() == (tmp_path / path.relative_to(masks)).read_bytes()
 
 
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
@@ -198,19 +206,18 @@ def test_the_recipe_of_the_origin_trains_and_scores(trained: Trained, tmp_path: 
 
 
 def test_losses_are_one_override_away(bundle: Path) -> None:
-    settings = read_json(bundle / "configs/train.json")
-    names = [name for name in settings["losses"] if name != "_desc_"]
-    assert len(names) >= 3
-    config = ConfigParser(settings)
-    channels = settings["network_def"]["out_channels"]
-    size = [8] * settings["network_def"]["spatial_dims"]
-    for name in names:
+    config = ConfigParser()
+    config.read_config(configs(bundle, "train.json", "losses.json"))
+    losses = dict(config["losses"])
+    assert len(losses) >= 4
+    assert config["loss"] in losses.values(), "the default is one of them"
+    channels = config["network_def"]["out_channels"]
+    size = [8] * config["network_def"]["spatial_dims"]
+    for name, loss in losses.items():
         config["loss"] = f"@losses#{name}"
         config.parse(reset=True)
         logits = torch.zeros(2, channels, *size, requires_grad=True)
-        truth = torch.ones(2, 1, *size)
-        if settings["losses"][name]["_target_"].endswith("WeightMapBCELoss"):
-            truth = torch.ones(2, 2, *size)
+        truth = torch.ones(2, 2 if loss["_target_"].endswith("WeightMapBCELoss") else 1, *size)
         value = config.get_parsed_content("loss")(logits, truth)
         value.backward()
         assert value.item() > 0

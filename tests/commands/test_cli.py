@@ -15,7 +15,7 @@ import pytest
 from pipeline.commands.cli import COMMANDS, build_parser, main
 from pipeline.issues import InputError
 
-HEAVY = {"torch", "monai", "ignite", "numpy", "PIL", "scipy", "tqdm", "itk", "nibabel"}
+HEAVY = {"urllib3", "torch", "monai", "ignite", "numpy", "PIL", "scipy", "tqdm", "itk", "nibabel"}
 
 
 def find_parsers(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -159,7 +159,7 @@ def test_wrong_named_split_is_told(lgg_phantom: Path, tmp_path: Path, capsys: py
 
 @pytest.fixture
 def summary(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
-    """Stands for the module behind ``pipeline report``."""
+    """Replaces the module that ``pipeline report`` calls."""
     module = types.SimpleNamespace(print_summary=lambda directory, as_json: 0)
     monkeypatch.setitem(sys.modules, "pipeline.reports.run_summary", module)
     return module
@@ -177,7 +177,7 @@ def test_report_passes_its_arguments_on(summary: types.SimpleNamespace) -> None:
     [
         (InputError("no such\nfolder"), 1, "error: no such folder"),
         (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
-        (KeyError("x"), 1, "error: KeyError: 'x'; this is a mistake in the program, --debug shows where"),
+        (KeyError("x"), 1, "error: KeyError: 'x'; this is a bug, --debug shows where"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

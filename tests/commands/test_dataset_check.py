@@ -60,7 +60,7 @@ def test_no_checksum_vouches_for_what_is_wrong(
     before = path.read_bytes()
     (kaggle / manifest.cases[1].image[0]).write_bytes(b"II*\0")
     assert main([*words, "--write-checksums"]) == 1
-    assert "no sha256 added, for there are errors" in capsys.readouterr().err
+    assert "no sha256 added, because there are errors" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 
@@ -79,7 +79,7 @@ def test_unknown_patients_are_not_counted_as_known(
     cases = tuple(replace(case, subject=name) for case, name in zip(manifest.cases, names, strict=True))
     write_manifest(replace(manifest, cases=cases), path)
     assert main([*words, "--quick"]) == 0
-    assert "  train: 3 cases, 1 subject and 2 cases of unknown ones, 18 files" in capsys.readouterr().out
+    assert "  train: 3 cases, 1 subject and 2 cases of unknown subjects, 18 files" in capsys.readouterr().out
     write_manifest(replace(manifest, cases=tuple(replace(case, subject="") for case in cases)), path)
     assert main([*words, "--quick"]) == 0
     assert "  train: 3 cases, subjects unknown, 18 files" in capsys.readouterr().out
@@ -165,9 +165,9 @@ def test_the_summary_says_what_was_handled(
     bare = tuple(replace(case, sha256={}) for case in manifest.cases)
     write_manifest(replace(manifest, mask_values={0: 0, 1: 1}, cases=bare), path)
     assert main(words) == 0
-    assert "  handled: 9 files stored with 1 bit a pixel\n" in capsys.readouterr().out
+    assert "  handled: 9 files stored with 1 bit per pixel\n" in capsys.readouterr().out
     main([*words, "--json"])
-    assert json.loads(capsys.readouterr().out)["handled"] == {"files stored with 1 bit a pixel": 9}
+    assert json.loads(capsys.readouterr().out)["handled"] == {"files stored with 1 bit per pixel": 9}
 
 
 @pytest.mark.parametrize("command", ["build", "check"])

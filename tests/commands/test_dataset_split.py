@@ -29,7 +29,7 @@ def test_official_sets_are_kept_by_default_and_it_is_said(folder: Path, capsys: 
     streams = capsys.readouterr()
     assert streams.out.splitlines()[1:] == ["  train: 8 cases", "  val: 2 cases", "  test: 3 cases"]
     assert streams.err.splitlines() == [
-        "note: 13 of 13 cases name no subject; each counts as a subject of its own",
+        "note: 13 of 13 cases name no subject; each counts as a separate subject",
         "note: the manifest's test set (3 cases) was kept",
         "note: the manifest's val set (2 cases) was kept",
     ]
@@ -41,7 +41,7 @@ def test_folds_replace_the_validation_set_on_demand(folder: Path, capsys: pytest
     output = folder / "folds.json"
     assert main(["dataset", "split", str(folder / "m.json"), "--resplit", "val", "-o", str(output)]) == 0
     assert sorted({case.fold for case in read_manifest(output).cases if case.fold is not None}) == [0, 1, 2, 3, 4]
-    assert "the manifest's val set (2 cases) was dealt anew" in capsys.readouterr().err
+    assert "the manifest's val set (2 cases) was replaced" in capsys.readouterr().err
 
 
 def test_shares(folder: Path) -> None:
@@ -68,8 +68,8 @@ def test_near_duplicates_of_test_images_leave_the_training_set(
         "test_12",
     ]
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "note: sets of near duplicates that stay together: 1 (2 cases)"
-    assert lines[-1] == "note: train cases that became test, for they belong together with test cases: 1"
+    assert lines[0] == "note: 1 sets of near duplicates stay together (2 cases)"
+    assert lines[-1] == "note: 1 train cases moved to test because they belong together with test cases"
 
 
 def test_the_folder_of_near_duplicates_must_be_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +85,7 @@ def test_excluded_cases(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert read_manifest(folder / "m.json").named_splits == {"time": entry}
     ids.write_text("train_6\nexclude: train_6\n")
     assert main(["dataset", "split", str(folder / "m.json"), "--named", f"time={ids}"]) == 1
-    assert "'train_6' is excluded from the split 'time' and validates in it" in capsys.readouterr().err
+    assert "'train_6' is both excluded from the split 'time' and in its validation set" in capsys.readouterr().err
 
 
 def test_the_committed_lgg_manifest_follows_byte_for_byte(repository: Path, tmp_path: Path) -> None:

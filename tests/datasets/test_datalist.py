@@ -189,7 +189,7 @@ def test_find_inputs_parts_stacks_that_share_a_folder(tmp_path: Path) -> None:
     [
         (lambda folder: folder / "none", "no such file or folder"),
         (lambda folder: folder.parent, "no image in"),
-        (lambda folder: Path(__file__), "is no image: expected a name ending in .tif"),
+        (lambda folder: Path(__file__), "is not an image: expected a name ending in .tif"),
     ],
 )
 def test_find_inputs_tells_in_one_line(folder: Path, make: Callable[[Path], Path], message: str) -> None:

@@ -28,7 +28,7 @@ def _run_logged(target, arguments, log):
 
 
 class Child:
-    """A running process and what it has printed."""
+    """A running process and its output."""
 
     def __init__(self, process, log):
         self.process, self._log = process, log
@@ -50,7 +50,7 @@ class Child:
             time.sleep(0.01)
 
     def join(self, seconds=60):
-        """Wait for the end and return the exit code; a signal is negative."""
+        """Wait for the end and return the exit code, negative for a signal."""
         self.process.join(seconds)
         assert not self.process.is_alive(), f"still running after {seconds} s:\n{self.output}"
         return self.process.exitcode
@@ -68,7 +68,7 @@ def forkserver():
 
 @pytest.fixture
 def start(forkserver, tmp_path):
-    """Start `target(*arguments)` in a process of its own, which is ended after the test."""
+    """Start `target(*arguments)` in a separate process, which is ended after the test."""
     children = []
 
     def launch(target, *arguments):

@@ -1,4 +1,4 @@
-"""A check that is interrupted or told to end: the exit code says so, and nothing half-written stays."""
+"""A check that is interrupted or terminated: the exit code shows it, and nothing half-written stays."""
 
 import os
 import signal

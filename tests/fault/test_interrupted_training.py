@@ -1,4 +1,4 @@
-"""Trainings that are killed, told to stop, poisoned or started twice."""
+"""Training runs that are killed, stopped by a signal, poisoned or started twice."""
 
 import json
 import os
@@ -106,7 +106,7 @@ def test_a_signal_ends_the_run_in_order(train, straight, number, code, workers):
 
 
 def lead_a_group(arguments):
-    """Train in a process group of its own, as a shell's job does."""
+    """Train in a separate process group, as a job of a shell does."""
     os.setpgrp()
     tiny_training.main(arguments)
 

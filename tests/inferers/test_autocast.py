@@ -1,4 +1,4 @@
-"""AutocastInferer: float32 out, bfloat16 inside where it is asked for or supported."""
+"""AutocastInferer: float32 output, bfloat16 inside if requested or supported."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""EnsembleInferer: the mean of checkpoints, what it leaves alone, and checkpoints that are not there."""
+"""EnsembleInferer: the mean of checkpoints, unchanged networks, missing checkpoints."""
 
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_a_checkpoint_of_another_network(checkpoints) -> None:
 
 @pytest.mark.parametrize("checkpoints", [[], "", " , "])
 def test_no_checkpoints(checkpoints) -> None:
-    with pytest.raises(InputError, match="--checkpoints names no file"):
+    with pytest.raises(InputError, match="--checkpoints is empty"):
         EnsembleInferer(SimpleInferer(), make_network(0), checkpoints, "sigmoid")
 
 

@@ -1,4 +1,4 @@
-"""OverlapTileInferer: the same as one forward pass of the whole mirrored image, so no seam can exist."""
+"""OverlapTileInferer: equal to one forward pass of the whole mirrored image, so without seams."""
 
 import numpy as np
 import pytest
@@ -174,7 +174,7 @@ def test_monais_sliding_window_takes_the_margin_for_a_zoom():
         ({"input_size": 573, "output_size": 388}, "must exceed output_size by an even number, .* got 573 and 388"),
         ({"input_size": 300, "output_size": 388}, "must exceed output_size by an even number, .* got 300 and 388"),
         ({"input_size": 188, "output_size": 4}, "at least the pooling_stride of 16, got 4; take a larger tile"),
-        ({"input_size": [572, 572], "output_size": [388, 388, 388]}, "as many axes"),
+        ({"input_size": [572, 572], "output_size": [388, 388, 388]}, "the same number of axes"),
         ({"input_size": 572, "output_size": 388, "sw_batch_size": 0}, "sw_batch_size and pooling_stride must be"),
         ({"input_size": 572, "output_size": 388, "pooling_stride": 0}, "sw_batch_size and pooling_stride must be"),
     ],
@@ -195,9 +195,9 @@ def test_inputs_of_another_shape_are_refused(shape):
     [
         (
             CropCentre(3),
-            r"the network gave \(1, 1, 14, 14\) for 1 tiles of \[20, 20\], expected \(1, classes, 16, 16\)",
+            r"the network returned \(1, 1, 14, 14\) for 1 tiles of \[20, 20\], expected \(1, classes, 16, 16\)",
         ),
-        (lambda tiles: tiles[0], "set output_size to what the network gives"),
+        (lambda tiles: tiles[0], "set output_size to the network.s output size"),
         (lambda tiles: [tiles], "expected one tensor from the network, got a list"),
         (make_network((2, 3)), r"expected \(1, classes, 16, 16\)"),
     ],

@@ -96,5 +96,5 @@ def test_other_shapes_are_refused(logits, target, message):
 def test_other_reductions_are_refused():
     with pytest.raises(ValueError, match="median"):
         WeightMapBCELoss("median")
-    with pytest.raises(ValueError, match='normalize goes with the reduction "mean", got "sum"'):
+    with pytest.raises(ValueError, match='normalize needs the reduction "mean", got "sum"'):
         WeightMapBCELoss("sum", normalize=True)

@@ -1,4 +1,4 @@
-"""What reaches a metric: values, channels and shapes that are refused, and sizes of voxels that are known or not."""
+"""Input of metrics: rejected values, channels and shapes; known and unknown voxel sizes."""
 
 import nibabel as nib
 import numpy as np
@@ -126,7 +126,7 @@ def test_message_names_the_file_and_few_of_many_values():
         ([0, 1], None, "labels must be different class ids from 1 up .0 is the background., got"),
         ([1, 1], None, "labels must be different"),
         ([1.5], None, "labels must be different"),
-        ([1, 3], 3, "labels names class 3, but num_classes is 3, so ids end at 2"),
+        ([1, 3], 3, "labels has class 3, but num_classes is 3, so ids end at 2"),
     ],
 )
 def test_labels_that_make_no_sense(labels, num_classes, message):
@@ -181,6 +181,6 @@ def test_surface_metrics_refuse_unknown_spacing(metric, label):
     with pytest.raises(InputError) as caught:
         metric([ONES], [label])
     assert str(caught.value) == (
-        f"{type(metric).__name__}: the label does not tell its voxel size; set spacing (mm along each axis), "
+        f"{type(metric).__name__}: the label has no voxel size; set spacing (mm along each axis), "
         'or unit to "voxels" and say so in the metric\'s name'
     )

@@ -1,4 +1,4 @@
-"""LabelMetric: MONAI's metrics on one class; CaseCount: what a mean hides."""
+"""LabelMetric: MONAI's metrics on one class; CaseCount: cases that a mean hides."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_what_is_no_metric_is_refused(metric):
 
 
 def test_label_beyond_the_classes_is_refused():
-    with pytest.raises(ValueError, match="labels names class 3, but num_classes is 3"):
+    with pytest.raises(ValueError, match="labels has class 3, but num_classes is 3"):
         LabelMetric(DiceMetric(), label=3, num_classes=3)
 
 

@@ -101,5 +101,5 @@ def test_sums_are_exact_over_many_large_images():
 
 @pytest.mark.parametrize("build", [PixelAccuracy, BackgroundAccuracy])
 def test_background_alone_is_no_set_of_classes(build):
-    with pytest.raises(ValueError, match="num_classes counts the background too, so it is at least 2, got 1"):
+    with pytest.raises(ValueError, match="num_classes counts the background too, so it must be at least 2, got 1"):
         build(1)

@@ -142,8 +142,8 @@ def test_through_an_engine_into_the_tables(tmp_path):
         (torch.zeros(1, 2, 2), torch.full((1, 2, 2), 0.5), "label has the value 0.5, expected instance ids .* check"),
         (torch.full((1, 2, 2), -1), torch.zeros(1, 2, 2), "pred has the value -1, expected instance ids from 0"),
         (torch.full((1, 2, 2), math.nan), torch.zeros(1, 2, 2), "pred has the value nan"),
-        (torch.zeros(1, 2, 2), torch.zeros(1, 2, 3), r"alike, got \(1, 2, 2\) and \(1, 2, 3\); put Invertd"),
-        (torch.zeros(2, 2, 2), torch.zeros(2, 2, 2), r"instance ids \(1, \*spatial\), alike, got \(2, 2, 2\)"),
+        (torch.zeros(1, 2, 2), torch.zeros(1, 2, 3), r"of equal shape, got \(1, 2, 2\) and \(1, 2, 3\); put Invertd"),
+        (torch.zeros(2, 2, 2), torch.zeros(2, 2, 2), r"instance ids \(1, \*spatial\), of equal shape, got \(2, 2, 2\)"),
         (torch.zeros(1, 2, 2), None, "a metric got no label"),
     ],
 )

@@ -244,7 +244,7 @@ def test_tolerance_below_zero_is_refused(tolerance):
 
 
 def test_number_of_axes_is_checked():
-    with pytest.raises(InputError, match="spacing has 3 numbers, but the label 2 axes"):
+    with pytest.raises(InputError, match="spacing has 3 numbers, but the label has 2 axes"):
         HausdorffDistance95(spacing=[1, 1, 1])([torch.ones(1, 4, 4)], [torch.ones(1, 4, 4)])
     with pytest.raises(InputError, match="surface metrics take 2-D and 3-D maps, got a label of shape"):
         SurfaceDice(1, unit="voxels")([torch.ones(1, 4)], [torch.ones(1, 4)])

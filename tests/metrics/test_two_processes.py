@@ -1,4 +1,4 @@
-"""Two processes that share a set find what one process finds, and only the first writes."""
+"""Two processes that share a data set get the results of one process, and only the first writes."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""One prediction in all units: the numbers differ, each as computed by hand, from the evaluator to the report."""
+"""One prediction scored in all units: the numbers differ as computed by hand, from evaluator to report."""
 
 import json
 

@@ -75,7 +75,7 @@ def test_folders_that_are_not_shared_are_refused(pair: Pair, tmp_path: Path) -> 
     pair.run(jobs.train, tmp_path / "0")
     (tmp_path / "1").mkdir()
     first, second = pair.run(jobs.train_in_own_folders, tmp_path)
-    assert first["line"].startswith("process 1: resume: no checkpoint that loads in")
+    assert first["line"].startswith("process 1: resume: no loadable checkpoint in")
     assert (second["code"], second["line"]) == (1, "")
     (tmp_path / "1/last_epoch=3.pt").write_bytes((tmp_path / "0/last_epoch=3.pt").read_bytes())
     first, second = pair.run(jobs.train_in_own_folders, tmp_path)

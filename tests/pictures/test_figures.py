@@ -1,4 +1,4 @@
-"""Pictures: colours, shapes and images that are hard to stretch."""
+"""Pictures: colours, shapes, and contrast of unusual images."""
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from pipeline.pictures.figures import (
     draw_overlay,
     draw_panel,
     resize_labels,
+    stretch_to_uint8,
     to_rgb,
 )
 
@@ -113,3 +114,15 @@ def test_resizing_labels_invents_none():
 def test_8_bit_colours_are_shown_as_they_are():
     image = np.random.default_rng(0).integers(90, 110, (8, 8, 3), dtype=np.uint8)
     assert np.array_equal(draw_panel(image, square(0, 0), square(0, 0))[:, :8], image)
+
+
+def test_stretch_ignores_outliers_and_values_that_are_not_finite():
+    values = np.linspace(0, 100, 1001)
+    values[[0, 1, -1]] = np.nan, -1e6, np.inf
+    stretched = stretch_to_uint8(values)
+    assert (stretched.dtype, stretched[500]) == (np.uint8, 127)
+    assert (stretched[0], stretched[1], stretched[-1], stretched[-2]) == (0, 0, 0, 255)
+
+
+def test_stretch_of_a_constant_image_is_black():
+    assert (stretch_to_uint8(np.full((4, 4), 7.0)) == 0).all()

@@ -1,4 +1,4 @@
-"""The HTML report: what it shows, that it needs nothing else, and that hostile names stay text."""
+"""The HTML report: its content, that it is self-contained, and that hostile names stay text."""
 
 import base64
 import io
@@ -230,7 +230,7 @@ def test_the_middle_of_a_volume_is_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["gone.png", "../secret.png", "{absolute}", "broken.png", "text.txt", "broken.nii.gz"])
-def test_what_cannot_be_drawn_is_no_error(tmp_path: Path, path: str) -> None:
+def test_files_that_cannot_be_drawn_are_not_an_error(tmp_path: Path, path: str) -> None:
     root = tmp_path / "data"
     root.mkdir()
     Image.fromarray(draw(0)).save(tmp_path / "secret.png")

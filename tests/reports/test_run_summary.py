@@ -63,7 +63,7 @@ def test_interval_is_that_of_the_mean():
     assert (result.low, result.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
+def test_interval_has_about_its_nominal_coverage():
     generator = np.random.default_rng(7)
     covered = 0
     for run in range(200):
@@ -104,7 +104,7 @@ def test_several_classes_are_averaged_by_the_table(tmp_path):
         ("case,mean\na,0.5\n", "expected a table of scores"),
         ("filename,class0,mean\na,0.5,0.5\nb,0.5\n", "the score of b is None, expected a number"),
         ("filename,class0,mean\na,0.5,high\n", "the score of a is 'high', expected a number"),
-        ("filename,mean\na,0.5\na,0.6\n", "a occurs twice, expected one line a case"),
+        ("filename,mean\na,0.5\na,0.6\n", "a occurs twice, expected one line per case"),
     ],
 )
 def test_other_tables_are_refused(tmp_path, text, message):
@@ -219,7 +219,7 @@ def mixed_folder(tmp_path):
     return tmp_path
 
 
-def test_what_is_no_mean_over_cases_is_printed_as_one_value(mixed_folder, capsys):
+def test_metrics_that_are_not_means_over_cases_are_printed_as_one_value(mixed_folder, capsys):
     assert print_summary(mixed_folder) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()

@@ -90,7 +90,7 @@ def test_a_step_that_refuses_a_case_is_named_with_it(workflow, tmp_path: Path) -
     case = make_case()
     case["pred"].meta["filename_or_obj"] = str(tmp_path / "gone.tif")
     chain.start(case)
-    with pytest.raises(InputError, match=r"LoadSourced, case patient 7: .*gone.tif is gone"):
+    with pytest.raises(InputError, match=r"LoadSourced, case patient 7: .*gone.tif is missing"):
         chain.score(workflow.knobs | {"skip_crf": False}, "patient 7")
 
 

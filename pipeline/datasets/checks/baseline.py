@@ -1,6 +1,6 @@
-"""A baseline: the findings that a lab knows and accepts, so that a check fails only for new ones.
+"""Baselines: findings that a lab knows and accepts, so that a check fails only for new ones.
 
-A finding is recognised by its code, its record and its file, never by its words, which may be improved.
+A finding is identified by its code, record and file, not by its message, because messages may change.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +20,37 @@ from pipeline.datasets.manifests.strict_json import parse_json
 from pipeline.issues import InputError, Issue
 
 LEVELS: tuple[Level, ...] = ("quick", "default", "deep")
-# Without a manifest or a folder nothing was checked, so there is nothing to accept.
+# Without a manifest or a folder there was no check, so these are never accepted.
 NEVER_ACCEPTED = frozenset({"manifest-syntax", "manifest-schema", "missing-dataset", "baseline-stale"})
 _VERSION = 1
 
 
 @dataclass(frozen=True, order=True)
 class Accepted:
-    """A known finding.
+    """A known finding."""
 
-    Args:
-        code: of the finding.
-        record: its case or place.
-        path: its file; "" accepts the code for every file of the record.
-    """
-
-    code: str
-    record: str
-    path: str = ""
+    code: str  #: code of the finding
+    record: str  #: its case or place
+    path: str = ""  #: its file; "" accepts the code for every file of the record
 
     def covers(self, issue: Issue) -> bool:
-        """Return whether the finding is this one."""
+        """Return whether this entry accepts the finding."""
         return (self.code, self.record) == (issue.code, issue.record) and self.path in ("", issue.path)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Known findings.
+    """Known findings."""
 
-    Args:
-        level: of the check that found them; a lower level cannot say that one is gone.
-        entries: the findings.
-    """
-
-    level: Level
-    entries: tuple[Accepted, ...]
+    level: Level  #: level of the check that found them; a check at a lower level cannot tell that one is gone
+    entries: tuple[Accepted, ...]  #: the findings
 
 
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline file.
 
     Raises:
-        InputError: it cannot be read or is no baseline; one line with the place.
+        InputError: it cannot be read or is not a baseline.
     """
     try:
         data, problems = parse_json(path.read_bytes())
@@ -84,32 +73,27 @@ def _read_entry(entry: Any, place: str) -> Accepted:
     if not isinstance(entry, dict) or not {"code", "record"} <= set(entry) <= keys:
         raise InputError(f"baseline {place}: expected code, record and path, got {str(entry)[:60]}")
     if not all(isinstance(value, str) for value in entry.values()):
-        raise InputError(f"baseline {place}: expected texts, got {str(entry)[:60]}")
+        raise InputError(f"baseline {place}: expected strings, got {str(entry)[:60]}")
     if entry["code"] in NEVER_ACCEPTED:
-        raise InputError(f"baseline {place}: {entry['code']} cannot be accepted, for then nothing was checked")
+        raise InputError(
+            f"baseline {place}: {entry['code']} cannot be accepted, because it means that nothing was checked"
+        )
     return Accepted(**entry)
 
 
 def write_baseline(issues: Iterable[Issue], level: Level, path: str | os.PathLike[str]) -> int:
     """Write findings as a baseline, sorted, and return their number."""
     known = {Accepted(issue.code, issue.record, issue.path) for issue in issues if issue.code not in NEVER_ACCEPTED}
-    entries = [{"code": entry.code, "record": entry.record, "path": entry.path} for entry in sorted(known)]
+    content = {"schema_version": _VERSION, "level": level, "accepted": [asdict(entry) for entry in sorted(known)]}
     with write_atomically(path) as stream:
-        json.dump(
-            {"schema_version": _VERSION, "level": level, "accepted": entries}, stream, indent=1, ensure_ascii=False
-        )
-        stream.write("\n")
-    return len(entries)
+        stream.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return len(known)
 
 
-def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Sequence[str] | None = None) -> Report:
-    """Move known findings out of a report; entries that no longer match become ``baseline-stale`` warnings.
+def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Collection[str] | None = None) -> Report:
+    """Move known findings to ``accepted``; entries that no longer match become ``baseline-stale`` warnings.
 
-    Args:
-        report: what was found.
-        baseline: what is known.
-        level: of this check.
-        records: the only records whose findings may be called gone, in a check of some cases; None: all.
+    A check of some cases gives their ``records``, because only their findings can be stale.
     """
     known: dict[tuple[str, str], list[Accepted]] = defaultdict(list)
     for entry in baseline.entries:
@@ -119,19 +103,12 @@ def apply_baseline(report: Report, baseline: Baseline, level: Level, records: Se
     used: set[Accepted] = set()
     for issue in report.issues:
         covering = [entry for entry in known.get((issue.code, issue.record), ()) if entry.covers(issue)]
-        covered = bool(covering) and issue.code not in NEVER_ACCEPTED
         used |= set(covering)
-        (accepted if covered else left).append(issue)
-    stale = [entry for entry in baseline.entries if entry not in used]
-    if LEVELS.index(level) < LEVELS.index(baseline.level):
-        stale = []
-    if records is not None:
-        stale = [entry for entry in stale if entry.record in set(records)]
-    left += [_tell_stale(entry) for entry in stale]
+        (accepted if covering and issue.code not in NEVER_ACCEPTED else left).append(issue)
+    if LEVELS.index(level) >= LEVELS.index(baseline.level):
+        hint = "remove the entry, or write the baseline again (--write-baseline)"
+        for entry in baseline.entries:
+            if entry not in used and (records is None or entry.record in records):
+                message = f"the baseline accepts {entry.code} here, which is no longer found"
+                left.append(Issue("baseline-stale", "warning", message, entry.record, entry.path, hint))
     return replace(report, issues=tuple(left), accepted=tuple(accepted))
-
-
-def _tell_stale(entry: Accepted) -> Issue:
-    message = f"the baseline accepts {entry.code} here, which was not found any more"
-    hint = "remove the entry, or write the baseline again (--write-baseline)"
-    return Issue("baseline-stale", "warning", message, record=entry.record, path=entry.path, hint=hint)

@@ -1,11 +1,11 @@
-"""What the bytes of a dataset's files said when they were last read, so that a training need not read them again.
+"""Cache of sha256 and probes of a dataset's files, so that training need not read unchanged files again.
 
-An entry holds for as long as size, both times, and inode of its file stay the same. Restoring the time of change does
-not hide a change, because the time of the status cannot be set. Rot on the disk changes none of them: only reading
-the bytes finds it, which is what ``pipeline dataset check`` does; it renews the entries.
+An entry is valid while size, both times and inode of its file stay the same. Restoring the modification time does not
+hide a change, because the status time cannot be set. Bit rot changes none of them: only reading the bytes finds it, as
+``pipeline dataset check`` does, which renews the entries.
 
-Facts are stored, never verdicts: sha256 and what the pixels say. All checks run again on them, so another manifest
-needs no other cache. Files with an error are not stored.
+The cache holds facts, not findings. All checks run again on the facts, so one cache serves every manifest. Files with
+an error are not stored.
 """
 
 from __future__ import annotations
@@ -27,31 +27,23 @@ from pipeline.atomic import write_atomically
 from pipeline.datasets.files import State
 from pipeline.datasets.probes import Content, Probe
 
-_VERSION = f"{__version__}/1"
-# A file that changed this short a time before it was read may change again without any of its times telling.
+_VERSION = f"{__version__}/2"
+# A file that changed so shortly before it was read may change again with the same times.
 _FRESH_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a file.
+    """The facts of a file."""
 
-    Args:
-        digest: its sha256.
-        probe: what its header or its pixels say; None of files that are no images.
-    """
-
-    digest: str
-    probe: Probe | None
+    digest: str  #: its sha256
+    probe: Probe | None  #: facts from its header or its pixels; None for files that are not images
 
 
 class FileCache:
-    """Entries by path relative to the dataset's folder; one file a dataset, below ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """Entries by path relative to the dataset's folder, in one file per dataset in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
-    Nothing is raised for a cache that cannot be read or written: it is then as if there were none.
-
-    Args:
-        root: the dataset's folder.
+    A cache that cannot be read or written never raises; it is treated as empty.
     """
 
     def __init__(self, root: Path) -> None:
@@ -60,14 +52,9 @@ class FileCache:
         self._changed: dict[str, Any] = {}
 
     def find(self, file: str, state: State, *, is_mask: bool, decoded: bool, max_pixels: int) -> Entry | None:
-        """Return the entry of a file that is still as it was, if it tells what is asked for.
+        """Return the entry of a file if its state is unchanged and the needed facts are known.
 
-        Args:
-            file: path relative to the dataset's folder.
-            state: of the file as it is now.
-            is_mask: whether it is read as a mask.
-            decoded: whether its pixels must be known.
-            max_pixels: limit of this check.
+        A file read as a mask has other facts; ``decoded`` needs those from pixels.
         """
         stored = self._files.get(file)
         try:
@@ -76,14 +63,14 @@ class FileCache:
             probe = _load_probe(stored["probe"])
             digest = str(stored["sha256"])
         except (KeyError, TypeError, ValueError, AttributeError):
-            # Someone else wrote it, or half a disk.
+            # Written by another program, or damaged.
             return None
         if probe is not None and (prod(probe.shape) > max_pixels or (decoded and probe.content is None)):
             return None
         return Entry(digest, probe if probe is None or decoded else replace(probe, content=None))
 
     def store(self, file: str, state: State, entry: Entry, *, is_mask: bool) -> None:
-        """Note what a file says; nothing is noted of one that has just been written."""
+        """Store the facts of a file, unless it has just been written."""
         now = time.time_ns()
         if any(0 <= now - moment < _FRESH_NS for moment in state[1:3]):
             self.drop(file)
@@ -91,20 +78,26 @@ class FileCache:
         old = self._files.get(file)
         known = isinstance(old, dict) and old.get("state") == list(state) and old.get("sha256") == entry.digest
         if known and (entry.probe is None or entry.probe.content is None):
-            # What is known of the pixels is not given up for a header.
+            # Facts from pixels are not replaced by those of a header.
             return
-        probe = None if entry.probe is None else _dump_probe(entry.probe)
-        stored = {"state": list(state), "sha256": entry.digest, "is_mask": is_mask, "probe": probe}
+        facts = {
+            "state": state,
+            "sha256": entry.digest,
+            "is_mask": is_mask,
+            "probe": entry.probe and asdict(entry.probe),
+        }
+        # As a later run will read it: tuples are lists in JSON. The only bytes are a thumbnail.
+        stored = json.loads(json.dumps(facts, default=lambda thumbnail: base64.b64encode(thumbnail).decode()))
         if stored != old:
             self._files[file] = self._changed[file] = stored
 
     def drop(self, file: str) -> None:
-        """Forget a file."""
+        """Remove a file's entry."""
         if self._files.pop(file, None) is not None:
             self._changed[file] = None
 
     def save(self) -> None:
-        """Write what is new, beside what another run has written meanwhile."""
+        """Write the new entries, and keep those that another run has written in the meantime."""
         if self._path is None or not self._changed:
             return
         files = {**_read_entries(self._path), **self._changed}
@@ -117,7 +110,7 @@ class FileCache:
 
 
 def find_cache_file(root: Path) -> Path | None:
-    """Return where the cache of a dataset lies; None if there is no home folder."""
+    """Return the path of a dataset's cache; None without a home folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))
     if not folder.is_absolute():
@@ -138,42 +131,20 @@ def _read_entries(path: Path) -> dict[str, Any]:
     return files if isinstance(files, dict) else {}
 
 
-def _dump_probe(probe: Probe) -> dict[str, Any]:
-    content = probe.content
-    values = {**asdict(replace(probe, content=None)), "content": None}
-    if content is not None:
-        thumbnail = content.fingerprint
-        values["content"] = {
-            "low": content.low,
-            "high": content.high,
-            "non_finite": content.non_finite,
-            "counts": [[value, number] for value, number in content.counts.items()],
-            "first_non_finite": list(content.first_non_finite),
-            "digest": content.digest,
-            "thumbnail": None if thumbnail is None else base64.b64encode(thumbnail.thumbnail).decode(),
-            "informative": thumbnail is not None and thumbnail.informative,
-        }
-    # As a later run will see it: tuples are lists in JSON.
-    stored: dict[str, Any] = json.loads(json.dumps(values))
-    return stored
-
-
 def _load_probe(values: Mapping[str, Any] | None) -> Probe | None:
     if values is None:
         return None
-    fields = dict(values)
-    fields["content"] = None if fields["content"] is None else _load_content(fields["content"])
-    fields["shape"], fields["spacing"] = tuple(fields["shape"]), tuple(fields["spacing"])
-    fields["affine"] = tuple(tuple(row) for row in fields["affine"])
-    return Probe(**fields)
+    content = None if values["content"] is None else _load_content(values["content"])
+    places = {"shape": tuple(values["shape"]), "spacing": tuple(values["spacing"])}
+    affine = tuple(tuple(row) for row in values["affine"])
+    return Probe(**{**values, **places, "affine": affine, "content": content})
 
 
 def _load_content(values: Mapping[str, Any]) -> Content:
     from pipeline.datasets.probes.fingerprints import Fingerprint
 
-    fields = dict(values)
-    thumbnail, informative = fields.pop("thumbnail"), fields.pop("informative")
-    fields["fingerprint"] = None if thumbnail is None else Fingerprint(base64.b64decode(thumbnail), informative)
-    fields["counts"] = {float(value): int(number) for value, number in fields["counts"]}
-    fields["first_non_finite"] = tuple(fields["first_non_finite"])
-    return Content(**fields)
+    stored = values["fingerprint"]
+    fingerprint = stored and Fingerprint(base64.b64decode(stored["thumbnail"]), stored["informative"])
+    counts = {float(value): int(number) for value, number in values["counts"].items()}
+    first = tuple(values["first_non_finite"])
+    return Content(**{**values, "counts": counts, "first_non_finite": first, "fingerprint": fingerprint})

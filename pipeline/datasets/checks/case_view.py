@@ -1,9 +1,9 @@
-"""A case with what was read from its files, and what its masks' values mean: the subject of all checks of a case."""
+"""A case with the facts read from its files, the input of all checks of a case; and the labels of mask values."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.datasets.checks.options import CheckOptions
@@ -14,19 +14,12 @@ from pipeline.issues import Issue
 
 @dataclass(frozen=True)
 class CaseView:
-    """A case with what was read from its files.
+    """A case with the facts read from its files."""
 
-    Args:
-        manifest: the manifest of the case.
-        case: the case.
-        probes: what is known of each readable file, by path; of an annotated mask by path and fragment.
-        options: limits and thresholds.
-    """
-
-    manifest: Manifest
-    case: Case
-    probes: Mapping[str, Probe]
-    options: CheckOptions = field(default_factory=CheckOptions)
+    manifest: Manifest  #: the manifest of the case
+    case: Case  #: the case
+    probes: Mapping[str, Probe]  #: facts of each readable file by path; of an annotated mask by path and fragment
+    options: CheckOptions = field(default_factory=CheckOptions)  #: limits and thresholds
 
     def images(self) -> Iterator[tuple[str, Probe]]:
         """Yield path and probe of each image file that was read."""
@@ -48,8 +41,18 @@ class CaseView:
         return Issue(code, "warning", message, record=self.case.case_id, path=path, hint=hint)
 
 
+def format_size(lengths: Iterable[float]) -> str:
+    """Return lengths as text.
+
+    Example:
+        >>> format_size((256, 256)), format_size((0.5, 1.0))
+        ('256 x 256', '0.5 x 1')
+    """
+    return " x ".join(f"{length:g}" if isinstance(length, float) else str(length) for length in lengths)
+
+
 def count_foreground(view: CaseView) -> int | None:
-    """Return the number of voxels of the case that are not background, None if not all masks were decoded."""
+    """Return the number of foreground voxels of the case, None if not all masks were decoded."""
     voxels = count_labels(view)
     return None if voxels is None else sum(number for label, number in voxels.items() if label != 0)
 
@@ -57,7 +60,7 @@ def count_foreground(view: CaseView) -> int | None:
 def count_labels(view: CaseView) -> dict[int, int] | None:
     """Return the number of voxels of each label id, None without masks or if not all were decoded.
 
-    Values become labels by the manifest's rules; the ignored value is left out, an unknown one counts as itself.
+    Values become labels by the manifest's rules; the ignored value is left out, an unknown one stays as it is.
     """
     total: Counter[int] = Counter()
     for path in view.case.label or ():
@@ -71,23 +74,17 @@ def count_labels(view: CaseView) -> dict[int, int] | None:
 
 
 def label_of(manifest: Manifest, probe: Probe, value: float) -> int:
-    """Return the label id of a mask's value; one that the manifest does not know stays as it is.
-
-    Args:
-        manifest: with the rules: colours, threshold, values.
-        probe: of the mask; it knows what colour a value stands for.
-        value: of a pixel.
-    """
+    """Return the label id of a mask's value; a value that the manifest does not define stays as it is."""
     if uses_colours(manifest, probe):
         return manifest.color_map.get(name_colour(probe, value), int(value))
     if manifest.binarize is not None:
         return int(value >= manifest.binarize)
-    # Masks hold whole numbers; a broken one is reported by the checks of labels.
+    # Masks hold integers; the checks of labels report other values.
     return manifest.mask_values.get(int(value), int(value))
 
 
 def uses_colours(manifest: Manifest, probe: Probe) -> bool:
-    """Return whether the pixels of a mask are colours that the manifest's ``color_map`` explains."""
+    """Return whether the pixels of a mask are colours that the manifest's ``color_map`` defines."""
     return bool(manifest.color_map) and (has_colours(probe) or "palette" in probe.header)
 
 
@@ -97,7 +94,7 @@ def has_colours(probe: Probe) -> bool:
 
 
 def name_colour(probe: Probe, value: float) -> str:
-    """Return the colour ``"#rrggbb"`` that a value of a coloured or palette mask stands for."""
+    """Return the colour ``"#rrggbb"`` of a value of a coloured or palette mask."""
     palette = probe.header.get("palette")
     if palette is None:
         return f"#{int(value):06x}"

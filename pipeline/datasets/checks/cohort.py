@@ -1,4 +1,4 @@
-"""Checks that need all cases of a dataset together, after their files were read."""
+"""Checks across all cases of a dataset, after their files were read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MIN_SHARED = 64
 
 
 def find_empty_splits(views: Sequence[CaseView]) -> Iterator[Issue]:
-    """Yield ``empty-mask`` for each split whose masks have no foreground at all: nothing there can be scored.
+    """Yield ``empty-mask`` for each split whose masks have no foreground, so that it cannot be scored.
 
-    Only splits of which all cases were read can be judged.
+    Only splits whose cases were all read are checked.
     """
     by_split: dict[str, list[int | None]] = defaultdict(list)
     first: dict[str, CaseView] = {}
@@ -30,7 +30,7 @@ def find_empty_splits(views: Sequence[CaseView]) -> Iterator[Issue]:
         if counts and all(count == 0 for count in counts) and len(counts) == _count_masks(views[0].manifest, split):
             message = f"all {len(counts)} masks of the split {split} are empty"
             path = (first[split].case.label or ("",))[0]
-            hint = "look whether the masks were exported"
+            hint = "check whether the masks were exported"
             yield Issue("empty-mask", "error", message, record=split, path=path, hint=hint)
 
 
@@ -39,7 +39,7 @@ def _count_masks(manifest: Manifest, split: str) -> int:
 
 
 def find_unknown_palettes(views: Sequence[CaseView]) -> Iterator[Issue]:
-    """Yield ``palette-unknown`` once, if coloured palette masks are read by index and nothing explains the colours."""
+    """Yield ``palette-unknown`` once, if coloured palette masks are read by index and no ``color_map`` is given."""
     coloured = [
         (view, path, probe)
         for view in views
@@ -49,9 +49,9 @@ def find_unknown_palettes(views: Sequence[CaseView]) -> Iterator[Issue]:
     if coloured:
         view, path, _ = coloured[0]
         palettes = {tuple(probe.header["palette"]) for _, _, probe in coloured}
-        message = f"{len(coloured)} palette masks are read by index, their colours are not looked at"
+        message = f"{len(coloured)} palette masks are read by index, their colours are ignored"
         if len(palettes) > 1:
-            message += f", and {len(palettes)} different palettes give an index different colours"
+            message += f", and they have {len(palettes)} different palettes"
         hint = 'declare the colours in the manifest: "color_map": {"#ff0000": 1, ...}'
         yield view.warning("palette-unknown", path, message, hint)
 
@@ -61,7 +61,7 @@ def _is_grey(probe: Probe) -> bool:
 
 
 def find_mixed_types(views: Sequence[CaseView]) -> Iterator[Issue]:
-    """Yield ``intensity-range`` once, if images are stored in different numeric types and no range is declared."""
+    """Yield ``intensity-range`` once, if images have different numeric types and no range is declared."""
     found = [(view, path, probe.dtype) for view in views for path, probe in view.images() if probe.dtype]
     counts = Counter(dtype for _, _, dtype in found)
     if len(counts) < 2 or views[0].manifest.intensity_range is not None:
@@ -71,12 +71,12 @@ def find_mixed_types(views: Sequence[CaseView]) -> Iterator[Issue]:
     shares = ", ".join(f"{number} {dtype}" for dtype, number in counts.most_common())
     message = f"images are stored in different types ({shares}), so one scale does not fit all"
     yield view.warning(
-        "intensity-range", path, message, "scale every image by its own range, or declare intensity_range"
+        "intensity-range", path, message, "scale each image by its own range, or declare intensity_range"
     )
 
 
 def find_shared_masks(views: Sequence[CaseView]) -> Iterator[Issue]:
-    """Yield ``shared-mask`` for decoded masks that are byte for byte that of another subject's image."""
+    """Yield ``shared-mask`` for decoded masks with the same bytes as the mask of another subject."""
     first: dict[str, tuple[CaseView, str]] = {}
     for view in views:
         for path, probe in view.masks():

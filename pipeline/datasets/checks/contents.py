@@ -1,52 +1,37 @@
-"""Checks of a case's images and masks against each other and against the manifest."""
+"""Checks of a case's images and masks against each other and against the manifest, and the table of all checks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
-from pipeline.datasets.checks.case_view import CaseView, count_foreground, count_labels
-from pipeline.datasets.checks.geometry import (
-    check_affines,
-    check_axis_order,
-    check_dimensions,
-    check_grids,
-    check_patch,
-    check_series,
-    has_fourth_axis,
-)
-from pipeline.datasets.checks.masks import (
-    check_foreground,
-    check_label_values,
-    check_mask_encoding,
-    check_whole_numbers,
-)
-from pipeline.datasets.checks.pictures import check_alpha, check_image_mode, check_orientation
-from pipeline.datasets.probes import Probe, expected_format
+from pipeline.datasets.checks import geometry, image_files, masks
+from pipeline.datasets.checks.case_view import CaseView, count_foreground, count_labels, format_size
+from pipeline.datasets.probes import expected_format
 from pipeline.issues import Issue
 
 __all__ = ["CASE_CHECKS", "CaseView", "count_foreground", "count_labels"]
 
 
 def check_format(view: CaseView) -> Iterator[Issue]:
-    """Yield ``suffix-mismatch`` for names that promise another format, ``ndim`` for files of several pages."""
+    """Yield ``suffix-mismatch`` for names of another format than the file's, ``ndim`` for files with several pages."""
     for path, probe in view.probes.items():
         wanted = expected_format(path)
         if wanted and probe.format not in (wanted, "COCO"):
             name = PurePosixPath(path).name
-            message = f"the name {name} says {wanted}, it is {probe.format}"
+            message = f"the name {name} stands for {wanted}, the file is {probe.format}"
             yield view.warning("suffix-mismatch", path, message, "rename the file, then build the manifest again")
         if probe.pages != 1:
             message = f"{probe.pages} pages in one file, expected 1"
-            yield view.error("ndim", path, message, "save one file a page, or a volume as NIfTI")
+            yield view.error("ndim", path, message, "save one file per page, or a volume as NIfTI")
 
 
 def check_channels(view: CaseView) -> Iterator[Issue]:
-    """Yield ``channels`` for images with another number than the manifest's; an alpha channel is not counted."""
+    """Yield ``channels`` for images with another number of channels than the manifest, not counting alpha."""
     wanted = len(view.manifest.channels) if view.manifest.stacking != "channels" else 1
     for path, probe in view.images():
         found = {probe.channels, probe.channels - (probe.header.get("mode") in ("RGBA", "LA"))}
-        if wanted and wanted not in found and not has_fourth_axis(probe):
+        if wanted and wanted not in found and not geometry.has_fourth_axis(probe):
             yield view.error("channels", path, f"{probe.channels} channels, the manifest names {wanted}")
 
 
@@ -56,23 +41,19 @@ def check_shapes(view: CaseView) -> Iterator[Issue]:
     for path, probe in view.images():
         expected = tuple(shape[: len(probe.shape)]) if shape else probe.shape
         if expected != probe.shape:
-            message = f"the image is {_size(probe.shape)}, the manifest says {_size(expected)}"
-            yield view.error("shape-mismatch", path, message, "build the manifest again if the image is right")
+            message = f"the image is {format_size(probe.shape)}, the manifest says {format_size(expected)}"
+            yield view.error("shape-mismatch", path, message, "build the manifest again if the image is correct")
     for image_path, mask_path in zip(view.case.image, view.case.label or (), strict=False):
         image, mask = view.probes.get(image_path), view.probes.get(mask_path)
         if image and mask and image.shape != mask.shape:
             turned = image.shape == mask.shape[::-1]
-            hint = "the mask is transposed" if turned else "the mask must lie on the image's grid"
-            message = f"the mask is {_size(mask.shape)}, its image {image_path} is {_size(image.shape)}"
+            hint = "the mask is transposed" if turned else "the mask must have the image's grid"
+            message = f"the mask is {format_size(mask.shape)}, its image {image_path} is {format_size(image.shape)}"
             yield view.error("shape-mismatch", mask_path, message, hint)
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape)
-
-
 def check_finite(view: CaseView) -> Iterator[Issue]:
-    """Yield ``non-finite`` for decoded files with not-a-number or infinite values."""
+    """Yield ``non-finite`` for decoded files with NaN or infinite values."""
     for path, probe in view.probes.items():
         if probe.content and probe.content.non_finite:
             first = ", ".join(str(index) for index in probe.content.first_non_finite)
@@ -81,7 +62,7 @@ def check_finite(view: CaseView) -> Iterator[Issue]:
 
 
 def check_constant(view: CaseView) -> Iterator[Issue]:
-    """Yield ``constant-image`` if a whole case has one value only; single black slices are usual."""
+    """Yield ``constant-image`` if all voxels of a case have one value; single black slices are usual."""
     contents = [probe.content for _, probe in view.images()]
     known = [content for content in contents if content]
     if len(known) < len(view.case.image) or not known:
@@ -89,7 +70,7 @@ def check_constant(view: CaseView) -> Iterator[Issue]:
     low, high = min(content.low for content in known), max(content.high for content in known)
     if low == high:
         message = f"every voxel of the case is {low:g}"
-        yield view.warning("constant-image", view.case.image[0], message, "leave the case out if this is no mistake")
+        yield view.warning("constant-image", view.case.image[0], message, "leave the case out unless this is intended")
 
 
 def check_intensity(view: CaseView) -> Iterator[Issue]:
@@ -104,34 +85,30 @@ def check_intensity(view: CaseView) -> Iterator[Issue]:
                 f"values from {content.low:g} to {content.high:g}, the manifest says {declared[0]:g} to {declared[1]:g}"
             )
             yield view.warning("intensity-range", path, message, "scale by the real range, or correct intensity_range")
-        elif declared is None and content.low < 0 and _is_picture(probe):
-            message = f"a picture with negative values, from {content.low:g} to {content.high:g}"
+        elif declared is None and content.low < 0 and "mode" in probe.header:
+            message = f"a picture has negative values, from {content.low:g} to {content.high:g}"
             yield view.warning("intensity-range", path, message, "declare intensity_range in the manifest")
 
 
-def _is_picture(probe: Probe) -> bool:
-    return "mode" in probe.header
-
-
-# One line a check; each gets a case with what was read and yields its findings.
+# One line per check, which gets a case and yields its findings.
 CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     check_format,
-    check_image_mode,
+    image_files.check_image_mode,
     check_channels,
-    check_dimensions,
-    check_alpha,
-    check_orientation,
+    geometry.check_dimensions,
+    image_files.check_alpha,
+    image_files.check_orientation,
     check_shapes,
-    check_grids,
-    check_affines,
-    check_axis_order,
-    check_patch,
-    check_series,
-    check_mask_encoding,
-    check_whole_numbers,
-    check_label_values,
+    geometry.check_grids,
+    geometry.check_affines,
+    geometry.check_axis_order,
+    geometry.check_patch,
+    geometry.check_series,
+    masks.check_mask_encoding,
+    masks.check_whole_numbers,
+    masks.check_label_values,
     check_finite,
     check_constant,
     check_intensity,
-    check_foreground,
+    masks.check_foreground,
 )

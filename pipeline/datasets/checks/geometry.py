@@ -1,4 +1,4 @@
-"""Checks of where voxels lie: grids of image and mask, affines, orientations, voxel sizes, slices of DICOM series."""
+"""Checks of geometry: grids of image and mask, affines, orientations, voxel sizes, slices of DICOM series."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pipeline.datasets.checks.case_view import CaseView
+from pipeline.datasets.checks.case_view import CaseView, format_size
 from pipeline.datasets.probes import Probe
 from pipeline.datasets.probes.dicom_series import Slice, find_series_problems, measure_step
 from pipeline.issues import Issue
 
-# Corners of image and mask that are further apart, in mm, are different places.
+# Corners of image and mask further apart than this, in mm, mean different grids.
 SAME_PLACE = 1e-3
-# What single precision makes of an origin some hundred millimetres away; not worth a word.
+# Rounding error in mm of an origin some hundred millimetres away in single precision; not reported.
 ROUNDING = 1e-4
-# A voxel size this many times larger or smaller than the median of its axis is an outlier.
+# Voxel sizes that differ from the median of their axis by a larger factor are outliers.
 OUTLIER = 2.0
 _MIN_COHORT = 3
 _RESAMPLE = "resample the mask onto the image's grid, or copy the image's header if only the header is wrong"
 
 
 def check_dimensions(view: CaseView) -> Iterator[Issue]:
-    """Yield ``ndim`` for volumes whose fourth axis is not the manifest's channels."""
+    """Yield ``ndim`` for volumes whose fourth axis differs from the manifest's channels."""
     wanted = 1 if view.manifest.stacking == "channels" else len(view.manifest.channels)
     for pairs, number in ((view.images(), wanted), (view.masks(), 1)):
         for path, probe in pairs:
@@ -38,7 +38,7 @@ def has_fourth_axis(probe: Probe) -> bool:
 
 
 def check_grids(view: CaseView) -> Iterator[Issue]:
-    """Yield ``geometry-mismatch`` for masks and channels that lie elsewhere than the image, or other voxel sizes."""
+    """Yield ``geometry-mismatch`` for masks and channels on another grid than the image, or other voxel sizes."""
     images, masks = view.case.image, view.case.label or ()
     pairs = list(zip(images, masks, strict=False))
     if view.manifest.stacking == "channels":
@@ -57,9 +57,9 @@ def _compare_places(view: CaseView, image_path: str, image: Probe, path: str, ot
     if distance <= ROUNDING:
         return
     message = f"lies up to {distance:.3g} mm away from the grid of {image_path}"
-    message += f" (voxels of {_size(other.spacing)} and {_size(image.spacing)} mm)"
-    tell = view.error if distance > SAME_PLACE else view.warning
-    yield tell("geometry-mismatch", path, message, _RESAMPLE)
+    message += f" (voxels of {format_size(other.spacing)} and {format_size(image.spacing)} mm)"
+    report = view.error if distance > SAME_PLACE else view.warning
+    yield report("geometry-mismatch", path, message, _RESAMPLE)
 
 
 def _check_spacing(view: CaseView) -> Iterator[Issue]:
@@ -67,13 +67,13 @@ def _check_spacing(view: CaseView) -> Iterator[Issue]:
     if not expected or not found or len(expected) != len(found):
         return
     if any(abs(a - b) > SAME_PLACE for a, b in zip(expected, found, strict=True)):
-        message = f"the voxels are {_size(found)} mm, the manifest says {_size(expected)} mm"
-        hint = "build the manifest again if the image is right"
+        message = f"the voxels are {format_size(found)} mm, the manifest says {format_size(expected)} mm"
+        hint = "build the manifest again if the image is correct"
         yield view.error("geometry-mismatch", view.case.image[0], message, hint)
 
 
 def measure_spacing(view: CaseView) -> tuple[float, ...]:
-    """Return the voxel size of a case in mm along the axes of its shape, () if it is unknown."""
+    """Return the voxel size of a case in mm along the axes of its shape, () if unknown."""
     first = view.probes.get(view.case.image[0])
     if first is None or not first.spacing:
         return ()
@@ -84,7 +84,7 @@ def measure_spacing(view: CaseView) -> tuple[float, ...]:
 
 
 def measure_shape(view: CaseView) -> tuple[int, ...]:
-    """Return the size of a case in voxels, () if it is unknown."""
+    """Return the size of a case in voxels, () if unknown."""
     first = view.probes.get(view.case.image[0])
     if first is None:
         return ()
@@ -93,31 +93,31 @@ def measure_shape(view: CaseView) -> tuple[int, ...]:
 
 
 def check_affines(view: CaseView) -> Iterator[Issue]:
-    """Yield ``affine`` for headers that place no voxel, or two places for one; readers choose differently."""
+    """Yield ``affine`` for headers with an invalid, missing or ambiguous position; readers would differ."""
     for path, probe in view.probes.items():
         if probe.format != "NIfTI":
             continue
         header = probe.header
         if header.get("affine_problem"):
-            hint = "write a right sform and qform (nibabel: set_sform, set_qform), or leave the case out"
+            hint = "write a valid sform and qform (nibabel: set_sform, set_qform), or leave the case out"
             yield view.error("affine", path, str(header["affine_problem"]), hint)
         elif (header.get("sform_qform_distance") or 0) > SAME_PLACE:
             message = f"sform and qform place corners {header['sform_qform_distance']:.3g} mm apart"
-            hint = "nibabel takes the sform, ITK the qform; find out which is right and write it to both"
+            hint = "nibabel uses the sform, ITK the qform; find out which is correct and write it to both"
             yield view.warning("affine", path, message, hint)
         elif not header.get("sform_code") and not header.get("qform_code"):
-            message = "neither sform nor qform is set, so each reader invents an orientation"
-            yield view.warning("affine", path, message, "write the right one to both (nibabel: set_sform, set_qform)")
+            message = "neither sform nor qform is set, so each reader assumes its own orientation"
+            yield view.warning("affine", path, message, "write the correct one to both (nibabel: set_sform, set_qform)")
 
 
 def check_axis_order(view: CaseView) -> Iterator[Issue]:
-    """Yield ``axis-order`` once for image and mask of formats whose readers order axes differently."""
+    """Yield ``axis-order`` once for an image and a mask in formats whose readers order axes differently."""
     for image_path, path in zip(view.case.image, view.case.label or (), strict=False):
         image, mask = view.probes.get(image_path), view.probes.get(path)
         if image is None or mask is None or "COCO" in (image.format, mask.format):
             continue
         if _axis_family(image) != _axis_family(mask):
-            square = " and the size cannot tell, for it is square" if len({*image.shape}) == 1 else ""
+            square = ", and the size is square, so it does not show this" if len({*image.shape}) == 1 else ""
             message = (
                 f"the mask is {mask.format}, its image {image.format}: their readers order axes differently{square}"
             )
@@ -130,16 +130,16 @@ def _axis_family(probe: Probe) -> str:
 
 
 def check_patch(view: CaseView) -> Iterator[Issue]:
-    """Yield ``smaller-than-patch`` and ``not-divisible`` for sizes that the asked patch or network cannot take."""
+    """Yield ``smaller-than-patch`` and ``not-divisible`` for sizes that do not fit the given patch or network."""
     shape = measure_shape(view)
     roi = view.options.roi_size
     if shape and any(length < wanted for length, wanted in zip(shape, roi, strict=False)):
-        message = f"the image is {_size(shape)}, smaller than the patch {_size(roi)}"
+        message = f"the image is {format_size(shape)}, smaller than the patch {format_size(roi)}"
         hint = f"add SpatialPadd with spatial_size {list(roi)}, or choose a smaller roi_size"
         yield view.warning("smaller-than-patch", view.case.image[0], message, hint)
     divisor = view.options.divisible_by
     if shape and divisor > 1 and any(length % divisor for length in shape):
-        message = f"the image is {_size(shape)}, not divisible by {divisor}"
+        message = f"the image is {format_size(shape)}, not divisible by {divisor}"
         hint = f"add DivisiblePadd with k {divisor}, or train on patches whose size is divisible"
         yield view.warning("not-divisible", view.case.image[0], message, hint)
 
@@ -149,9 +149,9 @@ def check_series(view: CaseView) -> Iterator[Issue]:
     if view.manifest.stacking != "series" or len(list(view.images())) < len(view.case.image):
         return
     for severity, message in find_series_problems(_list_slices(view)):
-        hint = "restore the missing files and remove foreign ones, then build the manifest again"
-        tell = view.error if severity == "error" else view.warning
-        yield tell("dicom-series", view.case.image[0], message, hint)
+        hint = "restore the missing files and remove others, then build the manifest again"
+        report = view.error if severity == "error" else view.warning
+        yield report("dicom-series", view.case.image[0], message, hint)
 
 
 def _list_slices(view: CaseView) -> list[Slice]:
@@ -169,7 +169,7 @@ def _list_slices(view: CaseView) -> list[Slice]:
 
 
 def find_mixed_orientations(views: Sequence[CaseView]) -> Iterator[Issue]:
-    """Yield ``orientation-mixed`` once, if the axes of the volumes do not all point the same way."""
+    """Yield ``orientation-mixed`` once, if the axes of the volumes have different orientations."""
     first: dict[str, tuple[CaseView, str]] = {}
     counts: Counter[str] = Counter()
     for view in views:
@@ -182,11 +182,13 @@ def find_mixed_orientations(views: Sequence[CaseView]) -> Iterator[Issue]:
         shown = ", ".join(f"{name} ({number})" for name, number in counts.most_common())
         view, path = first[counts.most_common()[-1][0]]
         hint = f'put Orientationd(axcodes="{counts.most_common(1)[0][0]}") first among the transforms'
-        yield view.warning("orientation-mixed", path, f"the axes of the images point different ways: {shown}", hint)
+        yield view.warning(
+            "orientation-mixed", path, f"the axes of the images have different orientations: {shown}", hint
+        )
 
 
 def find_spacing_outliers(views: Sequence[CaseView]) -> Iterator[Issue]:
-    """Yield ``spacing-outlier`` once, if voxel sizes are far from the median of their axis, with quantiles."""
+    """Yield ``spacing-outlier`` once, with quantiles, if voxel sizes are far from the median of their axis."""
     known = [(view, spacing) for view in views if (spacing := measure_spacing(view))]
     axes = Counter(len(spacing) for _, spacing in known).most_common(1)
     rows = [(view, spacing) for view, spacing in known if axes and len(spacing) == axes[0][0]]
@@ -202,17 +204,22 @@ def find_spacing_outliers(views: Sequence[CaseView]) -> Iterator[Issue]:
     if outliers:
         view, spacing = outliers[0]
         table = "; ".join(f"axis {axis}: {_quantiles(column)}" for axis, column in enumerate(columns))
-        message = f"{len(outliers)} of {len(rows)} cases have voxels unlike the others, here {_size(spacing)} mm"
+        message = f"{len(outliers)} of {len(rows)} cases have unusual voxel sizes, here {format_size(spacing)} mm"
         message += f" (5, 50, 95 % in mm: {table})"
         hint = "resample all to one voxel size (Spacingd), or leave these out"
         yield view.warning("spacing-outlier", view.case.image[0], message, hint)
 
 
 def _quantiles(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in pick_quantiles(values, (0.05, 0.5, 0.95)))
+
+
+def pick_quantiles(values: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """Return the nearest existing value of each quantile.
+
+    Example:
+        >>> pick_quantiles([3.0, 1.0, 2.0], (0.0, 0.5, 1.0))
+        [1.0, 2.0, 3.0]
+    """
     ordered = sorted(values)
-    last = len(ordered) - 1
-    return ", ".join(f"{ordered[round(share * last)]:g}" for share in (0.05, 0.5, 0.95))
-
-
-def _size(lengths: Sequence[float]) -> str:
-    return " x ".join(f"{length:g}" for length in lengths)
+    return [ordered[round(share * (len(ordered) - 1))] for share in shares]

@@ -1,4 +1,4 @@
-"""What is unusual in a dataset but right as it is, counted so that nobody wonders later."""
+"""Counts of files that are unusual but valid, and how they are handled."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from pipeline.datasets.checks.case_view import CaseView
 from pipeline.datasets.files import locate_file
 from pipeline.datasets.probes import Probe
 
-# What is said of the files for which the function of (view, path, probe) is true.
+# Text, and function of (view, path, probe) that selects its files.
 HANDLED: tuple[tuple[str, Callable[[CaseView, str, Probe], bool]], ...] = (
     ("masks with a palette, read by index", lambda view, _, p: "palette" in p.header and not view.manifest.color_map),
-    ("masks read by colour", lambda view, path, p: path in (view.case.label or ()) and _is_coloured(view, p)),
-    ("JPEG masks read with a threshold", lambda view, path, p: _is_lossy(view, path, p)),
-    ("images with an opaque alpha channel, which DropAlphad drops", lambda view, _, p: _drops_alpha(view, p)),
-    ("files stored with 1 bit a pixel", lambda view, _, p: p.header.get("mode") == "1"),
+    ("masks read by colour", lambda view, path, p: _is_mask(view, path) and _is_coloured(view, p)),
+    (
+        "JPEG masks read with a threshold",
+        lambda view, path, p: _is_mask(view, path) and p.format == "JPEG" and view.manifest.binarize is not None,
+    ),
+    (
+        "images with an opaque alpha channel, which DropAlphad drops",
+        lambda view, _, p: p.header.get("alpha") == "opaque" and p.channels != len(view.manifest.channels),
+    ),
+    ("files stored with 1 bit per pixel", lambda view, _, p: p.header.get("mode") == "1"),
     ("files stored with the high byte first", lambda view, _, p: p.header.get("mode") == "I;16B"),
 )
-
-
 OTHER_FORM = "files whose names have another Unicode form on the disk"
 
 
 def count_handled(views: Iterable[CaseView], root: Path) -> dict[str, int]:
-    """Return the number of files by what was done with them, without zeros.
-
-    Args:
-        views: the cases that were read.
-        root: the dataset's folder.
-    """
+    """Return the number of files of a dataset by the way in which they are handled, without zeros."""
     counts: Counter[str] = Counter()
     for view in views:
         counts[OTHER_FORM] += sum(locate_file(root, file) != root / file for file in view.case.files())
@@ -43,9 +42,5 @@ def _is_coloured(view: CaseView, probe: Probe) -> bool:
     return bool(view.manifest.color_map) and (probe.channels > 1 or "palette" in probe.header)
 
 
-def _is_lossy(view: CaseView, path: str, probe: Probe) -> bool:
-    return path in (view.case.label or ()) and probe.format == "JPEG" and view.manifest.binarize is not None
-
-
-def _drops_alpha(view: CaseView, probe: Probe) -> bool:
-    return probe.header.get("alpha") == "opaque" and probe.channels != len(view.manifest.channels)
+def _is_mask(view: CaseView, path: str) -> bool:
+    return path in (view.case.label or ())

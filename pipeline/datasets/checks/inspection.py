@@ -1,10 +1,10 @@
-"""Read the files of cases, each once, and run the checks of a case; whatever a reader raises becomes a finding."""
+"""Read each file of the cases once and run the checks of a case; every error of a reader becomes a finding."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from pipeline.datasets.checks.contents import CASE_CHECKS, CaseView, count_foreg
 from pipeline.datasets.checks.options import CheckOptions
 from pipeline.datasets.files import State, check_presence, compare_digest, locate_file, read_stable_file, take_state
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
-from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
+from pipeline.datasets.probes import ImageError, ImageSource, Probe, probe_image
 from pipeline.issues import Issue
 
 Level = Literal["quick", "default", "deep"]
@@ -22,45 +22,28 @@ Level = Literal["quick", "default", "deep"]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What was found in the files of a case.
+    """The findings in the files of a case."""
 
-    Args:
-        case: the case.
-        issues: findings in the order of files, then of checks.
-        empty: whether the mask has no foreground; None if it was not decoded.
-        view: the case with what was read; None if nothing was.
-        digests: sha256 of each file that was read.
-    """
-
-    case: Case
-    issues: tuple[Issue, ...]
-    empty: bool | None = None
-    view: CaseView | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
+    case: Case  #: the case
+    issues: tuple[Issue, ...]  #: findings in the order of files, then of checks
+    empty: bool | None = None  #: whether the mask has no foreground; None if it was not decoded
+    view: CaseView | None = None  #: the case with the facts that were read; None if no file was read
+    digests: Mapping[str, str] = field(default_factory=dict)  #: sha256 of each file that was read
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """A file after it was looked at: what is wrong with it, or what is known of it."""
+    """The result of reading a file: its problem, or its facts."""
 
     problem: Issue | None = None
-    source: Source | None = None
+    source: ImageSource | None = None
     digest: str = ""
     state: State | None = None
     cached: Entry | None = None
 
 
 class Inspection:
-    """One check of a dataset: what its cases have in common.
-
-    Args:
-        manifest: what should be there.
-        root: the dataset's folder.
-        level: how much is read.
-        options: limits and thresholds.
-        cache: renewed with every file that is read; None for none.
-        trust_cache: files that are as the cache knows them are not read.
-    """
+    """One check of a dataset, with the state that its cases share; arguments as in `check_manifest`."""
 
     def __init__(
         self,
@@ -77,7 +60,7 @@ class Inspection:
         self._abandoned = False
 
     def abandon(self) -> None:
-        """Let running calls of `check_case` end after the file they are reading; their results are worth nothing."""
+        """Let running calls of `check_case` end after their current file, with results that must not be used."""
         self._abandoned = True
 
     def check_shared(self, cases: Sequence[Case]) -> list[Issue]:
@@ -91,7 +74,7 @@ class Inspection:
             problem = reading.problem
             if problem is None or problem.code == "checksum-mismatch":
                 annotations |= {file: locate_file(self.root, file)} if file.lower().endswith(".json") else {}
-            # The bytes are not held: a picture that two cases share is rare, and is read again.
+            # The bytes are not kept: a picture that two cases share is rare, and is read again.
             self.shared[file] = _Reading(problem, None, reading.digest)
             issues += [problem] if problem else []
         if annotations and self.manifest.coco is not None and self.level != "quick":
@@ -109,20 +92,8 @@ class Inspection:
         for path in (*case.image, *(case.label or ())):
             if self._abandoned:
                 return CaseResult(case, ())
-            file, fragment = split_fragment(path)
-            reading = self.shared.get(file)
-            if reading is None:
-                reading = self._read(file, case.sha256.get(file), case.case_id, path in masks)
-                issues += [reading.problem] if reading.problem else []
-            readings[path] = reading
-            if self.level == "quick" or (reading.problem and reading.problem.code != "checksum-mismatch"):
-                continue
-            decode = self._must_decode(case.sha256.get(file), reading)
-            probe = self._probe(case.case_id, path, reading, fragment, decode, path in masks)
-            if isinstance(probe, Probe):
-                probes[path] = probe
-            else:
-                issues.append(probe)
+            readings[path], probe = self._inspect(case, path, path in masks, issues)
+            probes |= {path: probe} if probe else {}
         view = CaseView(self.manifest, case, probes, self.options)
         if probes:
             issues += [issue for check in CASE_CHECKS for issue in check(view)]
@@ -131,9 +102,23 @@ class Inspection:
         digests = {split_fragment(path)[0]: reading.digest for path, reading in readings.items() if reading.digest}
         return CaseResult(case, tuple(issues), None if foreground is None else foreground == 0, view, digests)
 
-    def _must_decode(self, expected: str | None, reading: _Reading) -> bool:
-        # Nothing vouches for a file without sha256, or with another one, so it is decoded.
-        return self.level == "deep" or expected is None or reading.problem is not None
+    def _inspect(self, case: Case, path: str, is_mask: bool, issues: list[Issue]) -> tuple[_Reading, Probe | None]:
+        """Read a file and return its facts; problems are added to ``issues``."""
+        file, fragment = split_fragment(path)
+        expected = case.sha256.get(file)
+        reading = self.shared.get(file)
+        if reading is None:
+            reading = self._read(file, expected, case.case_id, is_mask)
+            issues += [reading.problem] if reading.problem else []
+        if self.level == "quick" or (reading.problem and reading.problem.code != "checksum-mismatch"):
+            return reading, None
+        # A file without sha256, or with another one, cannot be trusted, so it is decoded.
+        decode = self.level == "deep" or expected is None or reading.problem is not None
+        probe = self._probe(case.case_id, path, reading, fragment, decode, is_mask)
+        if isinstance(probe, Probe):
+            return reading, probe
+        issues.append(probe)
+        return reading, None
 
     def _read(self, file: str, expected: str | None, record: str, is_mask: bool) -> _Reading:
         target = locate_file(self.root, file)
@@ -148,13 +133,13 @@ class Inspection:
             data, digest, state = read_stable_file(target)
         except (OSError, MemoryError) as error:
             reason = (getattr(error, "strerror", "") or str(error) or "no memory left").lower()
-            hint = "look at the disk or the network, then check again"
+            hint = "check the disk or the network, then run the check again"
             return _Reading(Issue("unreadable-file", "error", reason, record=record, path=file, hint=hint))
         problem = compare_digest(file, digest, expected, record) if expected else None
-        return _Reading(problem, Source(target, data), digest, state)
+        return _Reading(problem, ImageSource(target, data), digest, state)
 
     def _recall(self, target: Path, file: str, expected: str | None, is_mask: bool) -> _Reading | None:
-        """Return what the cache knows of a file that is as it was, None if it must be read."""
+        """Return the cached facts of an unchanged file, None if it must be read."""
         try:
             state = take_state(os.stat(target))
         except OSError:
@@ -164,14 +149,14 @@ class Inspection:
         entry = self.trusted.find(file, state, is_mask=is_mask, decoded=decoded, max_pixels=self.options.max_pixels)
         if entry is None or (expected is not None and entry.digest != expected):
             return None
-        return _Reading(None, Source(target), entry.digest, None, entry)
+        return _Reading(None, ImageSource(target), entry.digest, None, entry)
 
     def _probe(
         self, record: str, path: str, reading: _Reading, fragment: str, decode: bool, is_mask: bool
     ) -> Probe | Issue:
         if reading.cached is not None and reading.cached.probe is not None:
             return reading.cached.probe
-        source = reading.source or Source(locate_file(self.root, split_fragment(path)[0]))
+        source = reading.source or ImageSource(locate_file(self.root, split_fragment(path)[0]))
         try:
             if fragment:
                 from pipeline.datasets.coco import probe_annotations
@@ -181,22 +166,21 @@ class Inspection:
         except ImageError as error:
             return Issue(error.code, "error", error.message, record=record, path=path, hint=error.hint)
         except Exception as error:
-            # A reader that breaks in an unforeseen way is a finding about its file, never the end of the check.
+            # An unforeseen error of a reader is a finding about its file, and never ends the check.
             message = f"reading failed: {type(error).__name__}: {error}"
             hint = "restore the file, or leave the case out"
             return Issue("unreadable-file", "error", message, record=record, path=path, hint=hint)
 
     def _remember(self, view: CaseView, readings: Mapping[str, _Reading], issues: Sequence[Issue]) -> None:
-        """Renew the cache, only with cases that have no error."""
+        """Renew the cache with cases that have no error."""
         if self.cache is None or self.level == "quick":
             return
         sound = not any(issue.severity == "error" for issue in issues)
         masks = set(view.case.label or ())
-        for path, reading in self._own(readings):
+        for path, reading in readings.items():
+            if path in self.shared:
+                continue
             if sound and reading.state is not None and path in view.probes:
                 self.cache.store(path, reading.state, Entry(reading.digest, view.probes[path]), is_mask=path in masks)
             elif reading.cached is None:
                 self.cache.drop(path)
-
-    def _own(self, readings: Mapping[str, _Reading]) -> Iterator[tuple[str, _Reading]]:
-        return ((path, reading) for path, reading in readings.items() if path not in self.shared)

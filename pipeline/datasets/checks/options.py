@@ -1,4 +1,4 @@
-"""What a check may be told: limits and thresholds."""
+"""Limits and thresholds of a check."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from pipeline.datasets.probes import MAX_PIXELS
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """Limits and thresholds of a check.
+    """Limits and thresholds of a check."""
 
-    Args:
-        max_pixels: pictures and volumes with more pixels are refused from their header.
-        roi_size: size of the patch that training will cut, in voxels; () does not look.
-        divisible_by: product of the network's strides; sizes that it does not divide are named. 1 does not look.
-        require_patient: a case without subject is an error, not a warning.
-        near_distance: greatest Hamming distance of perceptual hashes at which two images count as near duplicates.
-        search_near: look for near duplicates at the level ``deep``.
-    """
-
-    max_pixels: int = MAX_PIXELS
-    roi_size: tuple[int, ...] = ()
+    max_pixels: int = MAX_PIXELS  #: pictures and volumes with more pixels are refused after reading their header
+    roi_size: tuple[int, ...] = ()  #: size of the training patch in voxels; () for no check
+    #: product of the network's strides; sizes that it does not divide are reported; 1 for no check
     divisible_by: int = 1
-    require_patient: bool = False
+    require_patient: bool = False  #: a case without subject is an error, not a warning
+    #: greatest Hamming distance of perceptual hashes at which two images count as near duplicates
     near_distance: int = 8
-    search_near: bool = True
+    search_near: bool = True  #: search for near duplicates at the level ``deep``

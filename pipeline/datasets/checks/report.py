@@ -1,4 +1,4 @@
-"""The result of a check, for people and for programs."""
+"""Format the result of a check as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ _END = "\x1b[0m"
 
 
 def format_report(report: Report, *, title: str, colour: bool = False, quiet: bool = False) -> str:
-    """Return a report as text: what was checked, then the findings by severity and code, then the verdict.
+    """Return a report as text: title and counts, findings by severity and code, number of errors and warnings.
 
-    Args:
-        report: what was found.
-        title: name of what was checked.
-        colour: use terminal colours.
-        quiet: the findings only.
+    ``colour`` uses terminal colours, ``quiet`` leaves only the findings.
     """
     lines = [] if quiet else [title, *_describe_splits(report)]
     for severity in ("error", "warning"):
@@ -28,21 +24,21 @@ def format_report(report: Report, *, title: str, colour: bool = False, quiet: bo
         for code in sorted({issue.code for issue in own}):
             lines += _format_group([issue for issue in own if issue.code == code], colour)
     errors = len(report.errors())
-    accepted = f", {_plural(len(report.accepted), 'finding')} accepted by the baseline" if report.accepted else ""
+    accepted = f", {plural(len(report.accepted), 'finding')} accepted by the baseline" if report.accepted else ""
     if not quiet:
-        lines.append(f"{_plural(errors, 'error')}, {_plural(len(report.issues) - errors, 'warning')}{accepted}")
+        lines.append(f"{plural(errors, 'error')}, {plural(len(report.issues) - errors, 'warning')}{accepted}")
     return "\n".join(lines)
 
 
 def _describe_splits(report: Report) -> Iterator[str]:
     for split, numbers in count_splits(report).items():
         empty = numbers["empty_masks"]
-        masks = "masks not read" if empty is None else _plural(empty, "empty mask")
-        cases, files = (_plural(numbers[key] or 0, key.removesuffix("s")) for key in ("cases", "files"))
+        masks = "masks not read" if empty is None else plural(empty, "empty mask")
+        cases, files = (plural(numbers[key] or 0, key.removesuffix("s")) for key in ("cases", "files"))
         counts = [cases, _describe_subjects(report, split), files]
         yield f"  {split}: {', '.join([*counts, masks])}"
     if report.absent:
-        yield f"  not in the folder, not checked: {_plural(len(report.absent), 'test case')} (check with --split test)"
+        yield f"  not in the folder, not checked: {plural(len(report.absent), 'test case')} (check with --split test)"
     for text, number in report.handled.items():
         yield f"  handled: {number} {text}"
 
@@ -52,7 +48,7 @@ def _describe_subjects(report: Report, split: str) -> str:
     known, unknown = len({name for name in names if name}), names.count("")
     if not known:
         return "subjects unknown"
-    return _plural(known, "subject") + (f" and {_plural(unknown, 'case')} of unknown ones" if unknown else "")
+    return plural(known, "subject") + (f" and {plural(unknown, 'case')} of unknown subjects" if unknown else "")
 
 
 def _format_group(issues: Sequence[Issue], colour: bool) -> list[str]:
@@ -65,12 +61,13 @@ def _format_group(issues: Sequence[Issue], colour: bool) -> list[str]:
     return lines
 
 
-def _plural(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
+    """Return number and noun, with a plural s unless the number is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def report_to_dict(report: Report) -> dict[str, Any]:
-    """Return a report as JSON-ready dictionary: numbers of errors and warnings, by split, and all findings."""
+    """Return a report as a dictionary for JSON: numbers of errors and warnings, numbers by split, all findings."""
     errors = len(report.errors())
     return {
         "errors": errors,

@@ -1,4 +1,4 @@
-"""Checks that need nothing but the manifest: ids, paths, pairs, named splits."""
+"""Checks of the manifest without reading files: ids, paths, pairs, named splits."""
 
 from __future__ import annotations
 
@@ -9,32 +9,25 @@ from pipeline.issues import Issue, Severity
 
 
 def find_duplicate_ids(manifest: Manifest) -> Iterator[Issue]:
-    """Yield ``duplicate-id`` for each case id that occurs again; a warning if only upper and lower case differ."""
+    """Yield ``duplicate-id`` for each repeated case id; a warning if only upper and lower case differ."""
     places = [(f"cases[{index}]", case.case_id) for index, case in enumerate(manifest.cases)]
     for place, name, before, severity in _find_repeated(places):
-        message = f"the case id {name!r} is taken by {before}"
+        message = f"the case id {name!r} is already used by {before}"
         yield Issue("duplicate-id", severity, message, record=place, hint="give each case its own id")
 
 
 def find_duplicate_paths(manifest: Manifest) -> Iterator[Issue]:
-    """Yield ``duplicate-path`` for images that are listed again, ``image-is-mask`` for images that are masks too.
+    """Yield ``duplicate-path`` for images that are listed twice, ``image-is-mask`` for images that are masks too.
 
-    A mask that several cases list is ``shared-mask``: unlike an image it may be meant so, for example for a phantom
-    that was scanned several times.
+    A mask of several cases is ``shared-mask``: unlike an image it may be intended, for example for a phantom that was
+    scanned several times.
     """
     images = [(case.case_id, path) for case in manifest.cases for path in case.image]
     masks = [(case.case_id, path) for case in manifest.cases for path in case.label or ()]
     for record, path, before, severity in _find_repeated(images):
-        hint = "list every image once" if severity == "error" else "rename one: a disk that ignores case holds only one"
+        hint = "list every image once" if severity == "error" else "rename one, because some disks ignore case"
         yield Issue("duplicate-path", severity, f"also listed by {before}", record=record, path=path, hint=hint)
-    for record, path, before, severity in _find_repeated(masks):
-        if severity == "error" and before != record:
-            message = f"is the mask of {before} too"
-            yield Issue(
-                "shared-mask", "warning", message, record=record, path=path, hint="give each image its own mask"
-            )
-        else:
-            yield Issue("duplicate-path", severity, f"also listed by {before}", record=record, path=path)
+    yield from _find_repeated_masks(masks)
     owners = {path: record for record, path in images}
     for record, path in masks:
         if path in owners:
@@ -42,24 +35,33 @@ def find_duplicate_paths(manifest: Manifest) -> Iterator[Issue]:
             yield Issue("image-is-mask", "error", message, record=record, path=path)
 
 
+def _find_repeated_masks(masks: Iterable[tuple[str, str]]) -> Iterator[Issue]:
+    for record, path, before, severity in _find_repeated(masks):
+        if severity == "error" and before != record:
+            message, hint = f"is the mask of {before} too", "give each image its own mask"
+            yield Issue("shared-mask", "warning", message, record=record, path=path, hint=hint)
+        else:
+            yield Issue("duplicate-path", severity, f"also listed by {before}", record=record, path=path)
+
+
 def _find_repeated(places: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str, Severity]]:
-    """Yield (place, value, earlier place, severity) of each value that was there before."""
+    """Yield (place, value, earlier place, severity) of each repeated value."""
     exact: dict[str, str] = {}
     folded: dict[str, str] = {}
     for place, value in places:
         if value in exact:
             yield place, value, exact[value], "error"
         elif value.casefold() in folded:
-            # Two files here, one file on a disk that ignores case.
+            # A disk that ignores case stores only one of the two.
             yield place, value, folded[value.casefold()], "warning"
         exact.setdefault(value, place)
         folded.setdefault(value.casefold(), place)
 
 
 def find_unpaired_slices(manifest: Manifest) -> Iterator[Issue]:
-    """Yield ``shape-mismatch`` for each case with another number of mask files than image files, or than its volume.
+    """Yield ``shape-mismatch`` for each case whose number of mask files does not fit its image files.
 
-    The files of a stack have a mask each; the channels of an image and the files of a series share one.
+    Each file of a stack has a mask; the channels of an image and the files of a series share one.
     """
     for case in manifest.cases:
         wanted = len(case.image) if manifest.stacking == "slices" else 1
@@ -70,16 +72,16 @@ def find_unpaired_slices(manifest: Manifest) -> Iterator[Issue]:
 
 
 def find_wrong_splits(manifest: Manifest) -> Iterator[Issue]:
-    """Yield ``split`` for unknown ids in named splits, folds of test cases, and parts without cases."""
+    """Yield ``split`` for unknown ids in named splits, folds of test cases, and splits without cases."""
     known = {case.case_id for case in manifest.cases}
     for name, split in manifest.named_splits.items():
         place = f"named_splits.{name}"
         excluded = split.get("exclude", [])
         for case_id in [*split["val"], *excluded]:
             if case_id not in known:
-                yield Issue("split", "error", f"{case_id!r} is no case of the manifest", record=place)
+                yield Issue("split", "error", f"{case_id!r} is not a case of the manifest", record=place)
         for case_id in sorted(set(split["val"]) & set(excluded)):
-            yield Issue("split", "error", f"{case_id!r} is excluded, but in the validation set", record=place)
+            yield Issue("split", "error", f"{case_id!r} is excluded, but also in the validation set", record=place)
         if not split["val"]:
             yield Issue("split", "error", "the list of validation cases is empty", record=place)
     for case in manifest.cases:
@@ -91,32 +93,29 @@ def find_wrong_splits(manifest: Manifest) -> Iterator[Issue]:
 
 def _find_empty_splits(manifest: Manifest) -> Iterator[Issue]:
     if all(case.split == "test" for case in manifest.cases):
-        what = "all cases are test, none is left for training" if manifest.cases else "the manifest has no cases"
+        what = "all cases are test cases, so training has none" if manifest.cases else "the manifest has no cases"
         yield Issue("split", "warning", what, record="cases")
         return
     free = [case for case in manifest.cases if case.split != "test"]
     folds = {case.fold for case in free}
     if len(folds) == 1 and None not in folds:
         message = f"all cases are in fold {free[0].fold}, so training has none"
-        yield Issue("split", "error", message, record="cases", hint="pipeline dataset split makes folds")
     elif folds == {None} and all(case.split == "val" for case in free):
-        message = "all cases are validation or test, so training has none"
-        yield Issue("split", "error", message, record="cases", hint="pipeline dataset split makes folds")
+        message = "all cases are validation or test cases, so training has none"
+    else:
+        return
+    yield Issue("split", "error", message, record="cases", hint="pipeline dataset split makes folds")
 
 
 def check_subjects(manifest: Manifest, required: bool) -> Iterator[Issue]:
-    """Yield ``patient-missing`` once, with the number of cases whose patient is unknown.
+    """Yield ``patient-missing`` once, with the number of cases whose patient is unknown; an error if ``required``.
 
-    Each such case counts as a patient of its own; "unknown" is not one patient.
-
-    Args:
-        manifest: the manifest.
-        required: it is an error, not a warning.
+    Each such case counts as a separate patient.
     """
     unknown = [case for case in manifest.cases if not normalise_subject(case.subject)]
     if unknown:
         severity: Severity = "error" if required else "warning"
-        message = f"{len(unknown)} of {len(manifest.cases)} cases have no patient, so their leaks go unnoticed"
+        message = f"{len(unknown)} of {len(manifest.cases)} cases have no patient, so their leaks cannot be found"
         hint = 'give each case its "subject"; images of one patient must not be in two splits'
         first = unknown[0]
         path = first.image[0] if first.image else ""

@@ -1,4 +1,4 @@
-"""Read a COCO annotation file, and remember the last few."""
+"""Read COCO annotation files, with a cache of the last few."""
 
 from __future__ import annotations
 
@@ -21,16 +21,10 @@ MAX_BYTES = 1 << 30
 
 
 def read_annotations(path: str | os.PathLike[str]) -> CocoFile:
-    """Read a COCO annotation file; the same file is read once as long as its size and time stay the same.
+    """Read a COCO annotation file; a file with the same size and time as before comes from the cache.
 
-    Args:
-        path: the JSON file.
-
-    Returns:
-        What it holds. Whatever is wrong with its content is in ``issues``.
-
-    Raises:
-        InputError: the file cannot be opened, or is too large.
+    Problems with its content are in ``issues`` of the result. Raises `InputError` if it cannot be opened, or is too
+    large.
     """
     try:
         state = os.stat(path)
@@ -54,11 +48,7 @@ def _read(path: str, _modified: int, _size: int) -> CocoFile:
 
 
 def parse_annotations(content: bytes, name: str) -> CocoFile:
-    """Read the bytes of a COCO annotation file.
-
-    Args:
-        content: JSON, UTF-8 with or without a byte order mark.
-        name: the file, as findings shall name it.
+    """Read the bytes of a COCO annotation file, UTF-8 with or without a byte order mark; findings name it ``name``.
 
     Example:
         >>> file = parse_annotations(b'{"images": [{"id": 1}], "annotations": [], "categories": []}', "a.json")
@@ -74,7 +64,7 @@ def parse_annotations(content: bytes, name: str) -> CocoFile:
         return CocoFile(name, issues=tuple(replace(issue, path=name) for issue in parse_json(content)[1]))
     file = read_records(data, name)
     if constants and not any(issue.code == "coco-coordinate" for issue in file.issues):
-        # Outside of coordinates, where the findings tell more, they are a matter of syntax.
+        # Outside of coordinates, whose findings are more specific, they are syntax errors.
         return replace(file, issues=(*_find_loose_issue(content, name), *file.issues))
     return file
 
@@ -84,7 +74,7 @@ class _DuplicateKeyError(ValueError):
 
 
 def _load(content: bytes, constants: list[str]) -> Any:
-    """Parse JSON; NaN and Infinity become floats and are noted, duplicate keys raise."""
+    """Parse JSON; NaN and Infinity become floats and are recorded, duplicate keys raise."""
 
     def keep_constant(text: str) -> float:
         constants.append(text)
@@ -103,7 +93,7 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _find_loose_issue(content: bytes, name: str) -> tuple[Issue, ...]:
     """Return the first duplicate key, NaN or Infinity, with its line and column.
 
-    The scan that knows the line is too slow for good files, and `parse_json` too slow for files with many findings.
+    The scan that finds the line is too slow for good files, and `parse_json` too slow for files with many findings.
     """
     found = find_loose_json(content.decode("utf-8-sig"))
     return tuple(replace(issue, path=name) for issue in islice(found, 1))

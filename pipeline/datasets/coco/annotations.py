@@ -1,4 +1,4 @@
-"""A COCO annotation file as data that can be believed: what is wrong in it becomes findings, not exceptions."""
+"""The validated content of a COCO annotation file; problems in the file become findings, not exceptions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from pipeline.issues import Issue
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An image as the file describes it.
-
-    Args:
-        image_id: its id, as text.
-        file_name: path relative to the folder of images, POSIX, inside it.
-        height: in pixels.
-        width: in pixels.
-    """
+    """An image as the file describes it: id as text, POSIX path inside the folder of images, size in pixels."""
 
     image_id: str
     file_name: str
@@ -36,29 +29,17 @@ class CocoCategory:
 
 @dataclass(frozen=True)
 class CocoAnnotation:
-    """One object, its shape safe to draw (see `pipeline.datasets.coco.segmentations`).
+    """One object, its shape safe to draw (see `pipeline.datasets.coco.segmentations`)."""
 
-    Args:
-        annotation_id: its id, as text.
-        category_id: id of its class.
-        crowd: the shape marks a group of objects (``iscrowd``).
-        polygons: outlines ``(x0, y0, x1, y1, ...)`` in pixels; their union counts.
-        counts: run lengths down the columns, background first; () for polygons.
-    """
-
-    annotation_id: str
-    category_id: int
-    crowd: bool
-    polygons: tuple[Sequence[float], ...] = ()
-    counts: Sequence[int] = ()
+    annotation_id: str  #: its id, as text
+    category_id: int  #: id of its class
+    crowd: bool  #: the shape marks a group of objects (``iscrowd``)
+    polygons: tuple[Sequence[float], ...] = ()  #: outlines ``(x0, y0, x1, y1, ...)`` in pixels; their union counts
+    counts: Sequence[int] = ()  #: run lengths down the columns, background first; () for polygons
 
 
 class AnnotationError(ValueError):
-    """An image whose mask cannot be drawn as it was meant.
-
-    Args:
-        issue: the finding that is in the way.
-    """
+    """An image whose mask cannot be drawn completely, because of ``issue``."""
 
     def __init__(self, issue: Issue) -> None:
         super().__init__(issue.one_line().removeprefix("error "))
@@ -67,34 +48,24 @@ class AnnotationError(ValueError):
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What an annotation file holds, in its own order.
+    """The content of an annotation file, in the order of the file."""
 
-    Args:
-        name: the file, as findings shall name it.
-        images: the images by id.
-        annotations: the usable annotations of each image that has any.
-        categories: the classes by id.
-        annotated: ids of the images that have annotations, usable or not.
-        broken: errors of each image of which not everything can be drawn.
-        licences: the licences that the file names.
-        issues: what is wrong with the file itself.
-    """
-
-    name: str
-    images: Mapping[str, CocoImage] = field(default_factory=dict)
+    name: str  #: path of the file in findings
+    images: Mapping[str, CocoImage] = field(default_factory=dict)  #: the images by id
+    #: the usable annotations of each image that has any
     annotations: Mapping[str, Sequence[CocoAnnotation]] = field(default_factory=dict)
-    categories: Mapping[int, CocoCategory] = field(default_factory=dict)
-    annotated: frozenset[str] = frozenset()
+    categories: Mapping[int, CocoCategory] = field(default_factory=dict)  #: the classes by id
+    annotated: frozenset[str] = frozenset()  #: ids of the images that have annotations, usable or not
+    #: errors of each image whose mask would be incomplete
     broken: Mapping[str, Sequence[Issue]] = field(default_factory=dict)
-    licences: tuple[str, ...] = ()
-    issues: tuple[Issue, ...] = ()
+    licences: tuple[str, ...] = ()  #: the licences that the file names
+    issues: tuple[Issue, ...] = ()  #: findings about the file itself
 
     def image(self, image_id: str) -> CocoImage:
-        """Return an image of which everything can be drawn.
+        """Return an image whose annotations can all be drawn.
 
-        Raises:
-            AnnotationError: the file is no annotation file, does not name the image, or holds an annotation of it
-                that cannot be drawn.
+        Raises `AnnotationError` if the file is not an annotation file, does not name the image, or holds an annotation
+        of it that cannot be drawn.
         """
         if image_id in self.broken:
             raise AnnotationError(self.broken[image_id][0])

@@ -1,4 +1,4 @@
-"""From annotations to masks with pycocotools, which gets nothing but what was checked."""
+"""Draw masks with pycocotools, which receives validated annotations only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from pipeline.issues import Issue
 
 Crowd = Literal["ignore", "merge"]
 MAX_INSTANCES = 65535
+NO_LABEL_HINT = "add it to coco.categories of the manifest, with label 0 to leave it out"
 
 
 def rasterise(
-    file: CocoFile,
-    image_id: str,
-    categories: Mapping[int, int],
-    crowd: Crowd = "ignore",
-    instances: bool = False,
+    file: CocoFile, image_id: str, categories: Mapping[int, int], crowd: Crowd = "ignore", instances: bool = False
 ) -> Any:
     """Draw the mask of an image.
 
@@ -29,24 +26,19 @@ def rasterise(
         file: the annotations.
         image_id: id of the image.
         categories: label id of each category id; label 0 leaves the category out.
-        crowd: ``"ignore"`` leaves out what is marked ``iscrowd``, ``"merge"`` draws it like any other annotation.
+        crowd: ``"ignore"`` leaves out annotations marked ``iscrowd``, ``"merge"`` draws them like others.
         instances: number the objects 1, 2, ... in the order of the file instead of drawing their labels.
 
     Returns:
         Numpy array (H, W), rows first: label ids as uint8, or numbers of objects as uint16; 0 is background.
 
     Raises:
-        AnnotationError: not everything in this image can be drawn, a category has no label, or there are too many
-            objects.
+        AnnotationError: the mask would be incomplete, a category has no label, or there are too many objects.
 
     Example:
-        >>> from pipeline.datasets.coco.annotations import parse_annotations
-        >>> file = parse_annotations(
-        ...     b'{"categories": [{"id": 3, "name": "cell"}], "images":'
-        ...     b' [{"id": 7, "file_name": "a.png", "height": 3, "width": 4}], "annotations":'
-        ...     b' [{"id": 1, "image_id": 7, "category_id": 3, "segmentation": [[1, 0, 3, 0, 3, 2, 1, 2]]}]}',
-        ...     "a.json",
-        ... )
+        >>> image = CocoImage("7", "a.png", height=3, width=4)
+        >>> square = CocoAnnotation("1", 3, crowd=False, polygons=([1, 0, 3, 0, 3, 2, 1, 2],))
+        >>> file = CocoFile("a.json", images={"7": image}, annotations={"7": [square]})
         >>> rasterise(file, "7", {3: 1}).tolist()
         [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     """
@@ -62,7 +54,7 @@ def rasterise(
         for number, annotation in enumerate(shapes, start=1):
             mask[_draw([annotation], image)] = number
         return mask
-    # Neighbours with one label are drawn at once: no order among them can be seen.
+    # Neighbours with one label are drawn at once, because their order makes no difference.
     for label, neighbours in groupby(shapes, key=lambda annotation: categories[annotation.category_id]):
         mask[_draw(list(neighbours), image)] = label
     return mask
@@ -71,23 +63,12 @@ def rasterise(
 def select_annotations(
     file: CocoFile, image_id: str, categories: Mapping[int, int], crowd: Crowd
 ) -> list[CocoAnnotation]:
-    """Return the annotations of an image that are drawn, in the order of the file.
-
-    Raises:
-        AnnotationError: a category has no label.
-    """
+    """Return the annotations of an image that are drawn, in order; raise `AnnotationError` for one without label."""
     drawn = []
     for annotation in file.annotations.get(image_id, ()):
         if annotation.category_id not in categories:
-            raise AnnotationError(
-                Issue(
-                    "coco-reference",
-                    "error",
-                    f"category {annotation.category_id} has no label in the manifest",
-                    path=file.name,
-                    hint="add it to coco.categories of the manifest, with label 0 to leave it out",
-                )
-            )
+            message = f"category {annotation.category_id} has no label in the manifest"
+            raise AnnotationError(Issue("coco-reference", "error", message, path=file.name, hint=NO_LABEL_HINT))
         if categories[annotation.category_id] and not (annotation.crowd and crowd == "ignore"):
             drawn.append(annotation)
     return drawn

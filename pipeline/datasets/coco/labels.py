@@ -1,4 +1,4 @@
-"""Which category becomes which label, by name of a rule or by a rule that a person writes."""
+"""The label of each category, by a named rule or by a table that the user types."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ _TERM = re.compile(r"\s*(?P<category>.+?)\s*=\s*(?P<label>\d{1,3})\s*")
 
 
 def join_categories(files: Iterable[CocoFile]) -> dict[int, CocoCategory]:
-    """Return the classes of several annotation files, by id.
-
-    Raises:
-        InputError: two files give one id to different classes.
-    """
+    """Return the classes of several annotation files by id; raise `InputError` if two files disagree on an id."""
     table: dict[int, CocoCategory] = {}
     owner: dict[int, str] = {}
     for file in files:
@@ -46,7 +42,7 @@ def map_categories(
         The label id of each category id, and the name of each label id, background included.
 
     Raises:
-        InputError: the rule cannot be read, names what does not exist, leaves out a category in use, or skips a label.
+        InputError: the rule cannot be read, names an unknown category, leaves out one in use, or skips a label.
 
     Example:
         >>> table = {1: CocoCategory("glioma"), 2: CocoCategory("pituitary")}
@@ -57,15 +53,13 @@ def map_categories(
     """
     if rule == "merge":
         return dict.fromkeys(table, 1), {**BACKGROUND, 1: _name_all(table, used)}
-    labels = {number: label for label, number in enumerate(sorted(used), start=1)}
-    if rule != "keep":
+    if rule == "keep":
+        labels = {number: label for label, number in enumerate(sorted(used), start=1)}
+    else:
         labels = _read_rule(rule, table)
-        lacking = sorted(set(used) - set(labels))
-        if lacking:
-            message = (
-                f"categories {rule!r} says nothing of {_describe(lacking[0], table)}, {used[lacking[0]]} annotations"
-            )
-            raise InputError(f"{message}; add {lacking[0]}=0 to leave it out")
+    for number in sorted(set(used) - set(labels)):
+        message = f"categories {rule!r} does not contain {_describe(number, table)}, {used[number]} annotations"
+        raise InputError(f"{message}; add {number}=0 to leave it out")
     return labels, {**BACKGROUND, **_name_labels(labels, table)}
 
 
@@ -100,7 +94,7 @@ def _describe(number: int, table: Mapping[int, CocoCategory]) -> str:
 
 
 def _name_all(table: Mapping[int, CocoCategory], used: Mapping[int, int]) -> str:
-    """Return the one name, or the one family, that all classes in use share."""
+    """Return the name, or else the supercategory, that all classes in use share."""
     for names in ({table[number].name for number in used}, {table[number].supercategory for number in used}):
         if len(names) == 1 and names != {""} and names != {"none"}:
             return names.pop()

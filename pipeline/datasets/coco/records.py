@@ -1,4 +1,4 @@
-"""From parsed JSON to a `CocoFile`: each row is checked on its own, and a bad row is a finding with its place."""
+"""From parsed JSON to a `CocoFile`: rows are checked one by one, and a bad row becomes a finding with its place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.datasets.coco.annotations import CocoAnnotation, CocoCategory, CocoFile, CocoImage
 from pipeline.datasets.coco.segmentations import Segmentation, read_segmentation, show
@@ -22,22 +22,18 @@ _REQUIRED = {
     "annotations": ("id", "image_id", "category_id", "segmentation"),
 }
 _LOSSY = {
-    "degenerate-polygon": "outlines that are no polygon are left out",
-    "coco-bounds": "outlines wholly outside of their image are left out",
+    "coco-bounds": "outlines entirely outside their image are left out",
+    "degenerate-polygon": "outlines that are not polygons are left out",
+    "clipped": "outlines that extend beyond their image are cut at its border",
 }
+_INTEGER_LIMIT = 2**63
 
 
 def read_records(data: Any, name: str) -> CocoFile:
-    """Check and gather the rows of an annotation file.
+    """Check and gather the rows of an annotation file, parsed JSON; findings name it ``name``.
 
-    Args:
-        data: the parsed JSON.
-        name: the file, as findings shall name it.
-
-    Returns:
-        The file's usable rows and its findings: ``manifest-schema``, ``id-type``, ``duplicate-id``,
-        ``duplicate-path``, ``path-escape``, ``backslash-path``, ``too-large``, ``coco-reference`` and those of
-        `read_segmentation`.
+    The findings are ``manifest-schema``, ``id-type``, ``duplicate-id``, ``duplicate-path``, ``path-escape``,
+    ``backslash-path``, ``too-large``, ``coco-reference`` and those of `read_segmentation`.
     """
     return _Reader(data, name).read()
 
@@ -59,13 +55,13 @@ class _Reader:
         if not isinstance(self.data, dict):
             self._add("manifest-schema", f"expected a JSON object with images and annotations, got {show(self.data)}")
             return CocoFile(self.name, issues=tuple(self.issues))
-        for place, row in self._rows("categories"):
-            self._read_category(place, row)
-        for place, row in self._rows("images"):
-            self._read_image(place, row)
-        for place, row in self._rows("annotations"):
-            self._read_annotation(place, row)
-        self._report_skipped()
+        readers = {"categories": self._read_category, "images": self._read_image, "annotations": self._read_annotation}
+        for key, read_row in readers.items():
+            for place, row in self._rows(key):
+                read_row(place, row)
+        for key in filter(self.skipped.get, _LOSSY):
+            code = "coco-bounds" if key == "clipped" else key
+            self._add(code, f"{_LOSSY[key]}: {self.skipped[key]}", severity="warning")
         return CocoFile(
             name=self.name,
             images=self.images,
@@ -91,14 +87,13 @@ class _Reader:
             missing = [name for name in _REQUIRED[key] if name not in row]
             for name in missing:
                 hint = "boxes alone hold no outlines" if name == "segmentation" else ""
-                self._break(
-                    row.get("image_id"), self._add("manifest-schema", f"the key {name!r} is missing", place, hint)
-                )
+                issue = self._add("manifest-schema", f"the key {name!r} is missing", place, hint)
+                self._break(row.get("image_id"), issue)
             if not missing:
                 yield place, row
 
     def _licences(self) -> Iterator[str]:
-        """Yield the names in ``licenses``, which nothing depends on, so nothing in it is an error."""
+        """Yield the names in ``licenses``; nothing in it is an error, because nothing depends on it."""
         rows = self.data.get("licenses")
         for row in rows if isinstance(rows, list) else ():
             name = row.get("name") if isinstance(row, dict) else None
@@ -107,15 +102,14 @@ class _Reader:
 
     def _read_category(self, place: str, row: dict[str, Any]) -> None:
         number, name, group = row["id"], row["name"], row.get("supercategory")
-        if type(number) is not int or abs(number) > 2**63:
+        if type(number) is not int or abs(number) > _INTEGER_LIMIT:
             self._add("id-type", f"category id is {show(number)}, expected an integer", place)
         elif number in self.categories:
             self._add("duplicate-id", f"category id {number} occurs twice", place)
-        elif not isinstance(name, str) or _FORBIDDEN.search(name):
+        elif not _is_text(name):
             self._add("manifest-schema", f"name is {show(name)}, expected a text", place)
         else:
-            usable = isinstance(group, str) and not _FORBIDDEN.search(group)
-            self.categories[number] = CocoCategory(name, group if usable and isinstance(group, str) else "")
+            self.categories[number] = CocoCategory(name, group if _is_text(group) else "")
 
     def _read_image(self, place: str, row: dict[str, Any]) -> None:
         key = self._key(row["id"], "image id", place)
@@ -130,7 +124,7 @@ class _Reader:
         for name in ("height", "width"):
             if type(row[name]) is not int or row[name] < 1:
                 self._add("manifest-schema", f"{name} is {show(row[name])}, expected an integer from 1", place)
-        errors = [issue for issue in self.issues[before:] if issue.severity == "error"]
+        errors = self._errors_since(before)
         if not errors and row["height"] * row["width"] > MAX_PIXELS:
             message = f"{show(row['height'])} x {show(row['width'])} pixels; the limit is {MAX_PIXELS}"
             errors = [self._add("too-large", message, place)]
@@ -140,7 +134,7 @@ class _Reader:
             self.images[key] = CocoImage(key, file_name, row["height"], row["width"])
 
     def _file_name(self, value: Any, place: str) -> str:
-        if not isinstance(value, str) or not value or _FORBIDDEN.search(value):
+        if not _is_text(value) or not value:
             self._add("manifest-schema", f"file_name is {show(value)}, expected a path", place)
             return ""
         if "\\" in value:
@@ -160,30 +154,34 @@ class _Reader:
         before = len(self.issues)
         own_key = self._key(row["id"], "annotation id", place)
         if own_key in self.annotation_ids:
-            self._add("duplicate-id", f"annotation id {own_key} occurs twice", place, "number the annotations anew")
+            self._add("duplicate-id", f"annotation id {own_key} occurs twice", place, "renumber the annotations")
         self.annotation_ids.add(own_key or "")
-        image_key = self._key(row["image_id"], "image_id", place)
-        if image_key is not None and image_key not in self.images and image_key not in self.broken:
-            self._add("coco-reference", f"image_id {show(row['image_id'])} is no image of this file", place)
-        category = row["category_id"]
+        image = self._find_image(row["image_id"], place)
+        self._check_fields(row, place)
+        shape = self._read_shape(place, row["segmentation"], image) if image else None
+        errors = self._errors_since(before)
+        for issue in errors:
+            self._break(row["image_id"], issue)
+        if image and shape and not errors:
+            self.annotated.add(image.image_id)
+            crowd = row.get("iscrowd", 0) == 1
+            annotation = CocoAnnotation(own_key or "", row["category_id"], crowd, shape.polygons, shape.counts)
+            self.annotations[image.image_id].append(annotation)
+
+    def _find_image(self, image_id: Any, place: str) -> CocoImage | None:
+        key = self._key(image_id, "image_id", place)
+        if key is not None and key not in self.images and key not in self.broken:
+            self._add("coco-reference", f"image_id {show(image_id)} is not an image of this file", place)
+        return self.images.get(key or "")
+
+    def _check_fields(self, row: dict[str, Any], place: str) -> None:
+        category, crowd = row["category_id"], row.get("iscrowd", 0)
         if type(category) is not int or category not in self.categories:
-            message = f"category_id {show(category)} is no category of this file"
+            message = f"category_id {show(category)} is not a category of this file"
             self._add("coco-reference", message, place, "known: " + show(list(itertools.islice(self.categories, 5))))
         self._check_box(row.get("bbox"), place)
-        crowd = row.get("iscrowd", 0)
         if crowd not in (0, 1) or type(crowd) is not int:
             self._add("manifest-schema", f"iscrowd is {show(crowd)}, expected 0 or 1", place)
-        image = self.images.get(image_key or "")
-        shape = self._read_shape(place, row["segmentation"], image) if image else None
-        errors = [issue for issue in self.issues[before:] if issue.severity == "error"]
-        if errors:
-            for issue in errors:
-                self._break(row["image_id"], issue)
-        elif image and shape:
-            self.annotated.add(image.image_id)
-            self.annotations[image.image_id].append(
-                CocoAnnotation(own_key or "", category, crowd == 1, shape.polygons, shape.counts)
-            )
 
     def _read_shape(self, place: str, value: Any, image: CocoImage) -> Segmentation:
         shape = read_segmentation(value, image.height, image.width)
@@ -194,7 +192,7 @@ class _Reader:
         return shape
 
     def _check_box(self, box: Any, place: str) -> None:
-        """Refuse a box that holds something else than finite numbers; what it says is not used."""
+        """Refuse a box of anything but finite numbers; its values are not used."""
         if box is None:
             return
         if not isinstance(box, list) or not all(type(number) in (int, float) for number in box):
@@ -203,29 +201,28 @@ class _Reader:
             self._add("coco-coordinate", f"bbox is {show(box)}", place, "export the annotations again")
 
     def _key(self, value: Any, what: str, place: str) -> str | None:
-        """Return an id as text, None for what is no id: 7 and "7" are the same, 7.0 is none."""
-        if type(value) is int and abs(value) < 2**63:
+        """Return an id as text, None for other values: 7 and "7" are the same id, 7.0 is not an id."""
+        if type(value) is int and abs(value) < _INTEGER_LIMIT:
             return str(value)
-        if isinstance(value, str) and value.strip() and not _FORBIDDEN.search(value) and not set(value) & set("#/\\"):
-            return value
+        if _is_text(value) and value.strip() and not set(value) & set("#/\\"):
+            return str(value)
         self._add("id-type", f"{what} is {show(value)}, expected an integer or a text without # and /", place)
         return None
 
     def _break(self, image_id: Any, issue: Issue) -> None:
-        """Remember that not everything of an image can be drawn."""
+        """Record that the mask of an image would be incomplete."""
         if isinstance(image_id, str) or type(image_id) is int:
             self.broken[str(image_id)].append(issue)
             self.annotated.add(str(image_id))
 
-    def _report_skipped(self) -> None:
-        clipped = self.skipped.pop("clipped", 0)
-        for code, count in sorted(self.skipped.items()):
-            self._add(code, f"{_LOSSY[code]}: {count}", severity="warning")
-        if clipped:
-            message = f"outlines that reach out of their image are cut at its border: {clipped}"
-            self._add("coco-bounds", message, severity="warning")
+    def _errors_since(self, before: int) -> list[Issue]:
+        return [issue for issue in self.issues[before:] if issue.severity == "error"]
 
     def _add(self, code: str, message: str, place: str = "", hint: str = "", severity: Any = "error") -> Issue:
         issue = Issue(code, severity, message, record=place, path=self.name, hint=hint)
         self.issues.append(issue)
         return issue
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and not _FORBIDDEN.search(value)

@@ -1,8 +1,8 @@
-"""The outline of one annotation, believed only after every number was looked at.
+"""Validation of the outline of one annotation: every number is checked before pycocotools draws it.
 
 Measured with pycocotools 2.0.11: a coordinate that is not a number, infinite or 1e9 ends the process (out of memory or
-segmentation fault), and run lengths that do not fill the image put uninitialised memory into the mask. So what passes
-here is what pycocotools can draw, and nothing else reaches it.
+segmentation fault), and run lengths that do not fill the image put uninitialised memory into the mask. Only outlines
+that pass here may reach it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.datasets.coco.rle import decode_counts, measure_runs
+from pipeline.datasets.coco.rle import decode_counts
 
-# Roboflow and others round vertices on the border to a little outside; pycocotools cuts that off without harm.
+# Roboflow and others round vertices on the border to slightly outside; pycocotools cuts that off without harm.
 SLACK = 1.0
 # A vertex farther away than this many image sizes is a mistake, not an object at the border.
 FAR = 10.0
 # pycocotools allocates about 40 bytes a pixel of an outline's length.
 MAX_LENGTH = 2_000_000.0
 
+_EXPORT = "export the annotations again"
+_EXPORT_OR_CORRECT = f"{_EXPORT}, or correct the outline"
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 2, 4, 4, 60, 60
 
 
 def show(value: object) -> str:
-    r"""Return a short text for a value that nobody has checked: of any type, depth, length and characters.
+    r"""Return a short text for an unchecked value of any type, depth, length and characters.
 
     Example:
         >>> show([[[1], 2], 3]), show("a\n\ud800")
@@ -37,14 +39,7 @@ def show(value: object) -> str:
 
 @dataclass(frozen=True)
 class Flaw:
-    """What is wrong with a part of an annotation.
-
-    Args:
-        code: issue code.
-        message: what was found.
-        hint: what to do.
-        skip: the part can be left out if others remain.
-    """
+    """A problem of an annotation's part; with ``skip``, the part can be left out if others remain."""
 
     code: str
     message: str
@@ -54,34 +49,21 @@ class Flaw:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """An annotation's shape, safe to draw.
+    """An annotation's shape, safe to draw."""
 
-    Args:
-        polygons: outlines ``(x0, y0, x1, y1, ...)`` in pixels, the image's corner at (0, 0); their union counts.
-        counts: run lengths down the columns, background first; () for polygons.
-        skipped: outlines that were left out.
-        clipped: an outline reaches out of the image and will be cut off.
-        flaw: why there is nothing to draw; None if there is.
-    """
-
+    #: outlines ``(x0, y0, x1, y1, ...)`` in pixels, the image's corner at (0, 0); their union counts
     polygons: tuple[Sequence[float], ...] = ()
-    counts: Sequence[int] = ()
-    skipped: tuple[Flaw, ...] = ()
-    clipped: bool = False
-    flaw: Flaw | None = None
+    counts: Sequence[int] = ()  #: run lengths down the columns, background first; () for polygons
+    skipped: tuple[Flaw, ...] = ()  #: problems of the outlines that were left out
+    clipped: bool = False  #: an outline extends beyond the image and will be cut off
+    flaw: Flaw | None = None  #: the reason why nothing can be drawn, or None
 
 
 def read_segmentation(value: object, height: int, width: int) -> Segmentation:
-    """Check the key ``segmentation`` of an annotation.
+    """Check ``segmentation`` of an annotation: a list of polygons, or ``{"size": [h, w], "counts": ...}``.
 
-    Args:
-        value: what the JSON file holds: a list of polygons, or run lengths ``{"size": [h, w], "counts": ...}``.
-        height: height of the image in pixels.
-        width: width of the image in pixels.
-
-    Returns:
-        The shape. Its ``flaw`` has one of the codes ``manifest-schema``, ``coco-coordinate``, ``degenerate-polygon``,
-        ``coco-bounds`` and ``coco-rle``.
+    The image is ``height`` x ``width`` pixels. The ``flaw`` of the shape has one of the codes ``manifest-schema``,
+    ``coco-coordinate``, ``degenerate-polygon``, ``coco-bounds`` and ``coco-rle``.
 
     Example:
         >>> read_segmentation([[0, 0, 4, 0, 4, 4]], 8, 8).polygons
@@ -91,15 +73,11 @@ def read_segmentation(value: object, height: int, width: int) -> Segmentation:
     """
     if isinstance(value, dict):
         return _read_runs(value, height, width)
+    problem = f"segmentation is {show(value)}, expected a list of polygons"
     if not isinstance(value, list):
-        message = f"segmentation is {show(value)}, expected a list of polygons or run lengths"
-        return Segmentation(flaw=Flaw("manifest-schema", message))
+        return Segmentation(flaw=Flaw("manifest-schema", f"{problem} or run lengths"))
     if value and not isinstance(value[0], list):
-        message, hint = (
-            f"segmentation is {show(value)}, expected a list of polygons",
-            "put the numbers into a list: [[x, y]]",
-        )
-        return Segmentation(flaw=Flaw("manifest-schema", message, hint))
+        return Segmentation(flaw=Flaw("manifest-schema", problem, "put the numbers into a list: [[x, y]]"))
     return _read_polygons(value, height, width)
 
 
@@ -130,18 +108,14 @@ def _find_polygon_flaw(ring: object, height: int, width: int) -> Flaw | None:
         # The comparison is false for not-a-number, too, and cannot overflow.
         if type(number) not in (int, float) or not -reach <= number <= reach:
             message = f"coordinate {show(number)} in an image of {height} x {width} pixels"
-            return Flaw("coco-coordinate", message, "export the annotations again, or correct the outline")
-    if len(ring) % 2:
-        return Flaw("degenerate-polygon", f"odd number of coordinates ({len(ring)})", skip=True)
-    if len(ring) < 6:
-        return Flaw("degenerate-polygon", f"{len(ring) // 2} points, a polygon needs 3", skip=True)
-    if _is_line(ring):
-        return Flaw("degenerate-polygon", "all points on one line: zero area", skip=True)
+            return Flaw("coco-coordinate", message, _EXPORT_OR_CORRECT)
+    degenerate = _find_degeneration(ring)
+    if degenerate:
+        return Flaw("degenerate-polygon", degenerate, skip=True)
     left, top, right, bottom = measure_box(ring)
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
-        message = (
-            f"outline from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) in an image of {width} x {height} (x, y)"
-        )
+        corners = f"({left:g}, {top:g}) to ({right:g}, {bottom:g})"
+        message = f"outline from {corners} in an image of {width} x {height} (x, y)"
         return Flaw("coco-bounds", message, "check that the image has not been resized", skip=True)
     length = sum(max(abs(ring[i] - ring[i - 2]), abs(ring[i + 1] - ring[i - 1])) for i in range(0, len(ring), 2))
     if length > MAX_LENGTH:
@@ -149,8 +123,16 @@ def _find_polygon_flaw(ring: object, height: int, width: int) -> Flaw | None:
     return None
 
 
+def _find_degeneration(ring: Sequence[float]) -> str:
+    if len(ring) % 2:
+        return f"odd number of coordinates ({len(ring)})"
+    if len(ring) < 6:
+        return f"{len(ring) // 2} points, a polygon needs 3"
+    return "all points on one line: zero area" if _is_line(ring) else ""
+
+
 def _is_line(ring: Sequence[float]) -> bool:
-    """Tell whether all points lie on one line; a bow-tie, whose signed area may be 0, does not."""
+    """Return whether all points lie on one line; a bow-tie, whose signed area may be 0, does not."""
     x, y = ring[0], ring[1]
     far = max(range(0, len(ring), 2), key=lambda i: abs(ring[i] - x) + abs(ring[i + 1] - y))
     dx, dy = ring[far] - x, ring[far + 1] - y
@@ -177,21 +159,25 @@ def measure_box(ring: Sequence[float]) -> tuple[float, float, float, float]:
 def _read_runs(value: dict[object, object], height: int, width: int) -> Segmentation:
     size, counts = value.get("size"), value.get("counts")
     if size != [height, width] or not all(type(number) is int for number in size):
-        hint = "size is [height, width]" if size == [width, height] else "export the annotations again"
+        hint = "size is [height, width]" if size == [width, height] else _EXPORT
         message = f"run lengths for a size of {show(size)}, the image has [{height}, {width}]"
         return Segmentation(flaw=Flaw("coco-rle", message, hint))
+    try:
+        counts = decode_counts(counts, height * width) if isinstance(counts, str) else counts
+    except ValueError as error:
+        return Segmentation(flaw=Flaw("coco-rle", f"compressed counts: {error}", _EXPORT))
+    flaw = _find_runs_flaw(counts, height, width)
+    return Segmentation(flaw=flaw) if flaw else Segmentation(counts=counts)  # type: ignore[arg-type]
+
+
+def _find_runs_flaw(counts: object, height: int, width: int) -> Flaw | None:
     pixels = height * width
-    if isinstance(counts, str):
-        try:
-            counts = decode_counts(counts, pixels)
-        except ValueError as error:
-            return Segmentation(flaw=Flaw("coco-rle", f"compressed counts: {error}", "export the annotations again"))
     if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= pixels for count in counts):
         message = f"counts are {show(counts)}, expected run lengths from 0 to {pixels} or a compressed text"
-        return Segmentation(flaw=Flaw("coco-rle", message, "export the annotations again"))
+        return Flaw("coco-rle", message, _EXPORT)
     if sum(counts) != pixels:
         message = f"the runs have {sum(counts)} pixels, the image {height} x {width} has {pixels}"
-        return Segmentation(flaw=Flaw("coco-rle", message, "export the annotations again"))
-    if not measure_runs(counts, height)[1]:
-        return Segmentation(flaw=Flaw("coco-rle", "the runs hold no foreground pixel", "remove the annotation"))
-    return Segmentation(counts=counts)
+        return Flaw("coco-rle", message, _EXPORT)
+    if not any(counts[1::2]):
+        return Flaw("coco-rle", "the runs hold no foreground pixel", "remove the annotation")
+    return None

@@ -1,4 +1,4 @@
-"""Datasets written in other programs' layouts: one module a target, one table of them all."""
+"""Convert datasets to the layouts of other programs: one module per target, and the table of targets."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ LINKS: tuple[Link, ...] = ("copy", "symlink", "hard")
 
 @dataclass(frozen=True)
 class Target:
-    """A layout to write.
+    """A layout to write."""
 
-    Args:
-        name: what the user types.
-        description: one line for ``--help``.
-        folder: name of the output folder in examples.
-    """
-
-    name: str
-    description: str
-    folder: str
+    name: str  #: value of ``--to``
+    description: str  #: one line for ``--help``
+    folder: str  #: name of the output folder in examples
 
     @property
     def module(self) -> str:

@@ -1,15 +1,17 @@
-"""COCO (Lin et al. 2014): ``annotations/instances_<split>.json`` and a folder of pictures a split."""
+"""COCO (Lin et al. 2014): ``annotations/instances_<split>.json`` and one folder of pictures per split."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from scipy import ndimage
 
-from pipeline.atomic import write_atomically
+from pipeline.datasets.coco import AnnotationError, read_annotations, read_policy
+from pipeline.datasets.coco.drawing import encode_annotation, select_annotations
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import IGNORED, is_volume
@@ -23,13 +25,13 @@ Segmentation = dict[str, Any]
 def write(conversion: Conversion) -> list[str]:
     """Write a dataset that pycocotools reads.
 
-    An annotation is an object of an instance mask, a connected part of one label of a semantic mask, or an annotation
-    of COCO data. Shapes are compressed run lengths (``iscrowd`` 0), which keep holes and every pixel; outlines keep
-    neither. Images without mask are described by ``annotations/image_info_<split>.json``, for an image without
-    annotation in ``instances_*`` says that nothing is on it.
+    An annotation is an object of an instance mask, a connected component of a label of a semantic mask, or an
+    annotation of COCO data. Shapes are compressed run lengths (``iscrowd`` 0), which keep holes and every pixel, unlike
+    outlines. Images without mask are in ``annotations/image_info_<split>.json``, because an image without annotation in
+    ``instances_*`` means that it shows no object.
 
     Returns:
-        What the user should know.
+        Notes for the user.
 
     Raises:
         InputError: the dataset holds volumes.
@@ -49,15 +51,15 @@ def write(conversion: Conversion) -> list[str]:
         groups.setdefault(f"{kind}_{item.part}", []).append(index)
     for name, indices in groups.items():
         content = _collect([(index + 1, *written[index]) for index in indices])
-        head = {"info": _describe(conversion), "licenses": [{"id": 1, "name": manifest.licence, "url": ""}]}
-        with write_atomically(conversion.out / "annotations" / f"{name}.json") as stream:
-            json.dump({**head, "categories": categories, **content}, stream, ensure_ascii=False)
-            stream.write("\n")
+        info = {"description": manifest.name, "url": manifest.source, "contributor": "; ".join(manifest.citations)}
+        head = {"info": info, "licenses": [{"id": 1, "name": manifest.licence, "url": ""}]}
+        content = {**head, "categories": categories, **content}
+        conversion.write_json(f"annotations/{name}.json", content, indent=None)
     return _describe_losses(conversion)
 
 
 def _write_item(conversion: Conversion, item: Item) -> tuple[dict[str, Any], list[tuple[int, Segmentation]]]:
-    """Return the image's record without id, and label and run lengths of its objects."""
+    """Return the image's record without id, and the label and run lengths of each object."""
     relative, grid = write_whole_picture(conversion, item, f"{item.part}/{item.name}")
     height, width = grid.shape
     record: dict[str, Any] = {"file_name": relative.split("/", 1)[1], "height": height, "width": width, "license": 1}
@@ -81,12 +83,10 @@ def _encode_objects(conversion: Conversion, item: Item) -> Iterator[tuple[int, S
         label = next(number for number in manifest.labels if number)
         yield from ((label, _encode(labels == number)) for number in np.unique(labels) if number)
         return
-    from scipy import ndimage
-
     for label in np.unique(labels).tolist():
         if label not in (0, IGNORED):
             parts, _ = ndimage.label(labels == label, structure=np.ones((3, 3)))
-            # Within its box, for a large picture may have hundreds of parts.
+            # Only within its box, because a large picture may have hundreds of components.
             for number, box in enumerate(ndimage.find_objects(parts), start=1):
                 whole = np.zeros(labels.shape, bool)
                 whole[box] = parts[box] == number
@@ -94,10 +94,7 @@ def _encode_objects(conversion: Conversion, item: Item) -> Iterator[tuple[int, S
 
 
 def _copy_annotations(conversion: Conversion, path: str) -> Iterator[tuple[int, Segmentation]]:
-    """Yield the shapes that the manifest's rules draw, in their order: later ones lie on top."""
-    from pipeline.datasets.coco import AnnotationError, read_annotations, read_policy
-    from pipeline.datasets.coco.drawing import encode_annotation, select_annotations
-
+    """Yield the shapes that the manifest's rules draw, in order: later ones lie on top."""
     file, image_id = split_fragment(path)
     categories, crowd = read_policy(conversion.manifest)
     try:
@@ -110,8 +107,6 @@ def _copy_annotations(conversion: Conversion, path: str) -> Iterator[tuple[int, 
 
 
 def _encode(mask: NDArray[np.bool_]) -> Segmentation:
-    from pycocotools import mask as coco_mask
-
     return _to_text(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
 
 
@@ -122,8 +117,6 @@ def _to_text(runs: dict[str, Any]) -> Segmentation:
 
 
 def _collect(rows: list[tuple[int, dict[str, Any], list[tuple[int, Segmentation]]]]) -> dict[str, Any]:
-    from pycocotools import mask as coco_mask
-
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, record, objects in rows:
@@ -143,16 +136,11 @@ def _collect(rows: list[tuple[int, dict[str, Any], list[tuple[int, Segmentation]
     return {"images": images, "annotations": annotations}
 
 
-def _describe(conversion: Conversion) -> dict[str, Any]:
-    manifest = conversion.manifest
-    return {"description": manifest.name, "url": manifest.source, "contributor": "; ".join(manifest.citations)}
-
-
 def _describe_losses(conversion: Conversion) -> list[str]:
     manifest, items = conversion.manifest, conversion.items
     notes = []
     if manifest.ignore_index is not None:
-        notes.append("COCO has no pixels that belong to no class; they became background")
+        notes.append("COCO has no ignored pixels; they became background")
     if any(item.fold is not None for item in items):
         notes.append("COCO has no folds; --fold K writes that fold as val")
     unlabelled = sum(item.case.label is None for item in items)

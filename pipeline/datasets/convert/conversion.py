@@ -1,9 +1,10 @@
-"""Convert a dataset whole or not at all: cases are chosen, checked, and written to a folder that is renamed last."""
+"""Convert a dataset completely or not at all: select cases, check them, write to a folder that is renamed last."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import re
 import shutil
@@ -11,21 +12,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from pipeline.datasets.checks.integrity import check_manifest, explain_missing_dataset, is_present
+from numpy.typing import NDArray
+
+from pipeline.atomic import write_atomically
+from pipeline.datasets.checks.integrity import check_manifest, is_present, require_dataset
 from pipeline.datasets.convert import TARGETS, Link
+from pipeline.datasets.convert.reading import Volume, read_image, read_labels
 from pipeline.datasets.convert.verification import verify_result
 from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError, summarise
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from pipeline.datasets.convert.reading import Volume
 
 R = TypeVar("R")
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -35,63 +35,47 @@ _ITEM_BYTES = {"uint8": 1, "bool": 1, "int8": 1, "uint16": 2, "int16": 2, "float
 
 @dataclass(frozen=True)
 class Item:
-    """A case on its way.
+    """A case with its name and part in the converted dataset."""
 
-    Args:
-        case: the case.
-        name: its name in the converted dataset, safe as a file's name and unique.
-        part: the split that it gets there.
-        fold: its fold, None without folds or if one fold was chosen.
-    """
-
-    case: Case
-    name: str
-    part: Split
-    fold: int | None
+    case: Case  #: the case
+    name: str  #: its new name, unique and safe as a file name
+    part: Split  #: its new split
+    fold: int | None  #: its fold, None without folds or if one fold was chosen
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a target's writer needs to know.
+    """The arguments of a target's writer."""
 
-    Args:
-        manifest: the dataset, its stacks divided into slices if that is wanted.
-        root: the dataset's folder; nothing is written into it.
-        out: folder to write to, empty.
-        name: the final name of that folder.
-        items: the cases in the manifest's order.
-        link: how unchanged files get there.
-        progress: wraps the stream of cases, given their number.
-        jobs: number of threads; None takes one a core.
-    """
-
-    manifest: Manifest
-    root: Path
-    out: Path
-    name: str
-    items: tuple[Item, ...]
-    link: Link = "copy"
-    progress: Progress | None = None
-    jobs: int | None = None
+    manifest: Manifest  #: the dataset
+    root: Path  #: the dataset's folder; nothing is written into it
+    out: Path  #: empty folder to write to
+    name: str  #: the final name of that folder
+    items: tuple[Item, ...]  #: the cases in the manifest's order
+    link: Link = "copy"  #: how unchanged files are placed
+    progress: Progress | None = None  #: wraps an iterable of results, given their number
+    jobs: int | None = None  #: number of threads; None takes one a core
 
     def map_items(self, function: Callable[[Item], R]) -> list[R]:
         """Return ``function(item)`` of all items in their order, computed by threads, with a progress bar."""
-        # Closed on every error: no thread may go on writing when the folder is removed.
+        # Closed on every error, because no thread may write after the folder is removed.
         results = cast("Generator[R, None, None]", map_threads(function, self.items, self.jobs))
         with contextlib.closing(results) as stream:
             return list(self.progress(stream, len(self.items)) if self.progress else stream)
 
     def read_image(self, item: Item) -> Volume:
-        """Return the image ``(C, *spatial)``; see `pipeline.datasets.convert.reading`."""
-        from pipeline.datasets.convert.reading import read_image
-
+        """Return the image ``(C, *spatial)``; see `read_image`."""
         return read_image(self.manifest, item.case, self.root)
 
     def read_labels(self, item: Item) -> tuple[Volume, NDArray[Any] | None]:
-        """Return the mask, and its stored values if it is one file."""
-        from pipeline.datasets.convert.reading import read_labels
-
+        """Return the mask, and its stored values if it is one file; see `read_labels`."""
         return read_labels(self.manifest, item.case, self.root)
+
+    def write_json(self, relative: str, content: Any, indent: int | None = 1) -> None:
+        """Write a JSON file of the converted dataset."""
+        with write_atomically(self.out / relative) as stream:
+            json.dump(content, stream, indent=indent, ensure_ascii=False)
+            stream.write("\n")
 
 
 def convert_manifest(
@@ -114,56 +98,62 @@ def convert_manifest(
         manifest: the dataset.
         root: its folder.
         target: a key of `TARGETS`.
-        output: folder to make; it must not exist, nor lie in ``root``.
-        split: only these cases; None takes all, and test cases that are not on the disk are left out.
+        output: folder to make; it must not exist, and not lie in ``root``.
+        split: convert only these cases; None takes all, without test cases that are not on the disk.
         fold: the fold or named split that becomes the validation set; None keeps the manifest's splits and all folds.
-        link: how files get there whose bytes stay as they are.
-        slices: make each slice of a stack of pictures a case of its own.
+        link: how unchanged files are placed.
+        slices: make each slice of a stack of pictures a separate case.
         check: compare the files with the manifest first, at the default level, and read the result back at the end.
         jobs: number of threads.
-        progress: wraps streams of results, given their number.
+        progress: wraps an iterable of results, given their number.
 
     Returns:
-        What the user should know: cases left out, what the format cannot say, what to do next.
+        Notes for the user: cases left out, facts that the format cannot express, the next step.
 
     Raises:
-        InputError: the output exists or there is no space for it, a file is missing or wrong, or the target cannot
-            hold such data. Nothing is left behind.
+        InputError: the output exists or does not fit on the disk, a file is missing or wrong, or the target does not
+            support such data. No file is left.
     """
     _require_free_name(output, root)
-    chosen = list(_choose(manifest, split, fold))
-    problem = explain_missing_dataset(manifest, root, [case for case, _ in chosen])
-    if problem:
-        raise InputError("; ".join(part for part in (problem.message, problem.hint) if part))
-    here = [(case, part) for case, part in chosen if split or case.split != "test" or is_present(case, root)]
-    notes = (
-        [f"test cases that are not in {root} and were left out: {len(chosen) - len(here)}"] if here != chosen else []
-    )
-    if check:
-        _require_intact(manifest, root, [case for case, _ in here], jobs, progress)
+    here, notes = _select(manifest, root, split, fold)
     sources = [case for case, _ in here]
+    if check:
+        report = check_manifest(manifest, root, level="default", cases=sources, jobs=jobs, progress=progress)
+        if report.errors():
+            hint = "pipeline dataset check lists all; --no-check converts what can be read"
+            raise InputError(f"{summarise(report.errors())}; {hint}")
     if slices or target == "coco":
         here = [(piece, part) for case, part in here for piece in divide_stack(manifest, case)]
     items = _name_items(here, keep_folds=fold is None)
     _require_space(manifest, items, root, output, link)
-    writer = importlib.import_module(TARGETS[target].module)
     with _make_folder(output) as folder:
         conversion = Conversion(manifest, root, folder, output.name, items, link, progress, jobs)
-        notes += writer.write(conversion)
+        notes += importlib.import_module(TARGETS[target].module).write(conversion)
         if check:
             pieces = sum(item.case.label is not None for item in items)
             verify_result(target, folder, manifest, sources, pieces)
     return notes
 
 
+def _select(
+    manifest: Manifest, root: Path, split: str | None, fold: int | str | None
+) -> tuple[list[tuple[Case, Split]], list[str]]:
+    """Return the cases to convert, each with its part, and a note if absent test cases were left out."""
+    chosen = list(_choose(manifest, split, fold))
+    require_dataset(manifest, root, [case for case, _ in chosen])
+    here = [(case, part) for case, part in chosen if split or case.split != "test" or is_present(case, root)]
+    lost = len(chosen) - len(here)
+    return here, [f"test cases that are not in {root} and were left out: {lost}"] if lost else []
+
+
 def _choose(manifest: Manifest, split: str | None, fold: int | str | None) -> Iterator[tuple[Case, Split]]:
-    """Yield the cases with the part that each belongs to."""
+    """Yield each case with its part."""
     if fold is None:
         own = manifest.cases if split is None else select_cases(manifest, split, None)
         yield from ((case, case.split) for case in own)
         return
     part_of: dict[str, Split] = {}
-    # A named split may validate on test cases; then they are not test.
+    # A named split may validate on test cases; then they are not test cases.
     parts: tuple[Split, ...] = ("test", "train", "val")
     for part in parts:
         part_of |= {case.case_id: part for case in select_cases(manifest, part, fold)}
@@ -177,20 +167,11 @@ def _require_free_name(output: Path, root: Path) -> None:
     if os.path.lexists(output):
         raise InputError(f"{output} exists already; remove it or choose another name")
     if output.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{output} lies in the dataset's folder {root}, where nothing is written; choose another one")
-
-
-def _require_intact(
-    manifest: Manifest, root: Path, cases: Sequence[Case], jobs: int | None, progress: Progress | None
-) -> None:
-    report = check_manifest(manifest, root, level="default", cases=cases, jobs=jobs, progress=progress)
-    if report.errors():
-        hint = "pipeline dataset check lists all; --no-check converts what can be read"
-        raise InputError(f"{summarise(report.errors())}; {hint}")
+        raise InputError(f"{output} lies in the dataset's folder {root}, which is not changed; choose another one")
 
 
 def divide_stack(manifest: Manifest, case: Case) -> Iterator[Case]:
-    """Yield each slice of a stack of pictures as a case of its own, named like its file; other cases as they are."""
+    """Yield each slice of a stack of pictures as a separate case, named like its file; yield other cases unchanged."""
     if manifest.stacking != "slices" or len(case.image) == 1 or expected_format(case.image[0]) in ("NIfTI", "DICOM"):
         yield case
         return
@@ -207,7 +188,7 @@ def _name_items(cases: Iterable[tuple[Case, Split]], *, keep_folds: bool) -> tup
     for case, part in cases:
         name = base = re.sub(r"[^\w.-]+", "_", case.case_id).strip("._") or "case"
         number = 1
-        # Some disks do not tell upper from lower case.
+        # Some disks ignore case.
         while name.casefold() in taken:
             number += 1
             name = f"{base}_{number}"
@@ -219,7 +200,7 @@ def _name_items(cases: Iterable[tuple[Case, Split]], *, keep_folds: bool) -> tup
 
 
 def _require_space(manifest: Manifest, items: Sequence[Item], root: Path, output: Path, link: Link) -> None:
-    """Refuse before anything is written; the estimate leaves compression out, so it is on the safe side."""
+    """Refuse before anything is written; the estimate ignores compression, so it is an upper bound."""
     needed = sum(_estimate_bytes(manifest, item.case, root, link) for item in items)
     folder = next(parent for parent in output.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
@@ -244,7 +225,7 @@ def _estimate_bytes(manifest: Manifest, case: Case, root: Path, link: Link) -> i
 
 @contextlib.contextmanager
 def _make_folder(output: Path) -> Iterator[Path]:
-    """Make a hidden folder beside the output, which gets the final name at the end and vanishes on every error."""
+    """Make a hidden folder next to the output; it gets the final name at the end, and is removed on every error."""
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from pipeline.atomic import write_atomically
+from pipeline.datasets.convert import volumes
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import is_volume
-from pipeline.datasets.convert.volumes import (
-    VOLUME_ENDING,
-    describe_losses,
-    folder_of,
-    id_of_ignored,
-    make_folders,
-    name_labels,
-    place_volume,
-    write_labels,
-    write_volume,
-)
 
 
 def write(conversion: Conversion) -> list[str]:
     """Write a dataset that MONAI's ``load_decathlon_datalist`` reads.
 
-    Its keys ``training``, ``validation`` (only if there is such a split) and ``test`` hold paths; an entry tells its
-    ``fold`` and ``subject`` too, as MONAI's cross-validation tools read them. Test cases with a mask have it in
-    ``labelsTs``. Label ids stay what they are, several channels are the last axis.
+    Its keys ``training``, ``validation`` (only if there is such a split) and ``test`` hold paths. An entry also has its
+    ``fold`` and ``subject``, which MONAI's cross-validation tools read. Masks of test cases are in ``labelsTs``. Label
+    ids do not change; several channels are the last axis.
 
     Returns:
-        What the user should know.
+        Notes for the user.
     """
     manifest = conversion.manifest
-    make_folders(conversion)
-    names = name_labels(manifest, conversion.items)
-    ids = id_of_ignored({label: label for label in names}, manifest.ignore_index)
+    volumes.make_folders(conversion)
+    names = volumes.name_labels(manifest, conversion.items)
+    ids = volumes.id_of_ignored({label: label for label in names}, manifest.ignore_index)
     entries = conversion.map_items(lambda item: _write_item(conversion, item, ids))
     lists: dict[str, list[Any]] = {"training": [], "validation": [], "test": []}
     for item, entry in zip(conversion.items, entries, strict=True):
@@ -44,32 +32,30 @@ def write(conversion: Conversion) -> list[str]:
         else:
             lists["training" if item.part == "train" else "validation"].append(entry)
     if not any("label" in entry for entry in lists["test"]):
-        # Paths alone, as in the original sets; MONAI wants all entries of one kind.
+        # Paths only, as in the original sets; MONAI needs all entries to be of one kind.
         lists["test"] = [entry["image"] for entry in lists["test"]]
     if not lists["validation"]:
         del lists["validation"]
-    with write_atomically(conversion.out / "dataset.json") as stream:
-        json.dump({**_describe(conversion, names), **lists}, stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
-    return describe_losses(manifest, conversion.items)
+    conversion.write_json("dataset.json", {**_describe(conversion, names), **lists})
+    return volumes.describe_losses(manifest, conversion.items)
 
 
 def _write_item(conversion: Conversion, item: Item, ids: dict[int, int]) -> dict[str, Any]:
-    stem = f"{folder_of(item, 'images')}/{item.name}"
+    stem = f"{volumes.folder_of(item, 'images')}/{item.name}"
     if is_volume(conversion.manifest, item.case):
-        image, ending = stem + VOLUME_ENDING, VOLUME_ENDING
-        grid = place_volume(conversion, item, image)
+        image, ending = stem + volumes.VOLUME_ENDING, volumes.VOLUME_ENDING
+        grid = volumes.place_volume(conversion, item, image)
         if grid is None:
             volume = conversion.read_image(item)
-            write_volume(conversion, volume, image)
+            volumes.write_volume(conversion, volume, image)
             grid = volume.grid()
     else:
         image, grid = write_whole_picture(conversion, item, stem)
         ending = ".png"
     entry: dict[str, Any] = {"image": f"./{image}"}
     if item.case.label is not None:
-        label = f"{folder_of(item, 'labels')}/{item.name}{ending}"
-        write_labels(conversion, item, label, ids, grid)
+        label = f"{volumes.folder_of(item, 'labels')}/{item.name}{ending}"
+        volumes.write_labels(conversion, item, label, ids, grid)
         entry["label"] = f"./{label}"
     if item.fold is not None:
         entry["fold"] = item.fold
@@ -81,8 +67,8 @@ def _describe(conversion: Conversion, names: dict[int, str]) -> dict[str, Any]:
     trained = sum(item.part == "train" and item.case.label is not None for item in items)
     validated = sum(item.part == "val" and item.case.label is not None for item in items)
     channels = manifest.channels or ("image",)
-    volumes = any(is_volume(manifest, item.case) for item in items)
-    size = "2D" if not volumes else "3D" if len(channels) == 1 else "4D"
+    has_volumes = any(is_volume(manifest, item.case) for item in items)
+    size = "2D" if not has_volumes else "3D" if len(channels) == 1 else "4D"
     head: dict[str, Any] = {
         "name": manifest.name,
         "description": manifest.task,

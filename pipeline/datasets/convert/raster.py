@@ -1,10 +1,11 @@
-"""Pictures of a converted dataset: the original file where every program reads it alike, else PNG."""
+"""Pictures of a converted dataset: the original file if every program reads the same pixels from it, else PNG."""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 
 import numpy as np
+from PIL import Image
 
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.reading import Grid, is_plain
@@ -13,27 +14,18 @@ from pipeline.issues import InputError
 
 
 def write_whole_picture(conversion: Conversion, item: Item, stem: str) -> tuple[str, Grid]:
-    """Write the picture of a case, all channels in one file.
-
-    Args:
-        conversion: the dataset.
-        item: a case that is one picture, or one file a channel.
-        stem: path of the file to write, without ending.
+    """Write the picture of a case, all channels in one file at ``stem`` with the fitting ending.
 
     Returns:
-        Path of the file, relative to the output, and the grid of the picture.
+        Path of the file relative to the output, and the grid of the picture.
 
     Raises:
-        InputError: no format of pictures holds such channels.
+        InputError: the number of channels is neither 1 nor 3.
     """
-    from PIL import Image
-
-    source = conversion.root / item.case.image[0]
-    if len(item.case.image) == 1 and is_plain(source):
-        relative = stem + PurePosixPath(item.case.image[0]).suffix.lower()
-        place_file(source, conversion.out / relative, conversion.link)
-        with Image.open(source) as picture:
-            return relative, Grid((picture.height, picture.width))
+    relative = stem + PurePosixPath(item.case.image[0]).suffix.lower()
+    grid = place_picture(conversion, item, relative)
+    if grid is not None:
+        return relative, grid
     volume = conversion.read_image(item)
     array = volume.array
     if len(array) not in (1, 3):
@@ -41,3 +33,20 @@ def write_whole_picture(conversion: Conversion, item: Item, stem: str) -> tuple[
     relative = f"{stem}.png"
     write_picture(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1), conversion.out / relative)
     return relative, volume.grid()
+
+
+def place_picture(conversion: Conversion, item: Item, relative: str, *, channels: bool = True) -> Grid | None:
+    """Copy or link a picture unchanged; it may have several channels only if ``channels`` allows it.
+
+    Returns:
+        Its grid; None if it is not a single plain file and was not placed.
+    """
+    source = conversion.root / item.case.image[0]
+    if len(item.case.image) != 1 or not is_plain(source):
+        return None
+    with Image.open(source) as picture:
+        if len(picture.getbands()) != 1 and not channels:
+            return None
+        grid = Grid((picture.height, picture.width))
+    place_file(source, conversion.out / relative, conversion.link)
+    return grid

@@ -1,4 +1,4 @@
-"""Images and masks of a case as arrays, whatever files they are stored in."""
+"""Read images and masks of a case as arrays from any supported file format."""
 
 from __future__ import annotations
 
@@ -8,50 +8,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
 
-#: Label of pixels that belong to no class.
+#: Label of pixels that are not scored.
 IGNORED = -1
-# ITK gives the first axis of a picture to the columns and calls it left; NIfTI counts to the right and anterior.
+# ITK's first axis of a picture runs along the columns to the left; NIfTI counts to the right and anterior.
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
-# The number of EXIF's tag for how a picture is turned.
+# EXIF tag of a picture's orientation.
 _ORIENTATION = 0x0112
-# ITK's readers are not made for several threads of Python.
+# ITK's readers are not thread-safe in Python.
 _ITK = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels of an image lie.
+    """The grid of an image."""
 
-    Args:
-        shape: its spatial axes.
-        affine: voxel index to world in mm (RAS); None for pictures.
-    """
-
-    shape: tuple[int, ...]
-    affine: NDArray[np.float64] | None = None
+    shape: tuple[int, ...]  #: its spatial axes
+    affine: NDArray[np.float64] | None = None  #: voxel index to world in mm (RAS); None for pictures
 
 
 @dataclass(frozen=True)
 class Volume:
-    """An image or a mask on its grid.
+    """An image or a mask on its grid."""
 
-    Args:
-        array: image ``(C, *spatial)``, mask ``(*spatial)``. ``spatial`` is (rows, columns) for a picture, (columns,
-            rows, slices) for a stack of pictures, and the order of the file for volumes.
-        affine: voxel index to world in mm (RAS); None for pictures.
-        header: nibabel's header of the file that it was read from, None for other formats.
-    """
-
+    #: image ``(C, *spatial)``, mask ``(*spatial)``. ``spatial`` is (rows, columns) for a picture, (columns, rows,
+    #: slices) for a stack of pictures, and the order of the file for volumes
     array: NDArray[Any]
-    affine: NDArray[np.float64] | None = None
-    header: Any = None
+    affine: NDArray[np.float64] | None = None  #: voxel index to world in mm (RAS); None for pictures
+    header: Any = None  #: nibabel's header of its file, None for other formats
 
     def grid(self) -> Grid:
         """Return the grid of an image ``(C, *spatial)``."""
@@ -69,8 +62,8 @@ def read_image(manifest: Manifest, case: Case, root: Path) -> Volume:
     """Read the image of a case.
 
     Returns:
-        Array ``(C, *spatial)`` in the type of the file. The voxel size of a stack of pictures is unknown: 1 mm stands
-        in, and the axes lie as ITK lays those of a series of pictures.
+        Array ``(C, *spatial)`` in the type of the file. The voxel size of a stack of pictures is unknown and taken as
+        1 mm; its axes are oriented as in ITK's series of pictures.
 
     Raises:
         InputError: a file cannot be read, or files of one case differ in size.
@@ -104,34 +97,28 @@ def _stack(pictures: Sequence[NDArray[Any]]) -> Volume:
 
 
 def _read_picture(path: Path, channels: int) -> NDArray[Any]:
-    """Return a picture as (C, H, W), an alpha channel left out that is not among the wanted channels."""
+    """Return a picture as (C, H, W), without an alpha channel that is not among the wanted channels."""
     array = _read_pixels(path)
     array = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
-    # The checks refuse transparent pictures, so nothing is lost.
+    # The checks refuse transparent pictures, so no information is lost.
     return array[:-1] if array.shape[0] in (2, 4) and array.shape[0] == channels + 1 else array
 
 
 def _read_pixels(path: Path) -> NDArray[Any]:
-    from PIL import Image
-
     with Image.open(path) as picture:
         array: NDArray[Any] = np.asarray(picture)
     return array.astype(np.uint8) if array.dtype == np.bool_ else array
 
 
 def is_plain(path: Path) -> bool:
-    """Return whether every program reads the same pixels from a picture: no palette, alpha, bits or turned view."""
-    from PIL import Image
-
+    """Return whether every program reads the same pixels: no palette, alpha, 1-bit pixels or EXIF orientation."""
     with Image.open(path) as picture:
         turned = picture.getexif().get(_ORIENTATION, 1) != 1
         return picture.mode in ("L", "RGB", "I;16", "I", "F") and not turned
 
 
 def read_nifti(path: Path) -> Volume:
-    """Read a NIfTI file, stored numbers scaled as its header says, axes of length one after the third left out."""
-    import nibabel
-
+    """Read a NIfTI file, scaled by its header, without trailing axes of length 1 after the third."""
     file: Any = nibabel.load(path)
     array = np.asanyarray(file.dataobj)
     while array.ndim > 3 and array.shape[-1] == 1:
@@ -140,9 +127,7 @@ def read_nifti(path: Path) -> Volume:
 
 
 def read_grid(path: Path) -> tuple[Grid, int]:
-    """Return where the voxels of a NIfTI file lie, and its number of axes, from its header alone."""
-    import nibabel
-
+    """Return the grid and the number of axes of a NIfTI file from its header."""
     file: Any = nibabel.load(path)
     return Grid(tuple(file.shape[:3]), file.affine), len(file.shape)
 
@@ -158,7 +143,7 @@ def _read_channels(files: Sequence[Path], channels: int) -> Volume:
 
 
 def _read_series(files: Sequence[Path]) -> Volume:
-    """Read the files of a DICOM series, in this order, onto the grid that NIfTI stores."""
+    """Read the files of a DICOM series, in this order, with NIfTI's axes."""
     import itk
 
     with _ITK:
@@ -177,11 +162,11 @@ def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDA
     """Read the mask of a case.
 
     Returns:
-        The mask as label ids, or numbers of objects where the manifest says ``"instance"``, as int32, `IGNORED` where
-        nothing counts; and the values as they are stored if the mask is one file, else None.
+        The mask as label ids, or object numbers if the manifest says ``"instance"``, int32, with `IGNORED` pixels; and
+        the stored values if the mask is one file, else None.
 
     Raises:
-        InputError: a file cannot be read, or holds values that the manifest does not know.
+        InputError: a file cannot be read, or has values that the manifest does not define.
     """
     paths = case.label or ()
     try:
@@ -199,8 +184,6 @@ def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDA
 
 
 def _rasterise(manifest: Manifest, path: str, root: Path) -> NDArray[np.int32]:
-    from pipeline.datasets.coco import rasterise, read_annotations, read_policy
-
     file, image_id = split_fragment(path)
     categories, crowd = read_policy(manifest)
     mask = rasterise(read_annotations(root / file), image_id, categories, crowd, manifest.mask_type == "instance")
@@ -208,10 +191,8 @@ def _rasterise(manifest: Manifest, path: str, root: Path) -> NDArray[np.int32]:
 
 
 def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.int32], NDArray[Any] | None]:
-    from PIL import Image
-
     with Image.open(root / path) as picture:
-        # Grey masks of a coloured set count by their values.
+        # Grey masks of a dataset with colours are read by value.
         coloured = bool(manifest.color_map) and picture.mode in ("RGB", "RGBA", "P")
         colours = np.asarray(picture.convert("RGB") if coloured else [], np.int32)
     if not coloured:
@@ -223,10 +204,10 @@ def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.in
 
 
 def encode_labels(manifest: Manifest, stored: NDArray[Any], path: str) -> NDArray[np.int32]:
-    """Turn the values of a mask file into label ids, by the manifest's rules.
+    """Convert the values of a mask file to label ids by the manifest's rules.
 
     Raises:
-        InputError: the mask has several channels, or values that the manifest does not know.
+        InputError: the mask has values that the manifest does not define.
     """
     if manifest.binarize is not None:
         return (stored >= manifest.binarize).astype(np.int32)
@@ -246,7 +227,7 @@ def _look_up(stored: NDArray[Any], table: dict[int, int], path: str) -> NDArray[
     if unknown.any():
         first = stored[unknown][0]
         raise InputError(
-            f"{path}: {int(unknown.sum())} pixels of the mask have values that the manifest does not know, for example"
-            f" {first:g}; pipeline dataset check --deep lists them"
+            f"{path}: {int(unknown.sum())} pixels of the mask have values that the manifest does not define,"
+            f" for example {first:g}; pipeline dataset check --deep lists them"
         )
     return labels

@@ -1,4 +1,4 @@
-"""Image and mask files of the two layouts that keep them in ``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs``."""
+"""Images and masks of the two layouts with the folders ``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ VOLUME_ENDING = ".nii.gz"
 def folder_of(item: Item, kind: str) -> str:
     """Return the folder of an item's file, ``kind`` being ``"images"`` or ``"labels"``.
 
-    Cases without mask cannot be trained with, so they lie with the test cases.
+    Cases without mask cannot be used for training, so they are stored with the test cases.
     """
     training = item.part != "test" and item.case.label is not None
     return f"{kind}{'Tr' if training else 'Ts'}"
 
 
 def make_folders(conversion: Conversion) -> None:
-    """Make ``imagesTr`` and ``labelsTr``, and the others where they are needed."""
+    """Make ``imagesTr`` and ``labelsTr``, and the other folders if they are needed."""
     needed = {"imagesTr", "labelsTr"}
     for item in conversion.items:
         needed |= {folder_of(item, "images")} | ({folder_of(item, "labels")} if item.case.label else set())
@@ -38,16 +38,10 @@ def make_folders(conversion: Conversion) -> None:
 
 
 def place_volume(conversion: Conversion, item: Item, relative: str, *, channels: bool = True) -> Grid | None:
-    """Put an image that is one NIfTI file to its place unchanged.
-
-    Args:
-        conversion: the dataset.
-        item: a case.
-        relative: the file to write.
-        channels: several channels may be in the file.
+    """Copy, link or compress an image that is one NIfTI file, with several channels only if ``channels`` allows it.
 
     Returns:
-        Its grid; None if it is something else and was not placed.
+        Its grid; None if it is not such a file and was not placed.
     """
     ending = find_ending(item.case.image[0])
     if len(item.case.image) != 1 or ending not in (".nii", ".nii.gz"):
@@ -71,25 +65,22 @@ def write_volume(conversion: Conversion, volume: Volume, relative: str) -> None:
 
 
 def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping[int, int], grid: Grid) -> None:
-    """Write a mask with the target's label ids; the original file serves where its values are these already.
+    """Write a mask with the target's label ids, or place the original file if it has these values.
 
-    Args:
-        conversion: the dataset.
-        item: a case with a mask.
-        relative: the file to write, its ending told by its name.
-        ids: the target's id of each label id.
-        grid: of the image; its affine serves masks that have none.
+    The affine of the image's grid is used for masks without one.
 
     Raises:
-        InputError: the mask cannot be read, or does not lie on the image's grid.
+        InputError: the mask cannot be read, or its shape is not the image's.
     """
     volume, stored = conversion.read_labels(item)
-    labels = _map_ids(volume.array, ids, instances=conversion.manifest.mask_type == "instance")
+    labels = np.zeros_like(volume.array)
+    for label in np.unique(volume.array).tolist():
+        labels[volume.array == label] = ids[label] if conversion.manifest.mask_type != "instance" else label > 0
     if grid.shape != labels.shape:
         raise InputError(f"{item.case.case_id}: the image is {grid.shape}, its mask {labels.shape}")
     target = conversion.out / relative
     source = (item.case.label or ("",))[0]
-    if stored is not None and source.lower().endswith(_ending_of(relative)) and _same_values(stored, labels):
+    if stored is not None and source.lower().endswith(find_ending(relative) or ".") and _same_values(stored, labels):
         place_file(conversion.root / source, target, conversion.link)
     elif is_volume(conversion.manifest, item.case):
         affine = grid.affine if volume.affine is None else volume.affine
@@ -98,29 +89,16 @@ def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping
         write_picture(fit_labels(labels), target)
 
 
-def _ending_of(relative: str) -> str:
-    return find_ending(relative) or "."
-
-
 def _same_values(stored: NDArray[Any], labels: NDArray[np.int32]) -> bool:
-    # One bit a pixel is read as 0 and 255 by some programs.
+    # Some programs read pixels of one bit as 0 and 255.
     return stored.dtype != np.bool_ and stored.shape == labels.shape and np.array_equal(stored, labels)
 
 
-def _map_ids(labels: NDArray[np.int32], ids: Mapping[int, int], *, instances: bool) -> NDArray[np.int32]:
-    if instances:
-        return (labels > 0).astype(np.int32)
-    mapped = np.zeros_like(labels)
-    for label in np.unique(labels).tolist():
-        mapped[labels == label] = ids[label]
-    return mapped
-
-
 def describe_losses(manifest: Manifest, items: Sequence[Item]) -> list[str]:
-    """Return what these layouts cannot say about the dataset."""
+    """Return notes on the facts that these layouts cannot express."""
     notes = []
     if manifest.mask_type == "instance":
-        notes.append("masks hold no objects here: all of them became label 1")
+        notes.append("this layout has no instances: all objects became label 1")
     stacks = sum(len(item.case.image) > 1 and manifest.stacking == "slices" for item in items)
     if stacks:
         notes.append(f"stacks of pictures that became volumes, their unknown voxel size written as 1 x 1 x 1: {stacks}")
@@ -131,19 +109,19 @@ def describe_losses(manifest: Manifest, items: Sequence[Item]) -> list[str]:
 
 
 def name_labels(manifest: Manifest, items: Sequence[Item]) -> dict[int, str]:
-    """Return the names of the labels by id, background first and called so, as both layouts ask.
+    """Return the names of the labels by id, first ``background`` as both layouts require.
 
     Raises:
-        InputError: the manifest has no label but background though there are masks, or two labels of one name.
+        InputError: there are masks, but no label except background; or two labels have the same name.
     """
     names = {label: name for label, name in sorted(manifest.labels.items()) if label != 0}
     if not names and any(item.case.label for item in items):
         raise InputError(f"manifest {manifest.name!r} names no labels, so its masks cannot be converted")
     if len(set(names.values()) | {"background"}) <= len(names):
-        raise InputError(f"manifest {manifest.name!r} gives two labels one name: {', '.join(names.values())}")
+        raise InputError(f"manifest {manifest.name!r} has two labels with the same name: {', '.join(names.values())}")
     return {0: "background", **names}
 
 
 def id_of_ignored(ids: Mapping[int, int], ignored: int | None) -> dict[int, int]:
-    """Return the table of ids with what becomes of pixels that belong to no class."""
+    """Return the table of ids, extended by the id of ignored pixels."""
     return dict(ids) if ignored is None else {**ids, IGNORED: ignored}

@@ -1,4 +1,4 @@
-"""Files of a converted dataset: the original bytes where they are right, else NIfTI or PNG with the same values."""
+"""Files of a converted dataset: the original bytes where possible, else NIfTI or PNG with the same values."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.datasets.convert import Link
 from pipeline.datasets.convert.reading import Volume
 from pipeline.issues import InputError
 
-# Level 1 is five times faster than 9 and within a tenth of its size on real volumes.
+# Level 1 is five times faster than 9, and at most a tenth larger on real volumes.
 _GZIP_LEVEL = 1
 _UNKNOWN_UNITS, _MILLIMETRES = 0, 2
 
 
 def place_file(source: Path, target: Path, link: Link) -> None:
-    """Give the file a second place: a copy, a symbolic link to its absolute path, or a hard link.
+    """Copy the file, or make a symbolic link to its absolute path, or a hard link.
 
     Raises:
-        InputError: the disk does not do such links.
+        InputError: the disk does not support such links.
     """
     if link == "copy":
         shutil.copyfile(source, target)
@@ -40,34 +42,29 @@ def place_file(source: Path, target: Path, link: Link) -> None:
 
 
 def compress_file(source: Path, target: Path) -> None:
-    """Write the bytes of an uncompressed NIfTI file as ``.nii.gz``, the same bytes every time."""
+    """Compress a NIfTI file to ``.nii.gz``, with the same bytes every time."""
     with source.open("rb") as stream, target.open("wb") as raw, _open_gzip(raw) as packed:
         shutil.copyfileobj(stream, packed, 1 << 20)
 
 
 def _open_gzip(raw: Any) -> gzip.GzipFile:
-    # Without time and name, equal volumes are equal files.
+    # Without time and name, equal volumes give equal files.
     return gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=raw, mtime=0)
 
 
 def write_nifti(volume: Volume, target: Path, *, known_spacing: bool = True) -> None:
-    """Write a volume as ``.nii.gz`` with the same affine, and with the header it was read with.
+    """Write a volume ``(*spatial)`` or ``(*spatial, C)`` as ``.nii.gz``, with its header if it has one.
 
-    Args:
-        volume: array ``(*spatial)``, or ``(*spatial, C)`` for several channels.
-        target: the file.
-        known_spacing: the affine is in mm; else the file says that its unit is unknown.
+    Without ``known_spacing`` the file states that the unit of the affine is unknown; else it is mm.
     """
-    import nibabel
-
     header = None if volume.header is None else volume.header.copy()
     if header is not None:
         header.set_data_dtype(volume.array.dtype)
-        # The values were scaled when they were read.
+        # The values are already scaled.
         header.set_slope_inter(1, 0)
     image = nibabel.Nifti1Image(volume.array, volume.affine, header)
     if header is None:
-        # ITK believes the qform, other programs the sform.
+        # ITK uses the qform, other programs the sform.
         image.set_qform(volume.affine, code=1)
         image.set_sform(volume.affine, code=1)
         image.header["xyzt_units"] = _MILLIMETRES if known_spacing else _UNKNOWN_UNITS
@@ -76,13 +73,11 @@ def write_nifti(volume: Volume, target: Path, *, known_spacing: bool = True) -> 
 
 
 def write_picture(array: NDArray[Any], target: Path) -> None:
-    """Write (H, W) or (H, W, C) as PNG or TIFF, by the name's ending.
+    """Write (H, W) or (H, W, C) as PNG or TIFF, depending on the name's ending.
 
     Raises:
         InputError: PNG cannot hold the type.
     """
-    from PIL import Image
-
     if target.suffix == ".png" and array.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{target.name}: PNG cannot hold {array.dtype} pixels")
     Image.fromarray(np.ascontiguousarray(array)).save(target)

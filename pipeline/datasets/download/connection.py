@@ -1,192 +1,119 @@
-"""One HTTP request for a file, whole or from an offset, and what its answer means.
+"""Open HTTP requests with urllib3: careful redirects, the environment's proxies, and two kinds of failure.
 
-urllib of the standard library: pooch, the usual choice, cannot resume a transfer, and requests would be one more
-dependency without resuming either.
+urllib3 trusts the system's certificates, as hospital networks need; requests brings its own, and pooch cannot resume.
 """
 
 from __future__ import annotations
 
-import email.utils
-import http.client
-import re
+import contextlib
 import ssl
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
 
 from pipeline import __version__
 
-SCHEMES = ("http", "https")
-_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_SCHEMES = ("http", "https")
+_TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MOST_REDIRECTS = 10
+_HEADERS = {"User-Agent": f"pipeline/{__version__}", "Accept-Encoding": "identity"}
 
 
 class RefusedError(Exception):
-    """This address will not give the file, however often it is asked."""
+    """The address will not give the file, however often it is asked."""
 
 
 class InterruptedTransferError(Exception):
-    """The transfer stopped; trying again may help.
+    """The transfer stopped; trying again may help."""
 
-    Args:
-        message: what happened.
-        wait: seconds that the server asked to wait.
-    """
-
-    def __init__(self, message: str, wait: float = 0.0) -> None:
-        super().__init__(message)
-        self.wait = wait
-
-
-class RangeError(Exception):
-    """The server has no bytes at the offset (416).
-
-    Args:
-        size: bytes of the whole file, if the server says so.
-    """
-
-    def __init__(self, size: int | None) -> None:
-        super().__init__(f"no bytes there; the file has {size}")
-        self.size = size
+    wait = 0.0  #: seconds that the server asked to wait
 
 
 @dataclass(frozen=True)
-class Reply:
-    """A body that has begun to arrive.
+class Patience:
+    """How long to try."""
 
-    Args:
-        stream: the body.
-        start: offset of its first byte in the file.
-        size: bytes of the whole file; None if the server does not say.
-        validator: strong ETag, else the time of the last change, else empty.
-    """
+    timeout: float = 30.0  #: seconds without a byte after which a connection counts as lost
+    attempts: int = 6  #: failures in a row, none of which brought a byte, after which an address is given up
+    first_wait: float = 1.0  #: seconds after the first failure; doubled after each further one
+    longest_wait: float = 60.0  #: seconds; also the most that a server's ``Retry-After`` is obeyed
 
-    stream: http.client.HTTPResponse
-    start: int
-    size: int | None
-    validator: str
+    def compute_wait(self, failures: int, requested: float) -> float:
+        """Return the seconds to wait after a number of failures in a row; the server requested some of them."""
+        return min(max(requested, self.first_wait * 2 ** (failures - 1)), self.longest_wait)
 
 
-class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to http and https only, and never from https to http."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
-        if new not in SCHEMES or (old == "https" and new == "http"):
-            raise RefusedError(f"{req.full_url} redirects to {newurl}, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _build_opener() -> urllib.request.OpenerDirector:
-    # Not build_opener(): that one also opens file:, ftp: and data:.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _CarefulRedirects(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def open_at(url: str, start: int, validator: str, timeout: float) -> Reply:
-    """Ask for a file from an offset on.
+def open_url(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
+    """Send a GET request and return the response, with its body unread: status 200, 206 or 416.
 
     Args:
         url: http or https.
-        start: offset in bytes; 0 asks for the whole file.
-        validator: sent as ``If-Range``, so that a changed file comes whole instead of as a part that does not fit
-            (RFC 9110, section 13.1.5); empty sends none.
+        headers: besides User-Agent and Accept-Encoding.
         timeout: seconds for connecting and for every read.
-
-    Returns:
-        The reply; its ``start`` is 0 where the server ignores ranges or the file has changed.
 
     Raises:
         RefusedError: the address will not give the file.
         InterruptedTransferError: try again.
-        RangeError: the file has no bytes at ``start``.
     """
-    if urlsplit(url).scheme not in SCHEMES:
-        raise RefusedError(f"{url} is no http or https address")
-    headers = {"User-Agent": f"segmentation-pipeline/{__version__}", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        if validator:
-            headers["If-Range"] = validator
     try:
-        response = _build_opener().open(urllib.request.Request(url, headers=headers), timeout=timeout)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _judge_status(error, url) from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _judge_failure(error, url) from None
-    try:
-        return _read_head(response, url, start)
-    except BaseException:
+        response = _follow_redirects(url, {**_HEADERS, **headers}, timeout)
+    except HTTPError as error:
+        reason = error.__cause__ or (error.args[0] if error.args and isinstance(error.args[0], Exception) else error)
+        final = isinstance(reason, ssl.SSLCertVerificationError | LocationValueError)
+        raise (RefusedError if final else InterruptedTransferError)(f"{url}: {reason}") from None
+    if response.status in (200, 206, 416):
+        return response
+    response.close()
+    text = f"{url} answered {response.status} {response.reason}"
+    if response.status not in _TEMPORARY:
+        raise RefusedError(text)
+    interruption = InterruptedTransferError(text)
+    with contextlib.suppress(InvalidHeader):
+        interruption.wait = urllib3.Retry().get_retry_after(response) or 0.0
+    raise interruption
+
+
+def _follow_redirects(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
+    first = url
+    if urlsplit(url).scheme not in _SCHEMES:
+        raise RefusedError(f"{url} is not an http or https address")
+    # A short body is reported with its position in the file, so urllib3 need not check its length.
+    raw: dict[str, Any] = {
+        "retries": False,
+        "redirect": False,
+        "preload_content": False,
+        "enforce_content_length": False,
+    }
+    for _ in range(_MOST_REDIRECTS):
+        response = _make_pool(url).request("GET", url, headers=headers, timeout=timeout, **raw)
+        location = response.get_redirect_location()
+        if not location:
+            return response
         response.close()
-        raise
+        target = urljoin(url, location)
+        check_redirect(url, target)
+        url = target
+    raise RefusedError(f"{first} redirects more than {_MOST_REDIRECTS} times")
 
 
-def _judge_status(error: urllib.error.HTTPError, url: str) -> Exception:
-    if error.code == 416:
-        match = _CONTENT_RANGE.fullmatch(error.headers.get("Content-Range", ""))
-        return RangeError(int(match[3]) if match and match[3] != "*" else None)
-    text = f"{url} answered {error.code} {error.reason}"
-    if error.code in _TEMPORARY:
-        return InterruptedTransferError(text, _read_retry_after(error.headers))
-    return RefusedError(text)
+def check_redirect(url: str, target: str) -> None:
+    """Raise `RefusedError` if a redirect leaves http and https, or gives up encryption, as urllib3 would let it."""
+    old, new = urlsplit(url).scheme, urlsplit(target).scheme
+    if new not in _SCHEMES or (old == "https" and new == "http"):
+        raise RefusedError(f"{url} redirects to {target}, which is not followed")
 
 
-def _judge_failure(error: Exception, url: str) -> Exception:
-    reason = getattr(error, "reason", error)
-    text = f"{url}: {reason or type(reason).__name__}"
-    final = isinstance(reason, ssl.SSLCertVerificationError) or isinstance(error, ValueError | http.client.InvalidURL)
-    return RefusedError(text) if final else InterruptedTransferError(text)
-
-
-def _read_retry_after(headers: Message) -> float:
-    value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def _read_head(response: http.client.HTTPResponse, url: str, start: int) -> Reply:
-    headers = response.headers
-    if headers.get_content_type() == "text/html":
-        raise RefusedError(
-            f"{url} answered with a web page instead of an archive (a login, or a network's sign-in page?)"
-        )
-    if headers.get("Content-Encoding", "identity") != "identity":
-        raise RefusedError(
-            f"{url} answered with Content-Encoding {headers['Content-Encoding']}, which was not asked for"
-        )
-    validator = _choose_validator(headers)
-    if response.status == 200:
-        length = headers.get("Content-Length", "")
-        return Reply(response, 0, int(length) if length.isdigit() else None, validator)
-    match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-    if response.status != 206 or not match or match[1] is None:
-        raise RefusedError(f"{url} answered {response.status} without saying which bytes it sends")
-    first, size = int(match[1]), None if match[3] == "*" else int(match[3])
-    if first != start:
-        raise RefusedError(f"{url} sent bytes from {first}, asked for were those from {start}")
-    return Reply(response, first, size, validator)
-
-
-def _choose_validator(headers: Message) -> str:
-    tag = headers.get("ETag", "")
-    # A weak tag says that two files mean the same, not that their bytes are the same.
-    return tag if tag.startswith('"') else headers.get("Last-Modified", "")
+def _make_pool(url: str) -> urllib3.PoolManager:
+    """Return connections that respect the environment's proxies (``https_proxy``, ``no_proxy``)."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return urllib3.PoolManager()
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    login = urllib3.util.parse_url(proxy).auth
+    return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login else None)

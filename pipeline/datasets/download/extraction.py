@@ -1,23 +1,23 @@
-"""Unpack a zip or tar file into an empty folder: whole, or not at all; files and folders only, none outside."""
+"""Unpack a hostile zip or tar file: completely or not at all, files and folders only, nothing outside the folder."""
 
 from __future__ import annotations
 
 import gzip
 import lzma
 import os
-import shutil
 import stat
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 from pipeline.datasets.download.members import Limits, Member, check_members, unsafe_archive_error
-from pipeline.datasets.download.transfer import full_disk_error, is_disk_full
+from pipeline.datasets.download.transfer import find_free_space, full_disk_error, is_disk_full
 from pipeline.issues import InputError
 
 _BLOCK = 1 << 20
@@ -35,76 +35,57 @@ _DAMAGE = (
 )
 
 
-class _Container(Protocol):
-    """What both formats offer."""
-
-    def members(self) -> Iterator[Member]: ...
-
-    def contents(self) -> Iterator[IO[bytes] | None]:
-        """Yield a stream for each member, in the same order; None for a folder."""
-        ...
-
-
 def extract(archive: Path, folder: Path, limits: Limits | None = None) -> int:
-    """Unpack an archive; its names and sizes are judged before the first byte is written.
-
-    Owners, permissions and times of the archive are not taken over.
+    """Unpack an archive after checking its names and sizes; owners, permissions and times are ignored.
 
     Args:
-        archive: zip, tar or tar.gz; told apart by content, not by name.
-        folder: where to; members that exist there are an error.
-        limits: how much there may be.
+        archive: zip, tar or tar.gz, recognised by content, not by name.
+        folder: target; it is an error if a member exists there.
+        limits: how much the archive may unpack to.
 
     Returns:
         The number of files written.
 
     Raises:
-        InputError: the archive is unsafe, damaged or of another format, or the disk too small. What was written
-            until then is for the caller to remove.
+        InputError: the archive is unsafe, damaged or of another format, or the disk too small. The caller must remove
+            the files written until then.
     """
     limits = limits or Limits()
-    with _translate_damage(archive), _open(archive) as container:
-        plan = list(check_members(container.members(), archive, limits))
+    with _translate_damage(archive), _open(archive) as members:
+        plan = list(check_members(members, archive, limits))
         needed = sum(member.size for member, _ in plan)
         folder.mkdir(parents=True, exist_ok=True)
-        if needed > shutil.disk_usage(folder).free:
+        if needed > find_free_space(folder):
             raise full_disk_error(folder, needed)
-        return _write_all(plan, container, archive, folder)
+        return _write_all(plan, archive, folder)
 
 
-def _write_all(plan: list[tuple[Member, tuple[str, ...]]], container: _Container, archive: Path, folder: Path) -> int:
+def _write_all(plan: list[tuple[Member, tuple[str, ...]]], archive: Path, folder: Path) -> int:
+    from monai.apps.utils import safe_extract_member
     from tqdm import tqdm
 
-    files = 0
-    bar: Any = tqdm(
-        zip(plan, container.contents(), strict=True),
-        total=len(plan),
-        unit="file",
-        desc=f"unpacking {archive.name}",
-        disable=None,  # no bar where stderr is not a terminal
-        leave=False,
-    )
-    for (member, parts), source in bar:
-        target = folder.joinpath(*parts)
-        if source is None:
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with source:
-            _write_file(source, target, member, archive)
-        files += 1
-    return files
+    # disable=None: no bar where stderr is not a terminal.
+    bar: Any = tqdm(plan, unit="file", desc=f"unpacking {archive.name}", disable=None, leave=False)
+    for member, parts in bar:
+        try:
+            target = Path(safe_extract_member("/".join(parts), str(folder)))
+        except ValueError:  # a link in the folder leads out of it
+            raise unsafe_archive_error(archive, f"member {member.name!r} would be written outside {folder}") from None
+        (target if member.kind == "folder" else target.parent).mkdir(parents=True, exist_ok=True)
+        if member.kind == "file":
+            _write_file(member, target, archive)
+    return sum(member.kind == "file" for member, _ in plan)
 
 
-def _write_file(source: IO[bytes], target: Path, member: Member, archive: Path) -> None:
+def _write_file(member: Member, target: Path, archive: Path) -> None:
     written = 0
     try:
-        # "x": nothing that exists is overwritten, and no link is followed.
-        with open(target, "xb") as stream:
+        # "x": no existing file is overwritten, and no link is followed.
+        with cast(IO[bytes], member.open()) as source, open(target, "xb") as stream:
             while block := source.read(_BLOCK):
                 written += len(block)
                 if written > member.size:
-                    raise unsafe_archive_error(archive, f"member {member.name!r} is longer than it says")
+                    raise unsafe_archive_error(archive, f"member {member.name!r} is longer than it claims")
                 stream.write(block)
     except FileExistsError:
         raise unsafe_archive_error(archive, f"member {member.name!r} exists already, from another archive") from None
@@ -132,63 +113,45 @@ def _translate_damage(archive: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _open(archive: Path) -> Iterator[_Container]:
+def _open(archive: Path) -> Iterator[Iterator[Member]]:
+    """Open a zip or tar file and yield its members in order."""
     with open(archive, "rb") as stream:
         head = stream.read(512)
         stream.seek(0)
         if head.startswith(b"PK"):
             with zipfile.ZipFile(stream) as opened:
                 _check_count(stream, opened)
-                yield _Zip(opened, archive)
-        elif head.startswith(b"\x1f\x8b"):
-            with gzip.open(stream) as unzipped, _open_tar(cast(IO[bytes], unzipped)) as tar:
-                yield _Tar(tar, archive)
-        elif head[257:262] == b"ustar":
-            with _open_tar(stream) as tar:
-                yield _Tar(tar, archive)
+                yield _list_zip(opened, archive)
+        elif (zipped := head.startswith(b"\x1f\x8b")) or head[257:262] == b"ustar":
+            with gzip.open(stream) if zipped else nullcontext(stream) as whole:
+                short = cast(IO[bytes], _ShortReads(cast(IO[bytes], whole)))
+                with tarfile.open(fileobj=short, mode="r:", errorlevel=2) as tar:
+                    yield _list_tar(tar, archive)
         else:
-            raise InputError(f"{archive} is no zip, tar or tar.gz file: it begins with {head[:16]!r}; remove it")
+            raise InputError(f"{archive} is not a zip, tar or tar.gz file: it begins with {head[:16]!r}; remove it")
 
 
 def _check_count(stream: IO[bytes], opened: zipfile.ZipFile) -> None:
-    """Compare the number of members with what the end of a zip file says.
-
-    zipfile does not: a damaged directory can hide its last members.
-    """
+    """Compare the number of members with a zip file's end: a damaged directory can hide its last ones from zipfile."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _LONGEST_END))
     end = stream.read()
     (stated,) = struct.unpack_from("<H", end, end.rfind(b"PK\x05\x06") + 10)
     found = len(opened.infolist())
-    if stated not in (found & 0xFFFF, 0xFFFF):  # the latter where the number has more than 16 bits
-        raise zipfile.BadZipFile(f"it lists {found} members and says that there are {stated}")
+    if stated not in (found & 0xFFFF, 0xFFFF):  # 0xFFFF: the number needs more than 16 bits
+        raise zipfile.BadZipFile(f"it lists {found} members and claims {stated}")
 
 
-class _Zip:
-    """A zip file."""
-
-    def __init__(self, opened: zipfile.ZipFile, archive: Path) -> None:
-        self._opened, self._archive = opened, archive
-        self._infos = opened.infolist()
-
-    def members(self) -> Iterator[Member]:
-        end = 0
-        for info in sorted(self._infos, key=lambda info: info.header_offset):
-            # Members that share their bytes: the strongest bomb known needs no nesting (Fifield, WOOT 2019).
-            if info.header_offset < end:
-                raise unsafe_archive_error(self._archive, f"member {info.filename!r} overlaps with another one")
-            end = info.header_offset + info.compress_size
-        for info in self._infos:
-            # filename would end at a NUL, and on Windows hides its backslashes.
-            yield Member(info.orig_filename, info.file_size, _name_zip_kind(info))
-
-    def contents(self) -> Iterator[IO[bytes] | None]:
-        for info in self._infos:
-            yield None if _is_zip_folder(info) else self._opened.open(info)
-
-
-def _is_zip_folder(info: zipfile.ZipInfo) -> bool:
-    return info.filename.endswith("/")  # ZipInfo.is_dir() fails on an empty name
+def _list_zip(opened: zipfile.ZipFile, archive: Path) -> Iterator[Member]:
+    end = 0
+    for info in sorted(opened.infolist(), key=lambda info: info.header_offset):
+        # Members that share their bytes make the strongest known bomb, without nesting (Fifield, WOOT 2019).
+        if info.header_offset < end:
+            raise unsafe_archive_error(archive, f"member {info.filename!r} overlaps with another")
+        end = info.header_offset + info.compress_size
+    for info in opened.infolist():
+        # Not `filename`, which ends at a NUL and on Windows hides backslashes.
+        yield Member(info.orig_filename, info.file_size, _name_zip_kind(info), partial(opened.open, info))
 
 
 def _name_zip_kind(info: zipfile.ZipInfo) -> str:
@@ -198,16 +161,17 @@ def _name_zip_kind(info: zipfile.ZipInfo) -> str:
         return f"compressed by method {info.compress_type}"
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "a link" if kind == stat.S_IFLNK else "a device or the like"
-    if kind == stat.S_IFDIR and not _is_zip_folder(info):
+        return "a link" if kind == stat.S_IFLNK else "a device or other special file"
+    is_folder = info.filename.endswith("/")  # ZipInfo.is_dir() fails on an empty name
+    if kind == stat.S_IFDIR and not is_folder:
         return "a folder without a slash"
-    return "folder" if _is_zip_folder(info) else "file"
+    return "folder" if is_folder else "file"
 
 
 class _ShortReads:
-    """A stream that refuses a read larger than a tar header can honestly ask for.
+    """A stream that refuses reads larger than any valid tar header needs.
 
-    `tarfile` reads a member's extended header in one piece, however long it says it is: 8 GB from a few kB of gzip.
+    `tarfile` reads a member's extended header in one piece, whatever its claimed length: 8 GB from a few kB of gzip.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -221,42 +185,27 @@ class _ShortReads:
         return self._stream.read(size)
 
 
-def _open_tar(stream: IO[bytes]) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(IO[bytes], _ShortReads(stream)), mode="r:", errorlevel=2)
+def _list_tar(opened: tarfile.TarFile, archive: Path) -> Iterator[Member]:
+    end = 0
+    for info in opened:
+        yield Member(info.name, info.size, _name_tar_kind(info), partial(opened.extractfile, info))
+        end = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    _check_end(cast(IO[bytes], opened.fileobj), end, archive)
 
 
-class _Tar:
-    """A tar file."""
+def _check_end(stream: IO[bytes], end: int, archive: Path) -> None:
+    """Read to the end of the file.
 
-    def __init__(self, opened: tarfile.TarFile, archive: Path) -> None:
-        self._opened, self._archive = opened, archive
-
-    def members(self) -> Iterator[Member]:
-        end = 0
-        for info in self._opened:
-            yield Member(info.name, info.size, _name_tar_kind(info))
-            end = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        self._check_end(end)
-
-    def _check_end(self, end: int) -> None:
-        """Read on behind the last member.
-
-        tarfile takes a file that is cut off between two members for a whole one, and stops before the end of a gzip
-        file, where its checksum is.
-        """
-        stream = cast(IO[bytes], self._opened.fileobj)
-        stream.seek(end)
-        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("it is cut off")
-        filling = 0
-        while block := stream.read(_BLOCK):
-            filling += len(block)
-            if filling > _MOST_FILLING:
-                raise unsafe_archive_error(self._archive, f"more than {_MOST_FILLING} bytes follow its last member")
-
-    def contents(self) -> Iterator[IO[bytes] | None]:
-        for info in self._opened.getmembers():
-            yield None if info.isdir() else self._opened.extractfile(info)
+    tarfile accepts a file that is cut off between two members, and stops before the checksum at the end of a gzip file.
+    """
+    stream.seek(end)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it is cut off")
+    filling = 0
+    while block := stream.read(_BLOCK):
+        filling += len(block)
+        if filling > _MOST_FILLING:
+            raise unsafe_archive_error(archive, f"more than {_MOST_FILLING} bytes follow its last member")
 
 
 def _name_tar_kind(info: tarfile.TarInfo) -> str:
@@ -266,4 +215,4 @@ def _name_tar_kind(info: tarfile.TarInfo) -> str:
         return "a sparse file"
     if info.isdir():
         return "folder"
-    return "file" if info.isreg() else "a device or the like"
+    return "file" if info.isreg() else "a device or other special file"

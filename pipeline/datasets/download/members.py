@@ -1,68 +1,56 @@
-"""What a member of an archive may be called, and how much all of them may hold. Judged before anything is written.
+"""Check the names, kinds and sizes of an archive's members before anything is written.
 
-The rules follow Python's ``tarfile.data_filter`` and MONAI's ``safe_extract_member``; they are stricter,
-because a dataset has no need of links, and add what those leave open: bombs, duplicates and names that collide on
-other systems.
+The rules follow Python's ``tarfile.data_filter`` and MONAI's ``safe_extract_member``. They are stricter, because a
+dataset needs no links, and also refuse bombs, duplicates and names that collide on other systems.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pipeline.issues import InputError
 
-_DRIVE = re.compile(r"[A-Za-z]:")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_PART, _LONGEST_NAME = 255, 1024
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may unpack to.
+    """How much an archive may unpack to."""
 
-    Args:
-        expansion: bytes unpacked per byte of the archive. Of the whole archive, not of each member: an empty mask is
-            honestly compressed 1000 : 1.
-        members: number of files and folders.
-        depth: folders above a file.
-    """
-
+    #: bytes unpacked per byte of the archive, over all members: an empty mask alone may well be compressed 1000 : 1
     expansion: float = 40.0
-    members: int = 100_000
-    depth: int = 16
+    members: int = 100_000  #: number of files and folders
+    depth: int = 16  #: folders above a file
 
 
 @dataclass(frozen=True)
 class Member:
-    """A member as the archive declares it.
+    """A member as the archive declares it."""
 
-    Args:
-        name: as written in the archive.
-        size: bytes when unpacked.
-        kind: ``"file"``, ``"folder"``, or what else it is, in words.
-    """
-
-    name: str
-    size: int
-    kind: str
+    name: str  #: as written in the archive
+    size: int  #: bytes when unpacked
+    kind: str  #: ``"file"``, ``"folder"``, or a description of another kind
+    open: Callable[[], IO[bytes] | None] = lambda: None  #: opens its content
 
 
 def unsafe_archive_error(archive: Path, detail: str) -> InputError:
     """Return the error for an archive that must not be unpacked."""
     return InputError(
-        f"unsafe-archive: {archive}: {detail}; nothing of it was kept, and it should not be unpacked by other means"
+        f"unsafe-archive: {archive}: {detail}; none of its files was kept, do not unpack it by other means either"
     )
 
 
 def split_name(name: str) -> tuple[str, ...]:
-    r"""Return the parts of a member's path, or say why it must not be written.
+    r"""Return the parts of a member's path.
 
     Raises:
-        ValueError: the reason, in words that follow the name.
+        ValueError: the member must not be written; the reason is worded to follow its name.
 
     Example:
         >>> split_name("./set/01//t000.tif")
@@ -71,47 +59,44 @@ def split_name(name: str) -> tuple[str, ...]:
         Traceback (most recent call last):
         ValueError: leaves the folder
     """
-    if "\\" in name:
-        raise ValueError("has a backslash, which is a separator on Windows")
-    if name.startswith("/"):
-        raise ValueError("is an absolute path")
-    if _DRIVE.match(name):
-        raise ValueError("starts with a drive letter")
-    if not name.isprintable():
-        raise ValueError("has control characters, or is not in UTF-8")
-    if len(name.encode()) > _LONGEST_NAME:
-        raise ValueError(f"is longer than {_LONGEST_NAME} bytes")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    for part in parts:
-        _check_part(part)
+    device = next(filter(_WINDOWS_DEVICE.fullmatch, parts), "")
+    renamed = next((part for part in parts if ":" in part or part[-1] in ". "), "")
+    rules: dict[str, object] = {
+        "has a backslash, which is a separator on Windows": "\\" in name,
+        "is an absolute path": name.startswith("/"),
+        "starts with a drive letter": re.match("[A-Za-z]:", name),
+        "has control characters, or is not in UTF-8": not name.isprintable(),
+        f"is longer than {_LONGEST_NAME} bytes": _count_bytes(name) > _LONGEST_NAME,
+        "leaves the folder": ".." in parts,
+        f"has a part longer than {_LONGEST_PART} bytes": max(map(_count_bytes, parts), default=0) > _LONGEST_PART,
+        f"has the part {device!r}, a device on Windows": device,
+        f"has the part {renamed!r}, which Windows reads as another name": renamed,
+    }
+    for reason, broken in rules.items():
+        if broken:
+            raise ValueError(reason)
     return parts
 
 
-def _check_part(part: str) -> None:
-    if part == "..":
-        raise ValueError("leaves the folder")
-    if len(part.encode()) > _LONGEST_PART:
-        raise ValueError(f"has a part longer than {_LONGEST_PART} bytes")
-    if _WINDOWS_DEVICE.fullmatch(part):
-        raise ValueError(f"has the part {part!r}, a device on Windows")
-    if ":" in part or part[-1] in ". ":
-        raise ValueError(f"has the part {part!r}, which Windows reads as another name")
+def _count_bytes(name: str) -> int:
+    return len(name.encode(errors="replace"))
 
 
 def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> Iterator[tuple[Member, tuple[str, ...]]]:
-    """Yield each member with the parts of its path, as long as all is well.
+    """Yield each member with the parts of its path.
 
-    It stops at the first member that passes a limit, so a bomb is not even listed to its end.
+    It stops at the first member beyond a limit, so a bomb is not even listed to its end.
 
     Args:
         members: in the order of the archive.
-        archive: for messages, and for its size.
-        limits: how much there may be.
+        archive: its path, for messages and its size.
+        limits: how much it may unpack to.
 
     Raises:
         InputError: a member must not be written.
     """
-    names = _Names()
+    known: _Names = {}
     most, total = max(limits.expansion * archive.stat().st_size, 1e6), 0
     for count, member in enumerate(members, start=1):
         shown = repr(member.name if len(member.name) <= 120 else member.name[:120] + "...")
@@ -120,8 +105,8 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
             if len(parts) > limits.depth + 1:
                 raise ValueError(f"lies deeper than {limits.depth} folders")
             if member.kind not in ("file", "folder"):
-                raise ValueError(f"is {member.kind}, expected were files and folders")
-            names.add(parts, is_folder=member.kind == "folder")
+                raise ValueError(f"is {member.kind}, expected files and folders")
+            _add_name(known, parts, is_folder=member.kind == "folder")
         except ValueError as error:
             raise unsafe_archive_error(archive, f"member {shown} {error}") from None
         total += member.size
@@ -134,32 +119,25 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
         yield member, parts
 
 
-class _Names:
-    """The names so far, compared as file systems do that know no case and one form of accents."""
+# Paths as file systems compare them that ignore case and normalise accents: how each is spelled, and whether it is a
+# file.
+_Names = dict[tuple[str, ...], tuple[tuple[str, ...], bool]]
 
-    def __init__(self) -> None:
-        self._spelled: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._files: set[tuple[str, ...]] = set()
 
-    def add(self, parts: tuple[str, ...], *, is_folder: bool) -> None:
-        """Take in a path.
-
-        Raises:
-            ValueError: it does not get along with an earlier one.
-        """
-        folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
-        if not parts and not is_folder:
-            raise ValueError("has no name")
-        if not is_folder and folded in self._spelled:
-            raise ValueError("occurs twice" if self._spelled[folded] == parts else self._collision(folded))
-        for length in range(1, len(parts) + 1):
-            key = folded[:length]
-            if self._spelled.setdefault(key, parts[:length]) != parts[:length]:
-                raise ValueError(self._collision(key))
-            if key in self._files:
-                raise ValueError(f"has a file as its folder, {'/'.join(parts[:length])!r}")
-        if not is_folder:
-            self._files.add(folded)
-
-    def _collision(self, key: tuple[str, ...]) -> str:
-        return f"collides with {'/'.join(self._spelled[key])!r} where case or accents do not count"
+def _add_name(known: _Names, parts: tuple[str, ...], *, is_folder: bool) -> None:
+    """Add a path and its folders, or raise `ValueError` if it conflicts with an earlier one."""
+    if not parts and not is_folder:
+        raise ValueError("has no name")
+    folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
+    for length in range(1, len(parts) + 1):
+        path, is_file = parts[:length], length == len(parts) and not is_folder
+        if folded[:length] not in known:
+            known[folded[:length]] = path, is_file
+            continue
+        spelled, was_file = known[folded[:length]]
+        if spelled != path:
+            raise ValueError(f"collides with {'/'.join(spelled)!r} where case or accents are ignored")
+        if is_file:
+            raise ValueError("occurs twice")
+        if was_file:
+            raise ValueError(f"has a file as its folder, {'/'.join(path)!r}")

@@ -1,7 +1,6 @@
-"""What was downloaded, when, from where, with which sha256: ``NAME.download.json`` beside the dataset's folder.
+"""The record of a download, ``NAME.download.json`` beside the dataset's folder: archives, addresses, checksums.
 
-It is what a second lab needs: with this file beside its folder, the same command accepts the same archives and no
-others.
+With this file beside its folder, the same command at a second lab accepts exactly the same archives.
 """
 
 from __future__ import annotations
@@ -16,46 +15,29 @@ from pipeline.issues import InputError
 
 @dataclass(frozen=True)
 class ReceivedArchive:
-    """An archive as it arrived.
+    """An archive as it arrived."""
 
-    Args:
-        file: name of the archive.
-        url: address it came from; empty if it lay on the disk already.
-        size: bytes.
-        sha256: digest of all bytes.
-        checksum: how far that digest could be checked, in words.
-    """
-
-    file: str
-    url: str
-    size: int
-    sha256: str
-    checksum: str
+    file: str  #: name of the archive
+    url: str  #: address it came from; empty if it was on the disk already
+    size: int  #: bytes
+    sha256: str  #: digest of all bytes
+    checksum: str  #: how far that digest is confirmed, in words
 
 
 @dataclass(frozen=True)
 class DownloadRecord:
-    """A finished download.
+    """A finished download."""
 
-    Args:
-        name: name of the source.
-        page: its page.
-        licence: its terms.
-        finished: time, ISO 8601 with offset.
-        files: number of files unpacked.
-        archives: what they came from.
-    """
-
-    name: str
-    page: str
-    licence: str
-    finished: str
-    files: int
+    name: str  #: name of the source
+    page: str  #: its page
+    licence: str  #: its terms
+    finished: str  #: time, ISO 8601 with offset
+    files: int  #: number of files unpacked
     archives: tuple[ReceivedArchive, ...]
 
 
 def record_path(out: Path) -> Path:
-    """Return where the record of a dataset's folder lies: beside it, for the folder holds nothing but the dataset."""
+    """Return the path of a dataset's record: beside its folder, which holds nothing but the dataset."""
     return out.with_name(f"{out.name}.download.json")
 
 
@@ -82,4 +64,4 @@ def read_record(out: Path) -> DownloadRecord | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"cannot read the record {path}: {error}; expected is what 'dataset download' wrote") from None
+        raise InputError(f"cannot read the record {path}: {error}; restore or remove the file") from None

@@ -1,1 +1,1 @@
-"""What inference reads: images, stacks of slices, volumes."""
+"""Find the inputs of inference: images, stacks of slices, volumes."""

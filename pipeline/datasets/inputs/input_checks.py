@@ -1,4 +1,4 @@
-"""Are the files that a user gives to a network what they should be? Told in one line, before the network starts."""
+"""Check the input files of inference before the network starts, and report problems in one line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.datasets.checks.case_view import CaseView
-from pipeline.datasets.checks.contents import check_constant, check_finite, check_format
-from pipeline.datasets.checks.geometry import check_affines, check_series, has_fourth_axis
-from pipeline.datasets.checks.pictures import check_image_mode, check_orientation
+from pipeline.datasets.checks import contents, geometry, image_files
+from pipeline.datasets.checks.case_view import CaseView, format_size
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence
 from pipeline.datasets.manifests.manifest import Case, Manifest
@@ -19,31 +17,27 @@ from pipeline.issues import InputError, Issue, join_lines
 
 _LOGGER = logging.getLogger(__name__)
 _CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
-    check_format,
-    check_image_mode,
-    check_orientation,
-    check_affines,
-    check_series,
-    check_finite,
-    check_constant,
+    contents.check_format,
+    image_files.check_image_mode,
+    image_files.check_orientation,
+    geometry.check_affines,
+    geometry.check_series,
+    contents.check_finite,
+    contents.check_constant,
 )
-# Hints that speak of a manifest, which an inference does not have.
+# Replace hints about a manifest, which inference does not have.
 _HINTS = {
-    "dicom-series": "restore the missing files, and give each series a folder of its own",
+    "dicom-series": "restore the missing files, and put each series into a separate folder",
     "suffix-mismatch": "rename the file",
 }
 _VOLUME_AXES = 3
 
 
 def require_sound(root: Path, cases: Sequence[Case], channels: int | None) -> None:
-    """Read all files of the cases; what a network can live with is logged, one line a kind, anything else raised.
+    """Read all files of the cases; log warnings, one line per kind, and raise errors.
 
-    Reading twice costs little beside a network.
-
-    Args:
-        root: folder that the cases' paths are relative to.
-        cases: pictures, NIfTI volumes, or the files of DICOM series.
-        channels: number of channels that every image must have, opaque alpha left out; None takes any number.
+    Reading twice costs little compared to a network. The cases are pictures, NIfTI volumes, or the files of DICOM
+    series. ``channels`` is their number without opaque alpha; None accepts any.
 
     Raises:
         InputError: the first error, and how many more there are.
@@ -96,28 +90,18 @@ def _find_issues(case: Case, found: dict[str, Probe | Issue], channels: int | No
 
 def _check_channels(view: CaseView, path: str, probe: Probe, channels: int | None) -> Iterator[Issue]:
     if probe.format == "NIfTI" and len(probe.shape) < _VOLUME_AXES:
-        shape = " x ".join(map(str, probe.shape))
-        yield view.error("ndim", path, f"the image is {shape}, expected a volume of 3 axes")
+        yield view.error("ndim", path, f"the image is {format_size(probe.shape)}, expected a volume with 3 axes")
     if channels is None or probe.channels == channels:
         return
     alpha = probe.header.get("alpha")
     if alpha and probe.channels == channels + 1:
         if alpha != "opaque":
             yield view.error("alpha-varies", path, "the alpha channel is not opaque everywhere", "flatten the file")
-    elif has_fourth_axis(probe):
+    elif geometry.has_fourth_axis(probe):
         message = f"the volume has a fourth axis of {probe.channels}, expected {channels}"
-        yield view.error("ndim", path, message, "save one file a volume")
+        yield view.error("ndim", path, message, "save one file per volume")
     else:
         yield view.error("channels", path, f"has {probe.channels} channels, expected {channels}")
 
 
-_INPUTS = Manifest(
-    name="inputs",
-    task="segmentation",
-    licence="",
-    source="",
-    labels={0: "background"},
-    mask_values={0: 0},
-    channels=(),
-    cases=(),
-)
+_INPUTS = Manifest("inputs", "segmentation", "", "", {0: "background"}, {0: 0}, channels=(), cases=())

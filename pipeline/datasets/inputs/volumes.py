@@ -1,4 +1,4 @@
-"""What inference configs of volumes call to find their images: NIfTI files and DICOM series."""
+"""Find volumes for inference: NIfTI files and DICOM series."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from pipeline.datasets.inputs.images import name_files
 from pipeline.datasets.manifests.manifest import Case
 from pipeline.issues import InputError
 
-#: What lies beside volumes and is none: masks by their usual names, labels of a Decathlon, what a run writes.
+#: Files next to the volumes that are not inputs: masks, labels of a Decathlon dataset, outputs of a run.
 VOLUME_EXCLUDE = (
     *("*_mask.*", "*_seg.*", "*_label.*", "*_labels.*", "labelst[rs]/*", "*/labelst[rs]/*"),
     *("*_pred.*", "*_overlay.*", "*_figure.*"),
 )
 _NIFTI = (".nii.gz", ".nii")
-_EXPECTED = "expected a NIfTI file (.nii, .nii.gz), the folder of a DICOM series, or a folder of such"
+_EXPECTED = "expected a NIfTI file (.nii, .nii.gz), the folder of a DICOM series, or a folder with these"
 
 
 def find_volumes(
     input: str | os.PathLike[str], *, channels: int | None = 1, exclude: Sequence[str] = VOLUME_EXCLUDE
 ) -> list[dict[str, Any]]:
-    """Find volumes for inference, and make sure that they can be read, before the network starts.
+    """Find volumes for inference, and check that they can be read before the network starts.
 
     Args:
-        input: a NIfTI file, the folder of a DICOM series, or a folder that holds any number of both at any depth.
-        channels: length of the fourth axis that every volume must have, 1 for three axes; None takes any number.
-        exclude: patterns of NIfTI files that are no images, compared without case with the file's path below
+        input: a NIfTI file, the folder of a DICOM series, or a folder that holds both at any depth.
+        channels: required length of the fourth axis, 1 for three axes; None accepts any number.
+        exclude: patterns of NIfTI files that are not images, compared without case with the file's path below
             ``input``. Hidden files are always ignored.
 
     Returns:
-        Items ``{"case_id", "image"}``, NIfTI files before series: ``image`` is an absolute path, of a series that of
-        its folder; MONAI's ``LoadImaged`` reads both. The id is the name of the file or folder, or the path below
-        ``input`` where names repeat.
+        Items ``{"case_id", "image"}``, NIfTI files before series: ``image`` is the absolute path of the file or of the
+        series' folder; MONAI's ``LoadImaged`` reads both. The id is the name of the file or folder, or the path below
+        ``input`` if names repeat.
 
     Raises:
-        InputError: nothing there, no volume, or one that cannot be trusted: cut off, changed bits, values that are not
-            finite, an affine that places no voxel, another number of channels, a series with missing or doubled slices
-            or one that shares its folder with another, of which MONAI would read one.
+        InputError: there is no volume; or a volume is truncated or corrupt, or has values that are not finite, an
+            invalid affine, or another number of channels; or a series has missing or duplicate slices, or shares its
+            folder with another, of which MONAI would read only one.
     """
     from pipeline.datasets.inputs.input_checks import require_sound
 
@@ -56,7 +56,7 @@ def find_volumes(
 
 
 def _cut_ending(file: Path) -> str:
-    """Return the ending of a NIfTI file's name, as it is written."""
+    """Return the ending of a NIfTI file's name, as written."""
     length = next((len(end) for end in _NIFTI if file.name.lower().endswith(end)), 0)
     return file.name[len(file.name) - length :]
 
@@ -67,7 +67,7 @@ def _find(path: Path, exclude: Sequence[str]) -> tuple[Path, dict[Path, Case], d
 
     if os.path.isfile(path):
         if not path.name.lower().endswith(_NIFTI):
-            raise InputError(f"{path} is no volume: {_EXPECTED}")
+            raise InputError(f"{path} is not a volume: {_EXPECTED}")
         return path.parent, {path: Case(path.name, "", (path.name,))}, {}
     if not os.path.isdir(path):
         raise InputError(f"no such file or folder: {path}; {_EXPECTED}")
@@ -103,12 +103,12 @@ def _find_series(root: Path, files: Sequence[str]) -> dict[Path, Case]:
     for folder, cases in series.items():
         if len(cases) > 1:
             first = " and ".join(Path(case.image[0]).name for case in cases[:2])
-            raise _refuse_mixture(folder, len(cases), f" ({first} belong to different ones)")
+            raise _refuse_mixture(folder, len(cases), f" ({first} belong to different series)")
     return {folder: cases[0] for folder, cases in series.items()}
 
 
 def _require_one_series(folder: Path) -> None:
-    """Ask the library that will read the series how many it finds: it parts them by more than their identifier."""
+    """Require that ITK, the later reader, finds one series; it separates series by more than their identifier."""
     import itk
 
     names = itk.GDCMSeriesFileNames.New()
@@ -123,5 +123,5 @@ def _require_one_series(folder: Path) -> None:
 
 def _refuse_mixture(folder: Path, number: int, detail: str = "") -> InputError:
     return InputError(
-        f"{folder} holds {number} DICOM series{detail}, of which one would be read; give each a folder of its own"
+        f"{folder} holds {number} DICOM series{detail}, of which only one would be read; use one folder per series"
     )

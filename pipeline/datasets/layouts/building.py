@@ -1,17 +1,17 @@
-"""From a reader's draft to a manifest: digests of all files, sizes and label counts of all cases, in parallel."""
+"""Complete a reader's draft: digests of all files, sizes and label counts of all cases, in parallel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.datasets.checks.contents import CaseView, count_foreground, count_labels
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence, compare_digest, read_file
-from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
+from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
-from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
+from pipeline.datasets.probes import ImageError, ImageSource, Probe, probe_image
 from pipeline.issues import InputError, Issue, summarise
 
 Progress = Callable[[Iterable["Measured"], int], Iterable["Measured"]]
@@ -19,37 +19,25 @@ Progress = Callable[[Iterable["Measured"], int], Iterable["Measured"]]
 
 @dataclass(frozen=True)
 class Measured:
-    """A case with what its files say.
-
-    Args:
-        case: the case, with digests and facts.
-        problems: why it cannot be used; () if it can.
-    """
+    """A case with digests and facts, and the problems that keep it from being used."""
 
     case: Case
     problems: tuple[Issue, ...] = ()
 
 
 def complete_draft(
-    draft: Draft,
+    draft: ManifestDraft,
     listing: Listing,
     published: Mapping[str, str],
     *,
     progress: Progress | None = None,
     skip_broken: bool = False,
-) -> Draft:
-    """Hash and measure the files of a draft.
-
-    Args:
-        draft: what a reader returned.
-        listing: the folder.
-        published: digest by path; every file on disk must be in it and have this digest, unless it is empty.
-        progress: wraps the stream of measured cases, given their number.
-        skip_broken: leave broken cases out, with a note, instead of an error.
+) -> ManifestDraft:
+    """Hash and measure the files of a draft, as `pipeline.datasets.layouts.read_layout` describes.
 
     Returns:
         The draft with ``sha256`` and the facts ``shape``, ``dtype``, ``spacing``, ``foreground`` and ``voxels`` of
-        every case on disk; cases that are only published have digests alone.
+        every case on disk; cases that only the checksums list have digests alone.
 
     Raises:
         InputError: files that cannot be read or differ from their published digest (the first, and how many more).
@@ -65,17 +53,22 @@ def complete_draft(
     if not kept:
         first = f": {summarise(problems)}" if problems else ""
         raise InputError(f"{listing.root}: no case is left{first}")
-    skipped = tuple(replace(issue, severity="warning") for issue in problems)
-    absent = [case for case in kept if case.files()[0] in set(listing.absent)]
+    skipped = (replace(issue, severity="warning") for issue in problems)
+    notes = (*draft.notes, *_note_files(listing, kept), *skipped)
+    return ManifestDraft(replace(draft.manifest, cases=_fill_planes(kept)), notes)
+
+
+def _note_files(listing: Listing, cases: tuple[Case, ...]) -> Iterator[Issue]:
+    yield from note_names("hidden-file", "are hidden and were ignored", listing.hidden)
+    missing = set(listing.absent)
+    absent = sum(case.files()[0] in missing for case in cases)
     if absent:
-        message = f"{len(absent)} of {len(kept)} cases are known from the published checksums only"
-        skipped = (note("absent-case", message, hint="their sizes stay unknown"), *skipped)
-    hidden = note_names("hidden-file", "are hidden and were ignored", listing.hidden)
-    return Draft(replace(draft.manifest, cases=_fill_planes(kept)), (*draft.notes, *hidden, *skipped))
+        message = f"{absent} of {len(cases)} cases are known from the published checksums only"
+        yield note("absent-case", message, hint="their sizes stay unknown")
 
 
 class _Build:
-    """One build: files that several cases share are read once."""
+    """State of one build, which reads files that several cases share only once."""
 
     def __init__(self, manifest: Manifest, listing: Listing, published: Mapping[str, str]) -> None:
         self.manifest, self.root, self.published = manifest, listing.root, published
@@ -87,14 +80,16 @@ class _Build:
         if all(path in self.absent for path in case.files()):
             digests = {path: self.published[path] for path in case.files()}
             return Measured(replace(case, sha256=digests))
-        digests, problems, probes = {}, [], {}
+        digests, probes = dict[str, str](), dict[str, Probe]()
+        problems: list[Issue] = []
         for path in (*case.image, *(case.label or ())):
+            found = self._read(path, case.case_id)
+            if isinstance(found, Issue):
+                problems.append(found)
+                continue
+            file, source, digests[file] = found
             try:
-                file, source, digest = self._read(path, case.case_id)
-                digests[file] = digest
                 probes[path] = self._probe(path, source, path in (case.label or ()))
-            except _BrokenFileError as broken:
-                problems.append(broken.issue)
             except ImageError as error:
                 issue = Issue(error.code, "error", error.message, record=case.case_id, path=path, hint=error.hint)
                 problems.append(issue)
@@ -102,11 +97,12 @@ class _Build:
         facts = _merge(_measure(view), case.facts)
         return Measured(replace(case, sha256=digests, facts=facts), tuple(problems))
 
-    def _read(self, path: str, record: str) -> tuple[str, Source, str]:
+    def _read(self, path: str, record: str) -> tuple[str, ImageSource, str] | Issue:
+        """Return file, bytes and digest; or the reason why the file cannot be used."""
         file, fragment = split_fragment(path)
         target = self.root / file
         if fragment and file in self.annotations:
-            return file, Source(target), self.annotations[file]
+            return file, ImageSource(target), self.annotations[file]
         problem = check_presence(self.root, file, record)
         if problem is None:
             try:
@@ -119,25 +115,19 @@ class _Build:
             else:
                 problem = compare_digest(file, digest, self.published[file], record)
         if problem is not None:
-            raise _BrokenFileError(problem)
+            return problem
         if fragment:
             self.annotations[file] = digest
-        return file, Source(target, data), digest
+        return file, ImageSource(target, data), digest
 
-    def _probe(self, path: str, source: Source, is_mask: bool) -> Probe:
+    def _probe(self, path: str, source: ImageSource, is_mask: bool) -> Probe:
         fragment = split_fragment(path)[1]
         if fragment:
             from pipeline.datasets.coco import probe_annotations
 
             return probe_annotations(source.path, fragment, self.manifest, True)
-        # Images are decoded too: a manifest of cut-off files would vouch for them.
+        # Images are decoded too, because the manifest must not record cut-off files as good.
         return probe_image(source, decode=True, is_mask=is_mask)
-
-
-class _BrokenFileError(Exception):
-    def __init__(self, issue: Issue) -> None:
-        super().__init__(issue.message)
-        self.issue = issue
 
 
 def _measure(view: CaseView) -> dict[str, Any]:
@@ -158,13 +148,13 @@ def _measure(view: CaseView) -> dict[str, Any]:
     return facts
 
 
-def _merge(measured: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return measured facts and what the reader knows from names, which wins where it knows."""
-    return {**measured, **{key: value for key, value in told.items() if value is not None or key not in measured}}
+def _merge(measured: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return measured facts and those that the reader found in names, which win unless they are None."""
+    return {**measured, **{key: value for key, value in named.items() if value is not None or key not in measured}}
 
 
 def _fill_planes(cases: tuple[Case, ...]) -> tuple[Case, ...]:
-    """Give stacks that are known by name alone the plane that all others share, if they share one."""
+    """Give stacks that only the checksums list the plane of all others, if they share one."""
     planes = {tuple(case.facts["shape"][:2]) for case in cases if case.facts.get("shape")}
     types = {case.facts["dtype"] for case in cases if case.facts.get("dtype")}
     if len(planes) != 1 or len(types) != 1:

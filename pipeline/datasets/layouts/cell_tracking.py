@@ -5,10 +5,10 @@
 ``01_GT/SEG/man_seg000.tif``  gold masks, drawn by people, often of few frames; exact in computer-generated sets
 ``01_ST/SEG/man_seg000.tif``  silver masks, the majority of several algorithms, often of every frame
 ``01_GT/TRA/``                markers of the cells for tracking: not read
-``01_ERR_SEG/``               masks that are wrong on purpose: never read
+``01_ERR_SEG/``               deliberately wrong masks: never read
 ============================  ==================================================================================
 
-Image and mask belong together by the number of the frame, however many digits it is written with.
+The number of the frame pairs image and mask, with any number of digits.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
-from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
+from pipeline.datasets.layouts.naming import probe_first, require_choice, start_manifest
+from pipeline.datasets.manifests.manifest import Case
 from pipeline.issues import InputError, Issue
 
 SOURCE = "https://celltrackingchallenge.net/2d-datasets/"
@@ -31,9 +32,8 @@ _CHANNELS = {
     "BF": "bright field",
     "Fluo": "fluorescence",
 }
-_DATASET = Manifest(
-    name="",
-    layout="cell_tracking",
+_DATASET = start_manifest(
+    "cell_tracking",
     task="instance segmentation",
     licence="conditions of the Cell Tracking Challenge: research, cite Maska et al. 2023",
     source=SOURCE,
@@ -42,10 +42,8 @@ _DATASET = Manifest(
         " objective benchmarking. Nature Methods 20, 1010-1020, 2023.",
     ),
     labels={0: "background", 1: "cell"},
-    mask_values={},
     mask_type="instance",
     channels=("intensity",),
-    cases=(),
 )
 _FRAME = re.compile(r"(?P<set>.*/|)(?P<film>\d{2})/t(?P<number>\d{3,})\.tiff?", re.IGNORECASE)
 _MASK = re.compile(
@@ -66,11 +64,11 @@ class _Film:
     masks: dict[str, dict[int, str]] = field(default_factory=lambda: {"GT": {}, "ST": {}})
 
 
-def read(listing: Listing, *, masks: str = "gold", unlabelled: str = "drop") -> Draft:
+def read(listing: Listing, *, masks: str = "gold", unlabelled: str = "drop") -> ManifestDraft:
     """Read a set of films, or the folder that holds one.
 
-    A case is a frame. Its subject is its film: neighbouring frames are near copies, so a film is never divided. All
-    cases are ``"train"``, for the challenge's own test films come without masks; `pipeline dataset split` deals films.
+    A case is a frame. Its subject is its film: neighbouring frames are near copies, so a film must not be split. All
+    cases are ``"train"``, because the challenge's test films have no masks; `pipeline dataset split` splits by film.
 
     Args:
         listing: the set's folder (``PhC-C2DH-U373``), or one above it.
@@ -79,10 +77,10 @@ def read(listing: Listing, *, masks: str = "gold", unlabelled: str = "drop") -> 
         unlabelled: ``"drop"`` leaves frames without such a mask out, ``"keep"`` makes them cases without label.
 
     Returns:
-        The draft; values of its masks are cells, each frame counts for itself.
+        The draft of instance segmentation; cells are numbered within each frame.
 
     Raises:
-        InputError: no films, no such masks, several sets, volumes, a frame that is there twice, or a bad option.
+        InputError: no films, no such masks, several sets, volumes, a frame that occurs twice, or a bad option.
 
     Example:
         >>> from pathlib import Path
@@ -91,8 +89,7 @@ def read(listing: Listing, *, masks: str = "gold", unlabelled: str = "drop") -> 
         >>> case.case_id, case.subject, case.label
         ('01_t001', 'Fluo-N2DH-X/01', ('01_GT/SEG/man_seg0001.tif',))
     """
-    if unlabelled not in ("drop", "keep"):
-        raise InputError(f"--unlabelled must be one of drop, keep, got {unlabelled!r}")
+    require_choice("unlabelled", unlabelled, ("drop", "keep"))
     name, films, others = _gather(listing)
     _require_planar(listing, name, films)
     wanted = _parse_masks(masks, films)
@@ -100,17 +97,17 @@ def read(listing: Listing, *, masks: str = "gold", unlabelled: str = "drop") -> 
     cases: list[Case] = []
     for number in sorted(wanted):
         film = films[number]
-        labels = _choose_masks(film, wanted[number])
-        cases += _make_cases(name, number, film.frames, labels, keep=unlabelled == "keep")
+        # The first source that has a mask of a frame wins.
+        labels = {frame: path for source in reversed(wanted[number]) for frame, path in film.masks[source].items()}
+        cases += _make_cases(name, number, film, labels, keep=unlabelled == "keep")
         notes += _note_film(number, film, labels, kept=unlabelled == "keep")
     if not any(case.label for case in cases) and unlabelled == "drop":
-        raise InputError(
-            f"{listing.root}: no frame has a mask for --masks {masks}, expected for example"
-            f" {next(iter(wanted))}_{wanted[next(iter(wanted))][0]}/SEG/man_seg000.tif; --unlabelled keep takes frames"
-            " without mask, for prediction"
-        )
+        film_name, sources = next(iter(wanted.items()))
+        expected = f"expected for example {film_name}_{sources[0]}/SEG/man_seg000.tif"
+        hint = "--unlabelled keep takes frames without mask, for prediction"
+        raise InputError(f"{listing.root}: no frame has a mask for --masks {masks}, {expected}; {hint}")
     head = replace(_DATASET, name=name, channels=(_CHANNELS.get(name.split("-")[0], "intensity"),))
-    return Draft(replace(head, cases=tuple(cases)), (*notes, *_note_others(others)))
+    return ManifestDraft(replace(head, cases=tuple(cases)), (*notes, *_note_others(others)))
 
 
 def _gather(listing: Listing) -> tuple[str, dict[str, _Film], list[str]]:
@@ -129,38 +126,34 @@ def _gather(listing: Listing) -> tuple[str, dict[str, _Film], list[str]]:
             raise InputError(f"{listing.root}: {path} is a plane of a volume; only sets of 2-D films can be read")
         elif path not in absent:
             others.append(path)
-    sets = sorted({folder for (folder, _), film in films.items() if film.frames})
+    root = _find_set(listing, {folder for (folder, _), film in films.items() if film.frames})
+    name = root.rstrip("/").rpartition("/")[2] or listing.root.resolve().name
+    return name, {film: content for (folder, film), content in films.items() if folder == root}, others
+
+
+def _find_set(listing: Listing, folders: set[str]) -> str:
+    """Return the one folder that holds films."""
+    sets = sorted(folders)
     if not sets:
-        raise InputError(
-            f"no films under {listing.root}; expected 01/t000.tif and 01_GT/SEG/man_seg000.tif, as downloaded from"
-            f" {SOURCE}"
-        )
+        expected = f"expected 01/t000.tif and 01_GT/SEG/man_seg000.tif, as downloaded from {SOURCE}"
+        raise InputError(f"no films under {listing.root}; {expected}")
     if len(sets) > 1:
         shown = " and ".join(folder.rstrip("/") or "." for folder in sets[:2])
         raise InputError(f"{listing.root} holds {len(sets)} sets of films, for example {shown}; name one of them")
-    name = sets[0].rstrip("/").rpartition("/")[2] or listing.root.resolve().name
-    return name, {film: content for (folder, film), content in films.items() if folder == sets[0]}, others
+    return sets[0]
 
 
 def _add(table: dict[int, str], number: int, path: str) -> None:
     if number in table:
-        raise InputError(f"frame {number} is there twice: {table[number]} and {path}; keep one")
+        raise InputError(f"frame {number} occurs twice: {table[number]} and {path}; keep one")
     table[number] = path
 
 
 def _require_planar(listing: Listing, name: str, films: Mapping[str, _Film]) -> None:
-    """Refuse volumes, told by the name of the set or by the header of the first frame."""
-    from pipeline.datasets.probes import ImageError, probe_image
-
-    is_volume = re.search(r"-[CN]3D", name) is not None
-    on_disk = set(listing.files)
-    first = next((path for film in films.values() for path in film.frames.values() if path in on_disk), "")
-    if first and not is_volume:
-        try:
-            is_volume = probe_image(listing.root / first, decode=False, is_mask=False).pages > 1
-        except ImageError:
-            return  # told with all other broken files, when they are read
-    if is_volume:
+    """Refuse volumes, by the name of the set or by the header of the first frame."""
+    # A frame that cannot be read is reported with all other broken files, when they are read.
+    first = probe_first(listing, (path for film in films.values() for path in film.frames.values()))
+    if re.search(r"-[CN]3D", name) or (first and first.pages > 1):
         raise InputError(f"{listing.root}: the frames of {name} are volumes; only sets of 2-D films can be read")
 
 
@@ -174,35 +167,23 @@ def _parse_masks(text: str, films: Mapping[str, _Film]) -> dict[str, tuple[str, 
         number, mark, choice = (word.strip() for word in part.partition("="))
         if not mark or choice not in CHOICES:
             expected = f"expected {', '.join(CHOICES)}, or one for each film: 01=silver,02=gold"
-            raise InputError(f"--masks: {part.strip()!r} is not understood; {expected}")
+            raise InputError(f"--masks: cannot read {part.strip()!r}; {expected}")
         if number not in known:
             raise InputError(f"--masks: there is no film {number!r}; films: {', '.join(known)}")
         wanted[number] = CHOICES[choice]
     return wanted
 
 
-def _choose_masks(film: _Film, sources: Sequence[str]) -> dict[int, str]:
-    """Return the mask of each frame, from the first source that has one."""
-    return {number: path for source in reversed(sources) for number, path in film.masks[source].items()}
-
-
-def _make_cases(
-    name: str, film: str, frames: Mapping[int, str], labels: Mapping[int, str], *, keep: bool
-) -> Iterator[Case]:
-    for number in sorted(frames):
-        if keep or number in labels:
-            stem = frames[number].rpartition("/")[2].rpartition(".")[0]
-            yield Case(
-                case_id=f"{film}_{stem}",
-                subject=f"{name}/{film}",
-                image=(frames[number],),
-                label=(labels[number],) if number in labels else None,
-                facts={"sequence": film, "frame": number},
-            )
+def _make_cases(name: str, number: str, film: _Film, labels: Mapping[int, str], *, keep: bool) -> Iterator[Case]:
+    for frame, path in sorted(film.frames.items()):
+        if keep or frame in labels:
+            case_id = f"{number}_{path.rpartition('/')[2].rpartition('.')[0]}"
+            label = (labels[frame],) if frame in labels else None
+            yield Case(case_id, f"{name}/{number}", (path,), label, facts={"sequence": number, "frame": frame})
 
 
 def _note_film(number: str, film: _Film, labels: Mapping[int, str], *, kept: bool) -> Iterator[Issue]:
-    """Say how many frames of a film have a mask, and which masks have no frame."""
+    """Yield a note on frames without mask, and one on masks without frame."""
     used = [number for number in labels if number in film.frames]
     there = ", ".join(f"{len(film.masks[key])} {word}" for key, word in _NAMES.items())
     bare = len(film.frames) - len(used)
@@ -219,6 +200,6 @@ def _note_others(paths: Sequence[str]) -> Iterator[Issue]:
     wrong = {path for path in paths if _WRONG.match(path)}
     tracking = {path for path in paths if _TRACKING.match(path)}
     others = {path for path in paths if not _CHECKSUMS.fullmatch(path)} - wrong - tracking
-    yield from note_names("ignored-file", "are masks that are wrong on purpose, never read", wrong)
+    yield from note_names("ignored-file", "are deliberately wrong masks, never read", wrong)
     yield from note_names("ignored-file", "are for tracking and were ignored", tracking)
     yield from note_names("unmatched-file", "belong to no film", others)

@@ -7,36 +7,17 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
-from pipeline.datasets.layouts.volumes import (
-    count_channels,
-    find_labels,
-    find_root,
-    name_channels,
-    parse_labels,
-    read_description,
-    read_labels,
-    strip_ending,
-)
+from pipeline.datasets.layouts import volumes
+from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
+from pipeline.datasets.layouts.naming import count_channels, note_others, start_manifest
 from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError, Issue
 
 SOURCE = "http://medicaldecathlon.com"
 _CITATION = "Antonelli et al.: The Medical Segmentation Decathlon. Nature Communications, 2022."
-_DATASET = Manifest(
-    name="decathlon",
-    layout="decathlon",
-    task="segmentation",
-    licence="",
-    source="",
-    labels={},
-    mask_values={},
-    channels=(),
-    cases=(),
-    spacing_policy="header",
-)
-# What the official dataset.json says, for folders that lost it; by name of the folder.
+_DATASET = start_manifest("decathlon", spacing_policy="header")
+# The content of the official dataset.json, for folders that lost it; by name of the folder.
 _OFFICIAL: dict[str, Manifest] = {
     "Task04_Hippocampus": replace(
         _DATASET,
@@ -50,14 +31,15 @@ _OFFICIAL: dict[str, Manifest] = {
 }
 
 
-def read(listing: Listing, labels: str | None = None) -> Draft:
+def read(listing: Listing, labels: str | None = None) -> ManifestDraft:
     """Read a task of the Decathlon.
 
-    With ``dataset.json`` its lists say what is a case. Without, images and labels of equal name are pairs; the names of
+    With ``dataset.json``, its lists name the cases. Without, images and labels of equal name are pairs; the names of
     the labels are then the official ones if the folder has its official name, else the values of the masks, numbered.
+    Images of ``imagesTs`` are test cases, which usually have no label.
 
-    The subject stays unknown: the Decathlon does not say which volumes are of one person (the hippocampi of 195 people
-    are 390 volumes). Images of ``imagesTs`` are test cases, which usually have no label.
+    Subjects stay unknown, because the Decathlon does not say which volumes are from one person (the hippocampi of 195
+    people are 390 volumes).
 
     Args:
         listing: the folder of the task, or the one above.
@@ -69,8 +51,8 @@ def read(listing: Listing, labels: str | None = None) -> Draft:
     Raises:
         InputError: no images, an image without label, or a ``dataset.json`` that cannot be understood.
     """
-    prefix = find_root(listing, "imagesTr")
-    description = read_description(listing, prefix)
+    prefix = volumes.find_root(listing, "imagesTr")
+    description = volumes.read_description(listing, prefix)
     notes: list[Issue] = []
     if description is None:
         cases = tuple(_pair_by_name(listing, prefix))
@@ -81,73 +63,64 @@ def read(listing: Listing, labels: str | None = None) -> Draft:
     if not cases:
         raise InputError(f"no pair of image and label in {listing.root / prefix}; expected imagesTr/ and labelsTr/")
     if labels is not None:
-        manifest = replace(manifest, labels=parse_labels(labels))
-    used = {path for case in cases for path in case.files()}
-    others = [name for name in listing.files if name not in used and PurePosixPath(name).name != "dataset.json"]
-    notes += note_names("unmatched-file", "belong to no case", others)
+        manifest = replace(manifest, labels=volumes.parse_labels(labels))
+    notes += note_others(listing, cases, {"dataset.json"})
     values = {number: number for number in manifest.labels}
-    return Draft(replace(manifest, mask_values=values, cases=cases), tuple(notes))
+    return ManifestDraft(replace(manifest, mask_values=values, cases=cases), tuple(notes))
 
 
 def _describe(description: Mapping[str, Any], where: str, labels: str | None) -> Manifest:
-    table = {0: "background"} if labels is not None else read_labels(description.get("labels"), where)
-    return replace(
-        _DATASET,
-        name=str(description.get("name") or "decathlon").strip(),
-        licence=str(description.get("licence") or description.get("license") or ""),
-        source=str(description.get("reference") or ""),
-        labels=table,
-        channels=name_channels(description.get("modality") or description.get("channel_names"), where),
-    )
+    table = {0: "background"} if labels is not None else volumes.read_label_table(description.get("labels"), where)
+    channels = volumes.name_channels(description, where)
+    return replace(_DATASET, labels=table, channels=channels, **volumes.read_terms(description, "decathlon"))
 
 
 def _guess(listing: Listing, prefix: str, cases: tuple[Case, ...], notes: list[Issue], labels: str | None) -> Manifest:
-    """Return what can be said without ``dataset.json``, and note that it is missing."""
+    """Return the manifest's head without ``dataset.json``, and note that it is missing."""
     name = prefix.rstrip("/") or listing.root.resolve().name
     official = _OFFICIAL.get(name)
     if official is not None:
         message = f"there is no dataset.json: labels and channels are the official ones of {name}"
         notes.append(note("description-missing", message))
         return official
-    count = count_channels(listing, cases[0].image[0]) if cases else 1
+    count = count_channels(listing, [case.image[0] for case in cases]) or 1
     channels = ("image",) if count == 1 else tuple(f"channel {index}" for index in range(count))
+    found: dict[int, str] = {}
     if labels is None:
-        found = find_labels(listing, [path for case in cases for path in case.label or ()])
-        hint = "--labels 0=background,1=NAME,... names them"
+        found = volumes.find_labels(listing, [path for case in cases for path in case.label or ()])
         message = f"there is no dataset.json: the masks hold the labels {', '.join(map(str, found))}, without names"
-        notes.append(note("description-missing", message, hint=hint))
-    else:
-        found = {}
+        notes.append(note("description-missing", message, hint="--labels 0=background,1=NAME,... names them"))
     return replace(_DATASET, name=name, labels=found, channels=channels)
 
 
 def _pair_by_name(listing: Listing, prefix: str) -> Iterator[Case]:
-    images, masks = (_by_stem(listing, f"{prefix}{folder}/") for folder in ("imagesTr", "labelsTr"))
+    images, masks = (_index_volumes(listing, f"{prefix}{folder}/") for folder in ("imagesTr", "labelsTr"))
     if masks:
-        for found, other, kind in ((images, masks, "label"), (masks, images, "image")):
-            lacking = sorted(set(found) - set(other))
-            if lacking:
-                advice = "; is this nnU-Net's layout? type nnunet for decathlon" if lacking[0].endswith("_0000") else ""
-                raise InputError(
-                    f"{listing.root / found[lacking[0]]} has no {kind} ({len(lacking)} such files), expected a file of"
-                    f" the same name in {'labelsTr' if kind == 'label' else 'imagesTr'}{advice}"
-                )
+        _require_partners(listing, images, masks, "label")
+        _require_partners(listing, masks, images, "image")
     for stem in sorted(images):
         yield _case(stem, images[stem], masks.get(stem), "train")
-    tests, masks = (_by_stem(listing, f"{prefix}{folder}/") for folder in ("imagesTs", "labelsTs"))
+    tests, masks = (_index_volumes(listing, f"{prefix}{folder}/") for folder in ("imagesTs", "labelsTs"))
     for stem in sorted(tests):
         yield _case(f"imagesTs_{stem}" if stem in images else stem, tests[stem], masks.get(stem), "test")
 
 
-def _by_stem(listing: Listing, folder: str) -> dict[str, str]:
+def _require_partners(listing: Listing, files: Mapping[str, str], others: Mapping[str, str], kind: str) -> None:
+    lacking = sorted(set(files) - set(others))
+    if lacking:
+        advice = "; is this nnU-Net's layout? type nnunet for decathlon" if lacking[0].endswith("_0000") else ""
+        message = f"{listing.root / files[lacking[0]]} has no {kind} ({len(lacking)} such files)"
+        raise InputError(f"{message}, expected a file of the same name in {kind}sTr{advice}")
+
+
+def _index_volumes(listing: Listing, folder: str) -> dict[str, str]:
     """Return the volumes directly in a folder by name without ending."""
     result: dict[str, str] = {}
-    for path in listing.known():
-        if path.startswith(folder) and "/" not in path[len(folder) :] and expected_format(path):
-            stem = strip_ending(path)
-            if stem in result:
-                raise InputError(f"{path} and {result[stem]} differ in their ending only; remove one of them")
-            result[stem] = path
+    for path in filter(expected_format, volumes.list_folder(listing, folder)):
+        stem = volumes.strip_ending(path)
+        if stem in result:
+            raise InputError(f"{path} and {result[stem]} differ in their ending only; remove one of them")
+        result[stem] = path
     return result
 
 
@@ -156,23 +129,24 @@ def _read_lists(listing: Listing, prefix: str, description: Mapping[str, Any], n
     missing: list[str] = []
     seen: set[str] = set()
     where = str(listing.root / f"{prefix}dataset.json")
-    for key, split in (("training", "train"), ("validation", "val"), ("test", "test")):
+    splits: dict[str, Split] = {"training": "train", "validation": "val", "test": "test"}
+    for key, split in splits.items():
         for image, label, fold in _read_items(description.get(key) or [], key, prefix, where):
             absent = [path for path in (image, label) if path and path not in known]
             if absent:
                 missing += absent
                 continue
-            stem = strip_ending(image)
+            stem = volumes.strip_ending(image)
             name = f"{PurePosixPath(image).parent.name}_{stem}" if stem in seen else stem
             seen.add(name)
-            yield replace(_case(name, image, label, split), fold=fold)  # type: ignore[arg-type]
-    hint = "download the rest, or go on without"
+            yield replace(_case(name, image, label, split), fold=fold)
+    hint = "download the rest, or continue without"
     notes += note_names("missing-file", "of dataset.json are not in the folder", missing, hint=hint)
 
 
 def _read_items(items: Any, key: str, prefix: str, where: str) -> Iterable[tuple[str, str | None, int | None]]:
     if not isinstance(items, list):
-        raise InputError(f"{where}: {key!r} is no list")
+        raise InputError(f"{where}: {key!r} is not a list")
     for item in items:
         entry = item if isinstance(item, Mapping) else {"image": item}
         image, label, fold = entry.get("image"), entry.get("label"), entry.get("fold")

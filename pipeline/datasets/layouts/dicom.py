@@ -7,111 +7,90 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
-from pipeline.datasets.manifests.manifest import Case, Manifest
-from pipeline.datasets.probes import ImageError, Source, find_ending
-from pipeline.datasets.probes.dicom import SliceFacts, is_dicom, read_slice_facts
-from pipeline.datasets.probes.dicom_series import Slice, measure_step, sort_slices
+from pipeline.datasets.digests import map_threads
+from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
+from pipeline.datasets.layouts.naming import start_manifest
+from pipeline.datasets.manifests.manifest import Case
+from pipeline.datasets.probes import ImageError, ImageSource, find_ending, is_dicom
+from pipeline.datasets.probes.dicom import SliceFacts, read_slice_facts
+from pipeline.datasets.probes.dicom_series import measure_step, sort_slices
 from pipeline.issues import InputError, Issue
 
-_DATASET = Manifest(
-    name="dicom",
-    layout="dicom",
-    task="segmentation",
-    licence="",
-    source="",
+_DATASET = start_manifest(
+    "dicom",
     labels={0: "background"},
     mask_values={0: 0},
     channels=("image",),
-    cases=(),
     spacing_policy="header",
     stacking="series",
 )
 
 
-def read(listing: Listing) -> Draft:
+def read(listing: Listing) -> ManifestDraft:
     """Read a tree of DICOM files.
 
     The files of a folder that share SeriesInstanceUID, size and direction of their plane are a case, in order of their
-    place along the normal of their plane (localisers of one series with three directions are three cases). Patients
-    are numbered in order of their first file and become ``patient_001``, ...: ids and names of patients would travel
-    with the manifest, and the hash of an id is found by trying all ids. Names of folders and files do travel with it.
+    place along the normal of their plane (localisers of one series with three directions are three cases). All are
+    test cases, because there are no labels.
 
-    Args:
-        listing: the folder.
-
-    Returns:
-        The draft: test cases, for there are no labels to learn from.
+    Patients are numbered in order of their first file, ``patient_001``, ...: the manifest must not disclose their ids,
+    and hashes of ids can be reversed by trying all of them. The manifest does contain the names of folders and files.
 
     Raises:
         InputError: there is no DICOM image, or files that cannot be read (the first, and how many more).
     """
     names = [name for name in listing.files if may_be_dicom(listing, name)]
-    facts, broken = _read_facts(listing, names)
-    images = {name: found for name, found in facts.items() if found.rows and found.columns}
-    if not images:
-        reason = f"; {broken[0].path}: {broken[0].message}" if broken else ""
-        raise InputError(f"no DICOM images under {listing.root}; expected files *.dcm, or files with DICM{reason}")
-    if broken:
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise InputError(f"{listing.root / broken[0].path}: {broken[0].message}{more}; {broken[0].hint}")
-    patients = _number_patients(images)
+    facts = _read_facts(listing, names)
+    images = {name: found for name, found in facts.items() if found.shape}
+    ids = dict.fromkeys(found.patient for found in images.values() if found.patient)
+    patients = {"": "", **{patient: f"patient_{number:03d}" for number, patient in enumerate(ids, start=1)}}
     groups: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for name, found in images.items():
-        groups[_group_key(name, found)].append(name)
-    ids = _name_cases([files[0] for files in groups.values()])
+        direction = tuple(round(value, 2) + 0.0 for value in found.orientation)
+        groups[PurePosixPath(name).parent, found.series, found.shape, direction].append(name)
+    names_of_cases = _name_cases([files[0] for files in groups.values()])
     cases = tuple(
         _case(case_id, patients, {name: images[name] for name in files})
-        for case_id, files in zip(ids, groups.values(), strict=True)
+        for case_id, files in zip(names_of_cases, groups.values(), strict=True)
     )
     modalities = sorted({found.modality for found in images.values()})
     channels = (modalities[0],) if len(modalities) == 1 and modalities[0] else ("image",)
     notes = [
         *note_names("no-pixels", "are DICOM without an image and were left out", set(facts) - set(images)),
-        *note_names("unmatched-file", "are no DICOM", set(listing.files) - set(names)),
-        note("private-names", "names of folders and files stand in the manifest: see that they are no patients' names"),
+        *note_names("unmatched-file", "are not DICOM", set(listing.files) - set(names)),
+        note("private-names", "the manifest contains names of folders and files: make sure that they name no patients"),
     ]
-    return Draft(replace(_DATASET, channels=channels, cases=cases), tuple(notes))
+    return ManifestDraft(replace(_DATASET, channels=channels, cases=cases), tuple(notes))
 
 
 def may_be_dicom(listing: Listing, name: str) -> bool:
     """Return whether a file is DICOM by its ending or, without one, by its first bytes; an index (DICOMDIR) is not."""
-    if find_ending(name) == ".dcm":
-        return True
-    # DICOMDIR is an index of the others.
-    if find_ending(name) or PurePosixPath(name).name.upper() == "DICOMDIR":
-        return False
-    try:
-        return is_dicom(Source(listing.root / name).head(132))
-    except OSError:
-        return False
+    ending = find_ending(name)
+    if ending or PurePosixPath(name).name.upper() == "DICOMDIR":
+        return ending == ".dcm"
+    return is_dicom(ImageSource(listing.root / name))
 
 
-def _read_facts(listing: Listing, names: Iterable[str]) -> tuple[dict[str, SliceFacts], list[Issue]]:
-    from pipeline.datasets.digests import map_threads
+def _read_facts(listing: Listing, names: Iterable[str]) -> dict[str, SliceFacts]:
+    """Return the facts of each file; at least one is an image."""
 
     def read_one(name: str) -> SliceFacts | Issue:
         try:
-            return read_slice_facts(Source(listing.root / name))
+            return read_slice_facts(ImageSource(listing.root / name))
         except ImageError as error:
             return Issue(error.code, "error", error.message, path=name, hint=error.hint)
 
     ordered = sorted(names)
     results = dict(zip(ordered, map_threads(read_one, ordered), strict=True))
     facts = {name: found for name, found in results.items() if isinstance(found, SliceFacts)}
-    return facts, [found for found in results.values() if isinstance(found, Issue)]
-
-
-def _number_patients(images: dict[str, SliceFacts]) -> dict[str, str]:
-    """Return the subject of each PatientID; without an id it is unknown."""
-    ids = dict.fromkeys(found.patient for found in images.values() if found.patient)
-    return {"": "", **{patient: f"patient_{number:03d}" for number, patient in enumerate(ids, start=1)}}
-
-
-def _group_key(name: str, found: SliceFacts) -> tuple[object, ...]:
-    folder = PurePosixPath(name).parent.as_posix()
-    direction = tuple(round(value, 2) + 0.0 for value in found.orientation)
-    return folder, found.series, found.rows, found.columns, direction
+    broken = [found for found in results.values() if isinstance(found, Issue)]
+    if not any(found.shape for found in facts.values()):
+        reason = f"; {broken[0].path}: {broken[0].message}" if broken else ""
+        raise InputError(f"no DICOM images under {listing.root}; expected files *.dcm, or files with DICM{reason}")
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise InputError(f"{listing.root / broken[0].path}: {broken[0].message}{more}; {broken[0].hint}")
+    return facts
 
 
 def _name_cases(first_files: list[str]) -> list[str]:
@@ -127,12 +106,8 @@ def _name_cases(first_files: list[str]) -> list[str]:
 
 
 def _case(case_id: str, patients: dict[str, str], files: dict[str, SliceFacts]) -> Case:
-    slices = {
-        name: Slice(f.series, f.instance, f.position, f.orientation, (f.rows, f.columns), f.spacing)
-        for name, f in files.items()
-    }
-    order = sort_slices(slices)
+    order = sort_slices(files)
     first = files[order[0]]
-    step = measure_step([slices[name] for name in order])
+    step = measure_step([files[name] for name in order])
     spacing = [*first.spacing, step] if first.spacing and step else None
     return Case(case_id, patients[first.patient], tuple(order), None, "test", facts={"spacing": spacing})

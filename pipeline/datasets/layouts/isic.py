@@ -6,77 +6,52 @@ Official folders, side by side, as unpacked::
     ISIC-2017_{Training,Validation,Test_v2}_Data           ISIC-2017_{Training,Validation,Test_v2}_Part1_GroundTruth
     ISIC2018_Task1-2_{Training,Validation,Test}_Input      ISIC2018_Task1_{Training,Validation,Test}_GroundTruth
 
-Folders within folders do (``..._Input/..._Input/ISIC_*.jpg``), and so do short names (``ISIC2017_Input``): images and
-masks are told by the names of the files, year and split by the words in the names of the folders.
+Nested folders (``..._Input/..._Input/ISIC_*.jpg``) and short names (``ISIC2017_Input``) work too: the names of the
+files distinguish images and masks, words in the names of the folders give year and split.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from pipeline.datasets.layouts.listing import Draft, Listing, note, note_names
-from pipeline.datasets.layouts.pairing import describe_unpaired
-from pipeline.datasets.manifests.manifest import Case, Manifest, Split
+from pipeline.datasets.layouts import naming
+from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note_names
+from pipeline.datasets.manifests.manifest import SPLITS, Case, Manifest, Split
 from pipeline.issues import InputError, Issue
 
 SOURCE = "https://challenge.isic-archive.com/data/"
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Year:
-    """One challenge's terms.
-
-    Args:
-        licence: licence of images and masks.
-        citations: what its organisers ask to cite.
-    """
-
-    licence: str
-    citations: tuple[str, ...]
-
-
-YEARS: dict[str, Year] = {
-    "2016": Year(
+# Licence of images and masks, and the organisers' papers, by year.
+TERMS: dict[str, tuple[str, ...]] = {
+    "2016": (
         "CC0 1.0",
-        (
-            "Gutman et al.: Skin Lesion Analysis toward Melanoma Detection: A Challenge at the International Symposium"
-            " on Biomedical Imaging (ISBI) 2016, hosted by the International Skin Imaging Collaboration (ISIC)."
-            " arXiv:1605.01397, 2016.",
-        ),
+        "Gutman et al.: Skin Lesion Analysis toward Melanoma Detection: A Challenge at the International Symposium on"
+        " Biomedical Imaging (ISBI) 2016, hosted by the International Skin Imaging Collaboration (ISIC)."
+        " arXiv:1605.01397, 2016.",
     ),
-    "2017": Year(
+    "2017": (
         "CC0 1.0",
-        (
-            "Codella et al.: Skin Lesion Analysis Toward Melanoma Detection: A Challenge at the 2017 International"
-            " Symposium on Biomedical Imaging (ISBI), Hosted by the International Skin Imaging Collaboration (ISIC)."
-            " arXiv:1710.05006, 2017.",
-        ),
+        "Codella et al.: Skin Lesion Analysis Toward Melanoma Detection: A Challenge at the 2017 International"
+        " Symposium on Biomedical Imaging (ISBI), Hosted by the International Skin Imaging Collaboration (ISIC)."
+        " arXiv:1710.05006, 2017.",
     ),
-    "2018": Year(
+    "2018": (
         "CC BY-NC 4.0",
-        (
-            "Codella et al.: Skin Lesion Analysis Toward Melanoma Detection 2018: A Challenge Hosted by the"
-            " International Skin Imaging Collaboration (ISIC). arXiv:1902.03368, 2019.",
-            "Tschandl, Rosendahl, Kittler: The HAM10000 dataset, a large collection of multi-source dermatoscopic"
-            " images of common pigmented skin lesions. Scientific Data 5, 180161, 2018.",
-        ),
+        "Codella et al.: Skin Lesion Analysis Toward Melanoma Detection 2018: A Challenge Hosted by the"
+        " International Skin Imaging Collaboration (ISIC). arXiv:1902.03368, 2019.",
+        "Tschandl, Rosendahl, Kittler: The HAM10000 dataset, a large collection of multi-source dermatoscopic"
+        " images of common pigmented skin lesions. Scientific Data 5, 180161, 2018.",
     ),
 }
-_UNKNOWN_YEAR = Year("told by each image in the ISIC Archive: CC0, CC BY or CC BY-NC", ())
-_DATASET = Manifest(
-    name="isic",
-    layout="isic",
-    task="segmentation",
-    licence="",
+_UNKNOWN_TERMS = ("given for each image in the ISIC Archive: CC0, CC BY or CC BY-NC",)
+_DATASET = naming.start_manifest(
+    "isic",
     source=SOURCE,
     labels={0: "background", 1: "lesion"},
     mask_values={0: 0, 255: 1},
     channels=("red", "green", "blue"),
-    cases=(),
 )
 _FILE = re.compile(r"(?P<id>ISIC_\d+)(?:\.jpe?g|(?P<mask>_segmentation\.png))", re.IGNORECASE)
 # Part 2 and 3 and tasks 2 and 3 are other challenges, some with the same images; Task1-2 is ours.
@@ -88,25 +63,25 @@ _EXTRAS = re.compile(r"(?:.*_superpixels\.png|attribution\.txt|license\.txt|.*\.
 Key = tuple[Split, str]
 
 
-def read(listing: Listing, *, unpaired: str = "refuse") -> Draft:
+def read(listing: Listing, *, unpaired: str = "refuse") -> ManifestDraft:
     """Read the folder that holds a year's official folders.
 
     A case is an image. The official split is kept; images outside of it are ``"train"``. A part without any mask, such
-    as a test set before its masks were published, becomes cases without label.
+    as a test set before its masks were published, becomes cases without label. The subjects are unknown, because the
+    patients are not published.
 
     Args:
         listing: the folder.
-        unpaired: what becomes of an image without mask where others have one, and of a mask without image:
-            ``"refuse"`` or ``"drop"``, which leaves them out and says so.
+        unpaired: ``"refuse"``, or ``"drop"`` to leave out images without mask where others have one, and masks without
+            image.
 
     Returns:
-        The draft; nobody knows the patients, so the subjects are unknown.
+        The draft; its notes count the files that were left out.
 
     Raises:
-        InputError: no such images, images of two years, an image that is there twice, or unpaired files.
+        InputError: no such images, images of two years, an image that occurs twice, or unpaired files.
     """
-    if unpaired not in ("refuse", "drop"):
-        raise InputError(f"--unpaired must be one of refuse, drop, got {unpaired!r}")
+    naming.require_choice("unpaired", unpaired, ("refuse", "drop"))
     images: dict[Key, str] = {}
     masks: dict[Key, str] = {}
     extras: list[str] = []
@@ -123,10 +98,9 @@ def read(listing: Listing, *, unpaired: str = "refuse") -> Draft:
         expected = "expected ISIC2018_Task1-2_Training_Input/ISIC_0000000.jpg or the like"
         raise InputError(f"no images like ISIC_0000000.jpg under {listing.root}; {expected}, from {SOURCE}")
     cases, notes = _pair(listing, images, masks, unpaired)
-    head = _describe_year(listing, images.values())
     what = "are superpixels, terms, tables or of another task, and were ignored"
-    ignored = (*note_names("ignored-file", what, extras), *note_names("unmatched-file", "belong to no image", others))
-    return Draft(replace(head, cases=cases), (*notes, *ignored))
+    notes += (*note_names("ignored-file", what, extras), *note_names("unmatched-file", "belong to no image", others))
+    return ManifestDraft(replace(_describe_year(listing, images.values()), cases=cases), tuple(notes))
 
 
 def _find_split(folders: Iterable[str]) -> Split:
@@ -134,60 +108,36 @@ def _find_split(folders: Iterable[str]) -> Split:
     for folder in reversed(list(folders)):
         match = _SPLIT_WORD.search(folder)
         if match:
-            return next(split for split in SPLITS if split == match["word"].lower())
+            return naming.SPLIT_NAMES[match["word"].lower()]
     return "train"
 
 
 def _add(table: dict[Key, str], key: Key, path: str) -> None:
     if key in table:
         hint = "two copies or two releases lie in one folder; keep one"
-        raise InputError(f"{key[1]} is there twice as {key[0]}: {table[key]} and {path}; {hint}")
+        raise InputError(f"{key[1]} occurs twice as {key[0]}: {table[key]} and {path}; {hint}")
     table[key] = path
 
 
 def _pair(
     listing: Listing, images: Mapping[Key, str], masks: Mapping[Key, str], unpaired: str
 ) -> tuple[tuple[Case, ...], list[Issue]]:
-    """Return the cases, split by split in order of their ids, and what is to be said about them."""
+    """Return the cases, split by split in order of their ids, and notes about them."""
     segmented = {split for split, _ in masks}
     lonely = {key: path for key, path in images.items() if key not in masks and key[0] in segmented}
     orphans = [path for key, path in masks.items() if key not in images]
-    notes = _note_unpaired(listing, list(lonely.values()), orphans, unpaired)
-    ordered = sorted((key for key in images if key not in lonely), key=lambda key: (SPLITS.index(key[0]), key[1]))
+    hint = "unpack the archives again, or leave them out with --unpaired drop"
+    notes = naming.note_unpaired(listing, list(lonely.values()), orphans, unpaired, hint)
+    ordered = sorted(images.keys() - lonely, key=lambda key: (SPLITS.index(key[0]), key[1]))
     copies = sorted(name for name, number in Counter(name for _, name in ordered).items() if number > 1)
     if copies:
         message = f"{len(copies)} images are in two splits, for example {copies[0]}"
         raise InputError(f"{listing.root}: {message}; keep one copy of each")
-    cases = (
-        Case(
-            case_id=key[1],
-            subject="",
-            image=(images[key],),
-            label=(masks[key],) if key in masks else None,
-            split=key[0],
-        )
-        for key in ordered
-    )
-    return tuple(cases), [*notes, *_note_splits(ordered, segmented, images.values())]
-
-
-def _note_unpaired(listing: Listing, images: Sequence[str], masks: Sequence[str], unpaired: str) -> list[Issue]:
-    problems = describe_unpaired(images, masks)
-    if problems and unpaired == "refuse":
-        hint = "unpack the archives again, or leave them out with --unpaired drop"
-        raise InputError(f"{listing.root}: {'; '.join(problems)}; {hint}")
-    return [note("unpaired-file", f"{problem}; left out") for problem in problems]
-
-
-def _note_splits(keys: Sequence[Key], segmented: Container[str], paths: Iterable[str]) -> Iterator[Issue]:
-    numbers = Counter(split for split, _ in keys)
-    for split in SPLITS:
-        if numbers[split] and split not in segmented:
-            message = f"none of the {numbers[split]} images of {split} has a mask; they are cases without label"
-            yield note("no-masks", message)
-    if not any(map(_SPLIT_WORD.search, paths)):
-        hint = "python -m pipeline dataset split MANIFEST deals them out"
-        yield note("split", "no folder is named Training, Validation or Test; all cases are train", hint=hint)
+    notes += naming.note_unlabelled([split for split, _ in ordered], segmented)
+    if not any(map(_SPLIT_WORD.search, images.values())):
+        notes.append(naming.note_no_splits("folder is named Training, Validation or Test"))
+    labels = {key: (masks[key],) if key in masks else None for key in ordered}
+    return tuple(Case(key[1], "", (images[key],), labels[key], key[0]) for key in ordered), notes
 
 
 def _describe_year(listing: Listing, paths: Iterable[str]) -> Manifest:
@@ -199,5 +149,5 @@ def _describe_year(listing: Listing, paths: Iterable[str]) -> Manifest:
         shown = " and ".join(sorted(years))
         raise InputError(f"{listing.root} holds ISIC {shown}, which share images; build each year from its own folder")
     year = next(iter(years), "")
-    terms = YEARS.get(year, _UNKNOWN_YEAR)
-    return replace(_DATASET, name=f"isic{year}", licence=terms.licence, citations=terms.citations)
+    licence, *citations = TERMS.get(year, _UNKNOWN_TERMS)
+    return replace(_DATASET, name=f"isic{year}", licence=licence, citations=tuple(citations))

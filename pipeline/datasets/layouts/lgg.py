@@ -8,16 +8,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pipeline.datasets.layouts.listing import Draft, Listing, note_names
-from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note_names
+from pipeline.datasets.layouts.naming import start_manifest
+from pipeline.datasets.manifests.manifest import Case
 from pipeline.datasets.ordering import slice_key
 from pipeline.issues import InputError
 
 SOURCE = "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation"
-_DATASET = Manifest(
-    name="lgg",
-    layout="lgg",
-    task="segmentation",
+_DATASET = start_manifest(
+    "lgg",
     licence="CC BY-NC-SA 4.0 (Kaggle page); CC BY 3.0 (TCIA source)",
     source=SOURCE,
     citations=(
@@ -30,24 +29,17 @@ _DATASET = Manifest(
     labels={0: "background", 1: "tumour"},
     mask_values={0: 0, 255: 1},
     channels=("pre-contrast", "FLAIR", "post-contrast"),
-    cases=(),
 )
 _SLICE = re.compile(r"^(?P<stem>.+_\d+?)(?P<mask>_mask)?\.tiff?$", re.IGNORECASE)
 _DATED = re.compile(r"^(?P<subject>.+)_\d{8}$")
 
 
-def read(listing: Listing) -> Draft:
+def read(listing: Listing) -> ManifestDraft:
     """Read the folder ``kaggle_3m``.
 
-    A case is a patient: the stack of its slices in order of their numbers. Patients that are named by published
-    checksums alone become cases too, their tumour size unknown; so a manifest can hold a test set that is not on this
-    disk.
-
-    Args:
-        listing: the folder that holds the patients' folders.
-
-    Returns:
-        The draft, all cases ``"train"`` and without folds.
+    A case is a patient: the stack of its slices in order of their numbers. Patients that only the published checksums
+    list become cases too, without tumour size, so a manifest can hold a test set that is not on this disk. All cases
+    are ``"train"``, without folds.
 
     Raises:
         InputError: no patients, or a slice without its mask.
@@ -61,11 +53,10 @@ def read(listing: Listing) -> Draft:
         elif name not in listing.absent and path.name != "data.csv":
             others.append(name)
     if not patients:
-        raise InputError(
-            f"no slices like <patient>/<patient>_1.tif under {listing.root}; is this the folder kaggle_3m of {SOURCE}?"
-        )
+        question = f"is this the folder kaggle_3m of {SOURCE}?"
+        raise InputError(f"no slices like <patient>/<patient>_1.tif under {listing.root}; {question}")
     cases = tuple(_case(name, patients[name]) for name in sorted(patients))
-    return Draft(replace(_DATASET, cases=cases), note_names("unmatched-file", "belong to no patient", others))
+    return ManifestDraft(replace(_DATASET, cases=cases), note_names("unmatched-file", "belong to no patient", others))
 
 
 def _pair(patient: str, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...] | None]:

@@ -1,4 +1,4 @@
-"""What lies in a downloaded folder (`Listing`), and what a reader makes of it (`Draft`)."""
+"""The files of a downloaded folder (`Listing`), and the manifest that a reader drafts from them (`ManifestDraft`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.issues import InputError, Issue
 
-# What systems and archives leave behind; files that start with a dot are hidden anyway.
+# Left by operating systems and archives; files that start with a dot are hidden anyway.
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 _SINGULAR = {"are": "is", "were": "was", "have": "has", "belong": "belongs", "masks": "a mask"}
@@ -18,18 +18,12 @@ _SINGULAR = {"are": "is", "were": "was", "have": "has", "belong": "belongs", "ma
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a downloaded dataset.
+    """The files of a downloaded dataset."""
 
-    Args:
-        root: the dataset's folder.
-        files: all files, sorted, relative to ``root``, POSIX.
-        absent: files that are only known from published checksums, sorted.
-        hidden: files that are left out: names with a leading dot (``._x.nii.gz``, ``.DS_Store``), ``Thumbs.db``.
-    """
-
-    root: Path
-    files: tuple[str, ...]
-    absent: tuple[str, ...] = ()
+    root: Path  #: the dataset's folder
+    files: tuple[str, ...]  #: all files, sorted, relative to ``root``, POSIX
+    absent: tuple[str, ...] = ()  #: files that are only known from published checksums, sorted
+    #: files that are left out: names with a leading dot (``._x.nii.gz``, ``.DS_Store``), ``Thumbs.db``
     hidden: tuple[str, ...] = ()
 
     def known(self) -> tuple[str, ...]:
@@ -38,40 +32,33 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Draft:
-    """What a reader makes of a folder.
+class ManifestDraft:
+    """A manifest drafted from a folder."""
 
-    Args:
-        manifest: the manifest; a reader leaves digests and measured facts to `complete_draft`.
-        notes: what a user should know: files that belong to no case, images without annotation, choices made.
-    """
-
-    manifest: Manifest
+    manifest: Manifest  #: the manifest, still without digests and measured facts, which `complete_draft` adds
+    #: warnings for the user: files that belong to no case, images without annotation, choices made
     notes: tuple[Issue, ...] = ()
 
 
 def list_files(root: Path, published: Iterable[str] = ()) -> Listing:
-    """List a folder and its sub-folders, through links, without going round in circles.
+    """List a folder and its sub-folders; links are followed, except in circles.
 
-    Args:
-        root: the dataset's folder.
-        published: files known from published checksums, relative to ``root``.
-
-    Raises:
-        InputError: there is no such folder, or one of its folders cannot be read.
+    ``published`` are the files known from published checksums. Raises `InputError` if there is no such folder, or one
+    of its folders cannot be read.
     """
     if not os.path.isdir(root):
         raise InputError(f"no such folder: {root}; expected the dataset's folder as downloaded")
     files: list[str] = []
     hidden: list[str] = []
     for path in _walk(os.fspath(root)):
-        (hidden if any(_is_clutter(part) for part in path.split("/")) else files).append(path)
-    there = set(files)
-    return Listing(root, tuple(sorted(files)), tuple(sorted(set(published) - there)), tuple(sorted(hidden)))
+        clutter = any(name.startswith(".") or name.casefold() in _CLUTTER for name in path.split("/"))
+        (hidden if clutter else files).append(path)
+    absent = sorted(set(published).difference(files))
+    return Listing(root, tuple(sorted(files)), tuple(absent), tuple(sorted(hidden)))
 
 
 def _walk(folder: str, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
-    """Yield the files below a folder; a link back to a folder that it lies in is left alone."""
+    """Yield the files below a folder; a link to a folder above is not followed."""
     try:
         status = os.stat(folder)
         with os.scandir(folder) as entries:
@@ -88,17 +75,13 @@ def _walk(folder: str, prefix: str = "", above: frozenset[tuple[int, int]] = fro
             yield prefix + entry.name
 
 
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in _CLUTTER
-
-
 def note(code: str, message: str, *, path: str = "", hint: str = "") -> Issue:
     """Return a note of a reader, a warning."""
     return Issue(code, "warning", message, path=path, hint=hint)
 
 
 def note_names(code: str, what: str, names: Iterable[str], *, hint: str = "") -> tuple[Issue, ...]:
-    """Return one note about a number of files, with the first of them; none if there are no names.
+    """Return one note that counts files and names the first; () without names.
 
     Example:
         >>> note_names("unmatched-file", "belong to no case", ["b.txt", "a.txt"])[0].message

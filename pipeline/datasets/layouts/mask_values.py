@@ -1,13 +1,13 @@
-"""What the values of masks mean: told by the user, or proposed from all masks where only one reading makes sense."""
+"""The meaning of mask values: given by the user, or proposed from all masks where it is unambiguous."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.datasets.digests import map_threads
+from pipeline.datasets.layouts.listing import Listing
 from pipeline.datasets.probes import ImageError, Probe, probe_image
 from pipeline.issues import InputError
 
@@ -20,15 +20,8 @@ def parse_mask_values(text: str) -> dict[str, Any]:
     """Read ``"0,255"``, ``"0,128=cyst,255=tumour"`` or ``"instances"``.
 
     Values become the label ids 0, 1, 2, ... in the order given, background first; values of one name become one label.
-
-    Args:
-        text: the option.
-
-    Returns:
-        The fields ``labels``, ``mask_values`` and ``mask_type`` of a manifest.
-
-    Raises:
-        InputError: the text cannot be read.
+    Returns the fields ``labels``, ``mask_values`` and ``mask_type`` of a manifest. Raises `InputError` if the text
+    cannot be read.
 
     Example:
         >>> parse_mask_values("0,128=lesion,255=lesion")["mask_values"]
@@ -42,8 +35,9 @@ def parse_mask_values(text: str) -> dict[str, Any]:
     for number, mark, name in parts:
         if not re.fullmatch(r"\s*-?\d+\s*", number) or int(number) in values or (mark and not name.strip()):
             expected = "expected values, background first: 0,255 or 0,128=cyst,255=tumour; or instances"
-            raise InputError(f"--mask-values: {text!r} is not understood; {expected}")
-        label = name.strip() or _name_label(len(names), len(parts))
+            raise InputError(f"--mask-values: cannot read {text!r}; {expected}")
+        usual = "background" if not names else "foreground" if len(parts) == 2 else f"label {len(names)}"
+        label = name.strip() or usual
         if label not in names:
             names.append(label)
         values[int(number)] = names.index(label)
@@ -52,23 +46,10 @@ def parse_mask_values(text: str) -> dict[str, Any]:
     return {"labels": dict(enumerate(names)), "mask_values": values, "mask_type": "semantic"}
 
 
-def _name_label(label: int, number: int) -> str:
-    if label == 0:
-        return "background"
-    return "foreground" if number == 2 else f"label {label}"
-
-
 def propose_mask_values(values: Iterable[float]) -> str:
-    """Return the option that says what the values found in all masks mean, if only one reading makes sense.
+    """Return the text for `parse_mask_values` if all values of all masks are 0 and one more, or 0 to n.
 
-    Args:
-        values: all values of all masks.
-
-    Returns:
-        Text for `parse_mask_values`: of 0 and one more value, or of 0 to n.
-
-    Raises:
-        InputError: the values can be read in several ways, or are no labels.
+    Raises `InputError` if the values are ambiguous, or are not labels.
 
     Example:
         >>> propose_mask_values([0, 255]), propose_mask_values([2, 1, 0])
@@ -83,36 +64,32 @@ def propose_mask_values(values: Iterable[float]) -> str:
         return text
     if whole and len(found) <= _SHOWN:
         example = text if len(found) > 1 and found[0] == 0 else "0,255"
-        raise InputError(
-            f"the masks hold {shown}; say which values are labels, background first: --mask-values {example};"
-            " or --binarize 128 for borders that were blurred"
-        )
-    hint = "--binarize 128 reads lossy masks, --mask-values instances masks with a number for each object"
-    raise InputError(f"the masks hold {len(found)} values ({shown}), which are no labels; {hint}")
+        hint = f"list the values of the labels, background first: --mask-values {example}"
+        raise InputError(f"the masks hold {shown}; {hint}; or --binarize 128 for blurred borders")
+    hint = "--binarize 128 reads lossy masks, --mask-values instances masks with one number per object"
+    raise InputError(f"the masks hold {len(found)} values ({shown}), which are not labels; {hint}")
 
 
-def observe_values(root: Path, paths: Sequence[str]) -> set[float]:
-    """Return all values of masks on disk; masks that cannot be read are left to those who report them.
+def observe_values(listing: Listing, paths: Sequence[str]) -> set[float]:
+    """Return all values of masks on disk; raise `InputError` if a mask is coloured."""
+    found: set[float] = set()
+    for path, mask in probe_masks(listing, paths):
+        if mask.channels != 1:
+            hint = "save the masks in grey, or give the grey values with --mask-values"
+            raise InputError(f"{listing.root}: the mask {path} has {mask.channels} channels, expected 1; {hint}")
+        found |= set(mask.content.counts if mask.content else ())
+    return found
 
-    Args:
-        root: the dataset's folder.
-        paths: the masks.
 
-    Raises:
-        InputError: a mask is coloured.
-    """
+def probe_masks(listing: Listing, paths: Iterable[str]) -> Iterator[tuple[str, Probe]]:
+    """Yield the masks on disk, decoded; those that cannot be read are skipped here and reported later."""
 
     def probe(path: str) -> tuple[str, Probe | None]:
         try:
-            return path, probe_image(root / path, decode=True, is_mask=True)
+            return path, probe_image(listing.root / path, decode=True, is_mask=True)
         except (ImageError, OSError):
             return path, None
 
-    found: set[float] = set()
-    for path, result in map_threads(probe, paths):
-        if result is not None and result.channels != 1:
-            hint = "save the masks in grey, or say what the grey values will be with --mask-values"
-            raise InputError(f"{root}: the mask {path} has {result.channels} channels, expected 1; {hint}")
-        if result is not None and result.content is not None:
-            found |= set(result.content.counts)
-    return found
+    on_disk = set(listing.files)
+    found = map_threads(probe, [path for path in paths if path in on_disk])
+    return ((path, mask) for path, mask in found if mask is not None)

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, told by their names."""
+"""Which mask belongs to which image, by their names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pipeline.datasets.layouts.patterns import split_ending
 from pipeline.issues import InputError
@@ -25,95 +26,62 @@ _IMAGE_WORDS = "images?|img|input"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An image or a mask.
+class NamedFile:
+    """An image or a mask, with the parts of its name that pair it."""
 
-    Args:
-        path: relative to the dataset's folder, as on disk.
-        context: the folders that tell files of equal names apart, those named for images and masks left out.
-        wild: what the wildcards of the user's pattern stand for in its name; the stem without pattern.
-        is_mask: whether it is a mask.
-    """
-
-    path: str
-    context: Context
-    wild: str
-    is_mask: bool
+    path: str  #: relative to the dataset's folder, as on disk
+    context: Context  #: its folders, without those named for images and masks
+    wild: str  #: the part of its name that the wildcards of the user's pattern match; the stem without a pattern
+    is_mask: bool  #: whether it is a mask
 
     @property
     def stem(self) -> str:
         """Name without ending, in composed Unicode."""
         return split_ending(self.path)[0].rpartition("/")[2]
 
+    @property
+    def bare_stem(self) -> str:
+        """Stem without usual words such as ``_mask`` or ``img_``."""
+        return strip_words(self.stem, is_mask=self.is_mask)
 
-def pair_files(images: Sequence[Entry], masks: Sequence[Entry]) -> dict[str, str]:
-    """Find the mask of each image.
 
-    Both lie in the same folders, those named for images and masks left out. Then they belong together if what the
-    wildcards of the patterns stand for is equal; of what is left, if the stems are; of what is left then, if the stems
-    are equal without usual words such as ``_mask`` or ``img_``.
+def pair_files(images: Sequence[NamedFile], masks: Sequence[NamedFile]) -> dict[str, str]:
+    """Return the path of each image's mask, by path of the image.
 
-    Args:
-        images: the images.
-        masks: the masks.
-
-    Returns:
-        Path of the mask by path of the image.
-
-    Raises:
-        InputError: two masks fit one image, or two images one mask.
+    Both must have the same context. They are paired in three rounds, by equal `wild`, equal `stem`, then equal
+    `bare_stem`; each round pairs only the files that are left. Raises `InputError` if two masks fit one image, or two
+    images one mask.
 
     Example:
-        >>> image = Entry("images/a.png", (), "a", is_mask=False)
-        >>> pair_files([image], [Entry("masks/a_mask.png", (), "a_mask", is_mask=True)])
+        >>> image = NamedFile("images/a.png", (), "a", is_mask=False)
+        >>> pair_files([image], [NamedFile("masks/a_mask.png", (), "a_mask", is_mask=True)])
         {'images/a.png': 'masks/a_mask.png'}
     """
     pairs: dict[str, str] = {}
-    names: tuple[Callable[[Entry], str], ...] = (
-        lambda entry: entry.wild,
-        lambda entry: entry.stem,
-        lambda entry: strip_words(entry.stem, is_mask=entry.is_mask),
-    )
-    for name in names:
+    for name in map(attrgetter, ("wild", "stem", "bare_stem")):
         taken = {*pairs, *pairs.values()}
-        left, right = (_index(entries, name, taken) for entries in (images, masks))
-        for key, entries in left.items():
-            if key in right:
-                pairs[entries[0].path] = right[key][0].path
-                _require_one(entries, right[key])
-                _require_one(right[key], entries)
+        left, right = (_index(files, name, taken) for files in (images, masks))
+        for key in filter(right.__contains__, left):
+            _require_one(left[key], right[key])
+            _require_one(right[key], left[key])
+            pairs[left[key][0].path] = right[key][0].path
     return pairs
 
 
-def _index(entries: Iterable[Entry], name: Callable[[Entry], str], taken: set[str]) -> Mapping[Key, list[Entry]]:
-    table: dict[Key, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.path not in taken:
-            table[entry.context, name(entry)].append(entry)
+def _index(
+    files: Iterable[NamedFile], name: Callable[[NamedFile], str], taken: set[str]
+) -> Mapping[Key, list[NamedFile]]:
+    table: dict[Key, list[NamedFile]] = defaultdict(list)
+    for file in files:
+        if file.path not in taken:
+            table[file.context, name(file)].append(file)
     return table
 
 
-def _require_one(entries: Sequence[Entry], others: Sequence[Entry]) -> None:
-    if len(entries) > 1:
-        both = f"{entries[0].path} and {entries[1].path}"
+def _require_one(files: Sequence[NamedFile], others: Sequence[NamedFile]) -> None:
+    if len(files) > 1:
         hint = "name the files with --image and --mask so that one is left"
-        raise InputError(f"both {both} fit {others[0].path}; {hint}")
-
-
-def describe_unpaired(images: Sequence[str], masks: Sequence[str]) -> list[str]:
-    """Return how many images lack a mask and how many masks an image, in words, with the first of them.
-
-    Example:
-        >>> describe_unpaired(["b.png", "a.png"], ["x.png"])
-        ['2 images have no mask, for example a.png', '1 mask has no image: x.png']
-    """
-    lines = []
-    for paths, kind, other in ((images, "image", "mask"), (masks, "mask", "image")):
-        if len(paths) == 1:
-            lines.append(f"1 {kind} has no {other}: {paths[0]}")
-        elif paths:
-            lines.append(f"{len(paths)} {kind}s have no {other}, for example {min(paths)}")
-    return lines
+        raise InputError(f"both {files[0].path} and {files[1].path} fit {others[0].path}; {hint}")
 
 
 def strip_words(stem: str, *, is_mask: bool) -> str:

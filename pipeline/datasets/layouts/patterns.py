@@ -1,20 +1,19 @@
-"""Patterns of paths, such as ``images/*.png`` or ``{subject}_*``: which files match, and what a wildcard stands for."""
+"""Patterns of paths, such as ``images/*.png`` or ``{subject}_*``: matching, and the parts that wildcards match."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 
 from pipeline.datasets.probes import find_ending
 from pipeline.issues import InputError
 
-_TOKEN = re.compile(r"\*\*/|\*|\?|\{subject\}")
+_TOKEN = re.compile(r"(\*\*/|\*|\?|\{subject\})")
 _REGEX = {"**/": "(?:.*/)?", "*": "([^/]*)", "?": "([^/])", "{subject}": "(?P<subject>[^/]+?)"}
 
 
 def split_ending(path: str) -> tuple[str, str]:
-    """Split a path into what comes before its ending, in composed Unicode (NFC), and the ending in lower case.
+    """Split a path into its stem, in composed Unicode (NFC), and its ending, in lower case.
 
     Example:
         >>> split_ending("a/Scan 1.NII.GZ")
@@ -27,16 +26,10 @@ def split_ending(path: str) -> tuple[str, str]:
 class PathPattern:
     """A pattern of paths relative to the dataset's folder.
 
-    ``*`` stands for any part of one name, ``**/`` for any number of folders, ``?`` for one character, ``{subject}`` for
-    the subject, as short as the rest allows; all else stands for itself. Upper and lower case count, but not in the
-    ending. A pattern without wildcard is a folder with all that is in it.
-
-    Args:
-        text: the pattern.
-        option: its name, for errors.
-
-    Raises:
-        InputError: the pattern is empty, absolute, or leaves the folder.
+    ``*`` matches any part of one name, ``**/`` any number of folders, ``?`` one character, ``{subject}`` the subject,
+    as short as the rest allows; everything else matches itself. Case matters, except in the ending. A pattern without
+    wildcard is a folder with everything in it. Raises `InputError`, which names the ``option``, if the pattern is
+    empty, absolute, or leaves the folder.
 
     Example:
         >>> pattern = PathPattern("*/masks/*_mask.png", "mask")
@@ -47,9 +40,8 @@ class PathPattern:
     def __init__(self, text: str, option: str) -> None:
         clean = unicodedata.normalize("NFC", text).replace("\\", "/").removeprefix("./")
         if not clean or clean.startswith("/") or ".." in clean.split("/"):
-            raise InputError(
-                f"--{option}: {text!r} is no pattern relative to the dataset's folder, such as 'images/*.png'"
-            )
+            expected = "expected a pattern relative to the dataset's folder, such as 'images/*.png'"
+            raise InputError(f"--{option}: got {text!r}, {expected}")
         if clean.count("{subject}") > 1:
             raise InputError(f"--{option}: {text!r} holds {{subject}} twice; once is enough")
         if not _TOKEN.search(clean):
@@ -61,13 +53,13 @@ class PathPattern:
             stem = stem.removesuffix(".*")
         *folders, name = stem.split("/")
         self._folders = folders
-        self._name = re.compile("".join(_translate(name)))
-        self._path = re.compile("".join(_translate(stem)))
+        self._name = _compile(name)
+        self._path = _compile(stem)
 
     def match(self, path: str) -> tuple[tuple[str, ...], str] | None:
-        """Return what tells a file from others, None if its path does not match.
+        """Return the folders that the pattern does not spell out, and the part of the name that wildcards match.
 
-        That is its folders without those that the pattern spells out, and what the wildcards of its name stand for.
+        None if the path does not match.
         """
         stem, ending = split_ending(path)
         if (self.ending and ending != self.ending) or not self._path.fullmatch(stem):
@@ -80,7 +72,7 @@ class PathPattern:
         return tuple(folders), "".join(match.groups()) if match else name
 
     def find_subject(self, path: str) -> str | None:
-        """Return what ``{subject}`` stands for in the last parts of a path; None if the path does not match.
+        """Return the part of a path's end that ``{subject}`` matches; None if the path does not match.
 
         Example:
             >>> PathPattern("{subject}_slice*", "subject").find_subject("images/TCGA_1_slice7.png")
@@ -97,11 +89,5 @@ class PathPattern:
         return match["subject"] if match else None
 
 
-def _translate(text: str) -> Iterator[str]:
-    """Yield the regular expression of a pattern, piece by piece."""
-    end = 0
-    for token in _TOKEN.finditer(text):
-        yield re.escape(text[end : token.start()])
-        yield _REGEX[token[0]]
-        end = token.end()
-    yield re.escape(text[end:])
+def _compile(text: str) -> re.Pattern[str]:
+    return re.compile("".join(_REGEX.get(piece) or re.escape(piece) for piece in _TOKEN.split(text)))

@@ -1,40 +1,42 @@
-"""What the layouts of 3-D challenges share: names of volumes, tables of labels, pairs of image and label folders."""
+"""Reading that the layouts of 3-D challenges share: their folders, ``dataset.json``, tables of labels and channels."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.datasets.layouts.listing import Listing
-from pipeline.datasets.probes import ImageError, Source, find_ending, probe_image
+from pipeline.datasets.layouts.mask_values import probe_masks
+from pipeline.datasets.probes import find_ending
 from pipeline.issues import InputError
-
-IGNORE = "ignore"
 
 
 def find_root(listing: Listing, folder: str) -> str:
-    """Return the prefix of the folder that holds ``folder``: "" or, if the user named the folder above, ``"name/"``.
+    """Return the prefix of paths in the dataset's folder: "" or, if the user gave the folder above, ``"name/"``.
 
-    Raises:
-        InputError: there is no such folder, or several.
+    Raises `InputError` if there is no such folder, or several.
     """
     pattern = re.compile(rf"(?:(?P<prefix>[^/]+)/)?{re.escape(folder)}/[^/]+")
     matches = (pattern.fullmatch(name) for name in listing.known())
     prefixes = sorted({match["prefix"] or "" for match in matches if match})
-    if len(prefixes) == 1:
-        return f"{prefixes[0]}/" if prefixes[0] else ""
+    if not prefixes:
+        expected = f"expected the dataset's folder with {folder}/ and labelsTr/ in it"
+        raise InputError(f"no files in {listing.root / folder}; {expected}")
     if len(prefixes) > 1:
         shown = ", ".join(prefix or "." for prefix in prefixes[:3])
         raise InputError(f"{listing.root} holds {len(prefixes)} datasets ({shown}, ...); expected the folder of one")
-    raise InputError(
-        f"no files in {listing.root / folder}; expected the dataset's folder with {folder}/ and labelsTr/ in it"
-    )
+    return f"{prefixes[0]}/" if prefixes[0] else ""
 
 
-def strip_ending(path: str, ending: str = "") -> str:
+def list_folder(listing: Listing, folder: str) -> Iterator[str]:
+    """Yield the paths of the files directly in a folder, on disk or known from checksums."""
+    return (path for path in listing.known() if path.startswith(folder) and "/" not in path[len(folder) :])
+
+
+def strip_ending(path: str) -> str:
     """Return a file's name without folder and ending.
 
     Example:
@@ -42,16 +44,11 @@ def strip_ending(path: str, ending: str = "") -> str:
         'hippocampus_001'
     """
     name = PurePosixPath(path).name
-    ending = ending or find_ending(name)
-    return name[: len(name) - len(ending)] if ending else name
+    return name[: len(name) - len(find_ending(name))]
 
 
 def read_description(listing: Listing, prefix: str) -> dict[str, Any] | None:
-    """Return the content of ``dataset.json``, None if there is none.
-
-    Raises:
-        InputError: it is not a JSON object.
-    """
+    """Return the content of ``dataset.json``, None without one; raise `InputError` if it is not a JSON object."""
     path = f"{prefix}dataset.json"
     if path not in listing.files:
         return None
@@ -61,12 +58,17 @@ def read_description(listing: Listing, prefix: str) -> dict[str, Any] | None:
     return content
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
+def read_terms(description: Mapping[str, Any], default_name: str) -> dict[str, Any]:
+    """Return name, licence and source of a ``dataset.json``, as fields of a manifest."""
+    return {
+        "name": str(description.get("name") or default_name).strip(),
+        "licence": str(description.get("licence") or description.get("license") or ""),
+        "source": str(description.get("reference") or ""),
+    }
 
-    Raises:
-        InputError: it cannot be read, with the place.
-    """
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; raise `InputError` with the place if it cannot be read."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
@@ -75,48 +77,42 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON: {error}") from None
 
 
-def read_labels(table: Any, where: str) -> dict[int, str]:
-    """Return the name of each label id from either spelling of ``dataset.json``.
+def read_label_table(table: Any, where: str) -> dict[int, str]:
+    """Return the name of each label id from ``labels`` of a ``dataset.json``.
 
-    Args:
-        table: ``{"0": "background", "1": "tumour"}`` (Decathlon, nnU-Net v1) or ``{"background": 0, ...}`` (v2).
-        where: the file, for the message.
-
-    Raises:
-        InputError: neither, or labels that overlap (nnU-Net's regions).
+    That is ``{"0": "background", "1": "tumour"}`` (Decathlon, nnU-Net v1) or ``{"background": 0, ...}`` (v2). Raises
+    `InputError` for anything else, such as labels that overlap (nnU-Net's regions).
 
     Example:
-        >>> read_labels({"background": 0, "tumour": 1}, "dataset.json")
+        >>> read_label_table({"background": 0, "tumour": 1}, "dataset.json")
         {0: 'background', 1: 'tumour'}
     """
     if not isinstance(table, Mapping) or not table:
         raise InputError(f"{where}: expected labels as in {{'0': 'background', '1': 'tumour'}}, got {table!r:.60}")
     labels: dict[int, str] = {}
     for key, value in table.items():
-        if isinstance(value, list | tuple):
-            raise InputError(
-                f"{where}: {key!r} is a region of several labels ({value}), which overlap; a manifest has one label a"
-                " voxel: name the values of the masks, --labels 0=background,1=...,2=..."
-            )
-        # Names may be numbers too, so the side that is an integer in JSON wins.
-        number, name = (value, key) if _is_id(value) else (key, value)
-        if not re.fullmatch(r"\d+", str(number)) or not isinstance(name, str):
-            raise InputError(f"{where}: the label {key!r}: {value!r} is no pair of a name and a number")
-        if int(number) in labels:
-            raise InputError(f"{where}: the label {int(number)} has two names, {labels[int(number)]!r} and {name!r}")
-        labels[int(number)] = name
+        number, name = _read_label(key, value, where)
+        if number in labels:
+            raise InputError(f"{where}: the label {number} has two names, {labels[number]!r} and {name!r}")
+        labels[number] = name
     return dict(sorted(labels.items()))
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _read_label(key: Any, value: Any, where: str) -> tuple[int, str]:
+    if isinstance(value, list | tuple):
+        raise InputError(
+            f"{where}: {key!r} is a region of several labels ({value}), which overlap; a manifest has one label per"
+            " voxel: name the values of the masks, --labels 0=background,1=...,2=..."
+        )
+    # Names may be numbers too, so the side that is an integer in JSON wins.
+    number, name = (value, key) if isinstance(value, int) and not isinstance(value, bool) else (key, value)
+    if not re.fullmatch(r"\d+", str(number)) or not isinstance(name, str):
+        raise InputError(f"{where}: the label {key!r}: {value!r} is not a pair of a name and a number")
+    return int(number), name
 
 
 def parse_labels(text: str) -> dict[int, str]:
-    """Return the name of each label id from the option ``--labels``.
-
-    Raises:
-        InputError: it is not ``0=background,1=...``.
+    """Return the name of each label id from the option ``--labels``; raise `InputError` if it cannot be read.
 
     Example:
         >>> parse_labels("0=background,1=anterior")
@@ -134,40 +130,18 @@ def parse_labels(text: str) -> dict[int, str]:
 
 
 def find_labels(listing: Listing, masks: Iterable[str]) -> dict[int, str]:
-    """Return the labels that the masks hold, with numbers for names; masks that cannot be read are left to the builder.
-
-    Args:
-        listing: the folder.
-        masks: the files; those that are not on disk are skipped.
-    """
-    from pipeline.datasets.digests import map_threads
-
-    def read(mask: str) -> set[int]:
-        try:
-            probe = probe_image(Source(listing.root / mask), decode=True, is_mask=True)
-        except (ImageError, OSError):
-            return set()
-        return {int(value) for value in probe.content.counts if not value % 1} if probe.content else set()
-
-    there = set(listing.files)
-    found = {0}.union(*map_threads(read, [mask for mask in masks if mask in there]))
+    """Return the labels that occur in the masks on disk, numbered names; unreadable masks are reported later."""
+    contents = (mask.content for _, mask in probe_masks(listing, masks))
+    found = {0, *(int(value) for content in contents if content for value in content.counts if not value % 1)}
     return {number: "background" if number == 0 else f"label {number}" for number in sorted(found)}
 
 
-def name_channels(table: Any, where: str) -> tuple[str, ...]:
-    """Return the names of the channels from ``modality`` or ``channel_names``: ``{"0": "T1", "1": "FLAIR"}``.
+def name_channels(description: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Return the names in ``modality`` or ``channel_names`` of a ``dataset.json``: ``{"0": "T1", "1": "FLAIR"}``.
 
-    Raises:
-        InputError: it is no such table, or the numbers are not 0, 1, 2, ...
+    Raises `InputError` if there is no such table, or the numbers are not 0, 1, 2, ...
     """
+    table = description.get("channel_names") or description.get("modality")
     if isinstance(table, Mapping) and table and sorted(table) == sorted(str(i) for i in range(len(table))):
         return tuple(str(table[str(index)]) for index in range(len(table)))
     raise InputError(f"{where}: expected channels as in {{'0': 'T1', '1': 'FLAIR'}}, got {table!r:.60}")
-
-
-def count_channels(listing: Listing, image: str) -> int:
-    """Return the number of channels in an image file's header, 1 if it cannot be read."""
-    try:
-        return probe_image(Source(listing.root / image), decode=False, is_mask=False).channels
-    except (ImageError, OSError):
-        return 1

@@ -1,4 +1,4 @@
-"""Dataset cards: what is known of a dataset that is too large, or too far away, to have a committed manifest."""
+"""Dataset cards: expected counts and labels of datasets without a committed manifest."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest import SPLITS, Manifest
 from pipeline.issues import InputError, Issue
-
-SPLITS = ("train", "val", "test")
 
 
 def compare_with_card(manifest: Manifest, path: Path) -> list[Issue]:
-    """Compare a manifest with the counts and labels of a dataset card.
+    """Return ``card-mismatch`` warnings, [] if a manifest is the dataset that a card describes.
 
-    Args:
-        manifest: what was built.
-        path: YAML file with ``name``, ``layout``, ``labels`` and ``expected: {train: {cases: 1502}, ...}``.
-
-    Returns:
-        ``card-mismatch`` warnings; [] if the manifest is the dataset that the card describes.
-
-    Raises:
-        InputError: the card cannot be read or is no card.
+    A card is a YAML file with ``name``, ``layout``, ``labels`` and ``expected: {train: {cases: 1502}, ...}``. Raises
+    `InputError` if it cannot be read or is not a card.
     """
     return list(_compare(manifest, _read_card(path), str(path)))
 
@@ -37,13 +28,13 @@ def _read_card(path: Path) -> dict[str, Any]:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else error
         raise InputError(f"cannot read the dataset card {path}: {reason}") from None
     if not isinstance(card, dict) or not isinstance(card.get("expected"), dict):
-        raise InputError(f"{path} is no dataset card: expected YAML with 'expected: {{train: {{cases: 100}}}}'")
+        raise InputError(f"{path} is not a dataset card: expected YAML with 'expected: {{train: {{cases: 100}}}}'")
     return card
 
 
 def _compare(manifest: Manifest, card: dict[str, Any], name: str) -> Iterator[Issue]:
-    def differ(what: str) -> Issue:
-        return Issue("card-mismatch", "warning", what, record=name, hint="a part of the dataset, or another version?")
+    def differ(message: str) -> Issue:
+        return Issue("card-mismatch", "warning", message, record=name, hint="is it a part, or another version?")
 
     if card.get("layout") not in (None, manifest.layout):
         yield differ(f"the card is of layout {card['layout']!r}, the manifest of {manifest.layout!r}")

@@ -1,16 +1,15 @@
-"""A dataset as a reviewable file: `Manifest` and `Case`, read and written as JSON."""
+"""`Manifest` and `Case`: the frozen description of a dataset."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SCHEMA_VERSION = 1
 Split = Literal["train", "val", "test"]
-
-
+SPLITS: tuple[Split, ...] = get_args(Split)
 Stacking = Literal["slices", "channels", "series"]
 MaskType = Literal["semantic", "instance"]
 UNKNOWN_SUBJECTS = frozenset({"", "-", "?", "unknown", "n/a", "na", "none", "null", "anonymous", "anon"})
@@ -39,7 +38,7 @@ def split_fragment(path: str) -> tuple[str, str]:
 
 
 def make_subject_key(subject: str, case_id: str) -> str:
-    """Return a case's subject in the form in which subjects are compared; where it is unknown, one of the case's own.
+    """Return a case's subject in the form used for comparison; an unknown subject gets a key unique to the case.
 
     Example:
         >>> make_subject_key(" TCGA_1 ", "a"), make_subject_key("unknown", "b")
@@ -50,29 +49,22 @@ def make_subject_key(subject: str, case_id: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """One case: a patient's volume or stack of slices, an image, or a frame.
+    """One case: a patient's volume or stack of slices, an image, or a frame."""
 
-    Args:
-        case_id: unique name of the case.
-        subject: the patient, or the film of a frame; cases of one subject stay together in a split. "" if unknown.
-        image: files of the image in order, relative to the dataset's folder, POSIX.
-        label: files of the mask in the same order; None if the case has no mask. A mask that is drawn from COCO
-            annotations is ``"<file>.json#<image id>"``.
-        split: ``"train"``, ``"val"`` or ``"test"``.
-        fold: cross-validation fold in which a case that is not ``"test"`` serves as validation; None without folds.
-        sha256: digest of each file, by path; files without a digest are absent.
-        facts: what checks and splits need, None where unknown: ``shape`` in voxels, rows first, ``dtype``, ``spacing``
-            in mm, ``foreground`` in voxels, ``voxels`` of each label id, ``group`` (the institution), ``sequence`` and
-            ``frame`` of a film.
-    """
-
-    case_id: str
-    subject: str
-    image: tuple[str, ...]
+    case_id: str  #: unique name of the case
+    subject: str  #: the patient, or the film of a frame; cases of one subject stay together in a split. "" if unknown.
+    image: tuple[str, ...]  #: files of the image in order, relative to the dataset's folder, POSIX
+    #: files of the mask in the same order; None if the case has no mask. A mask that is drawn from COCO annotations is
+    #: ``"<file>.json#<image id>"``.
     label: tuple[str, ...] | None = None
-    split: Split = "train"
+    split: Split = "train"  #: ``"train"``, ``"val"`` or ``"test"``
+    #: cross-validation fold in which a case that is not ``"test"`` serves as validation; None without folds
     fold: int | None = None
+    #: digest of each file, by path; files without a digest are absent
     sha256: Mapping[str, str] = field(default_factory=dict)
+    #: measured properties, None where unknown: ``shape`` in voxels, rows first, ``dtype``, ``spacing`` in mm,
+    #: ``foreground`` in voxels, ``voxels`` of each label id, ``group`` (the institution), ``sequence`` and ``frame`` of
+    #: a film
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def files(self) -> tuple[str, ...]:
@@ -80,64 +72,41 @@ class Case:
         return tuple(dict.fromkeys(split_fragment(path)[0] for path in self.image + (self.label or ())))
 
     def subject_key(self) -> str:
-        """Return the subject in the form in which subjects are compared; of unknown ones each case has its own.
-
-        Example:
-            >>> a, b = Case("a", " TCGA_1 ", ("a.tif",)), Case("b", "unknown", ("b.tif",))
-            >>> a.subject_key(), b.subject_key()
-            ('tcga_1', 'case:b')
-        """
+        """Return the subject in the form used for comparison, see `make_subject_key`."""
         return make_subject_key(self.subject, self.case_id)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A dataset: where it comes from, what its masks mean, and its cases.
+    """A dataset: its source, the meaning of its masks, and its cases."""
 
-    Args:
-        name: short name of the dataset.
-        task: what is to be done with it, for example ``"segmentation"``.
-        licence: the licences of the data, in words.
-        source: the page where the data are downloaded.
-        labels: name of each label id, background included.
-        mask_values: label id of each value that a mask file may hold (``{0: 0, 255: 1}``).
-        channels: names of the image's channels.
-        cases: the cases, in a stable order.
-        spacing_policy: ``"none"``: the files hold no voxel size, work in voxels; ``"header"``: read it from each file.
-        stacking: what several image files of a case are: ``"slices"`` of a stack, ``"channels"``, or the files of one
-            DICOM ``"series"``.
-        mask_type: ``"semantic"``: a value is a class; ``"instance"``: a value is an object, 0 is background.
-        binarize: for lossy masks: values from this one on are label 1, the others 0; None: values count as they are.
-        color_map: label id of each colour ``"#rrggbb"`` of coloured or palette masks.
-        ignore_index: value of a mask that belongs to no class and is left out of loss and score.
-        intensity_range: smallest and largest value that an image may hold; None: any.
-        coco: how annotations become masks: ``categories`` (label id of each category id) and ``crowd`` (``"ignore"`` or
-            ``"merge"``); None for masks that are files.
-        named_splits: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``, with
-            ``"exclude": [case ids]`` if cases are left out of training too, such as the frames between two parts of a
-            film.
-        layout: reader in `pipeline.datasets.layouts` that made the manifest, also the name of its phantom.
-        citations: what to cite.
-        schema_version: version of the file format.
-    """
-
-    name: str
-    task: str
-    licence: str
-    source: str
-    labels: Mapping[int, str]
-    mask_values: Mapping[int, int]
-    channels: tuple[str, ...]
-    cases: tuple[Case, ...]
+    name: str  #: short name of the dataset
+    task: str  #: for example ``"segmentation"``
+    licence: str  #: the licences of the data, in words
+    source: str  #: the page where the data are downloaded
+    labels: Mapping[int, str]  #: name of each label id, background included
+    mask_values: Mapping[int, int]  #: label id of each value that a mask file may hold (``{0: 0, 255: 1}``)
+    channels: tuple[str, ...]  #: names of the image's channels
+    cases: tuple[Case, ...]  #: the cases, in a stable order
+    #: ``"none"``: the files hold no voxel size, work in voxels; ``"header"``: read it from each file
     spacing_policy: Literal["none", "header"] = "none"
+    #: role of several image files of a case: ``"slices"`` of a stack, ``"channels"``, or the files of one DICOM
+    #: ``"series"``
     stacking: Stacking = "slices"
+    #: ``"semantic"``: a value is a class; ``"instance"``: a value is an object, 0 is background
     mask_type: MaskType = "semantic"
+    #: for lossy masks: values from this one on are label 1, the others 0; None: values are used unchanged
     binarize: float | None = None
+    #: label id of each colour ``"#rrggbb"`` of coloured or palette masks
     color_map: Mapping[str, int] = field(default_factory=dict)
-    ignore_index: int | None = None
-    intensity_range: tuple[float, float] | None = None
+    ignore_index: int | None = None  #: value of a mask that belongs to no class and is left out of loss and score
+    intensity_range: tuple[float, float] | None = None  #: smallest and largest value that an image may hold; None: any
+    #: how masks are drawn from annotations: ``categories`` (label id of each category id) and ``crowd`` (``"ignore"``
+    #: or ``"merge"``); None for masks that are files
     coco: Mapping[str, Any] | None = None
+    #: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``, with ``"exclude": [case
+    #: ids]`` if cases are left out of training too, such as the frames between two parts of a film
     named_splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    layout: str = ""
-    citations: tuple[str, ...] = ()
-    schema_version: int = SCHEMA_VERSION
+    layout: str = ""  #: reader in `pipeline.datasets.layouts` that made the manifest
+    citations: tuple[str, ...] = ()  #: papers to cite
+    schema_version: int = SCHEMA_VERSION  #: version of the file format

@@ -13,6 +13,16 @@ from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.manifests.schema import parse_manifest
 from pipeline.issues import InputError, summarise
 
+_HEAD = (
+    *("schema_version", "name", "layout", "task", "licence", "source", "citations"),
+    *("labels", "mask_values", "channels", "spacing_policy"),
+)
+# Keys that are written unless they have their default, which most manifests do.
+_OPTIONAL: dict[str, Any] = {
+    **{"stacking": "slices", "mask_type": "semantic", "binarize": None, "color_map": {}},
+    **{"ignore_index": None, "intensity_range": None, "coco": None},
+}
+
 
 def read_manifest(path: str | os.PathLike[str], root: Path | None = None) -> Manifest:
     """Read a manifest.
@@ -22,8 +32,8 @@ def read_manifest(path: str | os.PathLike[str], root: Path | None = None) -> Man
         root: the dataset's folder, an absolute path; with it, absolute paths inside it are allowed.
 
     Returns:
-        The manifest, its syntax and schema checked. Whether the files exist is the business of
-        `pipeline.datasets.checks.integrity` and `load_datalist`.
+        The manifest, its syntax and schema checked. `pipeline.datasets.checks.integrity` and `load_datalist` check
+        whether the files exist.
 
     Raises:
         InputError: the file is missing or unreadable, not JSON, or not a manifest; one line with the place.
@@ -36,32 +46,21 @@ def read_manifest(path: str | os.PathLike[str], root: Path | None = None) -> Man
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the content of a manifest file.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """Return the content of a manifest file; raise `InputError` if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         card = Path(path).with_suffix(".yaml")
-        builds = f"{card} says how to build it" if card.is_file() else "pipeline dataset build makes one"
-        message = f"cannot read the manifest {path}: {reason}; {builds}, the suite's are in data_manifests/"
-        raise InputError(message) from None
+        hint = f"{card} says how to build it" if card.is_file() else "pipeline dataset build makes one"
+        hint = f"{hint}, the suite's are in data_manifests/"
+        raise InputError(f"cannot read the manifest {path}: {reason}; {hint}") from None
 
 
 def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Path:
-    """Write a manifest as JSON with one line a file, so that a diff can be read.
+    """Write a manifest as JSON with one line per file, for readable diffs, and return its path.
 
-    The file is written beside its place and renamed, so a crash never leaves half a manifest.
-
-    Args:
-        manifest: what to write.
-        path: the JSON file; its folder is created.
-
-    Returns:
-        The path written.
+    The file is replaced as a whole, so a crash never leaves half a manifest; its folder is created.
     """
     target = Path(path)
     with write_atomically(target) as stream:
@@ -71,20 +70,8 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Path:
 
 def dump_manifest(manifest: Manifest) -> str:
     """Return the JSON text of a manifest, ending in a line break; equal manifests give equal text."""
-    head: dict[str, Any] = {
-        "schema_version": manifest.schema_version,
-        "name": manifest.name,
-        "layout": manifest.layout,
-        "task": manifest.task,
-        "licence": manifest.licence,
-        "source": manifest.source,
-        "citations": list(manifest.citations),
-        "labels": {str(number): name for number, name in manifest.labels.items()},
-        "mask_values": {str(value): number for value, number in manifest.mask_values.items()},
-        "channels": list(manifest.channels),
-        "spacing_policy": manifest.spacing_policy,
-        **{key: value for key, value in _optional_head(manifest).items() if value is not None},
-    }
+    head = {key: getattr(manifest, key) for key in _HEAD}
+    head |= {key: getattr(manifest, key) for key, default in _OPTIONAL.items() if getattr(manifest, key) != default}
     lines = [f"  {_json(key)}: {_json(value)}," for key, value in head.items()]
     # The only part of the head that grows, so it is spread over lines.
     named = json.dumps(manifest.named_splits, ensure_ascii=False, allow_nan=False, indent=2)
@@ -92,19 +79,6 @@ def dump_manifest(manifest: Manifest) -> str:
     blocks = [",\n".join(_case_lines(case)) for case in manifest.cases]
     cases = ",\n".join(f"    {{\n{block}\n    }}" for block in blocks)
     return "\n".join(["{", *lines, '  "cases": [', cases, "  ]", "}", ""])
-
-
-def _optional_head(manifest: Manifest) -> dict[str, Any]:
-    """Return the keys that most manifests do not need, None where the default holds."""
-    return {
-        "stacking": None if manifest.stacking == "slices" else manifest.stacking,
-        "mask_type": None if manifest.mask_type == "semantic" else manifest.mask_type,
-        "binarize": manifest.binarize,
-        "color_map": dict(manifest.color_map) or None,
-        "ignore_index": manifest.ignore_index,
-        "intensity_range": None if manifest.intensity_range is None else list(manifest.intensity_range),
-        "coco": manifest.coco,
-    }
 
 
 def _case_lines(case: Case) -> Iterator[str]:
@@ -123,4 +97,4 @@ def _file_entry(path: str, sha256: Mapping[str, str]) -> str | dict[str, str]:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=dict)

@@ -1,22 +1,31 @@
-"""From JSON text to a `Manifest`: every mistake is collected with its place and the nearest right name."""
+"""From JSON text to a `Manifest`: every mistake becomes a finding with its place and the nearest valid name."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from pipeline.datasets.manifests.manifest import SCHEMA_VERSION, Case, Manifest, Split, split_fragment
-from pipeline.datasets.manifests.schema_fields import FieldReader, has_value, is_kind
+from pipeline.datasets.manifests.manifest import SCHEMA_VERSION, SPLITS, Case, Manifest, Split, split_fragment
+from pipeline.datasets.manifests.schema_fields import FieldReader, is_kind
 from pipeline.datasets.manifests.strict_json import parse_json
 from pipeline.issues import Issue
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-SPACING_POLICIES = ("none", "header")
-STACKINGS = ("slices", "channels", "series")
-MASK_TYPES = ("semantic", "instance")
-FACTS = ("shape", "dtype", "spacing", "foreground", "voxels", "group", "sequence", "frame")
+# Allowed values of each choice, the default first.
+_CHOICES = {
+    "spacing_policy": ("none", "header"),
+    "stacking": ("slices", "channels", "series"),
+    "mask_type": ("semantic", "instance"),
+}
+_NUMBERS = (int, float)
+# Type of each fact, as a text for messages and in Python, for lists that of their items.
+_FACTS: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    **{"shape": ("a list of numbers", int), "spacing": ("a list of numbers", _NUMBERS)},
+    **{"foreground": ("an integer", int), "frame": ("an integer", int)},
+    "voxels": ("a JSON object", dict),
+    **dict.fromkeys(("dtype", "group", "sequence"), ("a text", str)),
+}
 _REQUIRED = ("schema_version", "name", "task", "licence", "source", "labels", "mask_values", "channels", "cases")
 _OPTIONAL = (
     *("layout", "citations", "spacing_policy", "named_splits", "stacking", "mask_type", "binarize", "color_map"),
@@ -24,7 +33,7 @@ _OPTIONAL = (
 )
 _CASE_REQUIRED = ("case_id", "image", "split")
 _CASE_OPTIONAL = ("subject", "label", "fold", "facts")
-# Half a character: JSON can spell it, no file name can hold it.
+# Half a character, which JSON can contain but file names cannot.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -32,11 +41,9 @@ _MISSING = object()
 
 
 def parse_manifest(content: bytes, root: Path | None = None) -> tuple[Manifest | None, list[Issue]]:
-    """Read the JSON text of a manifest.
+    """Read the JSON text of a manifest, UTF-8 with or without a byte order mark.
 
-    Args:
-        content: bytes of the file, UTF-8 with or without a byte order mark.
-        root: the dataset's folder; with it, absolute paths inside it are read as relative ones, with a warning.
+    With ``root``, the dataset's folder, absolute paths inside it are read as relative ones, with a warning.
 
     Returns:
         The manifest, or None if an error was found; and all findings: ``manifest-syntax`` with line and column,
@@ -69,23 +76,20 @@ class _SchemaReader(FieldReader):
             self.add("manifest-schema", message, "schema_version", "update the program")
             return None
         self.check_keys(data, "", _REQUIRED, _OPTIONAL)
-        self.number(data, "schema_version", "")
-        cases = self.get(data, "cases", "", list, "a list", [])
+        self.get(data, "schema_version", "", int)
+        cases = self.get(data, "cases", "", list)
+        texts: dict[str, Any] = {
+            **{key: self.get(data, key, "", str) for key in ("name", "task", "licence", "source", "layout")},
+            **{key: self.choice(data, key, "", allowed) for key, allowed in _CHOICES.items()},
+        }
         return Manifest(
-            name=self.text(data, "name", ""),
-            task=self.text(data, "task", ""),
-            licence=self.text(data, "licence", ""),
-            source=self.text(data, "source", ""),
-            labels=self.integer_keys(data, "labels", str, "a text"),
-            mask_values=self.integer_keys(data, "mask_values", int, "an integer"),
+            **texts,
+            labels=self.integer_keys(data, "labels", str),
+            mask_values=self.integer_keys(data, "mask_values", int),
             channels=self.texts(data, "channels", ""),
             cases=tuple(self._case(entry, f"cases[{index}]") for index, entry in enumerate(cases)),
-            spacing_policy=cast(
-                "Literal['none', 'header']", self.choice(data, "spacing_policy", "", SPACING_POLICIES, "none")
-            ),
             **self._mask_rules(data),
             named_splits=self._named_splits(data),
-            layout=self.text(data, "layout", "", default=""),
             citations=self.texts(data, "citations", ""),
         )
 
@@ -98,7 +102,7 @@ class _SchemaReader(FieldReader):
         digests: dict[str, str] = {}
         image = self._files(entry, "image", place, digests)
         label = self._files(entry, "label", place, digests) if entry.get("label") is not None else None
-        fold = self.number(entry, "fold", place) if entry.get("fold") is not None else None
+        fold = self.get(entry, "fold", place, int) if entry.get("fold") is not None else None
         if fold is not None and fold < 0:
             self.wrong(f"{place}.fold", "an integer from 0", fold)
         return Case(
@@ -106,7 +110,7 @@ class _SchemaReader(FieldReader):
             subject=self._identifier(entry, "subject", place),
             image=image,
             label=label,
-            split=cast("Split", self.choice(entry, "split", place, SPLITS, "train", code="split")),
+            split=cast("Split", self.choice(entry, "split", place, SPLITS, code="split")),
             fold=fold,
             sha256=digests,
             facts=self._facts(entry, place),
@@ -159,7 +163,7 @@ class _SchemaReader(FieldReader):
         if not isinstance(value, str):
             self.add("id-type", f"{key} is {value!r}, not a text", f"{place}.{key}", f'quote it: "{value}"')
             return str(value)
-        # An empty subject says "unknown"; an empty case id says nothing.
+        # An empty subject means "unknown"; an empty case id is an error.
         if (not value.strip() and key != "subject") or not (value.isprintable() or not value):
             self.wrong(f"{place}.{key}", "a text of printable characters", value)
         elif key == "case_id" and _leaves_root(value):
@@ -168,25 +172,25 @@ class _SchemaReader(FieldReader):
         return value
 
     def _facts(self, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
-        facts: dict[str, Any] = self.get(entry, "facts", place, dict, "a JSON object", {})
+        facts: dict[str, Any] = self.get(entry, "facts", place, dict)
         here = f"{place}.facts"
-        self.check_keys(facts, here, (), FACTS)
-        for key, kinds in (("shape", int), ("spacing", (int, float))):
+        self.check_keys(facts, here, (), tuple(_FACTS))
+        for key, (wanted, kind) in _FACTS.items():
             value = facts.get(key)
-            if value is not None and not (isinstance(value, list) and all(is_kind(item, kinds) for item in value)):
-                self.wrong(f"{here}.{key}", "a list of numbers or null", value)
-        for key in ("foreground", "frame"):
-            if facts.get(key) is not None and not is_kind(facts[key], int):
-                self.wrong(f"{here}.{key}", "an integer or null", facts[key])
-        if facts.get("voxels") is not None:
-            self.integer_keys(facts, "voxels", int, "an integer", place=here)
-        for key in ("dtype", "group", "sequence"):
-            if facts.get(key) is not None and not isinstance(facts[key], str):
-                self.wrong(f"{here}.{key}", "a text or null", facts[key])
+            if value is None:
+                continue
+            if wanted.startswith("a list"):
+                fits = isinstance(value, list) and all(is_kind(item, kind) for item in value)
+            else:
+                fits = is_kind(value, kind)
+            if not fits:
+                self.wrong(f"{here}.{key}", f"{wanted} or null", value)
+        if isinstance(facts.get("voxels"), dict):
+            self.integer_keys(facts, "voxels", int, place=here)
         return facts
 
     def _named_splits(self, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        named = self.get(data, "named_splits", "", dict, "a JSON object", {})
+        named = self.get(data, "named_splits", "", dict)
         result = {}
         for name, split in named.items():
             place = f"named_splits.{name}"
@@ -194,47 +198,47 @@ class _SchemaReader(FieldReader):
                 self.wrong(place, "a JSON object", split)
                 continue
             self.check_keys(split, place, ("val",), ("description", "exclude"))
-            description = self.text(split, "description", place, default="")
+            description = self.get(split, "description", place, str)
             result[name] = {"description": description, "val": list(self.texts(split, "val", place))}
-            if has_value(split, "exclude"):
+            if split.get("exclude") is not None:
                 result[name]["exclude"] = list(self.texts(split, "exclude", place))
         return result
 
     def _mask_rules(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Read the optional keys that say what image files and mask values mean."""
-        span = (
-            self.get(data, "intensity_range", "", list, "a list of two numbers", [])
-            if has_value(data, "intensity_range")
-            else []
-        )
-        if span and not (len(span) == 2 and all(is_kind(item, (int, float)) for item in span) and span[0] < span[1]):
-            self.wrong("intensity_range", "the smallest and the largest value", span)
-            span = []
-        colours = self.get(data, "color_map", "", dict, "a JSON object", {})
+        """Read the optional keys about the values of masks and images."""
+        colours = self.get(data, "color_map", "", dict)
         for name, value in colours.items():
             if not _COLOUR.fullmatch(name) or not is_kind(value, int):
                 self.wrong(f"color_map.{name}", "#rrggbb as key and a label id as value", {name: value})
-        if has_value(data, "binarize"):
-            self.get(data, "binarize", "", (int, float), "a number", 0)
-        if has_value(data, "ignore_index"):
-            self.number(data, "ignore_index", "")
+        if data.get("binarize") is not None and not is_kind(data["binarize"], _NUMBERS):
+            self.wrong("binarize", "a number", data["binarize"])
+        if data.get("ignore_index") is not None:
+            self.get(data, "ignore_index", "", int)
         return {
-            "stacking": self.choice(data, "stacking", "", STACKINGS, "slices"),
-            "mask_type": self.choice(data, "mask_type", "", MASK_TYPES, "semantic"),
             "binarize": data.get("binarize"),
             "color_map": {name.lower(): value for name, value in colours.items()},
             "ignore_index": data.get("ignore_index"),
-            "intensity_range": (span[0], span[1]) if span else None,
+            "intensity_range": self._intensity_range(data),
             "coco": self._coco(data),
         }
 
-    def _coco(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        if not has_value(data, "coco"):
+    def _intensity_range(self, data: Mapping[str, Any]) -> tuple[float, float] | None:
+        if data.get("intensity_range") is None:
             return None
-        entry = self.get(data, "coco", "", dict, "a JSON object", {})
+        span = self.get(data, "intensity_range", "", list, "a list of two numbers")
+        if not (len(span) == 2 and all(is_kind(item, _NUMBERS) for item in span) and span[0] < span[1]):
+            if span:
+                self.wrong("intensity_range", "the smallest and the largest value", span)
+            return None
+        return span[0], span[1]
+
+    def _coco(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        if data.get("coco") is None:
+            return None
+        entry: dict[str, Any] = self.get(data, "coco", "", dict)
         self.check_keys(entry, "coco", ("categories", "crowd"), ())
-        self.integer_keys(entry, "categories", int, "a label id", place="coco")
-        self.choice(entry, "crowd", "coco", ("ignore", "merge"), "ignore")
+        self.integer_keys(entry, "categories", int, place="coco", wanted="a label id")
+        self.choice(entry, "crowd", "coco", ("ignore", "merge"))
         return dict(entry)
 
 

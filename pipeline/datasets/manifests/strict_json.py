@@ -1,4 +1,4 @@
-"""JSON as its standard has it: no duplicate keys, no NaN, and findings with line and column."""
+"""Standard JSON without duplicate keys and NaN; findings have line and column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.issues import Issue
 
-# More of the same would only bury the first; a wrong program makes them by the million.
+# A faulty program can produce millions of the same finding.
 MAX_FINDINGS = 100
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
 
@@ -18,8 +18,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
 def parse_json(content: bytes) -> tuple[Any, list[Issue]]:
     """Read strict JSON: no duplicate keys, no NaN or Infinity.
 
-    Returns:
-        The value (None if there are findings) and ``manifest-syntax`` findings with line and column.
+    Returns the value (None if there are findings) and ``manifest-syntax`` findings with line and column.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -38,7 +37,7 @@ def parse_json(content: bytes) -> tuple[Any, list[Issue]]:
 
 def _suggest_repair(text: str, position: int) -> str:
     before, after = text[:position].rstrip(), text[position:].lstrip()
-    # Python 3.13 points to the comma, older ones behind it.
+    # Python 3.13 points to the comma, older versions after it.
     if before.endswith(",") and after[:1] in ("}", "]"):
         return "remove the comma before it"
     if after[:1] == "," and after[1:].lstrip()[:1] in ("}", "]"):
@@ -51,10 +50,9 @@ def _syntax_issue(message: str, hint: str = "") -> Issue:
 
 
 def find_loose_json(text: str) -> Iterator[Issue]:
-    """Yield what Python's parser accepts although it changes the meaning: duplicate keys, NaN, Infinity.
+    """Yield a finding for each duplicate key, NaN and Infinity, which Python's parser accepts.
 
-    Args:
-        text: JSON that `json.loads` has accepted. The time taken grows with its length alone.
+    The text must be JSON that `json.loads` has accepted. The time taken grows with its length alone.
     """
     line, line_start, counted = 1, 0, 0
     open_objects: list[set[str]] = []
@@ -75,6 +73,7 @@ def find_loose_json(text: str) -> Iterator[Issue]:
             message = f"{sign} is not a JSON number"
         if message:
             at = previous if sign == ":" and previous is not None else token
+            # Counting from the finding before keeps the time linear.
             line += text.count("\n", counted, at.start())
             line_start = max(line_start, text.rfind("\n", counted, at.start()) + 1)
             counted = at.start()

@@ -1,4 +1,4 @@
-"""What a manifest holds, as a table for people: cases, subjects, splits, shapes, spacings, shares of labels."""
+"""A manifest's content as a table: cases, subjects, splits, shapes, spacings, shares of labels."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
-from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest import SPLITS, Case, Manifest
 from pipeline.issues import Issue
 
 _SHOWN = 3
 
 
 def format_summary(manifest: Manifest) -> list[str]:
-    """Return lines: numbers by split, then sizes, voxel sizes and the share of every label over all cases."""
-    parts = [(split, [case for case in manifest.cases if case.split == split]) for split in ("train", "val", "test")]
+    """Return the lines of a summary: counts by split, then sizes, voxel sizes and the share of each label."""
+    parts = [(split, [case for case in manifest.cases if case.split == split]) for split in SPLITS]
     rows = [["split", "cases", "subjects", "files", "with mask", "empty masks"]]
     rows += [_count(name, cases) for name, cases in parts if cases]
     if len(rows) > 2:
@@ -78,5 +78,5 @@ def _label_shares(manifest: Manifest) -> dict[str, float]:
 
 
 def format_notes(notes: Iterable[Issue]) -> list[str]:
-    """Return a reader's notes as lines, one each."""
+    """Return a reader's notes, one line each."""
     return ["note: " + note.one_line().removeprefix(f"{note.severity} ") for note in notes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.manifests.manifest_file import write_manifest
-from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise, soft_step
-from pipeline.datasets.phantoms.targets import make_folder, require_range
+from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise, soft_step, to_bytes
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, make_folder, read_phantom, start_phantom
 from pipeline.datasets.splits.splits import add_named_split
 
 NAME = "PhC-C2DH-PHANTOM"
 FILMS = ("01", "02")
-MIN_FRAMES, MAX_FRAMES = 2, 999
-MIN_SIZE, MAX_SIZE = 32, 2048
 GOLD_EVERY = 4
-# Algorithms that vote for silver masks agree on a border that lies inside of the true one.
+# Silver masks are a vote of algorithms, whose common border lies inside the true one.
 SILVER_MARGIN = 0.08
 
 Ids = NDArray[np.uint16]
@@ -31,93 +27,58 @@ Ids = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell and its way; lengths are fractions of the frame's height.
+    """A cell and its path; lengths are fractions of the frame's height."""
 
-    Attributes:
-        start: row and column at the first frame.
-        step: rows and columns by frame.
-        wander: amplitude of the swings around the straight way.
-        phase: phase of swings and shape, in radians.
-        radius: mean radius.
-        waves: relative height of the waves of the outline with 2, 3 and 5 crests.
-        turn: rotation by frame, in radians.
-    """
-
-    start: tuple[float, float]
-    step: tuple[float, float]
-    wander: float
-    phase: float
-    radius: float
-    waves: tuple[float, float, float]
-    turn: float
+    start: tuple[float, float]  #: row and column at the first frame
+    step: tuple[float, float]  #: rows and columns per frame
+    wander: float  #: amplitude of the swings around the straight path
+    phase: float  #: phase of the swings and of the outline, in radians
+    radius: float  #: mean radius
+    waves: tuple[float, float, float]  #: relative height of the waves of the outline with 2, 3 and 5 crests
+    turn: float  #: rotation per frame, in radians
 
 
 def write_cells_phantom(root: str | Path, *, frames: int = 24, size: int = 192, seed: int = 0) -> Path:
-    """Write two synthetic films, their manifests and the truth they were made from.
+    """Write two synthetic films, their manifests and the truth.
 
     Cells with bright halos, as in phase contrast, move, turn and touch on an uneven background of the same mean grey.
-    As in the real sets, gold masks are exact but drawn for one frame in four, silver ones exist for every frame and
-    are a little too small, and ``*_ERR_SEG`` is wrong on purpose. The same arguments give the same bytes.
+    As in the real sets, gold masks are exact but exist for one frame in four only; silver ones exist for every frame
+    and are a little too small; ``*_ERR_SEG`` is wrong on purpose.
 
     Args:
         root: folder to write to; gets ``PhC-C2DH-PHANTOM/`` (films and masks), ``manifest.json`` (gold masks; film 01
-            to train, with the fold ``time`` its later third to validate; 02 to test), ``manifest_silver.json``
-            (silver masks of 01, gold ones of 02) and ``truth.json``.
-        frames: number of frames of each film, at least 2.
-        size: height of a frame in pixels; it is a third wider.
-        seed: seed of everything that is random, not negative.
-
-    Returns:
-        Path of ``manifest.json``.
-
-    Raises:
-        InputError: ``frames``, ``size`` or ``seed`` is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_cells_phantom(tempfile.mkdtemp(), frames=2, size=32).name
-        'manifest.json'
+            for training, its later third for validation in the split ``time``; film 02 for testing),
+            ``manifest_silver.json`` (silver masks of 01, gold ones of 02) and ``truth.json``.
+        frames: number of frames of each film, 2 to 999.
+        size: height of a frame in pixels, 32 to 2048; the width is a third more.
+        seed: random seed, not negative.
     """
-    require_range("frames", frames, MIN_FRAMES, MAX_FRAMES)
-    require_range("size", size, MIN_SIZE, MAX_SIZE)
-    require_range("seed", seed, 0)
-    root = Path(root)
-    source = make_folder(root / NAME)
+    source = start_phantom(root, NAME, frames=(frames, 2, 999), size=(size, 32, 2048), seed=seed)
     truth = {
         film: _write_film(source, film, np.random.default_rng([seed, index]), frames, size)
         for index, film in enumerate(FILMS)
     }
-    record = {"seed": seed, "size": size, "films": truth}
-    (root / "truth.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    write_manifest(_build_manifest(source, "01=silver,02=gold"), root / "manifest_silver.json")
-    return write_manifest(_build_manifest(source, "gold"), root / "manifest.json")
+    write_manifest(_build_manifest(source, "01=silver,02=gold"), source.parent / "manifest_silver.json")
+    return finish_phantom(source, _build_manifest(source, "gold"), seed=seed, size=size, films=truth)
 
 
 def _build_manifest(source: Path, masks: str) -> Manifest:
-    manifest = read_layout("cell_tracking", source, masks=masks).manifest
+    manifest = read_phantom("cell_tracking", source, masks=masks)
     cases = tuple(replace(case, split="test" if case.facts["sequence"] == "02" else "train") for case in manifest.cases)
-    manifest = replace(manifest, cases=cases)
+    manifest = replace(manifest, name="cells_phantom", cases=cases)
     train = [case.case_id for case in cases if case.split == "train"]
     later = len(train) // 3
-    if later:  # a split in time leaves out the frame between, so it takes three
+    if later:  # a split in time leaves out the frame between, so it needs three
         between = train[-later - 1 : -later]
         manifest = add_named_split(manifest, "time", train[-later:], "the later frames of film 01", between)
-    return replace(
-        manifest,
-        name="cells_phantom",
-        licence="CC0-1.0 (synthetic)",
-        source="synthetic, written by `python -m pipeline dataset phantom cell_tracking`",
-        citations=(),
-    )
+    return manifest
 
 
 def _write_film(source: Path, film: str, rng: np.random.Generator, frames: int, size: int) -> dict[str, Any]:
     height, width = size, size * 4 // 3
     cells = _draw_cells(rng)
-    ground = 0.03 * draw_smooth_noise(rng, (height, width), (3, 4)) + 0.02 * draw_smooth_noise(
-        rng, (height, width), (24, 32)
-    )
-    texture = draw_smooth_noise(rng, (height, width), (30, 40))
+    coarse, fine, texture = (draw_smooth_noise(rng, (height, width), bumps) for bumps in ((3, 4), (24, 32), (30, 40)))
+    ground = 0.03 * coarse + 0.02 * fine
     folders = ("", "_GT/SEG", "_GT/TRA", "_ST/SEG", "_ERR_SEG")
     targets = {folder: make_folder(source / f"{film}{folder}") for folder in folders}
     pixels = []
@@ -158,7 +119,7 @@ def _draw_cells(rng: np.random.Generator) -> list[Cell]:
 
 
 def _shape_cells(cells: list[Cell], number: int, height: int, width: int) -> Field:
-    """Return how deep each pixel lies in each cell (N, H, W): 1 in the centre, 0 on the border, negative outside."""
+    """Return the depth of each pixel in each cell (N, H, W): 1 in the centre, 0 on the border, negative outside."""
     y = ((np.arange(height) + 0.5) / height)[:, None]
     x = ((np.arange(width) + 0.5) / height)[None, :]
     shapes = []
@@ -174,7 +135,7 @@ def _shape_cells(cells: list[Cell], number: int, height: int, width: int) -> Fie
 
 
 def _number_cells(inside: Field, margin: float) -> Ids:
-    """Return the id of the cell that each pixel lies in, by more than a margin; 0 for none."""
+    """Return the id of the cell that each pixel lies in, deeper than a margin; 0 for none."""
     ids = np.where(inside.max(axis=0) > margin, inside.argmax(axis=0) + 1, 0)
     return np.asarray(ids, dtype=np.uint16)
 
@@ -186,11 +147,11 @@ def _render(inside: Field, ground: Field, texture: Field, rng: np.random.Generat
     nucleus = np.exp(-0.5 * ((depth - 1) / 0.25) ** 2)
     signal = 0.45 + ground + 0.10 * halo + body * (0.06 * texture - 0.03) - 0.10 * nucleus
     signal = signal + rng.normal(0, 0.012, signal.shape)
-    return np.asarray(np.clip(np.rint(signal * 255), 0, 255), dtype=np.uint8)
+    return to_bytes(signal * 255)
 
 
 def _spoil(ids: Ids) -> Ids:
-    """Return a mask that nobody can take for a good one: shifted, and all cells are one."""
+    """Return an obviously wrong mask: shifted, and all cells with the same id."""
     shifted = np.roll(ids, (ids.shape[0] // 4, ids.shape[1] // 4), axis=(0, 1))
     return (shifted > 0).astype(np.uint16)
 

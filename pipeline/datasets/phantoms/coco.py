@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,103 +15,51 @@ from PIL import Image
 from scipy import ndimage
 from skimage import measure
 
-from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifests.manifest_file import write_manifest
+from pipeline.datasets.phantoms.fields import to_bytes
 from pipeline.datasets.phantoms.head import SEQUENCES, draw_head, render_head
-from pipeline.issues import InputError
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, read_phantom, start_phantom
 
 FOLDERS = ("train", "valid", "test")
-MIN_IMAGES, MAX_IMAGES = 5, 999
-MIN_SIZE, MAX_SIZE = 32, 1024
 SLICES = 8
 SOLID, HOLLOW = 1, 2
-CATEGORIES = (
-    # Roboflow writes its project's name as a category that no annotation has.
-    {"id": 0, "name": "lesion", "supercategory": "none"},
-    {"id": SOLID, "name": "solid", "supercategory": "lesion"},
-    {"id": HOLLOW, "name": "hollow", "supercategory": "lesion"},
-)
+HEAD = {
+    "info": {"description": "synthetic"},
+    "licenses": [{"id": 1, "url": "https://creativecommons.org/publicdomain/zero/1.0/", "name": "CC0 1.0"}],
+    "categories": (
+        # Roboflow adds its project's name as a category without annotations.
+        {"id": 0, "name": "lesion", "supercategory": "none"},
+        {"id": SOLID, "name": "solid", "supercategory": "lesion"},
+        {"id": HOLLOW, "name": "hollow", "supercategory": "lesion"},
+    ),
+}
 
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A synthetic slice with its lesions.
-
-    Attributes:
-        pixels: grey values (H, W), bytes.
-        lesions: category and true mask (H, W) of each lesion.
-    """
-
-    pixels: NDArray[np.uint8]
-    lesions: tuple[tuple[int, Mask], ...]
-
-    def flipped(self) -> Picture:
-        """Return the mirror image, left and right exchanged."""
-        lesions = tuple((category, mask[:, ::-1]) for category, mask in self.lesions)
-        return Picture(self.pixels[:, ::-1], lesions)
+Lesions = list[tuple[int, Mask]]
 
 
 def write_coco_phantom(root: str | Path, *, images: int = 24, size: int = 128, seed: int = 0) -> Path:
-    """Write synthetic images with annotations, their manifest and the truth they were made from.
+    """Write synthetic images with annotations, their manifest and the truth.
 
     Every image shows a slice of a head with one or two lesions. Solid ones are annotated with a polygon, hollow ones
-    with run lengths, compressed and not in turn. As in real exports, some images of the train and valid folders have
-    lost their annotations, and some of the train folder are mirrored copies of another, told by their names alone. The
-    same arguments give the same annotations.
+    with run lengths, alternately compressed and not. As in real exports, some images of the train and valid folders
+    have lost their annotations, and some of the train folder are mirrored copies that only the name reveals. The same
+    arguments give the same annotations.
 
     Args:
         root: folder to write to; gets ``export/`` (``train/``, ``valid/``, ``test/``), ``manifest.json`` and
-            ``truth.json`` (for each image its folder, the pixels of each category and whether labels were lost).
-        images: number of images, at least 5: 60 % for training, 20 % each to validate and to test.
-        size: height of an image in pixels; it is a quarter wider.
-        seed: seed of everything that is random, not negative.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: ``images``, ``size`` or ``seed`` is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_coco_phantom(tempfile.mkdtemp(), images=5, size=32).name
-        'manifest.json'
+            ``truth.json`` (for each image its folder, the pixels of each category and whether its labels are lost).
+        images: number of images, 5 to 999: 60 % for training, 20 % each for validation and testing.
+        size: height of an image in pixels, 32 to 1024; the width is a quarter more.
+        seed: random seed, not negative.
     """
-    if not MIN_IMAGES <= images <= MAX_IMAGES:
-        raise InputError(f"images must be {MIN_IMAGES} to {MAX_IMAGES}, got {images}")
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise InputError(f"size must be {MIN_SIZE} to {MAX_SIZE} pixels, got {size}")
-    if seed < 0:
-        raise InputError(f"seed must not be negative, got {seed}")
-    root = Path(root)
-    source = root / "export"
-    _make_folder(source)
+    source = start_phantom(root, "export", images=(images, 5, 999), size=(size, 32, 1024), seed=seed)
     held_out = max(1, images // 5)
     truth: dict[str, Any] = {}
     first = 0
     for folder, count in zip(FOLDERS, (images - 2 * held_out, held_out, held_out), strict=True):
         truth |= _write_folder(source / folder, range(first, first + count), size, seed)
         first += count
-    record = {"seed": seed, "size": size, "images": truth}
-    (root / "truth.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    manifest = replace(
-        read_layout("coco", source).manifest,
-        name="coco_phantom",
-        licence="CC0-1.0 (synthetic)",
-        source="synthetic, written by `python -m pipeline dataset phantom coco`",
-    )
-    return write_manifest(manifest, root / "manifest.json")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise InputError(f"{folder} exists already; remove it or choose another folder") from None
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
+    return finish_phantom(source, read_phantom("coco", source), seed=seed, size=size, images=truth)
 
 
 def _write_folder(folder: Path, indices: range, size: int, seed: int) -> dict[str, Any]:
@@ -122,44 +69,35 @@ def _write_folder(folder: Path, indices: range, size: int, seed: int) -> dict[st
     truth: dict[str, Any] = {}
     for position, index in enumerate(indices):
         copy = folder.name == "train" and position % 4 == 3
-        number = index - 1 if copy else index
-        picture = _draw_picture(np.random.default_rng([seed, number]), size, hollow=number % 3 == 2)
-        picture = picture.flipped() if copy else picture
         lost = folder.name != "test" and position % 4 == 1
-        name = _name_image(number, copy, seed)
-        Image.fromarray(picture.pixels).convert("RGB").save(folder / name, quality=92)
-        height, width = picture.pixels.shape
+        number = index - 1 if copy else index
+        pixels, lesions = _draw_picture(np.random.default_rng([seed, number]), size, hollow=number % 3 == 2)
+        if copy:
+            pixels, lesions = pixels[:, ::-1], [(category, mask[:, ::-1]) for category, mask in lesions]
+        digest = hashlib.sha256(f"{seed} {number} {copy}".encode()).hexdigest()[:32]
+        name = f"head{number:03d}_jpg.rf.{digest}.jpg"
+        Image.fromarray(pixels).convert("RGB").save(folder / name, quality=92)
+        height, width = pixels.shape
         rows["images"].append({"id": position, "license": 1, "file_name": name, "height": height, "width": width})
-        for category, mask in () if lost else picture.lesions:
-            annotation = _annotate(category, mask, compressed=index % 2 == 0)
+        for category, mask in () if lost else lesions:
             head = {"id": len(rows["annotations"]), "image_id": position, "category_id": category}
+            annotation = _annotate(category, mask, compressed=index % 2 == 0)
             rows["annotations"].append({**head, **annotation, "iscrowd": 0})
-        voxels = dict.fromkeys((SOLID, HOLLOW), 0)
-        for category, mask in picture.lesions:
-            voxels[category] += int(mask.sum())
+        voxels = {kind: sum(int(mask.sum()) for own, mask in lesions if own == kind) for kind in (SOLID, HOLLOW)}
         truth[name] = {"folder": folder.name, "copy": copy, "labels_lost": lost, "voxels": voxels}
-    content = {
-        "info": {"description": "synthetic"},
-        "licenses": [{"id": 1, "url": "https://creativecommons.org/publicdomain/zero/1.0/", "name": "CC0 1.0"}],
-        "categories": CATEGORIES,
-        **rows,
-    }
-    (folder / "_annotations.coco.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / "_annotations.coco.json").write_text(json.dumps({**HEAD, **rows}), encoding="utf-8")
     return truth
 
 
-def _name_image(number: int, copy: bool, seed: int) -> str:
-    digest = hashlib.sha256(f"{seed} {number} {copy}".encode()).hexdigest()[:32]
-    return f"head{number:03d}_jpg.rf.{digest}.jpg"
-
-
-def _draw_picture(rng: np.random.Generator, size: int, *, hollow: bool) -> Picture:
-    """Cut a head where its first lesion is largest."""
+def _draw_picture(
+    rng: np.random.Generator, size: int, *, hollow: bool
+) -> tuple[NDArray[np.uint8], list[tuple[int, Mask]]]:
+    """Cut a head where its first lesion is largest; return grey values, and category and mask of each lesion (H, W)."""
     head = draw_head(rng, slices=SLICES)
     signal, shares = render_head(head, slices=SLICES, size=size)
     level = int(np.argmax((shares[0] > 0.5).sum(axis=(1, 2))))
     flair = signal[SEQUENCES.index("FLAIR"), level]
-    lesions: list[tuple[int, Mask]] = []
+    lesions: Lesions = []
     taken = np.zeros(flair.shape, bool)
     for share in shares:
         mask = _keep_largest((share[level] > 0.5) & ~taken)
@@ -170,15 +108,15 @@ def _draw_picture(rng: np.random.Generator, size: int, *, hollow: bool) -> Pictu
         flair = np.where(core, 0.12, flair)
         lesions.append((HOLLOW if core.any() else SOLID, mask & ~core))
     noise = rng.standard_normal((2, *flair.shape)) * 0.015
-    pixels = np.clip(np.rint(np.hypot(np.clip(flair, 0, None) + noise[0], noise[1]) * 235), 0, 255).astype(np.uint8)
-    # Not square, so that exchanged rows and columns cannot go unnoticed.
+    pixels = to_bytes(np.hypot(np.clip(flair, 0, None) + noise[0], noise[1]) * 235)
+    # Not square, so that exchanged rows and columns are noticed.
     margin = size // 8
-    wide = tuple((category, np.pad(mask, ((0, 0), (margin, margin)))) for category, mask in lesions)
-    return Picture(np.pad(pixels, ((0, 0), (margin, margin))), wide)
+    wide = [(category, np.pad(mask, ((0, 0), (margin, margin)))) for category, mask in lesions]
+    return np.pad(pixels, ((0, 0), (margin, margin))), wide
 
 
 def _keep_largest(mask: Mask) -> Mask:
-    """Return the largest component without its holes: what one polygon can tell."""
+    """Return the largest component with its holes filled: all that one polygon can describe."""
     parts, count = ndimage.label(mask)
     if not count:
         return mask
@@ -187,7 +125,7 @@ def _keep_largest(mask: Mask) -> Mask:
 
 
 def _find_core(mask: Mask) -> Mask:
-    """Return what lies deeper than half of the greatest depth."""
+    """Return the pixels deeper than half of the greatest depth."""
     depth = ndimage.distance_transform_edt(mask)
     return np.asarray(depth > max(1.0, 0.5 * float(depth.max())), dtype=bool)
 

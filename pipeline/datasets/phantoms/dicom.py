@@ -1,10 +1,10 @@
-"""A few small synthetic DICOM series: crops around a hippocampus, oblique, with made-up patients."""
+"""A few small synthetic DICOM series: oblique crops around a hippocampus, with invented patients."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
-from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.hippocampus import draw_hippocampus
-from pipeline.datasets.phantoms.targets import make_folder, require_range
-from pipeline.datasets.phantoms.volume_files import write_json
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, read_phantom, start_phantom
 
-MIN_CASES, MAX_CASES = 1, 999
-MIN_SIZE, MAX_SIZE = 24, 256
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
-# Root of identifiers that are made from a hash (DICOM PS3.5 B.2).
+# Root of identifiers that are derived from a UUID or hash (DICOM PS3.5 B.2).
 _UID_ROOT = "2.25."
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Place of a series in the patient, in mm.
+    """Position of a series in the patient, in mm."""
 
-    Args:
-        origin: centre of the first pixel of the first slice (LPS).
-        orientation: direction cosines of a row and of a column.
-        spacing: distance of rows, of columns and of slices.
-    """
-
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: centre of the first pixel of the first slice (LPS)
+    orientation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  #: direction cosines of a row and of a column
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)  #: distance of rows, of columns and of slices
 
     def place(self, index: int) -> tuple[float, ...]:
         """Return the position of a slice."""
@@ -46,28 +35,19 @@ class Geometry:
 
 
 def write_dicom_phantom(root: str | Path, *, cases: int = 3, seed: int = 0, size: int = 48) -> Path:
-    """Write synthetic MR series, their manifest and the truth they were made from.
+    """Write synthetic MR series, their manifest and the truth.
 
     Every second series is of the same patient as the one before. Planes are oblique, slices 1.5 to 3 mm apart, and
-    the file's numbers run against their place. There are no labels. The same arguments give the same bytes.
+    numbered from the last position to the first. There are no labels.
 
     Args:
-        root: folder to write to; gets ``series/<study>/<series>/*.dcm``, ``manifest.json`` and ``truth.json``.
-        cases: number of series.
-        seed: seed of everything that is random, not negative.
-        size: typical number of rows; a slice has about three quarters as many columns.
-
-    Returns:
-        Path of the manifest, all cases ``"test"``.
-
-    Raises:
-        InputError: ``cases``, ``seed`` or ``size`` is out of range, or ``root`` cannot be written or is in use.
+        root: folder to write to; gets ``series/<study>/<series>/*.dcm``, ``manifest.json`` (all cases
+            ``"test"``) and ``truth.json``.
+        cases: number of series, 1 to 999.
+        seed: random seed, not negative.
+        size: typical number of rows, 24 to 256; a slice has about three quarters as many columns.
     """
-    require_range("cases", cases, MIN_CASES, MAX_CASES)
-    require_range("size", size, MIN_SIZE, MAX_SIZE)
-    require_range("seed", seed, 0)
-    root = Path(root)
-    source = make_folder(root / "series")
+    source = start_phantom(root, "series", cases=(cases, 1, 999), size=(size, 24, 256), seed=seed)
     truth = {}
     for index in range(cases):
         rng = np.random.default_rng([seed, index, 5])
@@ -76,15 +56,10 @@ def write_dicom_phantom(root: str | Path, *, cases: int = 3, seed: int = 0, size
         geometry = _draw_geometry(rng)
         name = f"study_{index // 2 + 1}/series_{index + 1}"
         write_series(source / name, voxels.transpose(2, 1, 0), geometry, f"PHANTOM-{index // 2 + 1}", str(seed))
-        rows, columns = voxels.shape[1], voxels.shape[0]
-        shape = [rows, columns, voxels.shape[2]]
-        truth[name] = {"shape": shape, "spacing": list(geometry.spacing), "origin": list(geometry.origin)}
-    write_json(root / "truth.json", {"seed": seed, "size": size, "series": truth})
-    manifest = read_layout("dicom", source).manifest
-    text = "synthetic, written by `python -m pipeline dataset phantom dicom`"
-    return write_manifest(
-        replace(manifest, name="dicom_phantom", licence="CC0-1.0 (synthetic)", source=text), root / "manifest.json"
-    )
+        columns, rows, slices = voxels.shape
+        place = {"spacing": list(geometry.spacing), "origin": list(geometry.origin)}
+        truth[name] = {"shape": [rows, columns, slices], **place}
+    return finish_phantom(source, read_phantom("dicom", source), seed=seed, size=size, series=truth)
 
 
 def _draw_geometry(rng: np.random.Generator) -> Geometry:
@@ -98,27 +73,27 @@ def _draw_geometry(rng: np.random.Generator) -> Geometry:
 def write_series(
     folder: Path, slices: NDArray[np.int16], geometry: Geometry, patient: str, salt: str = "", *, first: int = 1
 ) -> list[Path]:
-    """Write a series, a file a slice.
+    """Write a series, one file per slice.
 
     Args:
-        folder: is created; its name, patient and ``salt`` make the identifiers.
+        folder: is created; the identifiers depend on its name, ``patient`` and ``salt``.
         slices: voxels (slices, rows, columns), int16.
-        geometry: place of the slices.
-        patient: PatientID; the name is made of it.
-        salt: further text for the identifiers.
+        geometry: position of the slices.
+        patient: PatientID, also part of the name.
+        salt: text that distinguishes the identifiers of other phantoms.
         first: instance number of the first slice.
 
     Returns:
-        The files in order of place.
+        The files in the order of their positions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     series = make_uid("series", folder.name, patient, salt)
     files = []
     for index, pixels in enumerate(slices):
-        # Numbers run against the place, as scanners do.
+        # Scanners may number slices against their position.
         number = first + len(slices) - 1 - index
         dataset = _make_dataset(pixels, geometry, index)
-        dataset.update(_identify(series, patient, salt, number))
+        _identify(dataset, series, patient, salt, number)
         path = folder / f"{number:06d}.dcm"
         with write_atomically(path, "wb", sync=False) as stream:
             dataset.save_as(stream, enforce_file_format=True)
@@ -127,29 +102,25 @@ def write_series(
 
 
 def make_uid(*parts: str) -> Any:
-    """Return a valid DICOM identifier that depends on the parts alone."""
+    """Return a valid DICOM identifier that depends on the parts only."""
     from pydicom.uid import UID
 
     digest = hashlib.sha256("/".join(parts).encode()).digest()[:16]
     return UID(f"{_UID_ROOT}{int.from_bytes(digest, 'big')}")
 
 
-def _identify(series: str, patient: str, salt: str, number: int) -> Any:
-    from pydicom.dataset import Dataset
-
-    part = Dataset()
-    part.SOPClassUID = MR_IMAGE_STORAGE
-    part.SOPInstanceUID = make_uid(series, str(number))
-    part.StudyInstanceUID = make_uid("study", patient, salt)
-    part.SeriesInstanceUID = series
-    part.FrameOfReferenceUID = make_uid("frame", series)
-    part.Modality = "MR"
-    part.PatientID = patient
-    part.PatientName = f"{patient}^Synthetic"
-    part.StudyDate = part.SeriesDate = f"{datetime.date(2000, 1, 1):%Y%m%d}"
-    part.SeriesNumber = 1
-    part.InstanceNumber = number
-    return part
+def _identify(dataset: Any, series: str, patient: str, salt: str, number: int) -> None:
+    dataset.SOPClassUID = MR_IMAGE_STORAGE
+    dataset.SOPInstanceUID = make_uid(series, str(number))
+    dataset.StudyInstanceUID = make_uid("study", patient, salt)
+    dataset.SeriesInstanceUID = series
+    dataset.FrameOfReferenceUID = make_uid("frame", series)
+    dataset.Modality = "MR"
+    dataset.PatientID = patient
+    dataset.PatientName = f"{patient}^Synthetic"
+    dataset.StudyDate = dataset.SeriesDate = f"{datetime.date(2000, 1, 1):%Y%m%d}"
+    dataset.SeriesNumber = 1
+    dataset.InstanceNumber = number
 
 
 def _make_dataset(pixels: NDArray[np.int16], geometry: Geometry, index: int) -> Any:

@@ -1,4 +1,4 @@
-"""Smooth random fields and soft shapes, the clay that phantoms are made of."""
+"""Smooth random fields and soft shapes: the material of all phantoms."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def blend(below: NDArray[np.floating], above: NDArray[np.floating] | float, weig
     return np.asarray(below + weight * (above - below), dtype=np.float32)
 
 
+def to_bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Round values to the nearest integer from 0 to 255."""
+    return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
+
+
 def draw_smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: tuple[int, ...]) -> Field:
     """Draw a smooth random field of mean about 0 and standard deviation 1.
 
@@ -33,8 +38,8 @@ def draw_smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: t
 
     Args:
         rng: source of the random numbers.
-        shape: size of the field, in voxels, for instance (D, H, W).
-        cells: how many bumps fit along each axis.
+        shape: size of the field in voxels, for example (D, H, W).
+        cells: number of bumps along each axis.
 
     Returns:
         Field of the given shape, float32.

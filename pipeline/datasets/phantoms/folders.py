@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,91 +11,65 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifests.manifest_file import write_manifest
-from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step
-from pipeline.datasets.phantoms.targets import make_folder, require_range
+from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step, to_bytes
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, make_folder, read_phantom, start_phantom
 
-MIN_IMAGES, MAX_IMAGES = 3, 9999
-MIN_SIZE, MAX_SIZE = 32, 2048
 KINDS = ("cyst", "nodule")
 MASK_VALUES = "0,1=cyst,2=nodule"
-# Echo of the tissue, and of what is in a cyst or nodule, relative to it.
+# Echo of the lesion relative to the tissue.
 ECHO = {"cyst": 0.10, "nodule": 0.40}
-# What lies behind a lesion: a cyst lets more sound through, a nodule less.
-BEHIND = {"cyst": 1.35, "nodule": 0.72}
+# Echo of the tissue below a lesion: a cyst lets more sound through, a nodule less.
+BELOW = {"cyst": 1.35, "nodule": 0.72}
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion; lengths are fractions of the image's height.
+    """A lesion; lengths are fractions of the image's height."""
 
-    Attributes:
-        kind: ``"cyst"`` or ``"nodule"``.
-        centre: row and column.
-        radii: half axes along rows and columns.
-        bumps: how irregular the border is.
-    """
-
-    kind: str
-    centre: tuple[float, float]
-    radii: tuple[float, float]
-    bumps: float
+    kind: str  #: ``"cyst"`` or ``"nodule"``
+    centre: tuple[float, float]  #: row and column
+    radii: tuple[float, float]  #: half axes along rows and columns
+    bumps: float  #: height of the border's irregularities
 
 
 def write_folders_phantom(root: str | Path, *, images: int = 12, size: int = 128, seed: int = 0) -> Path:
-    """Write synthetic ultrasound pictures in plain folders, their manifest and the truth they were made from.
+    """Write synthetic ultrasound pictures in plain folders, their manifest and the truth.
 
-    Cysts (label 1) are dark with a bright trail, nodules (label 2) less dark with a shadow; speckle and shadows make
-    that no threshold finds them. The same arguments give the same bytes.
+    Cysts (label 1) are dark with a bright trail, nodules (label 2) less dark with a shadow. Because of speckle and
+    shadows no threshold finds them.
 
     Args:
         root: folder to write to; gets ``dataset/`` (``train/``, ``val/`` and ``test/``, each with
             ``images/scan_001.png`` and ``masks/scan_001_mask.png``), ``manifest.json`` and ``truth.json``.
-        images: number of images, at least 3; of every four one is for validation and one for testing.
-        size: height of an image in pixels; it is a quarter wider.
-        seed: seed of everything that is random, not negative.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: ``images``, ``size`` or ``seed`` is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_folders_phantom(tempfile.mkdtemp(), images=3, size=32).name
-        'manifest.json'
+        images: number of images, 3 to 9999; one of every four is for validation and one for testing.
+        size: height of an image in pixels, 32 to 2048; the width is a quarter more.
+        seed: random seed, not negative.
     """
-    require_range("images", images, MIN_IMAGES, MAX_IMAGES)
-    require_range("size", size, MIN_SIZE, MAX_SIZE)
-    require_range("seed", seed, 0)
-    root = Path(root)
-    source = make_folder(root / "dataset")
+    source = start_phantom(root, "dataset", images=(images, 3, 9999), size=(size, 32, 2048), seed=seed)
     for split in ("train", "val", "test"):
         make_folder(source / split / "images")
         make_folder(source / split / "masks")
     truth: dict[str, Any] = {}
     for index in range(images):
         split = ("train", "val", "test", "train")[index % 4]
-        rng = np.random.default_rng([seed, index])
-        # The first picture shows both, so that the smallest set has all labels.
-        lesions = _draw_lesions(rng, KINDS if index % 4 == 0 else (KINDS[(index + index // 4) % 2],))
-        pixels, mask = _render(lesions, rng, size)
+        # The first picture shows both kinds, so that the smallest dataset has all labels.
+        kinds = KINDS if index % 4 == 0 else (KINDS[(index + index // 4) % 2],)
         name = f"scan_{index + 1:03d}"
-        Image.fromarray(pixels).save(source / split / "images" / f"{name}.png")
-        Image.fromarray(mask).save(source / split / "masks" / f"{name}_mask.png")
-        counts = {kind: int(np.count_nonzero(mask == label)) for label, kind in enumerate(KINDS, start=1)}
-        truth[name] = {"split": split, "pixels": counts, "lesions": [asdict(lesion) for lesion in lesions]}
-    record = {"seed": seed, "size": size, "images": truth}
-    (root / "truth.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    manifest = replace(
-        read_layout("folders", source, mask_values=MASK_VALUES).manifest,
-        name="folders_phantom",
-        licence="CC0-1.0 (synthetic)",
-        source="synthetic, written by `python -m pipeline dataset phantom folders`",
-    )
-    return write_manifest(manifest, root / "manifest.json")
+        written = _write_image(source / split, name, kinds, np.random.default_rng([seed, index]), size)
+        truth[name] = {"split": split, **written}
+    manifest = read_phantom("folders", source, mask_values=MASK_VALUES)
+    return finish_phantom(source, manifest, seed=seed, size=size, images=truth)
+
+
+def _write_image(
+    folder: Path, name: str, kinds: tuple[str, ...], rng: np.random.Generator, size: int
+) -> dict[str, Any]:
+    lesions = _draw_lesions(rng, kinds)
+    pixels, mask = _render(lesions, rng, size)
+    Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+    Image.fromarray(mask).save(folder / "masks" / f"{name}_mask.png")
+    counts = {kind: int(np.count_nonzero(mask == label)) for label, kind in enumerate(KINDS, start=1)}
+    return {"pixels": counts, "lesions": [asdict(lesion) for lesion in lesions]}
 
 
 def _draw_lesions(rng: np.random.Generator, kinds: tuple[str, ...]) -> list[Lesion]:
@@ -134,16 +107,16 @@ def _render(lesions: list[Lesion], rng: np.random.Generator, size: int) -> tuple
         trail = soft_step(1 - np.abs(x - lesion.centre[1]) / (0.8 * lesion.radii[1]), 0.1) * soft_step(
             y - lesion.centre[0], 0.02
         )
-        echo = echo * (1 + (BEHIND[lesion.kind] - 1) * trail * (1 - inside))
+        echo = echo * (1 + (BELOW[lesion.kind] - 1) * trail * (1 - inside))
         echo = blend(echo, ECHO[lesion.kind] * (0.55 + 0.08 * fibres), inside)
         mask[depth > 0] = KINDS.index(lesion.kind) + 1
     return _add_speckle(echo * (1.1 - 0.45 * y), rng), mask
 
 
 def _add_speckle(echo: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return bytes with the grain of coherent sound: the magnitude of a blurred complex noise, compressed."""
+    """Return bytes with the grain of ultrasound: the magnitude of blurred complex noise, compressed."""
     grain = rng.standard_normal((2, *echo.shape))
     blurred = np.stack([ndimage.gaussian_filter(part, (0.6, 1.2)) for part in grain])
     speckle = np.hypot(*blurred)
     signal = np.clip(echo, 0, None) * (0.35 + 0.65 * speckle / speckle.mean())
-    return np.clip(np.rint(255 * np.sqrt(np.clip(signal * 0.6, 0, 1))), 0, 255).astype(np.uint8)
+    return to_bytes(255 * np.sqrt(np.clip(signal * 0.6, 0, 1)))

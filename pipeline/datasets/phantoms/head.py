@@ -1,8 +1,7 @@
 """A synthetic head with a lesion, as seen by three MR sequences.
 
-Lengths are in half-widths of the field of view: a slice reaches from -1 to 1 along its rows (front to back) and
-columns, and the head from -1 to 1 upwards. Parameters are drawn by `draw_head`; `render_head` turns them into voxels of
-any resolution.
+The unit of length is half the field of view: a slice reaches from -1 to 1 along its rows (front to back) and columns,
+and the head from -1 to 1 upwards. `draw_head` draws the parameters, `render_head` renders them at any resolution.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, s
 
 SEQUENCES = ("pre-contrast", "FLAIR", "post-contrast")
 
-# Brightness of the tissues in SEQUENCES: fat is always bright, fluid always dark, grey and white matter change places.
+# Brightness of the tissues in SEQUENCES: fat is always bright, fluid always dark, grey and white matter swap.
 SCALP = (0.80, 0.86, 0.82)
 BONE = (0.08, 0.06, 0.09)
 FLUID = (0.15, 0.10, 0.16)
@@ -29,26 +28,18 @@ BOTTOM, TOP = -0.72, 0.97
 
 @dataclass(frozen=True)
 class Lesion:
-    """A blob inside the brain: bright in FLAIR, dark before contrast, sometimes enhancing.
+    """A blob inside the brain: bright in FLAIR, dark before contrast, sometimes enhancing."""
 
-    Attributes:
-        centre: where it lies, (z, y, x).
-        radii: half its extent along (z, y, x).
-        brightness: its FLAIR signal; white matter has 0.39.
-        darkening: share of the T1 signal that it loses.
-        enhancement: gain of its core after contrast, 0 for none.
-    """
-
-    centre: tuple[float, float, float]
-    radii: tuple[float, float, float]
-    brightness: float
-    darkening: float
-    enhancement: float
+    centre: tuple[float, float, float]  #: (z, y, x)
+    radii: tuple[float, float, float]  #: half its extent along (z, y, x)
+    brightness: float  #: its FLAIR signal; white matter has 0.38
+    darkening: float  #: relative loss of T1 signal
+    enhancement: float  #: gain of its core after contrast, 0 for none
 
 
 @dataclass(frozen=True)
 class Head:
-    """What distinguishes one patient from another, apart from the random fields."""
+    """The parameters of one patient, apart from the random fields."""
 
     half_width: float
     half_length: float
@@ -81,7 +72,7 @@ def draw_head(rng: np.random.Generator, *, slices: int) -> Head:
 
     Args:
         rng: source of the random numbers.
-        slices: number of slices that will be cut; a lesion is made thick enough to be met by several of them.
+        slices: number of slices that will be cut; every lesion is thick enough to appear in several of them.
     """
     half_width, half_length = rng.uniform(0.60, 0.70), rng.uniform(0.76, 0.86)
     tilt, shift = rng.uniform(-0.12, 0.12), (rng.uniform(-0.06, 0.06), rng.uniform(-0.06, 0.06))
@@ -144,22 +135,24 @@ def render_head(head: Head, *, slices: int, size: int) -> tuple[Field, list[Fiel
     folds = draw_smooth_noise(rng, grid.shape, (6, 30, 30))
     core = soft_step(draw_smooth_noise(rng, grid.shape, (8, 16, 16)) + 0.3, 0.2)
 
-    scalp, bone = soft_step(grid.depth, 0.008), soft_step(grid.depth - SKULL_DEPTH, 0.006)
     cavity = soft_step(grid.depth - CAVITY_DEPTH, 0.006)
     signal = []
     for channel, name in enumerate(SEQUENCES):
-        voxels = scalp * SCALP[channel]
-        voxels = blend(voxels, BONE[channel], bone)
-        voxels = blend(voxels, FLUID[channel], cavity)
+        voxels = _render_skull(grid, cavity, channel)
         tissue = blend(np.full_like(voxels, WHITE[channel]), GREY[channel], grey) * (1 + 0.03 * folds)
         voxels = blend(voxels, blend(tissue, FLUID[channel], fluid), brain)
         voxels = blend(voxels, _mix_face(facial, channel), face * cavity)
         for lesion, share in zip(head.lesions, lesions, strict=True):
             voxels = _add_lesion(voxels, lesion, share, name, texture=folds, core=core)
-        if name == "FLAIR":
-            voxels = blend(voxels, 0.80, caps)
-        signal.append(voxels)
+        signal.append(blend(voxels, 0.80, caps) if name == "FLAIR" else voxels)
     return np.stack(signal), lesions
+
+
+def _render_skull(grid: Grid, cavity: Field, channel: int) -> Field:
+    """Return scalp and bone, and fluid in the cavity."""
+    voxels = soft_step(grid.depth, 0.008) * SCALP[channel]
+    voxels = blend(voxels, BONE[channel], soft_step(grid.depth - SKULL_DEPTH, 0.006))
+    return blend(voxels, FLUID[channel], cavity)
 
 
 def _add_lesion(voxels: Field, lesion: Lesion, share: Field, sequence: str, *, texture: Field, core: Field) -> Field:
@@ -208,7 +201,7 @@ def _shape_ventricles(head: Head, grid: Grid) -> Field:
 
 
 def _shape_face(grid: Grid, rng: np.random.Generator) -> Field:
-    """Return the share (D, H, W) of what lies in front of and below the brain."""
+    """Return the share (D, H, W) of the tissues in front of and below the brain."""
     border = _mirror(draw_smooth_noise(rng, grid.shape, (3, 12, 12)))
     return soft_step(-0.34 - grid.z - 0.55 * (grid.y + 0.15) + 0.05 * border, 0.02)
 
@@ -245,7 +238,7 @@ def _shape_lesion(lesion: Lesion, grid: Grid, rng: np.random.Generator) -> Field
 
 
 def _shape_distractors(head: Head, grid: Grid) -> Field:
-    """What is bright in FLAIR and no lesion: caps on the ventricles' horns and small spots in the white matter."""
+    """Return bright FLAIR signal that is not a lesion: caps on the ventricles' horns and small white-matter spots."""
     horn = 0.27 * head.ventricles
     across, along = np.abs(grid.x) - (0.075 + 0.55 * horn**2), np.abs(grid.y - 0.02) - horn - 0.02
     caps = soft_step(1 - (across / 0.045) ** 2 - (along / 0.05) ** 2 - ((grid.z - 0.12) / 0.22) ** 2, 0.2)

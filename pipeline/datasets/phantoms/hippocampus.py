@@ -8,76 +8,66 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step
-from pipeline.datasets.phantoms.targets import make_folder, require_range
-from pipeline.datasets.phantoms.volume_files import write_json, write_nifti, write_phantom_manifest
+from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step, to_bytes
+from pipeline.datasets.phantoms.phantom_files import (
+    LICENCE,
+    finish_phantom,
+    read_phantom,
+    split_phantom,
+    start_phantom,
+    state_origin,
+    write_json,
+    write_nifti,
+)
 
-MIN_CASES, MAX_CASES = 3, 999
-MIN_SIZE, MAX_SIZE = 24, 256
 LABELS = {0: "background", 1: "Anterior", 2: "Posterior"}
 TASK = "Task04_Hippocampus"
-# Share of the long axis at which the body takes over from the head.
+# Share of the long axis at which the head ends and the body begins.
 BORDER = 0.56
-# Of ten images about two are bytes and the others floats of a far larger scale, as in the real set.
+# About two of ten images are bytes, the others floats on a far larger scale, as in the real set.
 BYTE_SHARE = 0.2
 
 
 def write_hippocampus_phantom(root: str | Path, *, cases: int = 12, seed: int = 0, size: int = 48) -> Path:
-    """Write synthetic crops, their manifest and the truth they were made from.
+    """Write synthetic crops, their manifest and the truth.
 
     A hippocampus is a bent tube along the second axis, thick in front, with noise, a bias field and brighter fluid
-    beside it. Voxels are 1 mm, axes RAS. Some images are uint8 from 0 to 255, most float32 of up to some thousand. The
-    same arguments give the same bytes.
+    next to it. Voxels are 1 mm, axes RAS. Some images are uint8 from 0 to 255, most are float32 up to a few thousand.
 
     Args:
         root: folder to write to; gets ``Task04_Hippocampus/`` (``imagesTr``, ``labelsTr``, ``imagesTs``,
             ``dataset.json``), ``manifest.json`` and ``truth.json``.
-        cases: number of labelled cases, at least 3, of which a quarter is the test set. Two more, without label, lie in
+        cases: number of labelled cases, 3 to 999, of which a quarter is the test set. Two more, without label, lie in
             ``imagesTs`` and are not in the manifest.
-        seed: seed of everything that is random, not negative.
-        size: typical length of the second axis in voxels; the real ones have 40 to 59.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: ``cases``, ``seed`` or ``size`` is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_hippocampus_phantom(tempfile.mkdtemp(), cases=3, size=24).name
-        'manifest.json'
+        seed: random seed, not negative.
+        size: typical length of the second axis in voxels, 24 to 256; the real ones have 40 to 59.
     """
-    require_range("cases", cases, MIN_CASES, MAX_CASES)
-    require_range("size", size, MIN_SIZE, MAX_SIZE)
-    require_range("seed", seed, 0)
-    root = Path(root)
-    source = make_folder(root / TASK)
+    source = start_phantom(root, TASK, cases=(cases, 3, 999), size=(size, 24, 256), seed=seed)
     truth: dict[str, Any] = {}
     training, test = [], []
     for index in range(cases + 2):
         name = f"hippocampus_{index * 2 + 1:03d}"
         image, label = draw_hippocampus(np.random.default_rng([seed, index]), size)
-        part = "Tr" if index < cases else "Ts"
-        write_nifti(source / f"images{part}" / f"{name}.nii.gz", image)
-        if part == "Tr":
-            write_nifti(source / "labelsTr" / f"{name}.nii.gz", label)
-            training.append({"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"})
+        paths = {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+        if index < cases:
+            write_nifti(source / paths["label"], label)
+            training.append(paths)
         else:
-            test.append(f"./imagesTs/{name}.nii.gz")
+            paths["image"] = f"./imagesTs/{name}.nii.gz"
+            test.append(paths["image"])
+        write_nifti(source / paths["image"], image)
         truth[name] = _describe(image, label)
     write_json(source / "dataset.json", _describe_task(training, test))
-    write_json(root / "truth.json", {"seed": seed, "size": size, "cases": truth})
-    return write_phantom_manifest(read_layout("decathlon", source).manifest, root / "manifest.json", seed)
+    manifest = split_phantom(read_phantom("decathlon", source), seed)
+    return finish_phantom(source, manifest, seed=seed, size=size, cases=truth)
 
 
 def _describe_task(training: list[dict[str, str]], test: list[str]) -> dict[str, Any]:
     return {
         "name": "Hippocampus",
         "description": "synthetic left and right hippocampi",
-        "reference": "synthetic, written by `python -m pipeline dataset phantom decathlon`",
-        "licence": "CC0-1.0 (synthetic)",
+        "reference": state_origin("decathlon"),
+        "licence": LICENCE,
         "tensorImageSize": "3D",
         "modality": {"0": "MRI"},
         "labels": {str(number): name for number, name in LABELS.items()},
@@ -102,19 +92,23 @@ def draw_hippocampus(rng: np.random.Generator, size: int = 48) -> tuple[NDArray[
     shape = tuple(max(12, round(scale * float(rng.uniform(*span)))) for span in ((31, 43), (42, 56), (26, 44)))
     inside, along = _draw_tube(rng, shape)
     label = np.where(inside > 0, np.where(along > BORDER, 1, 2), 0).astype(np.uint8)
+    noisy = _render(inside, along, rng)
+    gain = float(rng.uniform(0.8, 1.0))
+    if rng.random() < BYTE_SHARE:
+        return to_bytes(noisy * gain * 220), label
+    return np.asarray(noisy * gain * float(rng.uniform(400, 3000)), dtype=np.float32), label
+
+
+def _render(inside: Field, along: Field, rng: np.random.Generator) -> Field:
+    """Return the signal with bias field and noise, about 0 to 1."""
+    shape = inside.shape
     tissue = 0.55 + 0.07 * draw_smooth_noise(rng, shape, (4, 5, 4))
     fluid = soft_step(draw_smooth_noise(rng, shape, (3, 3, 3)) - 1.1, 0.15)
     signal = blend(tissue, 0.16, fluid * (inside < 0))
     signal = blend(signal, 0.74 + 0.05 * (along > BORDER), soft_step(inside, 0.6))
     bias = np.exp(0.12 * draw_smooth_noise(rng, shape, (2, 2, 2)))
-    noisy = np.hypot(
-        signal * bias + 0.035 * rng.standard_normal(shape, dtype=np.float32),
-        0.035 * rng.standard_normal(shape, dtype=np.float32),
-    )
-    gain = float(rng.uniform(0.8, 1.0))
-    if rng.random() < BYTE_SHARE:
-        return np.clip(np.rint(noisy * gain * 220), 0, 255).astype(np.uint8), label
-    return np.asarray(noisy * gain * float(rng.uniform(400, 3000)), dtype=np.float32), label
+    real, imaginary = (0.035 * rng.standard_normal(shape, dtype=np.float32) for _ in range(2))
+    return np.asarray(np.hypot(signal * bias + real, imaginary))
 
 
 def _draw_tube(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Field, Field]:

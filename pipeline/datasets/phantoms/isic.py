@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifests.manifest_file import write_manifest
-from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step
-from pipeline.datasets.phantoms.targets import make_folder, require_range
+from pipeline.datasets.phantoms.fields import Field, blend, draw_smooth_noise, soft_step, to_bytes
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, make_folder, read_phantom, start_phantom
 
-MIN_IMAGES, MAX_IMAGES = 3, 9999
-MIN_SIZE, MAX_SIZE = 32, 4096
 SKIN = ((0.90, 0.72, 0.63), (0.80, 0.58, 0.46), (0.93, 0.80, 0.74))
 PIGMENT = ((0.42, 0.24, 0.16), (0.55, 0.35, 0.26), (0.30, 0.19, 0.18))
 HAIR = (58, 40, 34)
@@ -26,63 +21,35 @@ ASPECTS = ((3, 4), (2, 3), (4, 3))
 
 @dataclass(frozen=True)
 class Photograph:
-    """What is seen and how: positions and lengths are fractions of the image's shorter side.
+    """The content and the light of an image; positions and lengths are fractions of its shorter side."""
 
-    Attributes:
-        skin: colour of the skin, red, green and blue from 0 to 1.
-        pigment: colour of the lesion.
-        contrast: how much of the skin's colour the pigment hides, 0 to 1.
-        centre: row and column of the lesion.
-        radii: half axes of the lesion.
-        tilt: angle of the first axis, in radians.
-        edge: width over which the border fades.
-        hairs: number of hairs.
-        vignette: loss of light in the corners, 0 to 1.
-        aspect: height and width as small whole numbers.
-    """
-
-    skin: tuple[float, ...]
-    pigment: tuple[float, ...]
-    contrast: float
-    centre: tuple[float, float]
-    radii: tuple[float, float]
-    tilt: float
-    edge: float
-    hairs: int
-    vignette: float
-    aspect: tuple[int, int]
+    skin: tuple[float, ...]  #: colour of the skin, red, green and blue from 0 to 1
+    pigment: tuple[float, ...]  #: colour of the lesion
+    contrast: float  #: share of the skin's colour that the pigment hides, 0 to 1
+    centre: tuple[float, float]  #: row and column of the lesion
+    radii: tuple[float, float]  #: half axes of the lesion
+    tilt: float  #: angle of the first axis, in radians
+    edge: float  #: width over which the border fades
+    hairs: int  #: number of hairs
+    vignette: float  #: loss of light in the corners, 0 to 1
+    aspect: tuple[int, int]  #: height and width as small whole numbers
 
 
 def write_isic_phantom(root: str | Path, *, images: int = 12, size: int = 256, seed: int = 0) -> Path:
-    """Write synthetic skin lesions, their manifest and the truth they were made from.
+    """Write synthetic skin lesions, their manifest and the truth.
 
-    Every image shows one lesion with an irregular border on skin with hair, which is as dark as the lesion, in light
-    that fades to the corners; so no threshold finds it. Sizes differ, as in the real set. Of every four images one is
-    for validation and one for testing; the split is told by the folders, as in the real set. The same arguments give
-    the same bytes with the same version of the JPEG library.
+    Every image shows one lesion with an irregular border. The skin has hair as dark as the lesion, and the light fades
+    towards the corners, so no threshold finds the lesion. As in the real set, sizes differ and the folders give the
+    split: one of every four images is for validation and one for testing. The same arguments give the same bytes with
+    the same version of the JPEG library.
 
     Args:
         root: folder to write to; gets ``isic2018/`` (the official folders), ``manifest.json`` and ``truth.json``.
-        images: number of images, at least 3: one to train, to validate and to test.
-        size: length of an image's longer side in pixels; the real ones have 540 to 6,688.
-        seed: seed of everything that is random, not negative.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: ``images``, ``size`` or ``seed`` is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> write_isic_phantom(tempfile.mkdtemp(), images=3, size=32).name
-        'manifest.json'
+        images: number of images, 3 to 9999.
+        size: longer side of an image in pixels, 32 to 4096; the real ones have 540 to 6,688.
+        seed: random seed, not negative.
     """
-    require_range("images", images, MIN_IMAGES, MAX_IMAGES)
-    require_range("size", size, MIN_SIZE, MAX_SIZE)
-    require_range("seed", seed, 0)
-    root = Path(root)
-    source = make_folder(root / "isic2018")
+    source = start_phantom(root, "isic2018", images=(images, 3, 9999), size=(size, 32, 4096), seed=seed)
     truth: dict[str, Any] = {}
     for split in ("Training", "Validation", "Test"):
         for kind in (f"Task1-2_{split}_Input", f"Task1_{split}_GroundTruth"):
@@ -93,16 +60,7 @@ def write_isic_phantom(root: str | Path, *, images: int = 12, size: int = 256, s
         split = ("Training", "Validation", "Test", "Training")[index % 4]
         name = f"ISIC_{index + 1:07d}"
         truth[name] = {"split": split, **_write_image(source, split, name, np.random.default_rng([seed, index]), size)}
-    record = {"seed": seed, "size": size, "images": truth}
-    (root / "truth.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    manifest = replace(
-        read_layout("isic", source).manifest,
-        name="isic_phantom",
-        licence="CC0-1.0 (synthetic)",
-        source="synthetic, written by `python -m pipeline dataset phantom isic`",
-        citations=(),
-    )
-    return write_manifest(manifest, root / "manifest.json")
+    return finish_phantom(source, read_phantom("isic", source), seed=seed, size=size, images=truth)
 
 
 def _write_image(source: Path, split: str, name: str, rng: np.random.Generator, size: int) -> dict[str, Any]:
@@ -110,9 +68,9 @@ def _write_image(source: Path, split: str, name: str, rng: np.random.Generator, 
     height, width = (size * length // max(photograph.aspect) for length in photograph.aspect)
     clean, inside = _render(photograph, rng, height, width)
     picture = _add_hairs(clean, photograph.hairs, rng)
-    # Sensor noise is drawn last: everything before is the same at every size.
+    # Sensor noise is drawn last, so everything before is the same at every size.
     pixels = np.asarray(picture, dtype=np.float32) + rng.normal(0, 3, (height, width, 1)).astype(np.float32)
-    image = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+    image = Image.fromarray(to_bytes(pixels))
     mask = inside > 0.5
     image.save(source / f"ISIC2018_Task1-2_{split}_Input" / f"{name}.jpg", quality=92)
     target = source / f"ISIC2018_Task1_{split}_GroundTruth" / f"{name}_segmentation.png"
@@ -151,8 +109,7 @@ def _render(photograph: Photograph, rng: np.random.Generator, height: int, width
     for skin, pigment in zip(photograph.skin, photograph.pigment, strict=True):
         below = skin * (1 + 0.02 * noises[2] + 0.02 * noises[3])
         channels.append(blend(below, pigment * network, inside * photograph.contrast) * light)
-    pixels = np.clip(np.rint(np.stack(channels, axis=-1) * 255), 0, 255).astype(np.uint8)
-    return Image.fromarray(pixels), inside
+    return Image.fromarray(to_bytes(np.stack(channels, axis=-1) * 255)), inside
 
 
 def _shape_lesion(
@@ -168,7 +125,7 @@ def _shape_lesion(
 
 
 def _add_hairs(image: Image.Image, hairs: int, rng: np.random.Generator) -> Image.Image:
-    """Draw hairs as bent lines, four times as large and reduced, for smooth edges."""
+    """Draw hairs as bent lines, at four times the size and then reduced, for smooth edges."""
     scale = 4
     layer = Image.new("L", (image.width * scale, image.height * scale), 0)
     pen = ImageDraw.Draw(layer)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.manifests.manifest_file import write_manifest
-from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise
+from pipeline.datasets.phantoms.fields import Field, draw_smooth_noise, to_bytes
 from pipeline.datasets.phantoms.head import SEQUENCES, Head, draw_head, render_head
-from pipeline.datasets.splits.splits import split_manifest
-from pipeline.issues import InputError
+from pipeline.datasets.phantoms.phantom_files import finish_phantom, read_phantom, split_phantom, start_phantom
 
 INSTITUTIONS = ("CS", "DU", "FG", "HT")
-MIN_PATIENTS, MAX_PATIENTS = 3, 999
 MIN_SLICES, MAX_SLICES = 8, 20
-MIN_SIZE, MAX_SIZE = 32, 1024
-MAX_FOLDS = 4
 DATA_CSV_HEADER = (
     "Patient,RNASeqCluster,MethylationCluster,miRNACluster,CNCluster,RPPACluster,OncosignCluster,COCCluster,"
     "histological_type,neoplasm_histologic_grade,tumor_tissue_site,laterality,tumor_location,gender,"
@@ -34,7 +27,7 @@ DATA_CSV_HEADER = (
 
 @dataclass(frozen=True)
 class Scan:
-    """How the machine changes what it sees: one gain, gamma for each sequence, bias field, noise, missing sequence."""
+    """Effects of the scanner: gain and gamma of each sequence, bias field, noise, missing sequence."""
 
     gain: tuple[float, ...]
     gamma: tuple[float, ...]
@@ -44,39 +37,20 @@ class Scan:
 
 
 def write_lgg_phantom(root: str | Path, *, patients: int = 12, seed: int = 0, size: int = 256) -> Path:
-    """Write synthetic patients, their manifest and the truth they were made from.
+    """Write synthetic patients, their manifest and the truth.
 
     Every patient has 8 to 20 slices with one or two lesions, which span neighbouring slices and never the first or last
-    one. Of every ten patients one lacks the pre-contrast and another the post-contrast sequence: FLAIR stands in for
-    it, as in the real set. The same arguments give the same bytes.
+    one. One of every ten patients lacks the pre-contrast and another the post-contrast sequence: FLAIR replaces it, as
+    in the real set.
 
     Args:
         root: folder to write to; gets ``kaggle_3m/`` (images, masks, ``data.csv``), ``manifest.json`` and
             ``truth.json``.
-        patients: number of patients, at least 3: one to train, to validate and to test.
-        seed: seed of everything that is random, not negative.
-        size: height and width of a slice, in pixels; the real ones have 256.
-
-    Returns:
-        Path of the manifest.
-
-    Raises:
-        InputError: ``patients``, ``seed`` or ``size`` is out of range, or ``root`` cannot be written or is in use.
-
-    Example:
-        >>> import tempfile
-        >>> folder = tempfile.mkdtemp()
-        >>> write_lgg_phantom(folder, patients=3, size=32).name
-        'manifest.json'
+        patients: number of patients, 3 to 999.
+        seed: random seed, not negative.
+        size: height and width of a slice in pixels, 32 to 1024; the real ones have 256.
     """
-    if not MIN_PATIENTS <= patients <= MAX_PATIENTS:
-        raise InputError(f"patients must be {MIN_PATIENTS} to {MAX_PATIENTS}, got {patients}")
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise InputError(f"size must be {MIN_SIZE} to {MAX_SIZE} pixels, got {size}")
-    if seed < 0:
-        raise InputError(f"seed must not be negative, got {seed}")
-    root = Path(root)
-    source = _make_folder(root / "kaggle_3m")
+    source = start_phantom(root, "kaggle_3m", patients=(patients, 3, 999), size=(size, 32, 1024), seed=seed)
     missing = _draw_missing(np.random.default_rng([seed, patients]), patients)
     truth = {}
     for index in range(patients):
@@ -85,19 +59,8 @@ def write_lgg_phantom(root: str | Path, *, patients: int = 12, seed: int = 0, si
         truth[name] = _write_patient(source / name, rng, size=size, missing=missing[index])
     rows = [DATA_CSV_HEADER, *(name.rsplit("_", 1)[0] + "," * DATA_CSV_HEADER.count(",") for name in truth)]
     (source / "data.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    record = {"seed": seed, "size": size, "sequences": SEQUENCES, "patients": truth}
-    (root / "truth.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return _write_manifest(source, root / "manifest.json", seed)
-
-
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise InputError(f"{folder} exists already; remove it or choose another folder") from None
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
-    return folder
+    manifest = split_phantom(read_phantom("lgg", source), seed)
+    return finish_phantom(source, manifest, seed=seed, size=size, sequences=SEQUENCES, patients=truth)
 
 
 def _name_patient(index: int) -> str:
@@ -118,7 +81,13 @@ def _write_patient(folder: Path, rng: np.random.Generator, *, size: int, missing
     slices = int(rng.integers(MIN_SLICES, MAX_SLICES + 1))
     head = draw_head(rng, slices=slices)
     signal, shares = render_head(head, slices=slices, size=size)
-    scan = _draw_scan(rng, missing)
+    scan = Scan(
+        gain=tuple(rng.uniform(0.55, 1.0, size=3).tolist()),
+        gamma=tuple(rng.uniform(0.85, 1.2, size=3).tolist()),
+        bias=float(rng.uniform(0.06, 0.16)),
+        noise=float(rng.uniform(0.008, 0.022)),
+        missing=missing,
+    )
     image = _scan(signal, scan, rng)
     mask = (np.max(shares, axis=0) > 0.5).astype(np.uint8) * 255
     # The real stacks begin and end outside the tumour; irregular borders must not reach there by chance.
@@ -128,16 +97,6 @@ def _write_patient(folder: Path, rng: np.random.Generator, *, size: int, missing
         Image.fromarray(image[k]).save(folder / f"{folder.name}_{k + 1}.tif")
         Image.fromarray(mask[k]).save(folder / f"{folder.name}_{k + 1}_mask.tif")
     return _describe(head, scan, mask, shares)
-
-
-def _draw_scan(rng: np.random.Generator, missing: str) -> Scan:
-    return Scan(
-        gain=tuple(rng.uniform(0.55, 1.0, size=3).tolist()),
-        gamma=tuple(rng.uniform(0.85, 1.2, size=3).tolist()),
-        bias=float(rng.uniform(0.06, 0.16)),
-        noise=float(rng.uniform(0.008, 0.022)),
-        missing=missing,
-    )
 
 
 def _scan(signal: Field, scan: Scan, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -151,8 +110,7 @@ def _scan(signal: Field, scan: Scan, rng: np.random.Generator) -> NDArray[np.uin
     voxels = gain * np.hypot(clean + noise[0], noise[1])
     if scan.missing:
         voxels[SEQUENCES.index(scan.missing)] = voxels[SEQUENCES.index("FLAIR")]
-    pixels: NDArray[np.uint8] = np.clip(np.rint(voxels * 235), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+    return np.ascontiguousarray(np.moveaxis(to_bytes(voxels * 235), 0, -1))
 
 
 def _describe(head: Head, scan: Scan, mask: NDArray[np.uint8], shares: list[Field]) -> dict[str, Any]:
@@ -169,19 +127,3 @@ def _describe(head: Head, scan: Scan, mask: NDArray[np.uint8], shares: list[Fiel
             }
         )
     return {"slices": len(mask), "voxels": int((mask > 0).sum()), "scan": asdict(scan), "lesions": lesions}
-
-
-def _write_manifest(source: Path, target: Path, seed: int) -> Path:
-    """Deal the patients into a test set of about a quarter and folds, and write the manifest."""
-    manifest = replace(
-        read_layout("lgg", source).manifest,
-        name="lgg_phantom",
-        licence="CC0-1.0 (synthetic)",
-        source="synthetic, written by `python -m pipeline dataset phantom lgg`",
-        citations=(),
-    )
-    ids = [case.case_id for case in manifest.cases]
-    count = max(1, round(len(ids) / 4))
-    test_ids = [ids[index] for index in np.random.default_rng([seed, len(ids), 1]).permutation(len(ids))[:count]]
-    folds = min(MAX_FOLDS, len(ids) - count)
-    return write_manifest(split_manifest(manifest, folds=folds, seed=seed, test_ids=test_ids), target)

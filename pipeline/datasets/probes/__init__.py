@@ -1,4 +1,4 @@
-"""What a check wants to know of an image file, from its header alone or from all its pixels; one reader a format."""
+"""Read the properties of image files, from the header alone or from all pixels; one reader per format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Twice Pillow's own warning level, where Pillow gives up; checked from the header, before anything is decoded.
 MAX_PIXELS = 178_956_970
 
-# Format that a name promises, and the module whose `probe` reads it; the longest matching ending counts.
+# Format of each file ending, and the module whose `probe` reads it; the longest matching ending counts.
 FORMATS: dict[str, tuple[str, str]] = {
     **dict.fromkeys((".tif", ".tiff"), ("TIFF", "raster")),
     ".png": ("PNG", "raster"),
@@ -29,13 +29,7 @@ FORMATS: dict[str, tuple[str, str]] = {
 
 
 class ImageError(Exception):
-    """A file that is not the image it should be.
-
-    Args:
-        code: issue code.
-        message: what was found.
-        hint: what to do.
-    """
+    """A file that cannot be used as an image; the arguments are those of an `Issue`."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -43,31 +37,18 @@ class ImageError(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file to read, from the disk or from bytes that were read already.
-
-    Args:
-        path: the file.
-        data: all its bytes; None opens the file.
-    """
+class ImageSource:
+    """A file to read: from the disk, or from ``data`` if all its bytes are in memory; its methods raise `OSError`."""
 
     path: Path
     data: bytes | None = None
 
     def open(self) -> IO[bytes]:
-        """Return a stream at the first byte.
-
-        Raises:
-            OSError: the file cannot be opened.
-        """
+        """Return a stream at the first byte."""
         return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
 
     def head(self, length: int = 512) -> bytes:
-        """Return the first bytes.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
+        """Return the first bytes."""
         with self.open() as stream:
             return stream.read(length)
 
@@ -78,55 +59,35 @@ class Source:
 
 @dataclass(frozen=True)
 class Content:
-    """What the pixels say.
+    """Statistics of an image's pixels."""
 
-    Args:
-        low: smallest value, not-a-number left out.
-        high: largest value.
-        non_finite: number of not-a-number and infinite values.
-        counts: number of pixels by value; only filled for masks.
-        first_non_finite: index of the first value that is not finite, in the array's order; () if there is none.
-        digest: sha256 of shape and decoded pixels: equal for the same picture in another encoding; "" for masks.
-        fingerprint: what near copies are recognised by; None for masks.
-    """
-
-    low: float
-    high: float
-    non_finite: int
-    counts: Mapping[float, int]
+    low: float  #: smallest value, not-a-number left out
+    high: float  #: largest value
+    non_finite: int  #: number of not-a-number and infinite values
+    counts: Mapping[float, int]  #: number of pixels by value; only for masks
+    #: index of the first value that is not finite, in the array's order; () if all are
     first_non_finite: tuple[int, ...] = ()
-    digest: str = ""
-    fingerprint: Fingerprint | None = None
+    digest: str = ""  #: sha256 of shape and decoded pixels: equal for the same image in another encoding; "" for masks
+    fingerprint: Fingerprint | None = None  #: thumbnail by which near copies are recognised; None for masks
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What is known of an image file.
+    """Properties of an image file."""
 
-    Args:
-        format: ``"TIFF"``, ``"PNG"``, ``"NIfTI"``, ``"DICOM"``, ...
-        shape: size in pixels or voxels: rows first for pictures, the order of the file for volumes.
-        channels: number of channels, alpha included.
-        pages: number of images in the file.
-        content: what the pixels say; None if only the header was read.
-        dtype: type of a stored value, in numpy's words; "" if the header does not tell.
-        spacing: size of a voxel in mm along each axis of ``shape``; () if the file holds none.
-        affine: voxel index to world in mm (RAS), 4 x 4; () if the file holds none.
-        header: what only this format has, JSON-ready (``{"mode": "RGBA", "exif_orientation": 6}``).
-    """
-
-    format: str
-    shape: tuple[int, ...]
-    channels: int
-    pages: int
-    content: Content | None = None
-    dtype: str = ""
-    spacing: tuple[float, ...] = ()
-    affine: tuple[tuple[float, ...], ...] = ()
+    format: str  #: ``"TIFF"``, ``"PNG"``, ``"NIfTI"``, ``"DICOM"``, ...
+    shape: tuple[int, ...]  #: size in pixels or voxels: rows first for 2-D images, the order of the file for volumes
+    channels: int  #: number of channels, alpha included
+    pages: int  #: number of images in the file
+    content: Content | None = None  #: statistics of the pixels; None if only the header was read
+    dtype: str = ""  #: numpy's name of the stored type; "" if the header does not give it
+    spacing: tuple[float, ...] = ()  #: size of a voxel in mm along each axis of ``shape``; () if the file holds none
+    affine: tuple[tuple[float, ...], ...] = ()  #: voxel index to world in mm (RAS), 4 x 4; () if the file holds none
+    #: properties of this format only, JSON-ready (``{"mode": "RGBA", "exif_orientation": 6}``)
     header: Mapping[str, Any] = field(default_factory=dict)
 
 
-def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixels: int = MAX_PIXELS) -> Probe:
+def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_pixels: int = MAX_PIXELS) -> Probe:
     """Read an image's header, or all of it.
 
     Args:
@@ -138,8 +99,8 @@ def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixel
     Raises:
         ImageError: ``unsupported-format``, ``not-an-image``, ``truncated``, ``too-large``.
     """
-    source = source if isinstance(source, Source) else Source(source)
-    ending = find_ending(source.path.name) or find_signature(source)
+    source = source if isinstance(source, ImageSource) else ImageSource(source)
+    ending = find_ending(source.path.name) or (".dcm" if is_dicom(source) else "")
     if not ending:
         suffix = PurePosixPath(source.path.name).suffix.lower()
         known = ", ".join(sorted(FORMATS))
@@ -149,12 +110,12 @@ def probe_image(source: Source | Path, *, decode: bool, is_mask: bool, max_pixel
     return probe
 
 
-def find_signature(source: Source) -> str:
-    """Return ``".dcm"`` for DICOM files, which often have no ending, else ""."""
+def is_dicom(source: ImageSource) -> bool:
+    """Return whether a file has the mark of DICOM, whose names often have no ending; False if it cannot be read."""
     try:
-        return ".dcm" if source.head(132)[128:] == b"DICM" else ""
+        return source.head(132)[128:] == b"DICM"
     except OSError:
-        return ""
+        return False
 
 
 def find_ending(name: str) -> str:
@@ -169,7 +130,7 @@ def find_ending(name: str) -> str:
 
 
 def expected_format(path: str) -> str:
-    """Return the format that a file's name promises, "" if it promises none.
+    """Return the format that belongs to a file's ending, "" if none is known.
 
     Example:
         >>> expected_format("a/b_1.tif")

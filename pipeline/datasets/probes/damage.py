@@ -1,8 +1,8 @@
-"""What a file is that no reader takes: cut off, a pointer to the real file, a web page, or something else."""
+"""Diagnose files that no reader accepts: cut off, a pointer to the real file, a web page, or something else."""
 
 from __future__ import annotations
 
-from pipeline.datasets.probes import ImageError, Source
+from pipeline.datasets.probes import ImageError, ImageSource
 
 _MAGIC = (b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8\xff", b"BM", b"\x1f\x8b")
 _POINTERS = {
@@ -13,16 +13,10 @@ _POINTERS = {
 }
 
 
-def explain_damage(source: Source, error: Exception, magic: tuple[bytes, ...] = _MAGIC) -> ImageError:
-    """Tell a damaged image from a file that never was one.
+def explain_damage(source: ImageSource, error: Exception, magic: tuple[bytes, ...] = _MAGIC) -> ImageError:
+    """Distinguish a damaged image (``truncated``) from a file of another kind (``not-an-image``), or unreadable.
 
-    Args:
-        source: the file that could not be read.
-        error: what its reader raised.
-        magic: first bytes of files that are, or once were, of the format.
-
-    Returns:
-        ``truncated``, ``not-an-image`` or ``unreadable-file``.
+    ``error`` is that of the reader, ``magic`` the first bytes of files of the format, intact or damaged.
     """
     try:
         head, size = source.head(), source.size()

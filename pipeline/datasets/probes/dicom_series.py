@@ -1,4 +1,4 @@
-"""The slices of a DICOM series: their order in space, the distance between them, and what is wrong with them."""
+"""The slices of a DICOM series: their order in space, the distance between them, and problems with both."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pipeline.datasets.files import locate_file
+from pipeline.datasets.probes import ImageSource
 from pipeline.issues import InputError
 
 if TYPE_CHECKING:
@@ -22,32 +23,23 @@ Vector = tuple[float, ...]
 
 # Slices closer than this are the same slice, in mm.
 SAME_PLACE = 1e-3
-# A distance this much longer than the others' median is a gap.
+# A distance longer than this multiple of the median is a gap.
 GAP = 1.5
-# Share of the median by which distances may differ without a word.
+# Share of the median by which distances may differ without a warning.
 UNEVEN = 0.05
 _SAME_DIRECTION = 1e-3
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Place and size of a slice.
+    """Place and size of a slice; absent numbers are None, absent vectors ()."""
 
-    Args:
-        series: SeriesInstanceUID.
-        instance: InstanceNumber; None if unknown.
-        position: of the first pixel, in mm; () if unknown.
-        orientation: direction cosines of a row and of a column; () if unknown.
-        shape: rows and columns.
-        spacing: distance of rows and of columns in mm; () if unknown.
-    """
-
-    series: str
-    instance: int | None
-    position: Vector
-    orientation: Vector
-    shape: tuple[int, ...]
-    spacing: Vector
+    series: str  #: SeriesInstanceUID
+    instance: int | None  #: InstanceNumber
+    position: Vector  #: ImagePositionPatient: the first pixel, in mm
+    orientation: Vector  #: ImageOrientationPatient: the direction cosines of a row and of a column
+    shape: tuple[int, ...]  #: rows and columns
+    spacing: Vector  #: distance of rows and of columns in mm
 
 
 def compute_depth(position: Vector, orientation: Vector) -> float | None:
@@ -68,13 +60,10 @@ def sort_slices(slices: Mapping[str, Slice]) -> list[str]:
     """Return the files of a series from the first slice to the last: by place, else by instance number, else by name.
 
     The order is that of GDCM, and so of ITK and MONAI.
-
-    Args:
-        slices: place of each file.
     """
     depths = {name: compute_depth(item.position, item.orientation) for name, item in slices.items()}
     if all(depth is not None for depth in depths.values()):
-        # One direction for all: it is that of the first file by name, as slices differ in the last digits.
+        # Orientations differ in the last digits, so that of the first file by name is used for all.
         first = slices[min(slices)].orientation
         depths = {name: compute_depth(item.position, first) for name, item in slices.items()}
         return sorted(slices, key=lambda name: (depths[name], slices[name].instance or 0, name))
@@ -94,23 +83,14 @@ def _list_depths(slices: Sequence[Slice]) -> list[float]:
 
 
 def find_series_problems(slices: Sequence[Slice]) -> Iterator[tuple[str, str]]:
-    """Yield what keeps the files from being one volume.
-
-    Args:
-        slices: at least one.
-
-    Yields:
-        Severity (``"error"`` or ``"warning"``) and what was found, with the values observed.
-    """
+    """Yield severity and description of each reason why the files (at least one) are not one volume."""
     series = {item.series for item in slices}
     if len(series) > 1:
         yield "error", f"the files belong to {len(series)} series"
-    for name, values in (
-        ("sizes", [item.shape for item in slices]),
-        ("pixel spacings", [item.spacing for item in slices]),
-    ):
-        if len(set(values)) > 1:
-            shown = ", ".join(f"{_join(value)} ({number} files)" for value, number in Counter(values).most_common(3))
+    for name, attribute in (("sizes", "shape"), ("pixel spacings", "spacing")):
+        counts = Counter(getattr(item, attribute) for item in slices)
+        if len(counts) > 1:
+            shown = ", ".join(f"{_join(value)} ({number} files)" for value, number in counts.most_common(3))
             yield "error", f"the slices have different {name}: {shown}"
     turned = sum(not _is_same(item.orientation, slices[0].orientation) for item in slices)
     if turned:
@@ -118,7 +98,7 @@ def find_series_problems(slices: Sequence[Slice]) -> Iterator[tuple[str, str]]:
         return
     depths = _list_depths(slices)
     if not depths:
-        yield "warning", "not all slices say where they are; they are taken in order of their instance number"
+        yield "warning", "not all slices have a position; they are taken in order of their instance number"
     else:
         yield from _find_uneven_steps(depths)
 
@@ -127,18 +107,18 @@ def _find_uneven_steps(depths: list[float]) -> Iterator[tuple[str, str]]:
     steps = [after - before for before, after in itertools.pairwise(depths)]
     twice = sum(step < SAME_PLACE for step in steps)
     if twice:
-        yield "error", f"{twice} slices lie where another one is"
+        yield "error", f"{twice} slices have the position of another slice"
     real = [step for step in steps if step >= SAME_PLACE]
     if not real:
         return
-    # The lower median: in a short series with one gap, the gap must not become the measure.
+    # The lower median: in a short series with one gap, the gap must not become the reference.
     usual = statistics.median_low(real)
     gaps = [(place, step) for place, step in zip(depths, steps, strict=False) if step > GAP * usual]
     if gaps:
         missing = sum(round(step / usual) - 1 for _, step in gaps)
         place, step = gaps[0]
-        message = f"{missing} slices are missing: after {place:.4g} mm the next is {step:.4g} mm away, usual are"
-        yield "error", f"{message} {usual:.4g} mm"
+        message = f"{missing} slices are missing: the next after {place:.4g} mm is {step:.4g} mm away"
+        yield "error", f"{message}, the usual distance is {usual:.4g} mm"
     elif max(real) - min(real) > UNEVEN * usual:
         yield "warning", f"slices are {min(real):.4g} to {max(real):.4g} mm apart; readers take them as evenly spaced"
 
@@ -154,43 +134,36 @@ def _join(values: Sequence[float]) -> str:
 
 
 def require_folders(cases: Sequence[Case], root: Path, manifest: str | os.PathLike[str]) -> dict[str, str]:
-    """Return the folder of each case's series: MONAI reads a series from a folder that holds nothing else of DICOM.
+    """Return the absolute folder of each case's series, by case id.
 
-    Args:
-        cases: the cases, with the files of a series each.
-        root: the dataset's folder.
-        manifest: its file, for the message.
-
-    Returns:
-        Absolute folder by case id.
-
-    Raises:
-        InputError: the files of a case lie in several folders, or beside those of another series.
+    MONAI reads a series from a folder that contains no other DICOM files. Raises `InputError` if the files of a case
+    lie in several folders, or next to those of another series.
     """
     folders = {}
     for case in cases:
-        parents = sorted({PurePosixPath(path).parent.as_posix() for path in case.image})
         folder = locate_file(root, case.image[0]).parent
-        own = {PurePosixPath(path).name for path in case.image}
-        foreign = [] if len(parents) > 1 else _find_foreign(folder, own)
-        if len(parents) > 1 or foreign:
-            what = f"lies in {len(parents)} folders" if len(parents) > 1 else f"shares {folder} with {foreign[0]}"
-            more = f" and {len(foreign) - 1} more DICOM files" if len(foreign) > 1 else ""
-            raise InputError(
-                f"case {case.case_id}: the series {what}{more}, but MONAI reads a series from a folder of its own:"
-                f" python -m pipeline dataset convert {os.fspath(manifest)} --dataset_dir {root} --to decathlon -o OUT"
-            )
+        problem = _find_folder_problem(case, folder)
+        if problem:
+            command = f"dataset convert {os.fspath(manifest)} --dataset_dir {root} --to decathlon -o OUT"
+            need = "but MONAI needs a separate folder for each series"
+            raise InputError(f"case {case.case_id}: the series {problem}, {need}: python -m pipeline {command}")
         folders[case.case_id] = str(folder)
     return folders
 
 
-def _find_foreign(folder: Path, own: set[str]) -> list[str]:
-    """Return the DICOM files of a folder that are not of the series."""
-    from pipeline.datasets.probes import Source
-    from pipeline.datasets.probes.dicom import is_dicom
+def _find_folder_problem(case: Case, folder: Path) -> str:
+    parents = {PurePosixPath(path).parent for path in case.image}
+    if len(parents) > 1:
+        return f"lies in {len(parents)} folders"
+    foreign = _find_foreign(folder, {PurePosixPath(path).name for path in case.image})
+    more = f" and {len(foreign) - 1} more DICOM files" if len(foreign) > 1 else ""
+    return f"shares {folder} with {foreign[0]}{more}" if foreign else ""
 
+
+def _find_foreign(folder: Path, own: set[str]) -> list[str]:
+    """Return the DICOM files of a folder that do not belong to the series."""
     try:
         others = sorted(path for path in folder.iterdir() if path.name not in own and path.is_file())
-        return [path.name for path in others if is_dicom(Source(path).head(132))]
+        return [path.name for path in others if ImageSource(path).head(132)[128:] == b"DICM"]
     except OSError as error:
         raise InputError(f"cannot read {error.filename or folder}: {(error.strerror or '').lower()}") from None

@@ -1,4 +1,4 @@
-"""Perceptual fingerprints: what stays of an image when it is recompressed, resized, brightened, flipped or turned.
+"""Perceptual fingerprints, which survive recompression, resizing, changes of brightness, flips and turns.
 
 A fingerprint is a thumbnail of 32 x 32 pixels. Everything else is computed from thumbnails, many at a time:
 
@@ -7,7 +7,7 @@ A fingerprint is a thumbnail of 32 x 32 pixels. Everything else is computed from
   changes the sign of odd frequencies and a transposition swaps the axes, so the hashes of all 8 symmetries of a
   rectangle come from one transform;
 * the **detail**: the thumbnail minus its blurred self, at zero mean and unit length. The dot product of two details
-  is their correlation. It tells two heads in the same pose apart, which the hash alone cannot.
+  is their correlation. It distinguishes two heads in the same pose, which the hash alone cannot.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ HASH_BITS = 63
 _BLOCK = 8  # frequencies along an axis
 _BLUR = 2.0  # thumbnail pixels
 _REDUCED = 8 * SIDE  # larger images are averaged in blocks down to this before they are resized
-# An image with less variation than this, as a share of its range of values, is a plain area with a few odd pixels.
+# An image with less variation than this, as a share of its range of values, is a flat area with a few outliers.
 _MIN_VARIATION = 0.01
 # Share of the thumbnail that must differ from its median by a tenth of its range: smaller spots resemble each other.
 _MIN_AREA = 0.02
 
-#: What was done to an image, by the index of the symmetry that `apply_symmetry` undoes it with.
+#: Name of each change to an image, by the index with which `apply_symmetry` undoes it.
 SYMMETRIES = (
     "",
     "flipped left-right",
@@ -48,23 +48,14 @@ SYMMETRIES = (
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The thumbnail of an image.
+    """The thumbnail of an image."""
 
-    Args:
-        thumbnail: 32 x 32 values from 0 to 1, 16-bit floats, as bytes, so that fingerprints are small, comparable
-            and cross process borders.
-        informative: whether there is enough in the image to tell it from others; blank and nearly black ones have
-            nothing to be recognised by.
-
-    Raises:
-        ValueError: the thumbnail has another length.
-    """
-
+    #: 32 x 32 values from 0 to 1, 16-bit floats, as bytes: small, comparable and able to cross process borders
     thumbnail: bytes
-    informative: bool
+    informative: bool  #: whether the image has enough detail to be recognised; blank and nearly black ones do not
 
     def __post_init__(self) -> None:
-        """Refuse what no image can have, for example from a damaged cache."""
+        """Refuse a thumbnail of another size, for example from a damaged cache."""
         if len(self.thumbnail) != 2 * SIDE * SIDE:
             raise ValueError(f"a thumbnail has {2 * SIDE * SIDE} bytes, got {len(self.thumbnail)}")
 
@@ -73,11 +64,9 @@ def compute_fingerprint(array: NDArray[Any]) -> Fingerprint:
     """Return the fingerprint of an image or a volume.
 
     A volume is represented by the mean of the middle half of its slices along the last axis: unlike a single slice
-    that stays the same when the volume is resampled or its slices are reversed.
-
-    Args:
-        array: (H, W), (H, W, C) with at most 4 channels, which are averaged, or (X, Y, Z) and further axes, which
-            are averaged. Any real dtype; values that are not finite count as 0.
+    that stays the same when the volume is resampled or its slices are reversed. The array is (H, W), (H, W, C) with at
+    most 4 channels, which are averaged, or (X, Y, Z) and further axes, which are averaged, of any real dtype; values
+    that are not finite count as 0.
 
     Example:
         >>> image = np.arange(64 * 48.0).reshape(64, 48)
@@ -151,14 +140,10 @@ def read_thumbnails(fingerprints: Sequence[Fingerprint]) -> Floats:
 
 
 def compute_hashes(thumbnails: Floats) -> NDArray[np.int8]:
-    """Return the hashes of all symmetries of each thumbnail.
+    """Return the hashes of all symmetries of thumbnails (n, 32, 32): (n, 8, 63) of +1 and -1.
 
-    Args:
-        thumbnails: (n, 32, 32).
-
-    Returns:
-        (n, 8, 63) of +1 and -1: index ``[i, s]`` is the hash of ``apply_symmetry(thumbnails[i], s)``. With a and b
-        two hashes, their Hamming distance is ``(63 - a @ b) / 2``.
+    Index ``[i, s]`` is the hash of ``apply_symmetry(thumbnails[i], s)``. With a and b two hashes, their Hamming
+    distance is ``(63 - a @ b) / 2``.
     """
     from scipy.fft import dctn
 
@@ -169,14 +154,14 @@ def compute_hashes(thumbnails: Floats) -> NDArray[np.int8]:
         turned = block.swapaxes(-1, -2) if index & 4 else block
         turned = turned * odd if index & 1 else turned
         turned = turned * odd[:, None] if index & 2 else turned
-        # The first coefficient is the mean brightness, of no use.
+        # The first coefficient is the mean brightness, which does not identify an image.
         waves = turned.reshape(len(thumbnails), -1)[:, 1:]
         hashes[:, index] = np.where(waves > np.median(waves, axis=1, keepdims=True), 1, -1)
     return hashes
 
 
 def compute_details(thumbnails: Floats) -> Floats:
-    """Return what is left of each thumbnail (n, 32, 32) without its blurred self, at zero mean and unit length."""
+    """Return each thumbnail (n, 32, 32) minus its blurred self, at zero mean and unit length."""
     from scipy.ndimage import gaussian_filter
 
     fine = thumbnails - gaussian_filter(thumbnails, (0, _BLUR, _BLUR))
@@ -187,12 +172,9 @@ def compute_details(thumbnails: Floats) -> Floats:
 
 
 def apply_symmetry(planes: NDArray[Any], index: int) -> NDArray[Any]:
-    """Return planes (..., H, W) under one of the 8 symmetries of a rectangle.
+    """Return planes (..., H, W) under one of the 8 symmetries of a rectangle, by index in `SYMMETRIES`.
 
-    Args:
-        planes: images, rows and columns last.
-        index: place in `SYMMETRIES`. An image that was changed so looks like its original again, except that a turn
-            by 90 degrees is undone by the index of the turn the other way.
+    It undoes the change named there, except that a turn by 90 degrees needs the index of the opposite turn.
 
     Example:
         >>> apply_symmetry(np.array([[1, 2], [3, 4]]), 1)

@@ -1,7 +1,8 @@
-"""What a NIfTI header says of a volume's place in the world, and where it contradicts itself."""
+"""Position, voxel size and orientation of a volume from its NIfTI header, and contradictions in the header."""
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -21,11 +22,11 @@ def describe_affine(header: Any, shape: tuple[int, ...]) -> tuple[Affine, tuple[
         shape: size in voxels along the axes of space.
 
     Returns:
-        The affine that nibabel and MONAI use (4 x 4, voxel index to mm, RAS; () if it is no usable one), the voxel
-        sizes in mm along the axes of ``shape`` (those of the affine, else of ``pixdim``; () if neither is usable), and
-        facts, JSON-ready: ``sform_code``, ``qform_code``, ``orientation`` (``"RAS"``: the direction in which each index
-        grows; "" if unknown), ``affine_problem`` (in words, "" if there is none), ``sform_qform_distance`` (greatest
-        distance in mm between a corner placed by the one and by the other; None unless both are set).
+        The affine that nibabel and MONAI use (4 x 4, voxel index to mm, RAS; () if it is not usable), the voxel sizes
+        in mm along the axes of ``shape`` (those of the affine, else of ``pixdim``; () if neither is usable), and
+        facts, JSON-ready: ``sform_code``, ``qform_code``, ``orientation`` (``"RAS"``: the direction of each index; ""
+        if unknown), ``affine_problem`` ("" if there is none), ``sform_qform_distance`` (greatest distance in mm
+        between the positions of a corner by sform and by qform; None unless both are set).
     """
     sform, sform_problem = _read_form(header, "sform")
     qform, qform_problem = _read_form(header, "qform")
@@ -54,7 +55,7 @@ def _read_form(header: Any, name: str) -> tuple[NDArray[np.float64] | None, str]
         try:
             matrix, code = getattr(header, f"get_{name}")(coded=True)
         except Exception as error:
-            # nibabel raises HeaderDataError, ValueError or LinAlgError for quaternions that are none.
+            # nibabel raises HeaderDataError, ValueError or LinAlgError for invalid quaternions.
             return None, f"the {name} cannot be read ({type(error).__name__})"
         if matrix is None or not code:
             return None, ""
@@ -62,7 +63,7 @@ def _read_form(header: Any, name: str) -> tuple[NDArray[np.float64] | None, str]
 
 
 def find_affine_problem(matrix: NDArray[np.floating], name: str = "affine") -> str:
-    """Return in words why a matrix cannot place voxels, "" if it can.
+    """Describe why a matrix cannot place voxels, "" if it can.
 
     Example:
         >>> find_affine_problem(np.diag([1.0, 0.0, 1.0, 1.0]))
@@ -100,7 +101,7 @@ def _read_spacing(header: Any, affine: NDArray[np.float64] | None, axes: int) ->
 
 
 def name_orientation(affine: NDArray[np.floating] | Affine) -> str:
-    """Return the direction in which each index grows, for example ``"RAS"`` (right, anterior, superior).
+    """Return the direction of each increasing index, for example ``"RAS"`` (right, anterior, superior).
 
     Example:
         >>> name_orientation(np.diag([-1.0, -1.0, 1.0, 1.0]))
@@ -114,21 +115,13 @@ def name_orientation(affine: NDArray[np.floating] | Affine) -> str:
 def measure_distance(
     first: NDArray[np.floating] | Affine, second: NDArray[np.floating] | Affine, shape: tuple[int, ...]
 ) -> float:
-    """Return the greatest distance in mm between the places that two affines give to a corner of a volume.
-
-    Args:
-        first: affine, 4 x 4.
-        second: affine, 4 x 4.
-        shape: size in voxels.
+    """Return the greatest distance in mm between the positions that two 4 x 4 affines give a corner of a volume.
 
     Example:
         >>> measure_distance(np.eye(4), np.diag([2.0, 1.0, 1.0, 1.0]), (11, 5, 5))
         10.0
     """
-    lengths = np.ones(3)
-    lengths[: len(shape)] = shape
-    corners = np.array([(i, j, k, 0) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
-    corners[:, :3] *= lengths - 1
-    corners[:, 3] = 1
+    last = [length - 1 for length in (*shape, 1, 1)[:3]]
+    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, end) for end in last))], dtype=np.float64)
     difference = corners @ (np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)).T
     return float(np.sqrt((difference[:, :3] ** 2).sum(axis=1)).max())

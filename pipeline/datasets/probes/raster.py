@@ -1,26 +1,26 @@
-"""Pictures: TIFF, PNG, JPEG and BMP, read with Pillow."""
+"""2-D images: TIFF, PNG, JPEG and BMP, read with Pillow."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
-from pipeline.datasets.probes import Content, ImageError, Probe, Source
+from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
 from pipeline.datasets.probes.damage import explain_damage
 from pipeline.datasets.probes.pixels import summarise_pixels
 
-# Pillow knows forty formats, some of which start other programs; these are tried, the commonest first.
+# Pillow knows forty formats, some of which start other programs; only these are tried, the commonest first.
 FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 _DTYPES = {"1": "bool", "I": "int32", "F": "float32", "I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16"}
 _ORIENTATION = 274
 
 
-def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
-    """Read a picture; see `pipeline.datasets.probes.probe_image`.
+def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
+    """Read a 2-D image; see `pipeline.datasets.probes.probe_image`.
 
-    The header holds ``mode`` (Pillow's name of how pixels are stored), ``exif_orientation`` if it is not 1, ``palette``
-    (a colour ``"#rrggbb"`` by index) of palette masks, and once decoded ``alpha`` (``"opaque"`` or ``"varies"``).
-    Coloured masks are counted by colour, packed as 0xRRGGBB; an alpha channel is left out of the statistics.
+    The header holds Pillow's ``mode``, ``exif_orientation`` if it is not 1, ``palette`` (a colour ``"#rrggbb"`` by
+    index) of palette masks, and once decoded ``alpha`` (``"opaque"`` or ``"varies"``). Coloured masks are counted by
+    colour, packed as 0xRRGGBB; an alpha channel is left out of the statistics.
     """
     from PIL import Image
 
@@ -30,25 +30,21 @@ def probe(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe
             if columns * rows > max_pixels:
                 message = f"{rows} x {columns} pixels; the limit is {max_pixels} pixels"
                 raise ImageError("too-large", message, "scale it down, or raise --max-pixels")
-            mode, channels, pages = image.mode, len(image.getbands()), _count_pages(image)
+            # Counting the pages of a TIFF reads the first again; usually its directory says that no second follows.
+            single = image.format == "TIFF" and getattr(getattr(image, "tag_v2", None), "next", None) == 0
+            pages = 1 if single else int(getattr(image, "n_frames", 1))
+            mode, channels = image.mode, len(image.getbands())
             header = _describe(image, is_mask)
             content = _summarise(image, is_mask, header) if decode else None
             dtype = _DTYPES.get(mode, "uint8")
             return Probe(str(image.format), (rows, columns), channels, pages, content, dtype, header=header)
     except Image.DecompressionBombError:
         raise ImageError("too-large", f"more than {max_pixels} pixels", "scale it down") from None
+    except (ImageError, MemoryError):
+        raise
     except Exception as error:
-        # Pillow raises about anything for a damaged file: OSError, SyntaxError, ValueError, struct.error, KeyError.
-        if isinstance(error, ImageError | MemoryError):
-            raise
+        # For damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error, KeyError and others.
         raise explain_damage(source, error) from None
-
-
-def _count_pages(image: Any) -> int:
-    # Counting the pages of a TIFF reads the first again; the directory of most says that there is no second.
-    if image.format == "TIFF" and getattr(image.tag_v2, "next", None) == 0:
-        return 1
-    return int(getattr(image, "n_frames", 1))
 
 
 def _describe(image: Any, is_mask: bool) -> dict[str, Any]:
@@ -63,7 +59,7 @@ def _describe(image: Any, is_mask: bool) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=64)
 def _name_colours(palette: bytes) -> list[str]:
-    """Return the colours of a palette; the masks of a dataset mostly share one, which is then held once."""
+    """Return the colours of a palette; cached, because most masks of a dataset share one."""
     return [f"#{palette[i : i + 3].hex()}" for i in range(0, len(palette) - 2, 3)]
 
 
@@ -74,7 +70,7 @@ def _read_orientation(image: Any) -> int:
         value = image.getexif().get(_ORIENTATION, 1)
     else:
         return 1
-    # Broken writers leave 0 or worse, which every reader takes for upright.
+    # Some writers store invalid values such as 0, which readers take for upright.
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

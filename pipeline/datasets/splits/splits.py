@@ -1,20 +1,21 @@
-"""Patient-level splits: a test set, a validation set or folds, and what must stay together stays together."""
+"""Patient-level splits: a test set, a validation set or folds, without separating related cases."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.datasets.manifests.manifest import Case, Manifest, Split, normalise_subject
-from pipeline.datasets.splits.dealing import Subject, assign_folds, draw_share, pack_folds
+from scipy.cluster.hierarchy import DisjointSet
+
+from pipeline.datasets.manifests.manifest import SPLITS, Case, Manifest, Split, normalise_subject
+from pipeline.datasets.splits.assignment import Subject, assign_folds, draw_share, pack_folds
 from pipeline.issues import InputError
 
 By = Literal["subject", "sequence", "group"]
 Resplit = Literal["", "val", "all"]
-BYS: tuple[By, ...] = ("subject", "sequence", "group")
 _NOUNS = {"subject": "subjects", "sequence": "sequences", "group": "groups"}
 
 
@@ -35,14 +36,14 @@ def split_manifest(
     A subject that has a case in the test set belongs to it with all its cases.
 
     Args:
-        manifest: its folds are replaced; its test and validation sets are kept unless ``resplit`` says otherwise.
+        manifest: its folds are replaced; its test and validation sets are kept, see ``resplit``.
         folds: number of folds over the cases that are not test; 0: none, as for official validation sets.
         seed: any integer; the same seed gives the same parts.
         test_ids: case ids or subjects of the test set; None keeps the cases that are ``"test"`` already.
         test_share: draw this share of the subjects as test set.
         val_share: draw this share of the subjects as validation set instead of folds.
-        by: what is never divided: a subject, a film (the fact ``sequence``), or a group such as an institution, which
-            leaves groups out as a whole. The last two keep subjects together too.
+        by: unit that is never divided: a subject, a film (the fact ``sequence``), or a group such as an institution,
+            so that whole groups are held out. Films and groups keep their subjects together too.
         together: sets of case ids or subjects that must not be separated, such as near duplicates.
         resplit: ``"val"``: cases of the validation set may become training cases; ``"all"``: those of the test set too.
 
@@ -53,7 +54,7 @@ def split_manifest(
     unit_of = join_subjects(manifest, by, together)
     fixed = _keep_parts(manifest, unit_of, test_ids, resplit)
     _require_consistent(manifest, fixed, folds, test_share, val_share)
-    units = _gather(manifest.cases, unit_of, by)
+    units = gather_units(manifest.cases, unit_of, by)
     noun = "sets of subjects" if together and by == "subject" else _NOUNS[by]
     shares: tuple[tuple[Split, float | None], ...] = (("test", test_share), ("val", val_share))
     for part, share in shares:
@@ -80,7 +81,7 @@ def _place(case: Case, unit_of: Mapping[str, str], fixed: Mapping[str, Split], f
 def _keep_parts(
     manifest: Manifest, unit_of: Mapping[str, str], test_ids: Sequence[str] | None, resplit: Resplit
 ) -> dict[str, Split]:
-    """Return the units whose part is given: by the list, or by the manifest."""
+    """Return the units whose part the list or the manifest determines."""
     kept = {"val": {"test"}, "all": set()}.get(resplit, {"test", "val"})
     parts: dict[str, Split] = {}
     # Test comes last: a subject in both is test.
@@ -117,40 +118,27 @@ def _require_consistent(
     if (folds or val_share is not None) and parts["val"]:
         raise InputError(
             f"manifest {manifest.name!r} has a validation set already ({parts['val']} subjects); --folds 0 keeps it,"
-            " --resplit val deals its cases out with the training cases"
+            " --resplit val splits its cases again with the training cases"
         )
 
 
 def join_subjects(manifest: Manifest, by: By = "subject", together: Iterable[Collection[str]] = ()) -> dict[str, str]:
-    """Return, for each subject, the name of what it must not be separated from: the least name among them.
+    """Return the unit of each subject, named by its first member: the subjects that must not be separated from it.
 
-    Args:
-        manifest: the cases.
-        by: see `split_manifest`.
-        together: sets of case ids or subjects.
-
-    Raises:
-        InputError: an id is unknown, or a case lacks the fact that ``by`` needs.
+    ``by`` and ``together`` are those of `split_manifest`. Raises `InputError` if an id is unknown, or a case lacks the
+    fact that ``by`` needs.
     """
-    parent = {case.subject_key(): case.subject_key() for case in manifest.cases}
-
-    def find(key: str) -> str:
-        while parent[key] != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    def join(keys: Iterable[str]) -> None:
-        roots = sorted({find(key) for key in keys})
-        parent.update(dict.fromkeys(roots, roots[0]))
-
-    if by != "subject":
-        for keys in _index_facts(manifest, by).values():
-            join(keys)
     by_name = _index_names(manifest)
-    for names in together:
-        join(by_name[name] for name in require_known(sorted(names), by_name, manifest.name))
-    return {key: find(key) for key in parent}
+    groups = [] if by == "subject" else list(_index_facts(manifest, by).values())
+    groups += [[by_name[name] for name in require_known(sorted(ids), by_name, manifest.name)] for ids in together]
+    units = DisjointSet(by_name.values())
+    for keys in groups:
+        for key in keys[1:]:
+            units.merge(keys[0], key)
+    unit_of: dict[str, str] = {}
+    for unit in units.subsets():
+        unit_of |= dict.fromkeys(unit, min(unit))
+    return unit_of
 
 
 def _index_names(manifest: Manifest) -> dict[str, str]:
@@ -171,13 +159,8 @@ def _index_facts(manifest: Manifest, fact: str) -> dict[str, list[str]]:
     return subjects
 
 
-def gather_subjects(cases: Iterable[Case]) -> list[Subject]:
-    """Return the subjects of the cases; sizes add up over a subject's cases, None if one is unknown."""
-    found = list(cases)
-    return _gather(found, {case.subject_key(): case.subject_key() for case in found}, "subject")
-
-
-def _gather(cases: Iterable[Case], unit_of: Mapping[str, str], by: By) -> list[Subject]:
+def gather_units(cases: Iterable[Case], unit_of: Mapping[str, str], by: By) -> list[Subject]:
+    """Return the units; sizes add up over the cases of a unit, None if one is unknown."""
     own_cases: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         own_cases[unit_of[case.subject_key()]].append(case)
@@ -192,10 +175,10 @@ def _gather(cases: Iterable[Case], unit_of: Mapping[str, str], by: By) -> list[S
 
 
 def describe_folds(manifest: Manifest) -> list[str]:
-    """Return a line a part: cases, groups, and the mean size where it is known."""
+    """Return one line per part: cases, groups, and the mean size where it is known."""
     folds = sorted({case.fold for case in manifest.cases if case.fold is not None})
     parts = {f"fold {fold}": [case for case in manifest.cases if case.fold == fold] for fold in folds}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         parts[split] = [case for case in manifest.cases if case.split == split and case.fold is None]
     return [_describe_part(name, cases) for name, cases in parts.items() if cases or name == "test"]
 
@@ -209,49 +192,62 @@ def _describe_part(name: str, cases: Sequence[Case]) -> str:
     return f"  {name}: {len(cases)} cases{shown}{mean}"
 
 
+def describe_changes(before: Manifest, after: Manifest, resplit: str) -> Iterator[str]:
+    """Yield a line per surprise: unknown subjects, official sets kept or replaced, and cases that changed sets.
+
+    The manifests are those before and after; ``resplit`` names the official sets that were replaced: ``""``,
+    ``"val"`` or ``"all"``.
+    """
+    unknown = sum(case.subject_key().startswith("case:") for case in after.cases)
+    if unknown:
+        yield f"{unknown} of {len(after.cases)} cases name no subject; each counts as a separate subject"
+    official = Counter(case.split for case in before.cases if case.split != "train")
+    for split, number in sorted(official.items()):
+        yield f"the manifest's {split} set ({number} cases) was {'replaced' if resplit in ('all', split) else 'kept'}"
+    if resplit:
+        return
+    moved = Counter(
+        (old.split, new.split)
+        for old, new in zip(before.cases, after.cases, strict=True)
+        if old.split != new.split and new.split in official
+    )
+    for (old_split, new_split), number in sorted(moved.items()):
+        yield f"{number} {old_split} cases moved to {new_split} because they belong together with {new_split} cases"
+
+
 def add_named_split(
     manifest: Manifest, name: str, val_ids: Sequence[str], description: str = "", exclude_ids: Sequence[str] = ()
 ) -> Manifest:
     """Return the manifest with a further validation set that ``fold=name`` selects.
 
-    Args:
-        manifest: the dataset.
-        name: of the split.
-        val_ids: case ids of the validation set.
-        description: what it is for.
-        exclude_ids: case ids that neither train nor validate, such as frames between the two parts of a film.
-
-    Raises:
-        InputError: a case id is unknown, or in both lists.
+    Cases of ``exclude_ids`` are in neither part, such as frames between the two parts of a film. Raises `InputError`
+    if a case id is unknown, or in both lists.
     """
     known = {case.case_id: case.case_id for case in manifest.cases}
     entry: dict[str, object] = {"description": description, "val": sorted(require_known(val_ids, known, manifest.name))}
     if exclude_ids:
         both = sorted(set(val_ids) & set(exclude_ids))
         if both:
-            raise InputError(f"{both[0]!r} is excluded from the split {name!r} and validates in it; list it once")
+            raise InputError(
+                f"{both[0]!r} is both excluded from the split {name!r} and in its validation set; list it once"
+            )
         entry["exclude"] = sorted(require_known(exclude_ids, known, manifest.name))
     return replace(manifest, named_splits={**manifest.named_splits, name: entry})
 
 
 def require_known(names: Sequence[str], known: Mapping[str, str], dataset: str) -> Sequence[str]:
-    """Return the names if all are known.
-
-    Raises:
-        InputError: names the first unknown one.
-    """
+    """Return the names; raise `InputError` if one is not a known case id or subject."""
     unknown = [name for name in names if name not in known]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise InputError(f"{unknown[0]!r}{more} is no case of the manifest {dataset!r}")
+        raise InputError(f"{unknown[0]!r}{more}: not in the manifest {dataset!r}")
     return names
 
 
-def read_ids(path: Path) -> tuple[list[str], str]:
-    """Read a list of ids, one a line; lines that start with ``#`` are its description.
+def read_id_list(path: Path) -> tuple[list[str], str]:
+    """Read a list of ids, one per line, and its description, the lines that start with ``#``.
 
-    Raises:
-        InputError: the file cannot be read or holds no id.
+    Raises `InputError` if the file cannot be read or holds no id.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -259,24 +255,21 @@ def read_ids(path: Path) -> tuple[list[str], str]:
         raise InputError(f"cannot read the list of ids {path}: {error}") from None
     ids = [line for line in lines if line and not line.startswith("#")]
     if not ids:
-        raise InputError(f"the list of ids {path} is empty; write one case id a line")
+        raise InputError(f"the list of ids {path} is empty; write one case id per line")
     return ids, " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
 
 
 def read_named_split(path: Path) -> tuple[list[str], str, list[str]]:
-    """Read the list of a named split: as `read_ids`, where a line ``exclude: ID`` names a case of neither part.
+    """Read the list of a named split: like `read_id_list`; lines ``exclude: ID`` name cases of neither part.
 
-    Returns:
-        Ids of the validation set, the description, ids that are excluded: the arguments of `add_named_split`.
-
-    Raises:
-        InputError: the file cannot be read or holds no id for validation.
+    Returns ids of the validation set, the description, excluded ids: the arguments of `add_named_split`. Raises
+    `InputError` if the file cannot be read or holds no id for validation.
     """
-    lines, description = read_ids(path)
+    lines, description = read_id_list(path)
     parts: tuple[list[str], list[str]] = ([], [])
     for line in lines:
         case_id = line.removeprefix("exclude:")
         parts[case_id != line].append(case_id.strip())
     if not parts[0]:
-        raise InputError(f"the list of ids {path} excludes cases but names none for validation; write one id a line")
+        raise InputError(f"the list of ids {path} excludes cases but names none for validation; write one id per line")
     return parts[0], description, parts[1]

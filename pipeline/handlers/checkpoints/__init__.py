@@ -1,1 +1,1 @@
-"""Checkpoints that survive a kill, and weights that are loaded before a run."""
+"""Write checkpoints that survive a kill, and load weights before a run."""

@@ -1,7 +1,7 @@
-"""Write checkpoints and records whole or not at all, and say how much room was lacking when the disk is full.
+"""Write checkpoints and records atomically, with a clear error when the disk is full.
 
-ignite's ``DiskSaver`` renames too, but its temporary files have random names, so what a killed run leaves behind
-could not be told from a user's files, and it does not flush to the disk before the rename.
+ignite's ``DiskSaver`` also renames, but gives its temporary files random names, so that the remains of a killed run
+look like a user's files, and it does not flush to the disk before renaming.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import torch
 from pipeline.atomic import write_atomically
 from pipeline.issues import InputError
 
-#: Room for the archive's own tables, in bytes: one checkpoint's overhead beyond its tensors.
+#: Bytes of a checkpoint in addition to its tensors.
 OVERHEAD = 64 * 1024
 
 
 def save_state(state: Mapping[str, Any], path: Path, last_good: str | None = None) -> None:
-    """Save a state dict under its final name only when all of it is on the disk.
+    """Save a state dict; the file gets its name only when all of it is on the disk.
 
     Args:
-        state: what ``torch.save`` gets.
+        state: argument of ``torch.save``.
         path: final name; its folder must exist.
-        last_good: the checkpoint that the message names when the disk is full.
+        last_good: checkpoint to name in the error.
 
     Raises:
-        InputError: the disk is full; nothing under ``path`` has changed.
+        InputError: the disk is full; ``path`` is unchanged.
     """
     needed = count_bytes(state) + OVERHEAD
     if shutil.disk_usage(path.parent).free < needed:
         raise _disk_full(path.parent, needed, last_good)
     try:
-        # A stream, not a name: torch's own writer hides the cause when the disk is full.
+        # Given a path, torch would hide that the disk is full.
         with write_atomically(path, "wb") as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
@@ -48,7 +48,7 @@ def save_state(state: Mapping[str, Any], path: Path, last_good: str | None = Non
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON file, whole or not at all.
+    """Write a JSON file atomically.
 
     Raises:
         InputError: the file cannot be written.
@@ -62,11 +62,11 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 def remove_stale(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Remove the temporary files that a killed run left behind.
+    """Remove the temporary files of a killed run.
 
     Args:
-        folder: where to look; sub-folders are left alone.
-        names: patterns (``re`` syntax) of the final names that are ours.
+        folder: folder of the files, without its sub-folders.
+        names: regular expressions of the final names.
 
     Returns:
         The files removed.
@@ -95,7 +95,7 @@ def count_bytes(state: Any) -> int:
 
 
 def format_size(count: float) -> str:
-    """Write a number of bytes for people.
+    """Format a number of bytes.
 
     Example:
         >>> format_size(532), format_size(3_500_000)

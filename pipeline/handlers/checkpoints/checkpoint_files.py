@@ -1,22 +1,30 @@
-"""The names of checkpoints in an output folder, and how to read them."""
+"""Find and read the checkpoints of an output folder."""
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 
 _LOGGER = logging.getLogger(__name__)
 
-#: Names of the *last* series, as a regular expression: a new name every epoch, so that one whole file always exists.
+#: Regular expression of the names of *last* checkpoints: a new name per epoch, so that a complete file always exists.
 LAST_PATTERN = r"last_epoch=(\d+)\.pt"
 
 
+def improves(evaluator: Engine, metric: float, best: float | None) -> bool:
+    """Return whether a metric is better than the best so far, by the ``metric_cmp_fn`` of MONAI's evaluators."""
+    compare = getattr(evaluator, "metric_cmp_fn", float.__gt__)
+    return math.isfinite(metric) and (best is None or bool(compare(metric, best)))
+
+
 def name_last(epoch: int) -> str:
-    """Name the checkpoint that is written after an epoch.
+    """Return the name of an epoch's checkpoint.
 
     Example:
         >>> name_last(7)
@@ -26,30 +34,30 @@ def name_last(epoch: int) -> str:
 
 
 def find_last(folder: Path) -> list[Path]:
-    """Find the *last* checkpoints of a folder, the newest epoch first."""
+    """Find the *last* checkpoints of a folder, newest epoch first."""
     found = {path: re.fullmatch(LAST_PATTERN, path.name) for path in folder.glob("last_epoch=*.pt")}
     epochs = {path: int(match.group(1)) for path, match in found.items() if match}
     return sorted(epochs, key=lambda path: epochs[path], reverse=True)
 
 
 def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Read the newest checkpoint of the *last* series that loads; say which were skipped.
+    """Read the newest *last* checkpoint that can be loaded, with a warning for each that cannot.
 
     Args:
         folder: output folder of a run.
 
     Returns:
-        The file and its content on the CPU, or None if there is no loadable one.
+        The file and its content on the CPU; None if no file can be loaded.
     """
     for path in find_last(folder):
         try:
-            # Only tensors and plain values are read, so a checkpoint from elsewhere cannot run code.
+            # weights_only: a checkpoint from elsewhere cannot run code.
             content = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(content, dict) or "trainer" not in content:
-                raise ValueError("holds no training state")
-        except Exception as error:  # torch raises many kinds: EOFError, RuntimeError, UnpicklingError, OSError ...
+                raise ValueError("has no training state")
+        except Exception as error:  # torch raises EOFError, RuntimeError, UnpicklingError, OSError ...
             _LOGGER.warning(
-                "skipped %s: it does not load (%s)", path, next(iter(str(error).splitlines()), type(error).__name__)
+                "skipped %s: it cannot be loaded (%s)", path, next(iter(str(error).splitlines()), type(error).__name__)
             )
             continue
         return path, content

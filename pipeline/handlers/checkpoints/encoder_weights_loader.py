@@ -1,4 +1,4 @@
-"""Pretrained weights for a network's encoder, when a training starts."""
+"""Load pretrained weights into a network's encoder."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ __all__ = ["EncoderWeightsLoader"]
 
 
 class EncoderWeightsLoader:
-    """Put pretrained weights into a network's encoder when the training starts, but not when it is resumed.
+    """Load pretrained weights into a network's encoder when a training starts, but not when it is resumed.
 
-    They are no part of the network's own config: inference builds the same network, on machines where the pretrained
-    file is not needed and may not exist.
+    They are not part of ``network_def``, because inference builds the same network without the pretrained file.
 
     Args:
-        network: has a method ``load_encoder_weights(weights, partial)``, as `pipeline.networks.UNetPlusPlus` has; may
+        network: with a method ``load_encoder_weights(weights, partial)``, such as `pipeline.networks.UNetPlusPlus`; may
             be wrapped for data-parallel training.
         weights: a file, a name such as ``"imagenet"``, or ``hf://owner/repository/file@sha256``; None (or the text
             "none") trains from random weights.
-        partial: accept weights that do not cover the whole encoder.
-        resume: the training goes on from a checkpoint, which has the encoder's weights already.
+        partial: accept weights of only a part of the encoder.
+        resume: the training continues from a checkpoint, which contains the encoder's weights.
 
     Raises:
-        InputError: the network takes no such weights; when the run starts: they cannot be read or do not fit.
+        InputError: the network has no such method; when the run starts: the weights cannot be read or do not fit.
     """
 
     def __init__(
@@ -49,8 +48,8 @@ class EncoderWeightsLoader:
         self.resume = read_flag(resume, "resume")
         if self.weights is not None and not hasattr(self.network, "load_encoder_weights"):
             raise InputError(
-                f"--encoder_weights {self.weights}: {type(self.network).__name__} takes no pretrained encoder; "
-                "leave it out, or choose a network that has one"
+                f"--encoder_weights {self.weights}: {type(self.network).__name__} has no pretrained encoder; "
+                "leave the option out, or choose another network"
             )
 
     def attach(self, engine: Engine) -> None:
@@ -59,10 +58,10 @@ class EncoderWeightsLoader:
         keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
-        """Load the weights, unless there are none or the training is resumed."""
+        """Load the weights, if there are any and the training is not resumed."""
         if self.weights is None or self.resume:
             return
-        for first in (True, False):  # of several processes one on each machine fetches the file
+        for first in (True, False):  # one process per machine downloads the file first
             with exit_together():
                 if (idist.get_local_rank() == 0) is first:
                     self.network.load_encoder_weights(self.weights, partial=self.partial)

@@ -1,9 +1,10 @@
-"""Weights for evaluation and inference, with an answer in one line when they do not fit."""
+"""Load weights for evaluation and inference, with a one-line error if they do not fit."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,28 +21,26 @@ __all__ = ["NetworkCheckpointLoader"]
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class NetworkCheckpointLoader:
     """Load a network's weights when the engine starts: a raw state dict, or one entry of a *last* checkpoint.
 
-    MONAI's ``CheckpointLoader`` does the same, but answers a missing or foreign file with a page of trace. (The name
-    ends in the same word because MONAI's federated client looks for it, to switch loading off.)
+    MONAI's ``CheckpointLoader`` does the same, but answers a missing or unrelated file with a long traceback. MONAI's
+    federated client switches off handlers whose name ends in ``CheckpointLoader``, so this name does, too.
 
     Args:
-        load_path: ``model.pt`` or ``last_epoch=N.pt``; of several, as an ensemble has them, the first.
-        network: gets the weights; every key must fit.
-        network_key: entry of a *last* checkpoint that is the network.
+        load_path: ``model.pt`` or ``last_epoch=N.pt``; of several (an ensemble) the first.
+        network: network that gets the weights; every key must fit.
+        network_key: entry of the network in a *last* checkpoint.
 
     Raises:
-        InputError: when the run starts: the file is missing, is no checkpoint of plain tensors, or has other keys or
-            shapes than the network.
+        InputError: when the run starts: the file is missing, is not a checkpoint of plain tensors, or its keys or
+            shapes differ from the network's.
     """
 
-    def __init__(
-        self, load_path: str | Path | Sequence[str | Path], network: torch.nn.Module, network_key: str = "network"
-    ) -> None:
-        self.load_path = load_path
-        self.network = network
-        self.network_key = network_key
+    load_path: str | Path | Sequence[str | Path]
+    network: torch.nn.Module
+    network_key: str = "network"
 
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts."""

@@ -1,13 +1,13 @@
-"""Best and last checkpoints that survive a kill, and the way back from them."""
+"""Write the best and last checkpoints of a training, and resume from them."""
 
 from __future__ import annotations
 
 import logging
-import math
 import pickle
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ignite.handlers import Checkpoint
 
 from pipeline.flags import read_flag
 from pipeline.handlers.checkpoints.atomic_save import OVERHEAD, count_bytes, format_size, remove_stale, save_state
-from pipeline.handlers.checkpoints.checkpoint_files import LAST_PATTERN, find_last, name_last, read_newest
+from pipeline.handlers.checkpoints.checkpoint_files import LAST_PATTERN, find_last, improves, name_last, read_newest
 from pipeline.handlers.run.exits import keep_one_line
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import agree_on, collect, exit_together
@@ -26,75 +26,66 @@ from pipeline.parallel.wrapped import unwrap_network
 
 _LOGGER = logging.getLogger(__name__)
 _RESERVED = ("trainer", "scaler", "best")
-_LOGS = 1_000_000  # bytes left for TensorBoard, tables and run.json
+_LOGS = 1_000_000  # bytes reserved for TensorBoard, tables and run.json
 
 
+@dataclass(eq=False, repr=False)
 class TrainingCheckpoint:
     """Write the best and the last checkpoints of a training, and resume from the last.
 
     *Best* is ``output_dir/<best_name>``: the raw state dict of the network, replaced when the key metric of a
-    validation improves (by the evaluator's ``metric_cmp_fn``; NaN never improves). *Last* is a new file every epoch,
-    ``last_epoch=N.pt``, of which the newest ``n_saved`` stay: everything in ``to_save``, the trainer's counters, the
-    gradient scaler and the best metric so far. Both load with ``weights_only=True``, and a kill at any moment leaves
-    whole files only.
+    validation improves (according to the evaluator's ``metric_cmp_fn``; NaN never improves). *Last* is one file per
+    epoch, ``last_epoch=N.pt``, of which the newest ``n_saved`` are kept: everything in ``to_save``, the trainer's
+    counters, the gradient scaler and the best metric so far. Both load with ``weights_only=True``. A kill at any moment
+    leaves complete files only.
 
-    A resumed run goes on after the last complete epoch. Together with `EpochSeed` its losses are exactly those of a
-    run that was never interrupted.
+    A resumed run continues after the last complete epoch. With `EpochSeed` its losses are exactly those of an
+    uninterrupted run.
 
     Args:
         output_dir: folder of the run.
-        to_save: what resuming needs, by name: the network, optimizer, learning-rate scheduler ...
+        to_save: the objects that resuming needs, by name: network, optimizer, learning-rate scheduler ...
         evaluator: the engine that `monai.handlers.ValidationHandler` runs.
         key_metric: name in ``evaluator.state.metrics``.
-        n_saved: how many *last* checkpoints to keep, at least 2 to have one if a disk loses the newest.
-        resume: continue from the newest checkpoint that loads.
+        n_saved: number of *last* checkpoints to keep; with 2 or more, one remains if the newest is damaged.
+        resume: continue from the newest checkpoint that can be loaded.
         best_name: file name of the best weights.
-        network_key: which entry of ``to_save`` is the network.
+        network_key: name of the network in ``to_save``.
 
     Raises:
-        InputError: when the run starts: nothing to resume from, the checkpoint does not fit, ``output_dir`` holds
-            another run's checkpoints, or too little disk space; in the run: the disk is full, or the evaluator has
-            no such metric.
+        InputError: when the run starts: there is nothing to resume from, the checkpoint does not fit, ``output_dir``
+            contains another run's checkpoints, or there is too little disk space; in the run: the disk is full, or the
+            evaluator has no such metric.
         ValueError: ``to_save`` lacks ``network_key`` or uses a reserved name, or ``n_saved`` is below 1.
 
     Note:
-        In ``train#handlers`` it comes after ``ValidationHandler``, so that *last* knows this epoch's validation.
+        In ``train#handlers`` it comes after ``ValidationHandler``, so that *last* includes the epoch's validation.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        to_save: Mapping[str, Any],
-        evaluator: Engine,
-        key_metric: str = "val_mean_dice",
-        n_saved: int = 2,
-        resume: bool | str = False,
-        best_name: str = "model.pt",
-        network_key: str = "network",
-    ) -> None:
-        if network_key not in to_save:
-            raise ValueError(f"to_save has no {network_key!r}, only {sorted(to_save)}")
-        taken = sorted(set(_RESERVED) & set(to_save))
+    output_dir: str | Path
+    to_save: Mapping[str, Any]
+    evaluator: Engine
+    key_metric: str = "val_mean_dice"
+    n_saved: int = 2
+    resume: bool | str = False
+    best_name: str = "model.pt"
+    network_key: str = "network"
+
+    def __post_init__(self) -> None:
+        if self.network_key not in self.to_save:
+            raise ValueError(f"to_save has no {self.network_key!r}, only {sorted(self.to_save)}")
+        taken = sorted(set(_RESERVED) & set(self.to_save))
         if taken:
-            raise ValueError(f"to_save must not name {', '.join(taken)}: it is saved anyway")
-        if n_saved < 1:
-            raise ValueError(f"n_saved must be at least 1, got {n_saved}")
-        self.output_dir = Path(output_dir)
-        self.to_save = dict(to_save)
-        self.evaluator = evaluator
-        self.key_metric = key_metric
-        self.n_saved = n_saved
-        self.resume = read_flag(resume, "resume")
-        self.best_name = best_name
-        self.network_key = network_key
+            raise ValueError(f"to_save must not name {', '.join(taken)}: it is always saved")
+        if self.n_saved < 1:
+            raise ValueError(f"n_saved must be at least 1, got {self.n_saved}")
+        self.folder = Path(self.output_dir)
+        self.best_path = self.folder / self.best_name
+        self.to_save = dict(self.to_save)
+        self.resume = read_flag(self.resume, "resume")
         self.best_metric: float | None = None
         self.best_epoch: int | None = None
         self._verified = False
-
-    @property
-    def best_path(self) -> Path:
-        """Where the best weights are."""
-        return self.output_dir / self.best_name
 
     def attach(self, engine: Engine) -> None:
         """Save after every epoch of ``engine``, the trainer, and after every validation in it."""
@@ -105,23 +96,28 @@ class TrainingCheckpoint:
         keep_one_line(self.evaluator)
 
     def start(self, trainer: Engine) -> None:
-        """Clean up, restore if asked to, and check that the disk has room for the run."""
+        """Clean up, restore if ``resume``, and check that the disk has enough space."""
         with exit_together():
             self._start(trainer)
         with exit_together():
-            _require_same_epoch(collect(trainer.state.epoch))
+            epochs = collect(trainer.state.epoch)
+            if len(set(epochs)) > 1:
+                raise InputError(
+                    f"resume: the processes found checkpoints of different epochs, {', '.join(map(str, epochs))}: "
+                    "--output_dir must be a folder that all machines share"
+                )
 
     def _start(self, trainer: Engine) -> None:
         if _is_main():
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-            for path in remove_stale(self.output_dir, (LAST_PATTERN, re.escape(self.best_name))):
-                _LOGGER.info("removed %s, left by a run that was killed", path)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in remove_stale(self.folder, (LAST_PATTERN, re.escape(self.best_name))):
+                _LOGGER.info("removed %s of a killed run", path)
         if self.resume:
             self._restore(trainer)
-        elif find_last(self.output_dir):
+        elif find_last(self.folder):
             raise InputError(
-                f"{find_last(self.output_dir)[0]} is from an earlier run: "
-                "continue that one with --resume true, or choose another --output_dir"
+                f"{find_last(self.folder)[0]} is from an earlier run: "
+                "continue it with --resume true, or choose another --output_dir"
             )
         elif self.best_path.exists():
             _LOGGER.warning("%s exists and will be replaced after the first validation", self.best_path)
@@ -132,10 +128,10 @@ class TrainingCheckpoint:
         metrics = evaluator.state.metrics
         with exit_together():
             if self.key_metric not in metrics:
-                known = ", ".join(map(repr, metrics))
-                raise InputError(f"key_metric {self.key_metric!r} is no metric of the evaluator; it has {known}")
+                known = f"choose one of {', '.join(map(repr, metrics))}"
+                raise InputError(f"key_metric {self.key_metric!r} is not a metric of the evaluator; {known}")
         metric = float(metrics[self.key_metric])
-        if agree_on(self._is_better(metric)):
+        if agree_on(improves(self.evaluator, metric, self.best_metric)):
             with exit_together():
                 if _is_main():
                     self._write(self._collect(self.network_key), self.best_path)
@@ -143,18 +139,17 @@ class TrainingCheckpoint:
         self._tell_evaluator()
 
     def save_last(self, trainer: Engine) -> None:
-        """Save the full state, then remove what is older than the newest ``n_saved``."""
+        """Save the full state, then remove all but the newest ``n_saved``."""
         with exit_together():
-            if _is_main():
-                self._save_last(trainer, self.output_dir / name_last(trainer.state.epoch))
-
-    def _save_last(self, trainer: Engine, path: Path) -> None:
-        self._write(self._full_state(trainer), path)
-        if not self._verified:
-            _verify(path)
-            self._verified = True
-        for old in find_last(self.output_dir)[self.n_saved :]:
-            old.unlink(missing_ok=True)
+            if not _is_main():
+                return
+            path = self.folder / name_last(trainer.state.epoch)
+            self._write(self._full_state(trainer), path)
+            if not self._verified:
+                _verify(path)
+                self._verified = True
+            for old in find_last(self.folder)[self.n_saved :]:
+                old.unlink(missing_ok=True)
 
     def _full_state(self, trainer: Engine) -> dict[str, Any]:
         state = {name: self._collect(name) for name in self.to_save}
@@ -169,30 +164,24 @@ class TrainingCheckpoint:
         return unwrap_network(self.to_save[name]).state_dict()
 
     def _write(self, state: Mapping[str, Any], path: Path) -> None:
-        newest = find_last(self.output_dir)
+        newest = find_last(self.folder)
         save_state(state, path, last_good=str(newest[0]) if newest else None)
 
-    def _is_better(self, metric: float) -> bool:
-        if not math.isfinite(metric):
-            return False
-        compare = getattr(self.evaluator, "metric_cmp_fn", float.__gt__)
-        return self.best_metric is None or bool(compare(metric, self.best_metric))
-
     def _tell_evaluator(self) -> None:
-        # MONAI's own bookkeeping keeps a first NaN for ever and begins anew after a resume.
+        # MONAI's own values would keep a first NaN for ever and start again after a resume.
         known = self.best_metric is not None
         state: Any = self.evaluator.state
         state.best_metric = self.best_metric if known else -1
         state.best_metric_epoch = self.best_epoch if known else -1
 
     def _restore(self, trainer: Engine) -> None:
-        found = read_newest(self.output_dir)
+        found = read_newest(self.folder)
         if found is None:
-            raise InputError(f"resume: no checkpoint that loads in {self.output_dir}; start it with --resume false")
+            raise InputError(f"resume: no loadable checkpoint in {self.folder}; start a new run with --resume false")
         path, content = found
         missing = sorted(set(self.to_save) - set(content))
         if missing:
-            raise InputError(f"resume: {path} holds no {', '.join(missing)}; it is from another experiment")
+            raise InputError(f"resume: {path} has no {', '.join(missing)}; it belongs to another experiment")
         try:
             Checkpoint.load_objects(to_load=self.to_save, checkpoint=content)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -205,7 +194,7 @@ class TrainingCheckpoint:
 
     def _restore_best(self, best: Mapping[str, Any]) -> None:
         if best["metric"] is not None and not self.best_path.exists():
-            _LOGGER.warning("%s is gone; the next validation writes it anew", self.best_path)
+            _LOGGER.warning("%s is missing; the next validation writes it again", self.best_path)
         elif best["key_metric"] == self.key_metric:
             self.best_metric, self.best_epoch = best["metric"], best["epoch"]
         self._tell_evaluator()
@@ -216,13 +205,13 @@ class TrainingCheckpoint:
         weights = count_bytes(self._collect(self.network_key)) + OVERHEAD
         adaptive = any(isinstance(item, torch.optim.Optimizer) for item in self.to_save.values())
         full = 3 * weights if adaptive else weights  # Adam keeps two moments for each weight
-        ours = [*find_last(self.output_dir)[: self.n_saved], self.best_path]
+        ours = [*find_last(self.folder)[: self.n_saved], self.best_path]
         held = sum(path.stat().st_size for path in ours if path.exists())
         needed = (self.n_saved + 1) * full + weights + _LOGS - held
-        free = shutil.disk_usage(self.output_dir).free
+        free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InputError(
-                f"too little disk space in {self.output_dir}: the run needs {format_size(needed)} "
+                f"too little disk space in {self.folder}: the run needs {format_size(needed)} "
                 f"for its checkpoints and logs, free {format_size(free)}"
             )
 
@@ -231,26 +220,18 @@ def _restore_counters(trainer: Engine, saved: Mapping[str, Any], path: Path) -> 
     epoch, length, wanted = saved["epoch"], trainer.state.epoch_length, trainer.state.max_epochs
     if length is not None and length != saved["epoch_length"]:
         _LOGGER.warning(
-            "an epoch has %s iterations now, %s before: the resumed run is not exact", length, saved["epoch_length"]
+            "an epoch now has %s iterations instead of %s: the resumed run is not exact", length, saved["epoch_length"]
         )
     counters = {**trainer.state_dict(), **saved, "epoch_length": length or saved["epoch_length"]}
-    del counters["iteration"]  # ignite takes one of the two, and a resumed run begins with a whole epoch
+    del counters["iteration"]  # ignite accepts one of the two, and a resumed run starts with a complete epoch
     trainer.load_state_dict({**counters, "max_epochs": max(epoch, wanted)})
     trainer.state.max_epochs = wanted
     if epoch >= wanted:
         _LOGGER.warning(
-            "%s: this run is finished, %d of %d epochs are done; raise --max_epochs to train on", path, epoch, wanted
+            "%s: this run is finished, %d of %d epochs are done; raise --max_epochs to continue", path, epoch, wanted
         )
     else:
         _LOGGER.info("resumed after epoch %d of %d from %s", epoch, wanted, path)
-
-
-def _require_same_epoch(epochs: list[int]) -> None:
-    if len(set(epochs)) > 1:
-        raise InputError(
-            f"resume: the processes found checkpoints of different epochs, {', '.join(map(str, epochs))}: "
-            "--output_dir must be one folder that all machines share"
-        )
 
 
 def _verify(path: Path) -> None:
@@ -260,7 +241,7 @@ def _verify(path: Path) -> None:
         path.unlink()
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"a checkpoint must hold plain tensors and numbers, to_save has something else: {reason}"
+            f"a checkpoint must hold plain tensors and numbers, to_save contains something else: {reason}"
         ) from None
 
 

@@ -1,1 +1,1 @@
-"""Scores by case, learning rate and figures."""
+"""Log scores per case, the learning rate and figures."""

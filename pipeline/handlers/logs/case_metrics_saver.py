@@ -1,4 +1,4 @@
-"""Tables of metrics, with case ids, that are never seen half written."""
+"""Tables of metrics per case, written atomically."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["CaseMetricsSaver"]
 
 
 class CaseMetricsSaver(MetricsSaver):
-    """MONAI's ``MetricsSaver`` with the rows named by ``case_id`` and the files renamed into place when complete.
+    """MONAI's ``MetricsSaver`` with ``case_id`` as the name of each row, and files that are renamed when complete.
 
-    Writes ``metrics.csv`` (one line a metric) and ``<metric>_raw.csv`` (one line a case) after every validation;
-    the tables of the last validation stay.
+    After every validation it replaces ``metrics.csv`` (one line per metric) and ``<metric>_raw.csv`` (one line per
+    case).
 
     Args:
         save_dir: folder of the tables.
         metrics: names of the metrics in ``metrics.csv``, "*" for all.
-        metric_details: names of the metrics that get a table by case.
-        kwargs: passed on to ``MetricsSaver``.
+        metric_details: names of the metrics that get a table of cases.
+        kwargs: further arguments of ``MetricsSaver``.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class CaseMetricsSaver(MetricsSaver):
             self._filenames.extend(_quote(str(item["case_id"]), self.deli) for item in batch)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the tables of the validation that has just ended; of several processes one gets all rows and writes."""
+        """Write the tables of the last validation; one of several processes collects all rows and writes."""
         final = Path(self.save_dir)
         place: contextlib.AbstractContextManager[str | None] = contextlib.nullcontext()
         with exit_together():
             if idist.get_rank() == self.save_rank:
                 final.mkdir(parents=True, exist_ok=True)
                 place = tempfile.TemporaryDirectory(dir=final, prefix=".metrics-")
-        # In a block of its own, for the processes exchange rows in it before one writes them.
+        # In a separate block, because the processes exchange rows here before one of them writes.
         with exit_together(), place as folder:
             self.save_dir = folder or str(final)
             try:
@@ -64,7 +64,7 @@ class CaseMetricsSaver(MetricsSaver):
 
 
 def _quote(name: str, delimiter: str) -> str:
-    """Quote a name as the ``csv`` module would; MONAI writes it as it is, and a comma in it would shift the columns."""
+    """Quote a name like the ``csv`` module; MONAI does not, so that a comma would shift the columns."""
     if not any(character in name for character in (delimiter, '"', "\n", "\r")):
         return name
     return '"' + name.replace('"', '""') + '"'

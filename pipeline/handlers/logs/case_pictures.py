@@ -1,42 +1,70 @@
-"""A validation case as one picture: image, truth and prediction on one grid, whatever grid the network worked on."""
+"""Bring image, truth and prediction of a case to one grid, to be drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
 
+from pipeline.handlers.training.non_finite_guard import list_case_ids
 from pipeline.pictures.figures import as_rgb, resize_labels, resize_picture
 from pipeline.pictures.image_file import read_pixels
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _RGB = 3
 _PLANE = 2  # axes of a picture
-# Affines that differ by less, in voxels or mm, are one.
+# Affines that differ by less (voxels or mm) are equal.
 _SAME = 1e-3
 
 
 @dataclass(frozen=True)
 class CasePicture:
-    """A case, or the slice of a volume, ready to be drawn.
+    """A case or a slice of a volume, ready to be drawn.
 
     Args:
         image: (H, W, 3), 8 bit.
         pred: (H, W), labels or instances.
-        truth: as ``pred``; None if there is no label.
+        truth: as ``pred``; None without a label.
     """
 
     image: NDArray[np.uint8]
     pred: NDArray[Any]
     truth: NDArray[Any] | None
+
+
+def check_channels(channels: Sequence[int] | None) -> list[int] | None:
+    """Return the channels as a list.
+
+    Raises:
+        ValueError: there are neither one nor three.
+    """
+    if channels is not None and len(channels) not in (1, 3):
+        raise ValueError(f"channels must name one or three channels, got {list(channels)}")
+    return None if channels is None else list(channels)
+
+
+def find_new_cases(engine: Engine, seen: Collection[str], max_cases: int) -> Iterator[tuple[str, Any]]:
+    """Yield id and output of the last batch's cases that are not in ``seen``, until that has ``max_cases``.
+
+    The caller adds each id to ``seen``. All but the first of several processes get nothing.
+    """
+    state: Any = engine.state
+    if idist.get_rank() != 0 or len(seen) >= max_cases:
+        return
+    for item, output in zip(state.batch, state.output, strict=True):
+        name = next(iter(list_case_ids(item)), f"case_{len(seen)}")
+        if name not in seen and len(seen) < max_cases:
+            yield name, output
 
 
 def take_picture(
@@ -46,11 +74,10 @@ def take_picture(
     channels: Sequence[int] | None = None,
     max_side: int = 512,
 ) -> CasePicture:
-    """Take one picture of a case, of a volume the slice that shows most truth, else most prediction.
+    """Take one picture of a case; of a volume, the slice with the largest truth, else the largest prediction.
 
-    The image may lie on another grid than the masks: that of the network, resized, turned, padded or cropped. A picture
-    is then read again from its file, which has the masks' grid; anything else is resampled by its affine, or stretched
-    where it has none.
+    The image may be on the network's grid: resized, rotated, padded or cropped. A 2-D picture is then read again from
+    its file, which has the grid of the masks. Other images are resampled by their affine, or stretched without one.
 
     Args:
         image: (C, H, W) or (C, H, W, D).
@@ -101,13 +128,13 @@ def _find_slice(guess: NDArray[Any], truth: NDArray[Any] | None) -> int:
 
 
 def _read_again(image: torch.Tensor, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    """Return the picture's file, None if it is no picture of this size."""
+    """Return the pixels of the image's file; None if it is not a picture of this size."""
     path = str(image.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "")) if isinstance(image, MetaTensor) else ""
     if Path(path).suffix.lower() not in _PICTURES:
         return None
     try:
         pixels = read_pixels(path)
-    except OSError:  # gone since; the network's image will do
+    except OSError:  # deleted meanwhile: use the network's image
         return None
     if pixels.shape[:2] != shape:
         return None
@@ -115,14 +142,14 @@ def _read_again(image: torch.Tensor, shape: tuple[int, ...]) -> NDArray[Any] | N
 
 
 def _choose_channels(plane: NDArray[Any], channels: Sequence[int] | None) -> NDArray[Any]:
-    """Return (H, W) or (H, W, 3) of (C, H, W)."""
+    """Convert (C, H, W) to (H, W) or (H, W, 3)."""
     wanted = channels or (range(_RGB) if len(plane) == _RGB else (0,))
     picture = np.stack([plane[channel] for channel in wanted], axis=-1)
     return picture if picture.shape[-1] == _RGB else picture[..., 0]
 
 
 def _bring_to_grid(image: torch.Tensor, grid: torch.Tensor, index: int | None) -> NDArray[Any]:
-    """Return the image (C, H, W) on the grid of a mask (1, H, W[, D]), of a volume the slice ``index``."""
+    """Return the image, or its slice ``index``, as (C, H, W) on the grid of a mask (1, H, W[, D])."""
     image, size = image.detach().cpu(), tuple(grid.shape[1:])
     if _lie_together(image, grid):
         return _to_numpy(image if index is None else image[..., index])

@@ -1,7 +1,8 @@
-"""The learning rate in TensorBoard."""
+"""Write the learning rate to TensorBoard."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import ignite.distributed as idist
@@ -11,26 +12,26 @@ from torch.optim import Optimizer
 __all__ = ["LearningRateLog"]
 
 
+@dataclass(eq=False, repr=False)
 class LearningRateLog:
     """Write each epoch's learning rate to TensorBoard; MONAI's ``LrScheduleHandler`` only prints it.
 
     Args:
         summary_writer: TensorBoard's writer.
-        optimizer: the optimizer; with several parameter groups each gets a curve of its own.
+        optimizer: the optimizer; with several parameter groups each gets a curve.
         tag: name of the curve.
     """
 
-    def __init__(self, summary_writer: Any, optimizer: Optimizer, tag: str = "learning_rate") -> None:
-        self.summary_writer = summary_writer
-        self.optimizer = optimizer
-        self.tag = tag
+    summary_writer: Any
+    optimizer: Optimizer
+    tag: str = "learning_rate"
 
     def attach(self, engine: Engine) -> None:
         """Write when an epoch of ``engine``, the trainer, starts."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the rates in force, at the number of the epoch that starts."""
+        """Write the current rates at the number of the epoch that starts."""
         if idist.get_rank() != 0:
             return
         groups = self.optimizer.param_groups

@@ -1,10 +1,10 @@
-"""What happens when a run ends by an exception.
+"""Clean up after a run that ends with an exception, and report it in one line.
 
-ignite calls the handlers of ``EXCEPTION_RAISED`` in turn, but the first one that raises hides the others, and one that
-does not raise swallows the exception. MONAI's ``StatsHandler`` logs a trace and raises. So all our clean-ups
-are one handler, in front of the others, that raises when they are all done.
+ignite calls the handlers of ``EXCEPTION_RAISED`` one after the other, but the first one that raises hides the rest, and
+if none raises, the exception is lost. MONAI's ``StatsHandler`` logs a traceback and raises. Therefore all our clean-ups
+are callbacks of one handler, which comes first and raises after the last callback.
 
-Of several processes the one that fails first says why; that the others then miss it is one line more, without a trace.
+With several processes, the first one that fails states the reason. Each of the others adds one line and no traceback.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ignite.engine import Engine, Events
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import explain_lost_process, record_failure
 
-#: Called with the engine and the exception; returns another exception to raise in its place, or None.
+#: Gets the engine and the exception; returns an exception to raise instead, or None.
 OnException = Callable[[Engine, BaseException], BaseException | None]
 
 
 def on_exception(engine: Engine, callback: OnException) -> None:
-    """Call ``callback`` when ``engine`` fails, before any handler that raises; the exception is raised again.
+    """Call ``callback`` when ``engine`` fails, before handlers that raise; then the exception is raised again.
 
     Args:
         engine: a trainer or an evaluator.
-        callback: gets the engine and the exception; it may return an exception to raise instead.
+        callback: gets the engine and the exception; may return an exception to raise instead.
 
     Example:
         >>> def fail(engine, batch):
@@ -47,7 +47,7 @@ def on_exception(engine: Engine, callback: OnException) -> None:
 
 
 def keep_one_line(engine: Engine) -> None:
-    """Keep ignite and MONAI from logging an error that is told in one line at the end, by Python."""
+    """Keep ignite and MONAI from logging a traceback of errors that Python reports in one line at the end."""
     _find_exits(engine)
 
 
@@ -57,7 +57,7 @@ class _Exits:
         self._raised: BaseException | None = None
 
     def __call__(self, engine: Engine, error: BaseException) -> None:
-        if error is not self._raised:  # ignite reports an iteration's exception a second time, for the run
+        if error is not self._raised:  # ignite reports an iteration's exception again for the run
             error = explain_lost_process(error) or _find_own_message(error) or error
             for callback in self.callbacks:
                 error = callback(engine, error) or error
@@ -67,15 +67,15 @@ class _Exits:
 
 
 def _find_own_message(error: BaseException) -> InputError | None:
-    """Find the line that this package raised, however deep MONAI has wrapped it.
+    """Return the message of a `ValueError` raised by this package, however deeply MONAI has wrapped it.
 
-    A network that refuses an image's size, or a transform a mask's values, says in a `ValueError` what a user needs.
+    Networks and transforms use it to say what is wrong with an image or a mask.
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ValueError) and _is_raised_here(cause):
             return InputError(str(cause))
-        cause = cause.__cause__  # not the context: what was handled on the way is not what went wrong
+        cause = cause.__cause__  # not the context, which may be an error that was handled
     return None
 
 
@@ -93,7 +93,7 @@ def _find_exits(engine: Engine) -> _Exits:
             return handler
     exits = _Exits()
     engine.add_event_handler(Events.EXCEPTION_RAISED, exits)
-    handlers.insert(0, handlers.pop())  # ignite has no priorities
+    handlers.insert(0, handlers.pop())  # to the front: ignite has no priorities
     return exits
 
 

@@ -1,4 +1,4 @@
-"""End a training in order when it is told to stop."""
+"""Stop a training properly on SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class GracefulStop:
-    """On SIGTERM or Ctrl-C stop after the current iteration, with exit code 143 or 130.
+    """On SIGTERM or Ctrl-C, stop after the current iteration, with exit code 143 or 130.
 
-    No checkpoint is written at that moment, because a run resumed in the middle of an epoch would not repeat an
-    uninterrupted one: the last complete epoch's stays, and ``--resume true`` repeats the epoch that was broken off. If
-    the signal comes during validation, that and the epoch's checkpoint are finished first. A second signal ends the
-    process at once. The former signal handlers come back when the run ends.
+    The checkpoint of the last complete epoch stays and ``--resume true`` repeats the interrupted epoch; a checkpoint in
+    the middle of an epoch could not be resumed exactly. A signal during validation takes effect after the validation
+    and the epoch's checkpoint. A second signal ends the process at once. The previous signal handlers are restored
+    when the run ends.
 
-    Of several processes all stop after the same iteration, whichever of them got the signal. torchrun passes a signal
-    on to all and kills those that are still there after 30 seconds.
+    Several processes stop after the same iteration, whichever of them received the signal. torchrun forwards a signal
+    to all processes and kills those that are still running after 30 seconds.
 
     Note:
-        Signals reach a process's main thread only; in another thread this handler does nothing and says so.
+        Only a process's main thread receives signals. In another thread this handler logs a warning and does nothing.
     """
 
     def __init__(self) -> None:
@@ -41,9 +41,9 @@ class GracefulStop:
     def attach(self, engine: Engine) -> None:
         """Listen while ``engine``, the trainer, runs."""
         engine.add_event_handler(Events.STARTED, self.listen)
-        # After an epoch's last handler, its checkpoint included, the next event is the next epoch's start.
-        engine.add_event_handler(Events.EPOCH_STARTED, self.stop_if_told)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop_if_told)
+        # The first event after all handlers of an epoch, including its checkpoint, is the start of the next epoch.
+        engine.add_event_handler(Events.EPOCH_STARTED, self.stop_if_signalled)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop_if_signalled)
         engine.add_event_handler(Events.COMPLETED, self.restore)
         on_exception(engine, self._replace_exception)
 
@@ -56,17 +56,17 @@ class GracefulStop:
         except ValueError:
             _LOGGER.warning("not the main thread: SIGTERM and Ctrl-C end this run without finishing the iteration")
 
-    def stop_if_told(self, engine: Engine) -> None:
-        """Leave the run if a signal has come."""
-        told = self._find_signal()
-        if told is None:
+    def stop_if_signalled(self, engine: Engine) -> None:
+        """End the run if a signal was received."""
+        received = self._find_signal()
+        if received is None:
             return
         length = engine.state.epoch_length
         done = engine.state.iteration // length if length else 0
         advice = "continue with --resume true" if done else "nothing was saved yet, start again"
         if idist.get_rank() == 0:
-            _LOGGER.warning("stopped by %s after %d complete epochs; %s", told.name, done, advice)
-        raise SystemExit(128 + told)
+            _LOGGER.warning("stopped by %s after %d complete epochs; %s", received.name, done, advice)
+        raise SystemExit(128 + received)
 
     def _find_signal(self) -> signal.Signals | None:
         number = self._signal or 0
@@ -75,27 +75,27 @@ class GracefulStop:
         return signal.Signals(number) if number else None
 
     def restore(self, engine: Engine) -> None:
-        """Give the signal handlers back."""
+        """Restore the previous signal handlers."""
         for number, former in self._former.items():
             signal.signal(number, former)
         self._former.clear()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            return  # a loader's worker: Ctrl-C reaches it too, and the main process still needs it
+            return  # a worker of the loader: Ctrl-C reaches it too, but the main process still needs it
         received = signal.Signals(number)
         if self._signal is not None:
             os._exit(128 + number)
         self._signal = received
-        # Not the logger: the signal may have come in the middle of a line that it was writing.
+        # Not with the logger, which the signal may have interrupted while it was writing a line.
         os.write(2, f"{received.name}: stopping after this iteration or validation; again to stop at once\n".encode())
 
     def _replace_exception(self, engine: Engine, error: BaseException) -> BaseException | None:
         self.restore(engine)
         if idist.get_world_size() > 1 and threading.current_thread() is threading.main_thread():
-            # This process ends in order. When the first one is gone, torchrun tells the others to end.
+            # torchrun sends SIGTERM as soon as one process is gone; this one is already ending.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        # A signal to the whole process group ends the loader's workers, and their loss is reported as an error.
+        # A signal to the whole process group also ends the loader's workers, which is reported as an error.
         if self._signal is not None and isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
             return SystemExit(128 + self._signal)
         return None

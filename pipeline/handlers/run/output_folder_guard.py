@@ -1,9 +1,10 @@
-"""Can the results be written? Asked before the network works for an hour."""
+"""Check that results can be written before the network starts its work."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -16,37 +17,40 @@ from pipeline.parallel.agreement import exit_together
 __all__ = ["OutputFolderGuard"]
 
 
+@dataclass(eq=False, repr=False)
 class OutputFolderGuard:
-    """Refuse to start when nothing can be written to the output folder; it is created if it is not there.
+    """Refuse to start if the output folder cannot be written to; a missing folder is created.
 
-    A file is written and removed again: permissions alone tell neither a full disk nor a read-only one.
+    The check writes and removes a file, because permissions reveal neither a full nor a read-only disk.
 
     Args:
         output_dir: folder of the results.
-        knob: the option that names the folder, for the message.
+        knob: the option that sets the folder, for the message.
 
     Raises:
         InputError: when the run starts: the folder cannot be created or written to, or is a file.
     """
 
-    def __init__(self, output_dir: str | Path, knob: str = "output_dir") -> None:
-        self.output_dir = Path(output_dir)
-        self.knob = knob
+    output_dir: str | Path
+    knob: str = "output_dir"
+
+    def __post_init__(self) -> None:
+        self.output_dir = Path(self.output_dir)
 
     def attach(self, engine: Engine) -> None:
-        """Look when ``engine`` starts."""
+        """Check when ``engine`` starts."""
         engine.add_event_handler(Events.STARTED, self)
         keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
-        """Write a file and remove it, in the first process; of several all end if it cannot."""
+        """Write and remove a file in the first process; if it fails, all processes end."""
         with exit_together():
             if idist.get_rank() == 0:
                 self._probe()
 
     def _probe(self) -> None:
         try:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
+            Path(self.output_dir).mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.output_dir, prefix=".probe.", suffix=".tmp") as stream:
                 stream.write(bytes(1))
                 stream.flush()
@@ -54,5 +58,5 @@ class OutputFolderGuard:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise InputError(
-                f"output-space: cannot write to {self.output_dir}: {reason}; name another folder with --{self.knob}"
+                f"output-space: cannot write to {self.output_dir}: {reason}; choose another folder with --{self.knob}"
             ) from None

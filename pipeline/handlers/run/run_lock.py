@@ -1,4 +1,4 @@
-"""One run at a time in an output folder."""
+"""Allow one run at a time in an output folder."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ LOCK_NAME = ".run.lock"
 
 
 class RunLock:
-    """Hold an output folder for one run; a second run is refused with a line that says who holds it.
+    """Lock an output folder for one run; a second run is refused with a line that names the first one's process.
 
-    The lock of a process that no longer lives on this host is taken over with a warning, so a killed run needs no
-    cleaning up. Whether a process of another host still lives cannot be known; that lock has to be removed by hand.
+    The lock of a dead process on this host is taken over with a warning, so nothing must be cleaned up after a kill.
+    Whether a process on another host is still running is unknown; that lock must be removed by hand.
 
     Args:
         output_dir: folder of the run.
 
     Raises:
-        InputError: when the run starts, if another one holds the folder.
+        InputError: when the run starts, if another run holds the lock.
 
     Note:
-        List it first, before anything that writes to ``output_dir``.
+        Put it before every handler that writes to ``output_dir``.
 
     Example:
         >>> import tempfile
@@ -55,13 +55,13 @@ class RunLock:
         self._held = False
 
     def attach(self, engine: Engine) -> None:
-        """Hold the folder while ``engine`` runs."""
+        """Hold the lock while ``engine`` runs."""
         engine.add_event_handler(Events.STARTED, self.acquire)
         engine.add_event_handler(Events.COMPLETED, self.release)
         on_exception(engine, self.release)
 
     def acquire(self, engine: Engine) -> None:
-        """Take the lock in the first process, or refuse to run in all."""
+        """Take the lock in the first process; if it is taken, end all processes."""
         with exit_together():
             if idist.get_rank() == 0:
                 self._acquire()
@@ -73,19 +73,15 @@ class RunLock:
             if holder is not None and _may_live(holder):
                 raise InputError(self._refuse(holder))
             if holder is not None:
-                _LOGGER.warning(
-                    "took over %s from process %s, which is dead (started %s)",
-                    self.path,
-                    holder["pid"],
-                    holder["started"],
-                )
+                text = "took over %s from process %s, which is dead (started %s)"
+                _LOGGER.warning(text, self.path, holder["pid"], holder["started"])
             file.seek(0)
             file.truncate()
             json.dump(_describe_self(), file)
         self._held = True
 
     def release(self, engine: Engine, error: BaseException | None = None) -> None:
-        """Give the folder back if it is held."""
+        """Release the lock if it is held."""
         if self._held:
             self.path.unlink(missing_ok=True)
             self._held = False
@@ -100,7 +96,7 @@ class RunLock:
 
 @contextlib.contextmanager
 def _open_alone(path: Path) -> Iterator[IO[str]]:
-    """Open a file that no other process is opening: reading who holds the lock and taking it must be one step."""
+    """Open a file exclusively, so that reading the holder and taking the lock are one step."""
     while True:
         with path.open("a+", encoding="utf-8") as file:
             with contextlib.suppress(ImportError, OSError):  # no flock on Windows and some network file systems
@@ -108,7 +104,7 @@ def _open_alone(path: Path) -> Iterator[IO[str]]:
 
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                continue  # its holder removed it between opening and locking
+                continue  # the holder removed the file between opening and locking
             file.seek(0)
             yield file
             return
@@ -118,7 +114,7 @@ def _parse(text: str) -> dict[str, Any] | None:
     try:
         holder = json.loads(text)
         return holder if {"pid", "host", "started"} <= set(holder) else None
-    except (ValueError, TypeError):  # empty: a holder died before it wrote its name
+    except (ValueError, TypeError):  # empty: a process died before it wrote its name
         return None
 
 
@@ -140,13 +136,13 @@ def _may_live(holder: dict[str, Any]) -> bool:
         return False
     except PermissionError:  # another user's process
         pass
-    # The number may have been given to another process since.
+    # Another process may have the same number by now.
     ticks = holder.get("ticks")
     return ticks is None or ticks == _read_start_ticks(holder["pid"])
 
 
 def _read_start_ticks(pid: int) -> int | None:
-    """Read when a process began, in clock ticks since the machine started; None where there is no /proc."""
+    """Read a process's start time in clock ticks since boot; None without /proc."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""A run's record: what was run, with what, when, and how it ended."""
+"""The record of a run: command, versions, data, times and outcome."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import logging
 import math
 import platform
 import re
+import shlex
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +30,7 @@ from pipeline.parallel.agreement import exit_together
 
 _LOGGER = logging.getLogger(__name__)
 _PACKAGES = {
-    "pipeline": "segmentation-pipeline",
+    "pipeline": "monai-segmentation-suite",
     "monai": "monai",
     "torch": "torch",
     "ignite": "pytorch-ignite",
@@ -36,44 +38,38 @@ _PACKAGES = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class RunRecord:
-    """Write ``output_dir/<filename>``: command, seed, versions, data, device, code, times, and how the run ended.
+    """Write ``output_dir/<filename>``: command, seed, versions, data, device, git revision, times and outcome.
 
     The file is written when the run starts (status ``running``) and again when it ends: ``finished``, ``interrupted``
-    by a signal, or ``failed`` with the error's first line. A run that was killed stays ``running``. When a run is
-    resumed, the record of the earlier one is kept under ``previous``. The record has no user or host name in it: the
-    home folder is written ``~``.
+    by a signal, or ``failed`` with the error's first line. After a kill the status stays ``running``. A resumed run
+    keeps the earlier record under ``previous``. User and host names are left out; the home folder becomes ``~``.
 
     Args:
         output_dir: folder of the run.
         seed: of the run.
         manifest: the dataset's manifest, recorded with its SHA-256.
         dataset_dir: where the images are.
-        evaluator: with it the best metric of a training is recorded.
+        evaluator: engine whose best metric is recorded, in a training.
         filename: ``run.json``, or ``evaluate.json`` on an evaluator.
-        source_dir: recorded with its git revision if it is in a git work tree.
+        source_dir: folder whose git revision is recorded, if it is in a work tree.
 
     Note:
-        List it after `RunLock` and `TrainingCheckpoint`, so that a run that those refuse leaves the earlier run's
-        record alone.
+        Put it after `RunLock` and `TrainingCheckpoint`, so that a run that they refuse does not replace the record of
+        the earlier run.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        seed: int | None = None,
-        manifest: str | Path | None = None,
-        dataset_dir: str | Path | None = None,
-        evaluator: Engine | None = None,
-        filename: str = "run.json",
-        source_dir: str | Path = ".",
-    ) -> None:
-        self.path = Path(output_dir) / filename
-        self.seed = seed
-        self.manifest = None if manifest is None else Path(manifest)
-        self.dataset_dir = dataset_dir
-        self.evaluator = evaluator
-        self.source_dir = Path(source_dir)
+    output_dir: str | Path
+    seed: int | None = None
+    manifest: str | Path | None = None
+    dataset_dir: str | Path | None = None
+    evaluator: Engine | None = None
+    filename: str = "run.json"
+    source_dir: str | Path = "."
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.output_dir) / self.filename
         self._record: dict[str, Any] | None = None
         self._started = datetime.now(UTC)
 
@@ -84,7 +80,7 @@ class RunRecord:
         on_exception(engine, self.fail)
 
     def start(self, engine: Engine) -> None:
-        """Write the record of a run that begins."""
+        """Write the record when the run starts."""
         with exit_together():
             if idist.get_rank() == 0:
                 self._start(engine)
@@ -95,7 +91,7 @@ class RunRecord:
         self._started = datetime.now(UTC)
         self._record = {
             "status": "running",
-            "command": _read_command(),
+            "command": shlex.join(["python", *sys.orig_argv[1:]]),
             "seed": self.seed,
             "started": self._started.isoformat(timespec="seconds"),
             "ended": None,
@@ -116,11 +112,11 @@ class RunRecord:
         self._write()
 
     def finish(self, engine: Engine) -> None:
-        """Record that the run is done."""
+        """Record that the run is finished."""
         self._close(engine, "finished")
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        """Record how the run broke off."""
+        """Record that the run was interrupted or failed."""
         stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "code", None) in (130, 143)
         self._close(engine, "interrupted" if stopped else "failed", error)
 
@@ -142,14 +138,15 @@ class RunRecord:
         try:
             self._write()
         except InputError as problem:
-            _LOGGER.warning("the record of this run is not complete: %s", problem)  # how the run ended matters more
+            # A warning only: the error that ended the run matters more.
+            _LOGGER.warning("the record of this run is incomplete: %s", problem)
 
     def _write(self) -> None:
         write_json(_anonymize(self._record), self.path)
 
 
 def _anonymize(item: Any) -> Any:
-    """Take user and host names out of all texts: bundles and their results travel."""
+    """Replace user and host names in all texts, because results are shared."""
     if isinstance(item, dict):
         return {key: _anonymize(value) for key, value in item.items()}
     if isinstance(item, list):
@@ -164,14 +161,8 @@ def _anonymize(item: Any) -> Any:
 def _read_user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # in a container the user may have no name
         return "\0"
-
-
-def _read_command() -> str:
-    import shlex
-
-    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def _list_versions() -> dict[str, str | None]:
@@ -190,15 +181,15 @@ def _describe_device(device: torch.device | None) -> str | None:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
-def _describe_manifest(path: Path | None) -> dict[str, str] | None:
-    if path is None:
+def _describe_manifest(file: str | Path | None) -> dict[str, str] | None:
+    if file is None:
         return None
-    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"path": str(Path(file)), "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
 
 
-def _read_git(folder: Path) -> dict[str, Any] | None:
+def _read_git(folder: str | Path) -> dict[str, Any] | None:
     def run(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        command = ["git", "-C", str(Path(folder)), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:
@@ -209,7 +200,7 @@ def _read_git(folder: Path) -> dict[str, Any] | None:
 
 
 def _count_epochs(engine: Engine) -> int:
-    """Count complete epochs; ignite's own counter is one ahead during an epoch."""
+    """Count complete epochs; during an epoch ignite's counter includes it."""
     state = engine.state
     return state.iteration // state.epoch_length if state.epoch_length else state.epoch
 
@@ -236,5 +227,5 @@ def _read_previous(path: Path) -> list[dict[str, Any]]:
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
         return [*last.pop("previous", []), last]
-    except (OSError, ValueError, AttributeError, TypeError):  # none yet, or not ours
+    except (OSError, ValueError, AttributeError, TypeError):  # no record yet, or another kind of file
         return []

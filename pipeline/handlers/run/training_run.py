@@ -25,16 +25,10 @@ class TrainingRun:
     `RunRecord`, `LearningRateLog`. Each of them can be used on its own instead, for example to leave one out.
 
     Args:
-        output_dir: folder of the run.
-        loader: the training loader, see `EpochSeed`.
-        evaluator: the engine that `monai.handlers.ValidationHandler` runs.
-        to_save: what resuming needs, by name: ``network``, ``optimizer``, ``lr_scheduler``; see `TrainingCheckpoint`.
-        key_metric: name in ``evaluator.state.metrics`` that chooses the best weights and stops the training.
-        seed: of the run.
-        resume: continue from the newest checkpoint in ``output_dir``.
-        patience: validations without improvement after which the training stops.
-        manifest: the dataset's manifest, for the record.
-        dataset_dir: folder of the images, for the record.
+        output_dir, to_save, evaluator, key_metric, resume: see `TrainingCheckpoint`.
+        loader, seed: see `EpochSeed`.
+        patience: see `EarlyStop`.
+        manifest, dataset_dir: see `RunRecord`.
         summary_writer: TensorBoard's writer, for the learning rate; None writes no curve.
 
     Raises:

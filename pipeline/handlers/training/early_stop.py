@@ -1,50 +1,51 @@
-"""Early stopping that survives a resume."""
+"""Early stopping that keeps its count when a training is resumed."""
 
 from __future__ import annotations
 
 import logging
-import math
+from dataclasses import dataclass
 from typing import Any
 
 from ignite.engine import Engine, Events
 
+from pipeline.handlers.checkpoints.checkpoint_files import improves
 from pipeline.parallel.agreement import agree_on
 
 _LOGGER = logging.getLogger(__name__)
 _KEYS = ("early_stop_best", "early_stop_count")
 
 
+@dataclass(eq=False, repr=False)
 class EarlyStop:
     """Stop the training when the key metric has not improved for ``patience`` validations.
 
-    ignite's and MONAI's early stopping begin to count anew in a resumed run. Here the count is part of the trainer's
-    state (its ``state_dict_user_keys``), so every checkpoint of the trainer holds it.
+    The early stopping of ignite and MONAI restarts its count in a resumed run. Here the count is part of the trainer's
+    state (``state_dict_user_keys``), so every checkpoint contains it.
 
     Args:
-        evaluator: the engine that `monai.handlers.ValidationHandler` runs. Its ``metric_cmp_fn`` says what is better.
+        evaluator: the engine that `monai.handlers.ValidationHandler` runs. Its ``metric_cmp_fn`` compares metrics.
         key_metric: name in ``evaluator.state.metrics``.
         patience: validations without improvement after which the training stops, at least 1.
-        min_delta: change of the metric that still counts as none.
+        min_delta: smaller changes of the metric do not count as an improvement.
 
     Raises:
         ValueError: ``patience`` is below 1 or ``min_delta`` negative.
 
     Note:
-        In ``train#handlers`` it comes after `TrainingCheckpoint`: then resuming a run that had stopped early trains
-        nothing more, unless ``patience`` was raised.
+        In ``train#handlers`` it comes after `TrainingCheckpoint`. Then a resumed run that had stopped early stops at
+        once, unless ``patience`` was raised.
     """
 
-    def __init__(
-        self, evaluator: Engine, key_metric: str = "val_mean_dice", patience: int = 20, min_delta: float = 0.0
-    ) -> None:
-        if patience < 1:
-            raise ValueError(f"patience must be at least 1, got {patience}")
-        if min_delta < 0:
-            raise ValueError(f"min_delta must not be negative, got {min_delta}")
-        self.evaluator = evaluator
-        self.key_metric = key_metric
-        self.patience = patience
-        self.min_delta = min_delta
+    evaluator: Engine
+    key_metric: str = "val_mean_dice"
+    patience: int = 20
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise ValueError(f"patience must be at least 1, got {self.patience}")
+        if self.min_delta < 0:
+            raise ValueError(f"min_delta must not be negative, got {self.min_delta}")
 
     def attach(self, engine: Engine) -> None:
         """Watch the validations of ``engine``, the trainer."""
@@ -55,27 +56,20 @@ class EarlyStop:
         self.evaluator.add_event_handler(Events.COMPLETED, self.count, engine)
 
     def count(self, evaluator: Engine, trainer: Engine) -> None:
-        """Count a validation; a metric that is NaN is no improvement."""
+        """Count a validation; NaN is not an improvement."""
         metric = float(evaluator.state.metrics[self.key_metric])
         state: Any = trainer.state
-        if math.isfinite(metric) and self._is_better(metric, state.early_stop_best):
+        best = state.early_stop_best
+        if improves(self.evaluator, metric, best) and (best is None or abs(metric - best) > self.min_delta):
             state.early_stop_best, state.early_stop_count = metric, 0
         else:
             state.early_stop_count += 1
         self.stop_if_due(trainer)
 
     def stop_if_due(self, trainer: Engine) -> None:
-        """Stop the training if patience is at its end; of several processes the first one decides."""
+        """Stop the training if the patience is exhausted; the first of several processes decides."""
         state: Any = trainer.state
         if agree_on(state.early_stop_count >= self.patience):
-            _LOGGER.info(
-                "stopped early: %s has not improved on %s for %d validations; raise patience to train on",
-                self.key_metric,
-                state.early_stop_best,
-                state.early_stop_count,
-            )
+            text = "stopped early: %s has not improved on %s for %d validations; raise patience to continue"
+            _LOGGER.info(text, self.key_metric, state.early_stop_best, state.early_stop_count)
             trainer.terminate()
-
-    def _is_better(self, metric: float, best: float | None) -> bool:
-        compare = getattr(self.evaluator, "metric_cmp_fn", float.__gt__)
-        return best is None or bool(compare(metric, best) and abs(metric - best) > self.min_delta)

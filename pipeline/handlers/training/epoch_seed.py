@@ -1,8 +1,9 @@
-"""Draw every epoch's random numbers from seed + epoch."""
+"""Reseed all random generators at each epoch with seed + epoch."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import ignite.distributed as idist
@@ -17,23 +18,23 @@ _NUMPY_LIMIT = 2**32
 _STRIDE = 1_000_003  # between processes: more epochs than a run has
 
 
+@dataclass(eq=False, repr=False)
 class EpochSeed:
     """Reseed torch, numpy, random and the dataset's transforms when an epoch starts.
 
-    A checkpoint holds weights and counters but no state of random generators (those of loader workers cannot be
-    saved at all). With this handler the state at the start of epoch ``n`` depends on ``seed + n`` alone, so a run that
-    is resumed after epoch ``n`` computes exactly the losses of a run that was never interrupted, with any number of
-    workers.
+    A checkpoint has no state of random generators; that of loader workers cannot be saved at all. With this handler the
+    state at the start of epoch ``n`` depends only on ``seed + n``, so a resumed run computes exactly the losses of an
+    uninterrupted one, with any number of workers.
 
-    Each of several processes draws numbers of its own, for its samples should not be augmented alike. The order of the
-    samples is not drawn here then, but by a ``DistributedSampler`` from its own seed, the same in all processes.
+    Each of several processes draws different numbers, so that their samples are augmented differently. The order of
+    the samples then comes from a ``DistributedSampler``, whose seed is the same in all processes.
 
     Args:
         seed: of the run.
         loader: the training loader. Its ``dataset`` holds the random transforms.
 
     Raises:
-        InputError: the loader has ``persistent_workers``, which keep random states of their own across epochs.
+        InputError: the loader has ``persistent_workers``, whose random states last longer than an epoch.
 
     Example:
         >>> loader = torch.utils.data.DataLoader([0, 1, 2], shuffle=True)
@@ -47,21 +48,22 @@ class EpochSeed:
         True
     """
 
-    def __init__(self, seed: int, loader: Any) -> None:
-        if getattr(loader, "persistent_workers", False):
+    seed: int
+    loader: Any
+
+    def __post_init__(self) -> None:
+        if getattr(self.loader, "persistent_workers", False):
             raise InputError(
-                "persistent_workers is true, but such workers keep their random state from epoch to epoch, "
-                "so a resumed run could not repeat an uninterrupted one: set it to false"
+                "persistent_workers is true: such workers keep their random state from epoch to epoch, "
+                "so a resumed run would not be exact; set it to false"
             )
-        self.seed = seed
-        self.loader = loader
 
     def attach(self, engine: Engine) -> None:
         """Reseed at every epoch of ``engine``, the trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Reseed everything from seed + epoch; the first process as if it were alone."""
+        """Reseed everything with seed + epoch; the first of several processes as if it were alone."""
         seed = (self.seed + engine.state.epoch + idist.get_rank() * _STRIDE) % _NUMPY_LIMIT
         random.seed(seed)
         np.random.seed(seed)
@@ -71,10 +73,10 @@ class EpochSeed:
             if isinstance(generator, torch.Generator):
                 generator.manual_seed(seed)
         set_rnd(getattr(self.loader, "dataset", None), seed)
-        self._begin_anew(engine)
+        self._restart_loader(engine)
 
-    def _begin_anew(self, engine: Engine) -> None:
-        # With an epoch_length of its own, ignite goes on in a half-read iterator, whose order depends on the past.
+    def _restart_loader(self, engine: Engine) -> None:
+        # With another epoch_length ignite continues a half-read iterator, whose order depends on earlier epochs.
         loader = engine.state.dataloader
         if isinstance(loader, torch.utils.data.DataLoader) and engine.state.epoch_length != len(loader):
             engine.set_data(loader)

@@ -1,7 +1,8 @@
-"""Gradients of a bounded norm."""
+"""Gradient clipping."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,14 +12,15 @@ from monai.engines.utils import IterationEvents
 __all__ = ["GradientClip"]
 
 
+@dataclass(eq=False, repr=False)
 class GradientClip:
     """Scale the gradients down when their norm, over all parameters together, exceeds ``max_norm``.
 
-    Neither MONAI's trainer nor ignite has a handler for it. With a gradient scaler (float16 on CUDA) the gradients
-    are unscaled first, so ``max_norm`` means the same in every precision.
+    Neither MONAI nor ignite has such a handler. With a gradient scaler (float16 on CUDA) the gradients are unscaled
+    first, so ``max_norm`` has the same meaning in every precision.
 
     Args:
-        network: whose gradients are clipped.
+        network: its gradients are clipped.
         max_norm: largest Euclidean norm, above 0.
 
     Raises:
@@ -31,18 +33,19 @@ class GradientClip:
         ValueError: max_norm must be above 0, got 0
     """
 
-    def __init__(self, network: torch.nn.Module, max_norm: float = 1.0) -> None:
-        if not max_norm > 0:
-            raise ValueError(f"max_norm must be above 0, got {max_norm}")
-        self.network = network
-        self.max_norm = max_norm
+    network: torch.nn.Module
+    max_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.max_norm > 0:
+            raise ValueError(f"max_norm must be above 0, got {self.max_norm}")
 
     def attach(self, engine: Engine) -> None:
         """Clip between the backward pass and the optimiser's step of ``engine``, the trainer."""
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Clip the gradients that the backward pass has left."""
+        """Clip the gradients of the last backward pass."""
         trainer: Any = engine
         if getattr(trainer, "scaler", None) is not None:
             trainer.scaler.unscale_(trainer.optimizer)

@@ -1,9 +1,10 @@
-"""Stop a run whose loss is no longer a number."""
+"""Stop a training when its loss is NaN or infinite."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from pipeline.issues import InputError
 from pipeline.parallel.agreement import any_process, collect, exit_together
 
 
+@dataclass(eq=False, repr=False)
 class NonFiniteGuard:
     """Stop the run at the first loss that is NaN or infinite, and name the cases of that batch.
 
-    Of several processes all stop, and the cases are those of the processes whose loss it is.
-
-    The exit code is 1 and nothing is saved afterwards: best and last checkpoints stay as they are. A step that the
-    gradient scaler of mixed precision skips is no such loss.
+    Of several processes all stop; the cases are those of the processes with such a loss. The exit code is 1 and nothing
+    is saved afterwards, so the best and last checkpoints stay as they are. Steps that the gradient scaler of mixed
+    precision skips have a finite loss.
 
     Args:
         output_dir: folder of the checkpoints; if given, the message names the last good one.
@@ -38,9 +39,8 @@ class NonFiniteGuard:
         pipeline.issues.InputError: loss is nan in epoch 1, iteration 2: cases b; last finite loss 0; ...
     """
 
-    def __init__(self, output_dir: str | Path | None = None) -> None:
-        self.output_dir = output_dir
-        self._last_finite: float | None = None
+    output_dir: str | Path | None = None
+    _last_finite: float | None = field(default=None, init=False)
 
     def attach(self, engine: Engine) -> None:
         """Watch every iteration of ``engine``, the trainer."""
@@ -48,7 +48,7 @@ class NonFiniteGuard:
         keep_one_line(engine)
 
     def __call__(self, engine: Engine) -> None:
-        """Check the loss of the iteration that just ended."""
+        """Check the loss of the last iteration."""
         loss = _read_loss(engine.state.output)
         if not any_process(loss is not None and not math.isfinite(loss)):
             self._last_finite = self._last_finite if loss is None else loss
@@ -72,7 +72,7 @@ class NonFiniteGuard:
 
 
 def list_case_ids(batch: Any) -> list[str]:
-    """List the case ids of a batch, each once, in order.
+    """List the case ids of a batch in order, without repetition.
 
     Args:
         batch: a dict with a list under ``case_id``, or MONAI's decollated list of dicts.

@@ -1,10 +1,11 @@
-"""The threshold of a binary network, chosen on validation cases and written where inference reads it."""
+"""Choose the threshold of a binary network on validation cases."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,22 @@ _LOGGER = logging.getLogger(__name__)
 _DEFAULT = 0.5
 _METRICS = ("dice", "iou", "jaccard_65")
 _JACCARD_LIMIT = 0.65
-_SAME = 1e-12  # means closer than this are equal: they differ by rounding
+_SAME = 1e-12  # means that differ by less are equal, apart from rounding
 _SEALED = {"test", "testing", "train", "training"}
 
 
+@dataclass(eq=False, repr=False)
 class ThresholdSearch:
-    """Find the threshold with the best mean over validation cases, and write it as an override of a config.
+    """Find the threshold with the best mean score over validation cases, and write it as a config override.
 
-    ``output_dir/<filename>`` holds ``{"_desc_": "Chosen on 100 cases ...", "threshold": 0.62}`` and goes behind the
-    bundle's own config: ``--config_file "['inference.json','threshold.json']"``. A case is scored at every threshold at
-    once from two histograms of its probabilities, so the search costs one more look at each pixel and no memory that
-    grows with the cases. It agrees with ``AsDiscreted``: foreground is ``prob >= threshold``. What comes after
-    ``AsDiscreted``, for example a clean-up of small components, is not part of it.
+    ``output_dir/<filename>`` contains ``{"_desc_": "Chosen on 100 cases ...", "threshold": 0.62}`` and comes after the
+    bundle's config: ``--config_file "['inference.json','threshold.json']"``. Two histograms of a case's probabilities
+    give its scores at all thresholds, so the memory does not grow with the cases. As in ``AsDiscreted``, foreground is
+    ``prob >= threshold``. Steps after ``AsDiscreted``, such as removing small components, are ignored.
 
-    With ``evaluator``, in ``train#handlers`` after `TrainingCheckpoint`, the file is written after each validation that
-    is the best so far, so it belongs to the best weights. Without, in ``validate#handlers`` of an evaluation, it is
-    written every time. If several means are equally good, the threshold nearest to 0.5 is taken.
+    With ``evaluator``, in ``train#handlers`` after `TrainingRun`, the file is written after each validation that is the
+    best so far, so it fits the best weights. Without, in ``validate#handlers`` of an evaluation, it is always written.
+    Of equally good thresholds the one nearest to 0.5 is chosen.
 
     Args:
         output_dir: folder of the file.
@@ -48,55 +49,48 @@ class ThresholdSearch:
         metric: ``"dice"``, ``"iou"``, or ``"jaccard_65"``: IoU of a case, 0 where it is below 0.65.
         thresholds: candidates; by default 0.05 to 0.95 in steps of 0.01. 0.5 is always one.
         filename: of the file.
-        split: what the cases are, for the record.
-        empty_policy: score of masks without foreground, see `pipeline.metrics.labelwise`.
+        split: name of the cases' split, for the record.
+        empty_policy: score of empty masks, see `pipeline.metrics.labelwise`.
         prob_key: foreground probability (1, *spatial) in the evaluator's output, on the grid of the label.
         label_key: truth (1, *spatial) of 0 and 1.
 
     Raises:
-        InputError: ``split`` is a test or training split; or in the run: the output has no probabilities, or they or
-            the label are not what they should be.
+        InputError: ``split`` is a test or training split; in the run: the output has no probabilities, or they or the
+            label have an unexpected shape or values.
         ValueError: the metric or the policy is unknown, or a threshold is not between 0 and 1.
 
     Note:
-        Under several processes each case must be seen by one of them only, else it counts twice.
+        With several processes each case must be seen by one process only; otherwise it counts twice.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        evaluator: Engine | None = None,
-        metric: str = "dice",
-        thresholds: Sequence[float] | None = None,
-        filename: str = "threshold.json",
-        split: str = "val",
-        empty_policy: str = "exclude",
-        prob_key: str = "prob",
-        label_key: str = "label",
-    ) -> None:
-        if metric not in _METRICS:
-            raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {metric!r}")
-        if is_sealed(split):
+    output_dir: str | Path
+    evaluator: Engine | None = None
+    metric: str = "dice"
+    thresholds: Sequence[float] | None = None
+    filename: str = "threshold.json"
+    split: str = "val"
+    empty_policy: str = "exclude"
+    prob_key: str = "prob"
+    label_key: str = "label"
+
+    def __post_init__(self) -> None:
+        if self.metric not in _METRICS:
+            raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {self.metric!r}")
+        if is_sealed(self.split):
             raise InputError(
-                f"a threshold is chosen on validation cases only, not on split {split!r}; "
+                f"a threshold is chosen on validation cases only, not on split {self.split!r}; "
                 "search with --split val, then score with threshold.json as the last config file"
             )
-        check_policy(empty_policy)
-        candidates = [step / 100 for step in range(5, 96)] if thresholds is None else thresholds
-        self.thresholds = sorted({float(threshold) for threshold in candidates} | {_DEFAULT})
-        if not all(0 < threshold < 1 for threshold in self.thresholds):
+        check_policy(self.empty_policy)
+        candidates = [step / 100 for step in range(5, 96)] if self.thresholds is None else self.thresholds
+        self._candidates = sorted({float(threshold) for threshold in candidates} | {_DEFAULT})
+        if not all(0 < threshold < 1 for threshold in self._candidates):
             raise ValueError(f"thresholds must lie between 0 and 1, got {list(candidates)}")
-        self.path = Path(output_dir) / filename
-        self.evaluator = evaluator
-        self.metric = metric
-        self.split = split
-        self.empty_policy = empty_policy
-        self.prob_key = prob_key
-        self.label_key = label_key
-        self._sums = self._start_sums()
+        self.path = Path(self.output_dir) / self.filename
+        self.begin()
 
     def attach(self, engine: Engine) -> None:
-        """Search in every validation: of ``engine`` if it is the evaluator, else in those of the trainer ``engine``."""
+        """Search in every validation of the evaluator; without one, ``engine`` is the evaluator."""
         evaluator = self.evaluator or engine
         trainer = None if evaluator is engine else engine
         evaluator.add_event_handler(Events.EPOCH_STARTED, self.begin)
@@ -105,26 +99,26 @@ class ThresholdSearch:
         keep_one_line(evaluator)
 
     def begin(self) -> None:
-        """Forget the cases of an earlier validation."""
-        self._sums = self._start_sums()
+        """Start a validation: sum of the scores, number of scores and number of cases per threshold."""
+        self._sums = torch.zeros(3, len(self._candidates), dtype=torch.float64)
 
     def add(self, evaluator: Engine) -> None:
-        """Score the cases that were just predicted at every threshold."""
+        """Score the cases of the last batch at every threshold."""
         outputs: Any = evaluator.state.output
         for output in outputs:
             prob, truth = self._read(output)
-            scores = score_counts(count_at_thresholds(prob, truth, self.thresholds), self.metric, self.empty_policy)
+            scores = score_counts(count_at_thresholds(prob, truth, self._candidates), self.metric, self.empty_policy)
             known = ~scores.isnan()
             self._sums += torch.stack([scores.nan_to_num(0.0), known.double(), torch.ones_like(scores)])
 
     def finish(self, evaluator: Engine, trainer: Engine | None) -> None:
-        """Choose the threshold, log the curve, and write the file if it belongs to the best weights."""
+        """Choose the threshold, log the curve, and write the file if the validation is the best."""
         total, number, seen = torch.as_tensor(idist.all_reduce(self._sums.to(idist.device()))).cpu()
         curve, count = total / number, int(seen[0])
         if bool(curve.isnan().all()):
             _LOGGER.warning("%s is not written: none of %d cases has a score at any threshold", self.path, count)
             return
-        chosen = choose_threshold(self.thresholds, curve.tolist())
+        chosen = choose_threshold(self._candidates, curve.tolist())
         text = self._describe(chosen, curve.tolist(), count)
         _LOGGER.info("threshold %g: %s; curve %s", chosen, text, self._show_curve(curve.tolist()))
         if trainer is not None:
@@ -136,16 +130,12 @@ class ThresholdSearch:
                 remove_stale(self.path.parent, (re.escape(self.path.name),))
                 write_json({"_desc_": text, "threshold": chosen}, self.path)
 
-    def _start_sums(self) -> torch.Tensor:
-        """Return by threshold: sum of the scores, number of scores, number of cases; (3, T)."""
-        return torch.zeros(3, len(self.thresholds), dtype=torch.float64)
-
     def _read(self, output: Any) -> tuple[torch.Tensor, torch.Tensor]:
         for key in (self.prob_key, self.label_key):
             if not isinstance(output, Mapping) or key not in output:
                 raise InputError(
                     f"threshold search: the evaluator's output has no {key!r}; in postprocessing, after Activationsd, "
-                    f"CopyItemsd makes {self.prob_key!r} of 'pred'"
+                    f"copy 'pred' to {self.prob_key!r} with CopyItemsd"
                 )
         prob, label = output[self.prob_key], output[self.label_key]
         if prob.shape != label.shape or prob.shape[0] != 1:
@@ -163,7 +153,7 @@ class ThresholdSearch:
         return plain, to_plain(label).to(plain.device) > 0
 
     def _describe(self, chosen: float, curve: Sequence[float], count: int) -> str:
-        best, usual = (curve[self.thresholds.index(threshold)] for threshold in (chosen, _DEFAULT))
+        best, usual = (curve[self._candidates.index(threshold)] for threshold in (chosen, _DEFAULT))
         return (
             f"chosen on {count} cases of split {self.split}: mean {self.metric} {best:.4f} at {chosen:g}, "
             f"{usual:.4f} at {_DEFAULT:g} (empty_policy {self.empty_policy})"
@@ -171,12 +161,12 @@ class ThresholdSearch:
 
     def _show_curve(self, curve: Sequence[float]) -> str:
         step = max(1, len(curve) // 10)
-        pairs = list(zip(self.thresholds, curve, strict=True))[::step]
+        pairs = list(zip(self._candidates, curve, strict=True))[::step]
         return ", ".join(f"{threshold:g}: {value:.4f}" for threshold, value in pairs)
 
 
 def is_sealed(split: str) -> bool:
-    """Return whether a split is a test or training split, on which nothing is chosen.
+    """Return whether a split is for training or test, so that nothing may be chosen on it.
 
     Example:
         >>> is_sealed("test"), is_sealed("Test_2"), is_sealed("val"), is_sealed("latest")
@@ -191,7 +181,7 @@ def count_at_thresholds(prob: torch.Tensor, truth: torch.Tensor, thresholds: Seq
     Args:
         prob: any shape; a pixel is foreground where ``prob >= threshold``, so never where it is NaN.
         truth: bool, as ``prob``.
-        thresholds: T numbers, in rising order.
+        thresholds: T numbers in ascending order.
 
     Returns:
         (T, 3), on the CPU.
@@ -201,7 +191,7 @@ def count_at_thresholds(prob: torch.Tensor, truth: torch.Tensor, thresholds: Seq
         >>> count_at_thresholds(prob, truth, [0.1, 0.5, 0.6]).tolist()
         [[2, 1, 0], [2, 0, 0], [1, 0, 1]]
     """
-    # torch compares a tensor with a number in the tensor's precision, and so must the bins.
+    # In the tensor's precision, as torch compares a tensor with a number.
     edges = torch.tensor(thresholds, dtype=prob.dtype, device=prob.device)
     wide = torch.promote_types(prob.dtype, torch.float32)
     bins = torch.bucketize(prob.to(wide).nan_to_num(nan=-1.0).flatten(), edges.to(wide), right=True)
@@ -213,7 +203,7 @@ def count_at_thresholds(prob: torch.Tensor, truth: torch.Tensor, thresholds: Seq
 
 
 def score_counts(counts: torch.Tensor, metric: str, empty_policy: str) -> torch.Tensor:
-    """Return the scores (T,) of one case from its pixels (T, 3); NaN where the policy leaves the case out.
+    """Return the scores (T,) of one case from its counts (T, 3); NaN if the policy excludes the case.
 
     Example:
         >>> counts = torch.tensor([[2, 1, 0], [0, 0, 2], [0, 0, 0]])
@@ -233,7 +223,7 @@ def score_counts(counts: torch.Tensor, metric: str, empty_policy: str) -> torch.
 
 
 def choose_threshold(thresholds: Sequence[float], curve: Sequence[float]) -> float:
-    """Return the threshold with the highest mean; among equals the nearest to 0.5, then the lower.
+    """Return the threshold with the highest mean; of equals the nearest to 0.5, then the lowest.
 
     Example:
         >>> choose_threshold([0.3, 0.4, 0.5, 0.6, 0.7], [0.8, 0.9, float("nan"), 0.9, 0.9])

@@ -1,15 +1,12 @@
-"""Pictures with an alpha channel beside the channels that a network was made for."""
+"""Opaque alpha channels of pictures, removed."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
-from monai.utils import ImageMetaKey
+from monai.transforms import Transform
+
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import name_item
 
 __all__ = ["DropAlpha", "DropAlphad"]
 
@@ -19,8 +16,8 @@ _OPAQUE = 255
 class DropAlpha(Transform):
     """Remove an opaque alpha channel, so that a few RGBA files among RGB ones need no conversion.
 
-    MONAI's reader gives RGBA pictures 4 channels and grey ones with alpha 2. An alpha channel that hides or blends
-    pixels is refused: what is behind it is not what a person sees.
+    MONAI's reader gives RGBA pictures 4 channels, and grey pictures with alpha 2. An alpha channel that is not opaque
+    is an error: the stored colours differ from the colours that a viewer shows.
 
     Args:
         channels: number of channels without alpha.
@@ -43,34 +40,21 @@ class DropAlpha(Transform):
         Raises:
             ValueError: another number of channels, or an alpha channel that is not 255 everywhere.
         """
-        if image.shape[0] == self.channels:
+        found = image.shape[0]
+        if found == self.channels:
             return image
-        name = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "") if isinstance(image, MetaTensor) else ""
-        where = f"image {name}" if name else "image"
-        if image.shape[0] != self.channels + 1:
-            found = image.shape[0]
+        where = name_item(image)
+        if found != self.channels + 1:
             raise ValueError(f"{where} has {found} channels, expected {self.channels}, or one more for alpha")
         if not bool((image[-1] == _OPAQUE).all()):
             raise ValueError(f"{where} has an alpha channel that is not opaque everywhere; flatten the file")
         return image[:-1]
 
 
-class DropAlphad(MapTransform):
-    """Dictionary version of :class:`DropAlpha`.
+class DropAlphad(DictTransform, array=DropAlpha):
+    """Dictionary version of :class:`DropAlpha`, with the same further arguments.
 
     Args:
         keys: items that hold images ``(C, *spatial)``.
-        channels: number of channels without alpha.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(self, keys: KeysCollection, channels: int = 3, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.drop = DropAlpha(channels)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Remove the alpha channel under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.drop(result[key])
-        return result

@@ -1,16 +1,15 @@
-"""Masks drawn from COCO annotations while the data are loaded, so that the JSON file stays the only truth."""
+"""Masks drawn from COCO annotations while the data are loaded, so that no mask files are needed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
 
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
@@ -18,6 +17,7 @@ from pipeline.datasets.manifests.manifest import split_fragment
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.flags import read_flag
 from pipeline.issues import InputError
+from pipeline.transforms.dictionary import DictTransform
 
 __all__ = ["LoadCocoMask", "LoadCocoMaskd"]
 
@@ -25,14 +25,14 @@ __all__ = ["LoadCocoMask", "LoadCocoMaskd"]
 class LoadCocoMask(Transform):
     """Draw the mask of an image from its annotations.
 
-    Which category is which label, and what is done with annotations marked ``iscrowd``, is read from the manifest, so
-    that training, checks and the manifest's voxel counts agree.
+    The manifest says which category gets which label and how annotations marked ``iscrowd`` are treated, so training,
+    checks and the manifest's voxel counts agree.
 
     Args:
-        manifest: manifest file, made by ``dataset build coco``.
+        manifest: manifest file written by ``dataset build coco``.
         instances: number the objects 1, 2, ... in the order of the file instead of drawing their labels.
         reverse_indexing: give the mask as (W, H), as MONAI's ``PILReader`` does by default with PNG, JPEG and BMP
-            images; False gives (H, W). Use what the image's reader uses.
+            images; False gives (H, W). Use the setting of the image's reader.
         dtype: dtype of the mask.
 
     Raises:
@@ -61,8 +61,8 @@ class LoadCocoMask(Transform):
             Mask ``(1, W, H)``, or ``(1, H, W)`` without ``reverse_indexing``, on the grid of the image.
 
         Raises:
-            ValueError: it is no such path, the file cannot be read or does not name the image, or not everything in
-                the image can be drawn.
+            ValueError: the path is not of this form, the file cannot be read or does not list the image, or one of
+                its annotations cannot be drawn.
         """
         paths = [path] if isinstance(path, str | os.PathLike) else list(path)
         file, image_id = split_fragment(os.fspath(paths[0])) if len(paths) == 1 else ("", "")
@@ -70,46 +70,20 @@ class LoadCocoMask(Transform):
             raise ValueError(f"expected one path like annotations.json#<image id>, got {paths}")
         try:
             annotations = read_annotations(file)
-        except InputError as error:  # it would end a data-loading worker without a word
+        except InputError as error:  # SystemExit would end a data-loading worker silently
             raise ValueError(str(error)) from None
         mask = rasterise(annotations, image_id, self.categories, self.crowd, self.instances)
         mask = mask.T if self.reverse_indexing else mask
-        # torch has no arithmetic for uint16, and a later cast would be too late for it.
+        # int32 first: torch has no arithmetic for uint16.
         pixels = torch.as_tensor(np.ascontiguousarray(mask[None], dtype=np.int32)).to(self.dtype)
-        meta = {
-            ImageMetaKey.FILENAME_OR_OBJ: os.fspath(paths[0]),
-            ImageMetaKey.SPATIAL_SHAPE: np.array(mask.shape),
-        }
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: os.fspath(paths[0]), ImageMetaKey.SPATIAL_SHAPE: np.array(mask.shape)}
         return MetaTensor(pixels, affine=torch.eye(4, dtype=torch.float64), meta=meta)
 
 
-class LoadCocoMaskd(MapTransform):
-    """Dictionary version of :class:`LoadCocoMask`.
+class LoadCocoMaskd(DictTransform, array=LoadCocoMask):
+    """Dictionary version of :class:`LoadCocoMask`, with the same further arguments.
 
     Args:
         keys: items that hold paths with image ids.
-        manifest: see :class:`LoadCocoMask`.
-        instances: see :class:`LoadCocoMask`.
-        reverse_indexing: see :class:`LoadCocoMask`.
-        dtype: see :class:`LoadCocoMask`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        manifest: str | os.PathLike[str],
-        instances: bool | str = False,
-        reverse_indexing: bool | str = True,
-        dtype: Any = torch.float32,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.load = LoadCocoMask(manifest, instances, reverse_indexing, dtype)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the path under each key by its mask."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.load(result[key])
-        return result

@@ -1,4 +1,4 @@
-"""A predicted mask written as one file a case, on the image's own grid and in a matching format."""
+"""Predicted masks written as one file per case, on the grid of the image and in a matching format."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
-from monai.utils import ImageMetaKey, MetaKeys
+from monai.transforms import Transform
+from monai.utils import MetaKeys
 from numpy.typing import NDArray
 
 from pipeline.flags import read_flag
 from pipeline.issues import InputError
 from pipeline.pictures.gallery import draw_gallery
 from pipeline.pictures.image_file import write_picture
-from pipeline.transforms.io.source_files import SourceFile, find_source
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.io.source_files import SourceFile, open_source, require_place
+from pipeline.transforms.items import find_file
 
 __all__ = ["SaveMask", "SaveMaskd"]
 
 _LIMITS = {"uint8": 255, "uint16": 65_535}
-# Share of the smallest voxel size by which an inverted mask may lie beside its image.
-_ROUNDING = 0.01
 _CASE = "case_id"
 
 
@@ -32,7 +31,7 @@ class SaveMask(Transform):
     """Write a mask on the grid of the file that its image was loaded from.
 
     ==================  =========================  ==================================================================
-    image               mask                       place
+    image               mask                       grid
     ==================  =========================  ==================================================================
     PNG, JPEG, BMP      PNG                        the file's rows and columns
     TIFF                TIFF
@@ -40,27 +39,27 @@ class SaveMask(Transform):
     DICOM series        ``.nii.gz``                the affine that MONAI read, as sform and qform
     ==================  =========================  ==================================================================
 
-    Files are written under a temporary name and renamed, so a mask that exists is whole. Nothing is resampled: a mask
-    must have come back to the image's grid (``Invertd``), and this is checked. MONAI's ``SaveImage`` writes in place,
-    resamples what does not fit without a word, writes pictures transposed unless told otherwise, knows one format for
-    all cases, keeps neither sform and qform codes nor units, and draws no overlay.
+    Files are written under a temporary name and renamed, so an existing mask is complete. Nothing is resampled:
+    ``Invertd`` must have brought the mask back to the image's grid, and this is checked. MONAI's ``SaveImage`` writes
+    in place, silently resamples masks on another grid, transposes pictures by default, uses one format for all cases,
+    drops sform and qform codes and units, and draws no overlay.
 
     Args:
         output_dir: folder of the results.
-        postfix: added to the case's name, so that a mask never carries the name of an input.
-        values: grey value of each label: a list by label (``[0, 255]``), or a mapping (JSON has text for keys:
+        postfix: added to the case's name, so that no mask has the name of an input file.
+        values: grey value of each label: a list by label (``[0, 255]``), or a mapping (with JSON's text keys:
             ``{"1": 255}``) in which 0 stays 0. By default labels and instances keep their numbers.
         dtype: "uint8", or "uint16" for more than 255 labels or instances.
-        overlay: write ``<name>_overlay.png`` too: the picture with the outline of every label, of a volume the three
-            planes through the mask's middle.
-        figure: write ``<name>_figure.png`` too: image, prediction and overlay side by side, of a volume the axial slice
-            with most prediction.
-        channels: of the image file, shown as grey (one) or red, green and blue (three); by default its colours, or its
-            first channel.
+        overlay: also write ``<name>_overlay.png``: the picture with the outline of every label; for a volume, the three
+            planes through the mask's centre.
+        figure: also write ``<name>_figure.png``: image, prediction and overlay side by side; for a volume, the axial
+            slice with the largest prediction.
+        channels: channels of the image file to show, one (grey) or three (red, green, blue); by default its colours or
+            its first channel.
 
     Raises:
-        ValueError: ``postfix`` is empty, ``dtype`` is another, ``values`` do not fit it, or ``channels`` has neither
-            one nor three entries.
+        ValueError: ``postfix`` is empty, ``dtype`` is unknown, ``values`` do not fit it, or ``channels`` does not have
+            one or three entries.
 
     Example:
         >>> import tempfile
@@ -85,11 +84,11 @@ class SaveMask(Transform):
         channels: Sequence[int] | None = None,
     ) -> None:
         if not postfix:
-            raise ValueError("postfix must not be empty: a mask would carry the name of its image")
+            raise ValueError("postfix must not be empty: a mask would get the name of its image")
         if dtype not in _LIMITS:
             raise ValueError(f"dtype must be 'uint8' or 'uint16', got {dtype!r}")
         if channels is not None and len(channels) not in (1, 3):
-            raise ValueError(f"channels must name one or three channels, got {list(channels)}")
+            raise ValueError(f"channels must list one or three channels, got {list(channels)}")
         self.output_dir = Path(output_dir)
         self.postfix = postfix
         self.values = None if values is None else _read_values(values, dtype)
@@ -104,31 +103,31 @@ class SaveMask(Transform):
 
         Args:
             mask: ``(1, H, W)`` or ``(1, X, Y, Z)`` of whole numbers from 0, with the meta data of the loaded image.
-            case_id: name of the case, used for the files' names; ``/`` makes folders. By default the image's name.
+            case_id: name of the case for the files' names; ``/`` makes folders. By default the image's name.
 
         Returns:
             The files written, the mask first.
 
         Raises:
-            ValueError: the mask has several channels, other values, no meta data, or does not lie on the image's grid.
+            ValueError: the mask has several channels, invalid values, no meta data, or is not on the image's grid.
             InputError: a file cannot be written, or two images would get the same file.
         """
-        path = str(mask.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "")) if isinstance(mask, MetaTensor) else ""
+        path = find_file(mask)
         if not path:
-            raise ValueError("the mask does not know its image: Invertd gives it the meta data of the loaded image")
-        source = find_source(path, mask.meta)
+            raise ValueError("the mask has no path of its image: Invertd copies the image's meta data to it")
+        source = open_source(path, mask.meta)
         labels = self._check(mask, source, path)
         name = self._name(case_id or source.stem)
         target = self.output_dir / f"{name}_{self.postfix}{source.suffix}"
         if self._sources.setdefault(target, path) != path:
-            raise InputError(f"{path} and {self._sources[target]} would share the mask {target}; rename one of them")
+            raise InputError(f"{path} and {self._sources[target]} would get the same mask {target}; rename one of them")
         try:
             return self._write(source, labels, name, target)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise InputError(
                 f"cannot write the results of {path} to {self.output_dir}: {reason}; "
-                "free some space or name another folder with --output_dir"
+                "free some space or choose another folder with --output_dir"
             ) from None
 
     def _check(self, mask: MetaTensor, source: SourceFile, path: str) -> NDArray[Any]:
@@ -138,7 +137,9 @@ class SaveMask(Transform):
         if pixels.shape != expected:
             raise ValueError(f"{path}: {_explain_shape(pixels.shape, expected)}")
         if source.affine is not None:
-            _require_place(mask, source, path)
+            # Where a header contradicts itself, MONAI may use another affine than nibabel; the loaded one counts.
+            affine = np.asarray(mask.meta.get(MetaKeys.ORIGINAL_AFFINE, source.affine))
+            require_place(mask, affine, source.grid, f"{path}: the mask")
         if not (pixels >= 0).all() or (pixels != np.floor(pixels)).any():
             raise ValueError(f"{path}: expected a mask of whole numbers from 0; discretise it first (AsDiscreted)")
         highest = pixels.max(initial=0)
@@ -149,7 +150,7 @@ class SaveMask(Transform):
     def _name(self, case_id: str) -> str:
         parts = PurePosixPath(case_id).parts
         if not parts or parts[0].startswith("/") or ".." in parts:
-            raise ValueError(f"case_id {case_id!r} names no place below the output folder")
+            raise ValueError(f"case_id {case_id!r} is not a path below the output folder")
         return "/".join(parts)
 
     def _write(self, source: SourceFile, labels: NDArray[Any], name: str, target: Path) -> list[Path]:
@@ -169,7 +170,7 @@ class SaveMask(Transform):
             return labels.astype(self.dtype)
         unknown = sorted({int(label) for label in np.unique(labels)} - set(self.values))
         if unknown:
-            raise ValueError(f"values must name every label; {unknown[:5]} are predicted, {self.values} are named")
+            raise ValueError(f"values must list every label; got predictions of {unknown[:5]}, values {self.values}")
         table = np.zeros(max(self.values) + 1, dtype=self.dtype)
         for label, value in self.values.items():
             table[label] = value
@@ -186,57 +187,20 @@ def _read_values(values: Mapping[int | str, int] | Sequence[int], dtype: str) ->
 
 def _explain_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     if found[0] != 1 and found[1:] == expected[1:]:
-        return f"expected one channel of labels, got {found[0]}; take the largest first (AsDiscreted with argmax)"
+        return f"expected one channel of labels, got {found[0]}; use AsDiscreted with argmax first"
     if found == (1, *expected[:0:-1]):
         return f"the mask is transposed: {found}, expected {expected}; load pictures with reverse_indexing false"
-    return f"expected a mask of shape {expected}, the image's own grid, got {found}; Invertd brings it back"
+    return f"expected a mask on the image's grid {expected}, got {found}; Invertd brings it back"
 
 
-def _require_place(mask: MetaTensor, source: SourceFile, path: str) -> None:
-    """Raise ValueError if a volume's mask lies elsewhere than the image, such as with axes that were turned."""
-    from pipeline.datasets.probes.nifti_affine import measure_distance
-
-    # Where a header contradicts itself MONAI may choose otherwise than nibabel; what counts is how it was loaded.
-    affine = np.asarray(mask.meta.get(MetaKeys.ORIGINAL_AFFINE, source.affine))
-    distance = measure_distance(np.asarray(mask.affine.cpu()), affine, source.grid)
-    if not distance <= _ROUNDING * float(np.linalg.norm(affine[:3, :3], axis=0).min()):
-        raise ValueError(
-            f"{path}: the mask lies up to {distance:.3g} mm beside the image; Invertd brings it back to its axes"
-        )
-
-
-class SaveMaskd(MapTransform):
-    """Dictionary version of :class:`SaveMask`; a case's ``case_id`` names its files.
+class SaveMaskd(DictTransform, array=SaveMask):
+    """Dictionary version of :class:`SaveMask`, with the same further arguments.
 
     Args:
         keys: items that hold masks ``(1, *spatial)``.
-        output_dir: folder of the results.
-        postfix: see :class:`SaveMask`.
-        values: see :class:`SaveMask`.
-        dtype: see :class:`SaveMask`.
-        overlay: see :class:`SaveMask`.
-        figure: see :class:`SaveMask`.
-        channels: see :class:`SaveMask`.
         allow_missing_keys: skip keys that a case does not have.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        output_dir: str | os.PathLike[str],
-        postfix: str = "pred",
-        values: Mapping[int | str, int] | Sequence[int] | None = None,
-        dtype: Literal["uint8", "uint16"] = "uint8",
-        overlay: bool | str = False,
-        figure: bool | str = False,
-        channels: Sequence[int] | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.save = SaveMask(output_dir, postfix, values, dtype, overlay, figure, channels)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the mask under each key; the data pass through unchanged."""
-        for key in self.key_iterator(dict(data)):
-            self.save(data[key], data.get(_CASE))
-        return dict(data)
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
+        """Write a mask, named after the case's ``case_id``; the data stay as they are."""
+        self.transform(data[key], data.get(_CASE))

@@ -1,39 +1,39 @@
-"""Stacks of 2-D slice files read as one volume, and masks written back as one file a slice."""
+"""Stacks of 2-D slice files read as one volume, and masks written back as one file per slice."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
 
 from pipeline.flags import read_flag
 from pipeline.pictures.figures import draw_labels, draw_overlay
 from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
+from pipeline.transforms.dictionary import DictTransform
 
 __all__ = ["LoadSliceStack", "LoadSliceStackd", "SaveSliceStack", "SaveSliceStackd"]
 
-#: Meta key that holds the paths of a stack's slices, joined by line ends (a list would not survive collation).
+#: Meta key for the paths of a stack's slices, joined by line ends (a list would not survive collation).
 SLICE_PATHS = "slice_paths"
 
-# JPEG would change the mask's values, so its masks are written as PNG.
-_MASK_FORMATS = {".tif": ("TIFF", ".tif"), ".tiff": ("TIFF", ".tiff"), ".png": ("PNG", ".png")}
+# Masks of other slices, such as JPEG, are written as PNG, because JPEG would change their values.
+_TIFF = (".tif", ".tiff")
 
 
 class LoadSliceStack(Transform):
-    """Load a patient's 2-D slice files, in the order given, as one volume.
+    """Load the 2-D slice files of a patient, in the given order, as one volume.
 
-    MONAI's readers stack a list of RGB files along the channels; here they are stacked along a new last axis, so
-    that everything MONAI has for volumes (statistics by volume, ``SliceInferer``, Dice by patient, connected
-    components) applies. Rows come first, as in the file: unlike ``LoadImage``, nothing is transposed to (W, H), so
-    a mask is written back as it was read.
+    MONAI's readers stack a list of RGB files along the channels. Here they are stacked along a new last axis, so that
+    MONAI's tools for volumes (statistics per volume, ``SliceInferer``, Dice per patient, connected components) apply.
+    Rows come first, as in the file: unlike ``LoadImage``, this does not transpose to (W, H), so a mask is written in
+    the orientation in which the image was read.
 
     Args:
         dtype: dtype of the volume.
@@ -59,7 +59,7 @@ class LoadSliceStack(Transform):
             paths: slice files in their order along the volume; a single path is a stack of one.
 
         Returns:
-            Volume ``(C, H, W, D)`` with the paths in its meta data.
+            Volume ``(C, H, W, D)``; its meta data hold the paths.
 
         Raises:
             OSError: a file cannot be opened, is damaged or truncated, or holds several pages.
@@ -83,45 +83,32 @@ class LoadSliceStack(Transform):
         return MetaTensor(torch.as_tensor(np.ascontiguousarray(volume)).to(self.dtype), affine=torch.eye(4), meta=meta)
 
 
-class LoadSliceStackd(MapTransform):
-    """Dictionary version of :class:`LoadSliceStack`.
+class LoadSliceStackd(DictTransform, array=LoadSliceStack):
+    """Dictionary version of :class:`LoadSliceStack`, with the same further arguments.
 
     Args:
         keys: items that hold the slices' paths.
-        dtype: dtype of the volumes.
-        allow_missing_keys: skip keys that a case does not have (a case without label).
+        allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(self, keys: KeysCollection, dtype: Any = torch.float32, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.load = LoadSliceStack(dtype)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the paths under each key by the volume ``(C, H, W, D)``."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.load(result[key])
-        return result
 
 
 class SaveSliceStack(Transform):
-    """Write a predicted volume as one mask file a slice, on the slices' own grid and in their format.
+    """Write a predicted volume as one mask file per slice, on the grid of the slices and in their format.
 
-    ``<output_dir>/<folder of the slice>/<slice name>_<postfix>.tif``, 8-bit, background 0, foreground
-    ``foreground_value``, or the grey value of each label. JPEG slices get PNG masks. Files are written under a
-    temporary name and renamed, so a mask that exists is whole.
+    Masks are 8-bit files ``<output_dir>/<folder of the slice>/<slice name>_<postfix>.tif`` with background 0 and
+    foreground ``foreground_value``, or the grey value of each label. JPEG slices get PNG masks. Files are written under
+    a temporary name and renamed, so an existing mask is complete.
 
     Args:
         output_dir: folder of the results.
-        postfix: added to the slice's name, so that a mask never carries the name of an input.
+        postfix: added to the slice's name, so that no mask has the name of an input file.
         foreground_value: grey value of the foreground.
-        overlay: write ``<slice name>_overlay.png`` too: the slice with the mask's outline.
+        overlay: also write ``<slice name>_overlay.png``: the slice with the mask's outline.
         channels: channels of the image file shown as red, green and blue in the overlay.
-        values: grey value of each label, background first, for masks of several labels; ``foreground_value`` is not
-            used then.
+        values: grey value of each label, background first, for masks of several labels; replaces ``foreground_value``.
 
     Raises:
-        ValueError: ``postfix`` is empty, or a grey value does not lie in 0 to 255.
+        ValueError: ``postfix`` is empty, or a grey value is not in 0 to 255.
     """
 
     def __init__(
@@ -134,12 +121,12 @@ class SaveSliceStack(Transform):
         values: Sequence[int] | None = None,
     ) -> None:
         if not postfix:
-            raise ValueError("postfix must not be empty: a mask would carry the name of its image")
+            raise ValueError("postfix must not be empty: a mask would get the name of its image")
         if not 1 <= foreground_value <= 255:
             raise ValueError(f"foreground_value must lie in 1 to 255, got {foreground_value}")
         table = (0, foreground_value) if values is None else tuple(values)
         if len(table) < 2 or not all(0 <= value <= 255 for value in table):
-            raise ValueError(f"values must name two labels or more, each with 0 to 255, got {list(table)}")
+            raise ValueError(f"values must list at least two grey values from 0 to 255, got {list(table)}")
         self.output_dir = Path(output_dir)
         self.postfix = postfix
         self.table = np.array(table, dtype=np.uint8)
@@ -150,35 +137,35 @@ class SaveSliceStack(Transform):
         """Write the masks.
 
         Args:
-            mask: ``(1, H, W, D)`` of zeros and ones, or of label ids where ``values`` name them, with the meta data of
-                the loaded stack.
+            mask: ``(1, H, W, D)`` of zeros and ones, or of label ids if ``values`` are given, with the meta data of the
+                loaded stack.
 
         Returns:
             The files written, masks first, in the order of the slices.
 
         Raises:
-            ValueError: the mask has several channels or other values, is not on the grid of the slices, or two
+            ValueError: the mask has several channels or invalid values or is not on the grid of the slices, or two
                 slices would get the same file.
         """
         paths = [Path(line) for line in str(mask.meta[SLICE_PATHS]).split("\n")]
         pixels = np.asarray(mask.detach().cpu().float())
         grid = tuple(int(size) for size in mask.meta[ImageMetaKey.SPATIAL_SHAPE])
         if pixels.shape != (1, *grid) or grid[-1] != len(paths):
-            raise ValueError(f"expected a mask of shape {(1, *grid)}, as the slices were loaded, got {pixels.shape}")
+            raise ValueError(f"expected a mask of the loaded shape {(1, *grid)}, got {pixels.shape}")
         if not np.isin(pixels, range(len(self.table))).all():
             what = "zeros and ones" if len(self.table) == 2 else f"labels from 0 to {len(self.table) - 1}"
             raise ValueError(f"expected a mask of {what}; discretise it first (AsDiscreted)")
         labels = pixels[0].astype(np.uint8)
         targets = [self._target(path) for path in paths]
         if len(set(targets)) < len(targets):
-            raise ValueError(f"two slices of {paths[0].parent} differ in their suffix only and would share one mask")
+            raise ValueError(f"two slices of {paths[0].parent} differ only in their suffix and would get the same mask")
         for k, target in enumerate(targets):
-            kind = _MASK_FORMATS.get(target.suffix.lower(), ("PNG", ".png"))[0]
+            kind = "TIFF" if target.suffix in _TIFF else "PNG"
             write_picture(self.table[labels[..., k]], target, kind)
         return targets + self._write_overlays(paths, labels)
 
     def _target(self, path: Path) -> Path:
-        suffix = _MASK_FORMATS.get(path.suffix.lower(), ("PNG", ".png"))[1]
+        suffix = path.suffix.lower() if path.suffix.lower() in _TIFF else ".png"
         return self.output_dir / path.parent.name / f"{path.stem}_{self.postfix}{suffix}"
 
     def _write_overlays(self, paths: Sequence[Path], labels: np.ndarray) -> list[Path]:
@@ -196,36 +183,14 @@ class SaveSliceStack(Transform):
         return written
 
 
-class SaveSliceStackd(MapTransform):
-    """Dictionary version of :class:`SaveSliceStack`.
+class SaveSliceStackd(DictTransform, array=SaveSliceStack):
+    """Dictionary version of :class:`SaveSliceStack`, with the same further arguments.
 
     Args:
         keys: items that hold masks ``(1, H, W, D)``.
-        output_dir: folder of the results.
-        postfix: see :class:`SaveSliceStack`.
-        foreground_value: see :class:`SaveSliceStack`.
-        overlay: see :class:`SaveSliceStack`.
-        channels: see :class:`SaveSliceStack`.
         allow_missing_keys: skip keys that a case does not have.
-        values: see :class:`SaveSliceStack`.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        output_dir: str | os.PathLike[str],
-        postfix: str = "pred",
-        foreground_value: int = 255,
-        overlay: bool | str = False,
-        channels: Sequence[int] = (0, 1, 2),
-        allow_missing_keys: bool = False,
-        values: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.save = SaveSliceStack(output_dir, postfix, foreground_value, overlay, channels, values)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the mask under each key; the data pass through unchanged."""
-        for key in self.key_iterator(dict(data)):
-            self.save(data[key])
-        return dict(data)
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
+        """Write a mask; the data stay as they are."""
+        self.transform(data[key])

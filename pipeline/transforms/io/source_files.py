@@ -1,4 +1,4 @@
-"""The file that an image was loaded from: its grid, and how a mask on that grid is written and shown."""
+"""The file that an image was loaded from: its grid, and masks written and shown on that grid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from monai.utils import MetaKeys
 from numpy.typing import NDArray
@@ -19,29 +21,31 @@ from pipeline.pictures.gallery import GalleryRow
 from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
 from pipeline.pictures.planes import cut_largest, draw_planes
 
-# JPEG would change a mask's values, so its masks are written as PNG, and so are those of BMP.
+# Masks of JPEG images are PNG, because JPEG changes values; so are those of BMP images.
 _PICTURES = {".tif": ".tif", ".tiff": ".tiff", **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), ".png")}
 _VOLUMES = (".nii.gz", ".nii")
 _RGB = 3
 _AXES = 3
-# What places a volume; the rest of a header is about the image, or about the patient.
+# Header fields that place a volume; the others describe the image or the patient.
 _PLACE = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z", "xyzt_units"),
 )
 _SCANNER = 1  # NIfTI's code for the coordinates of the scanner
 _SAME_PLACE = 1e-3  # mm
+# Largest distance between a mask and its image, as a share of the smallest voxel size.
+_ROUNDING = 0.01
 
 
 class SourceFile(ABC):
-    """What a mask needs of the file that its image was loaded from.
+    """The file that an image was loaded from.
 
     Args:
         path: the file or folder.
-        stem: its name without ending.
-        suffix: ending of the mask's file name.
-        grid: size of the image along the axes of space, in the order of a loaded image.
-        affine: voxel index to mm (RAS), None for pictures.
+        stem: its name without suffix.
+        suffix: suffix of the mask's file.
+        grid: size of the image along its spatial axes, in the order of a loaded image.
+        affine: maps voxel indices to mm (RAS); None for pictures.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class SourceFile(ABC):
 
     @abstractmethod
     def write(self, labels: NDArray[Any], target: Path) -> None:
-        """Write a mask on the image's grid, whole or not at all."""
+        """Write a mask on the image's grid, atomically."""
 
     @abstractmethod
     def draw(self, labels: NDArray[Any], channels: Sequence[int] | None) -> NDArray[np.uint8]:
@@ -64,15 +68,15 @@ class SourceFile(ABC):
         """Return image and prediction for a figure."""
 
 
-def find_source(path: str | Path, meta: Mapping[Any, Any]) -> SourceFile:
-    """Return the file of an image by its name.
+def open_source(path: str | Path, meta: Mapping[Any, Any]) -> SourceFile:
+    """Return the file of an image.
 
     Args:
         path: a picture, a NIfTI file, or the folder of a DICOM series.
-        meta: meta data of the loaded image, which place a series.
+        meta: meta data of the loaded image; they place a series.
 
     Raises:
-        ValueError: the name is none of these.
+        ValueError: it is none of these.
     """
     path = Path(path)
     if path.is_dir():
@@ -85,8 +89,29 @@ def find_source(path: str | Path, meta: Mapping[Any, Any]) -> SourceFile:
     raise ValueError(f"no mask can be written for {path}: expected {known}, or the folder of a DICOM series")
 
 
+def require_place(item: torch.Tensor, affine: NDArray[Any], grid: tuple[int, ...], name: str) -> None:
+    """Check that a volume lies where its image lies, for example that no axis was flipped.
+
+    Args:
+        item: the volume; without meta data it passes.
+        affine: of the image.
+        grid: size of the image.
+        name: the volume's name in the message.
+
+    Raises:
+        ValueError: a corner is off by more than 1 % of the smallest voxel size.
+    """
+    from pipeline.datasets.probes.nifti_affine import measure_distance
+
+    if not isinstance(item, MetaTensor):
+        return
+    distance = measure_distance(np.asarray(item.affine.cpu()), affine, grid)
+    if not distance <= _ROUNDING * float(np.linalg.norm(affine[:_AXES, :_AXES], axis=0).min()):
+        raise ValueError(f"{name} lies up to {distance:.3g} mm away from the image; Invertd brings it back")
+
+
 class PictureFile(SourceFile):
-    """A picture; its mask has the same format, or PNG where that format would change values."""
+    """A picture; its mask has the same format, or PNG if that format would change values."""
 
     def __init__(self, path: Path) -> None:
         self._pixels = read_pixels(path)
@@ -112,7 +137,7 @@ class PictureFile(SourceFile):
 
 
 class _Volume(SourceFile):
-    """What NIfTI files and DICOM series have in common: masks are NIfTI."""
+    """A volume; its mask is NIfTI."""
 
     affine: NDArray[Any]
 
@@ -120,11 +145,11 @@ class _Volume(SourceFile):
         super().__init__(path, stem, ".nii.gz", grid, np.asarray(affine, dtype=np.float64))
 
     def draw(self, labels: NDArray[Any], channels: Sequence[int] | None) -> NDArray[np.uint8]:
-        """Return the three planes through the middle of the mask."""
+        """Return the three planes through the centre of the mask."""
         return draw_planes(self._show(channels), labels, self.affine)
 
     def take_row(self, name: str, labels: NDArray[Any], channels: Sequence[int] | None) -> GalleryRow:
-        """Return the axial plane with most prediction."""
+        """Return the axial plane with the largest prediction."""
         plane = cut_largest(self._show(channels), labels, self.affine)
         return GalleryRow(name, np.repeat(plane.image[..., None], _RGB, axis=-1), plane.labels)
 
@@ -133,7 +158,7 @@ class _Volume(SourceFile):
         return voxels if voxels.ndim == _AXES else voxels[..., channels[0] if channels else 0]
 
     def _write(self, image: Any, target: Path) -> None:
-        # nibabel writes to a name, and its gzip holds the time; bytes can be written atomically, the same every time.
+        # nibabel's own gzip stores the time, so equal masks would differ, and it does not write atomically.
         with write_atomically(target, "wb", sync=False) as stream:
             stream.write(gzip.compress(image.to_bytes(), mtime=0))
 
@@ -164,7 +189,7 @@ class SeriesFolder(_Volume):
     def __init__(self, path: Path, meta: Mapping[Any, Any]) -> None:
         keys = (MetaKeys.SPATIAL_SHAPE, MetaKeys.ORIGINAL_AFFINE)
         if any(key not in meta for key in keys):
-            raise ValueError(f"{path}: the mask's meta data hold no {' and no '.join(keys)}; load it with LoadImaged")
+            raise ValueError(f"{path}: the mask's meta data lack {' or '.join(keys)}; load the image with LoadImaged")
         grid, affine = (np.asarray(meta[key]) for key in keys)
         super().__init__(path, path.name, grid[:_AXES], affine)
 

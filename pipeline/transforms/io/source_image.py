@@ -1,4 +1,4 @@
-"""The image of a prediction, loaded again as it lies in its file."""
+"""The image of a prediction, loaded again in the intensities and on the grid of its file."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
 
+from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.io.slice_stack import SLICE_PATHS
+from pipeline.transforms.io.source_files import require_place
 
 __all__ = ["LoadSource", "LoadSourced"]
 
 _AXES = 3
-# Share of the smallest voxel size by which an inverted prediction may lie beside its image.
-_ROUNDING = 0.01
 
 
 class LoadSource(Transform):
-    """Load the image that a prediction is of once more, with the intensities and on the grid of its file.
+    """Load the image of a prediction again, with the intensities and on the grid of its file.
 
-    What a network sees is normalised and often resampled; a dense CRF compares intensities in the file's own units, at
-    full resolution. Which file it is, the prediction's meta data say.
+    A network gets a normalised and often resampled image; a dense CRF compares intensities in the units of the file,
+    at full resolution. The prediction's meta data name the file.
 
     Args:
-        loader: what loads an image, such as ``LoadImage(ensure_channel_first=True)``; it gets the path, or the list of
-            paths of a stack of slices (`LoadSliceStack`). Use the arguments with which the image was loaded.
+        loader: array transform that loads an image, such as ``LoadImage(ensure_channel_first=True)``. It gets the path,
+            or the list of paths of a stack of slices (`LoadSliceStack`). Use the arguments of the first loading.
 
     Example:
         >>> import tempfile
@@ -50,28 +49,27 @@ class LoadSource(Transform):
         """Load the image of a prediction.
 
         Args:
-            pred: any ``(L, *spatial)`` on the grid of the image's file, with the meta data of the loaded image.
+            pred: ``(L, *spatial)`` on the grid of the image's file, with the meta data of the loaded image.
 
         Returns:
             The image ``(C, *spatial)``.
 
         Raises:
-            ValueError: the prediction does not know its file, the file is gone or cannot be read, or the prediction is
-                not on its grid.
+            ValueError: the prediction does not name its file, the file is missing or cannot be read, or the prediction
+                is not on its grid.
         """
         paths = _find_paths(pred)
         for path in paths:
             if not Path(path).exists():
                 raise ValueError(
-                    f"{path} is gone, but the CRF needs the image as it lies in the file; put it back, or go without:"
-                    " --skip_crf true"
+                    f"{path} is missing, but the CRF needs the original image; put it back, or leave out the CRF"
                 )
         stack = isinstance(pred, MetaTensor) and SLICE_PATHS in pred.meta
         try:
             image = self.loader(paths if stack else paths[0])
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise ValueError(f"{paths[0]} cannot be loaded again, as the CRF needs it: {reason}") from error
+            raise ValueError(f"{paths[0]} cannot be loaded again for the CRF: {reason}") from error
         _require_grid(pred, image, paths[0])
         return image
 
@@ -81,34 +79,28 @@ def _find_paths(pred: torch.Tensor) -> list[str]:
     text = str(meta.get(SLICE_PATHS, "") or meta.get(ImageMetaKey.FILENAME_OR_OBJ, ""))
     if not text:
         raise ValueError(
-            "the prediction does not name the file of its image: the image came from memory, or Invertd did not give it"
-            " the image's meta data; load images from files, or go without the CRF: --skip_crf true"
+            "the prediction does not name the file of its image: the image came from memory, or Invertd did not copy"
+            " the image's meta data; load images from files, or leave out the CRF"
         )
     return text.split("\n") if SLICE_PATHS in meta else [text]
 
 
 def _require_grid(pred: torch.Tensor, image: torch.Tensor, path: str) -> None:
-    """Raise ValueError if prediction and image differ in shape, or volumes in place."""
+    """Raise ValueError if prediction and image differ in shape, or volumes in position."""
     found, expected = tuple(pred.shape[1:]), tuple(image.shape[1:])
     if found != expected:
-        hint = "give its loader the arguments of the first one" if found == expected[::-1] else "Invertd brings it back"
-        raise ValueError(f"{path}: the prediction has the grid {found}, its file {expected}; {hint}")
-    if len(expected) != _AXES or not isinstance(pred, MetaTensor) or not isinstance(image, MetaTensor):
-        return
-    from pipeline.datasets.probes.nifti_affine import measure_distance
-
-    affine = np.asarray(image.affine.cpu())
-    distance = measure_distance(np.asarray(pred.affine.cpu()), affine, expected)
-    if not distance <= _ROUNDING * float(np.linalg.norm(affine[:_AXES, :_AXES], axis=0).min()):
-        raise ValueError(f"{path}: the prediction lies up to {distance:.3g} mm beside its file; Invertd brings it back")
+        hint = "use the loading arguments of the image" if found == expected[::-1] else "Invertd brings it back"
+        raise ValueError(f"{path}: the prediction has the shape {found}, its image {expected}; {hint}")
+    if len(expected) == _AXES and isinstance(image, MetaTensor):
+        require_place(pred, np.asarray(image.affine.cpu()), expected, f"{path}: the prediction")
 
 
-class LoadSourced(MapTransform):
-    """Dictionary version of :class:`LoadSource`: the image of ``data[key]`` goes to ``data[name]``.
+class LoadSourced(DictTransform, array=LoadSource):
+    """Dictionary version of :class:`LoadSource`: the image of ``data[keys]`` is stored as ``data[name]``.
 
     Args:
         keys: the item that holds the prediction.
-        name: of the new item.
+        name: the new item.
         loader: see :class:`LoadSource`.
         allow_missing_keys: do nothing if a case has no prediction.
 
@@ -116,22 +108,12 @@ class LoadSourced(MapTransform):
         ValueError: there are several keys: a name holds one image.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        name: str,
-        loader: Callable[[Any], torch.Tensor],
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def prepare(self, name: str) -> None:
+        """Store the name of the new item."""
         if len(self.keys) != 1:
             raise ValueError(f"LoadSourced loads the image of one key, got {list(self.keys)}")
         self.name = name
-        self.load = LoadSource(loader)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
         """Load the image of the prediction."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[self.name] = self.load(result[key])
-        return result
+        data[self.name] = self.transform(data[key])

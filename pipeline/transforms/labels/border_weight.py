@@ -1,26 +1,26 @@
-"""Weights that make a network learn the borders between cells."""
+"""Loss weights that emphasise the borders between cells."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
 from pipeline.flags import read_flag
-from pipeline.transforms.labels.instances import Ids, read_ids, separate
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.labels.instances import Ids, read_instances, separate
 
 __all__ = ["BorderWeightMap", "BorderWeightMapd"]
 
 Floats = npt.NDArray[np.float32]
 
-SMALLEST = 1e-4  # border terms below this are left out: distances are needed near the cells only
+SMALLEST = 1e-4  # border terms below this are left out, so distances are needed near the cells only
 
 
 class BorderWeightMap(Transform):
@@ -28,16 +28,14 @@ class BorderWeightMap(Transform):
 
     .. math:: w(x) = w_c(x) + w_0 \exp\left(-\frac{(d_1(x) + d_2(x))^2}{2 \sigma^2}\right)
 
-    ``w_c`` balances foreground and background: both sum to the same, their mean is 1. ``d_1`` and ``d_2`` are the
-    distances in pixels to the nearest and to the second nearest cell. The second term is for background, the borders
-    between touching cells included, which are background as :class:`SeparateInstances` makes them; terms below 0.0001
-    are left out.
+    ``w_c`` balances foreground and background: both have the same sum, and the mean is 1. ``d_1`` and ``d_2`` are the
+    distances in pixels to the nearest and the second nearest cell. The second term applies to background, including the
+    borders between touching cells that :class:`SeparateInstances` makes; terms below 0.0001 are left out.
 
     Args:
         w0: weight of the narrowest border, on top of ``w_c``.
-        sigma: how fast it falls with the width of the border, in pixels.
-        balance: let ``w_c`` balance the classes within the image; otherwise it is 1, as it is in an image with one
-            class only.
+        sigma: width in pixels of the weighted border.
+        balance: balance the classes within the image by ``w_c``; otherwise, or with one class only, ``w_c`` is 1.
         width: pixels taken from each of two touching cells, as in :class:`SeparateInstances`.
 
     Raises:
@@ -69,9 +67,9 @@ class BorderWeightMap(Transform):
             Weights ``(1, *spatial)`` as float32; meta data is kept.
 
         Raises:
-            ValueError: there is more than one channel, or a value that is no id.
+            ValueError: there is more than one channel, or a value that is not an id.
         """
-        cells = separate(read_ids(instances), self.width)
+        cells = separate(read_instances(instances), self.width)
         weights = _balance(cells > 0) if self.balance else np.ones(cells.shape, dtype=np.float32)
         weights += np.where(cells == 0, self._weigh_borders(cells), 0)
         return convert_to_dst_type(torch.from_numpy(weights)[None], dst=instances, dtype=torch.float32)[0]
@@ -92,7 +90,7 @@ def _balance(foreground: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _two_distances(cells: Ids, reach: int) -> tuple[Floats, Floats]:
-    """Return the distances to the nearest and the second nearest cell; infinite from somewhere beyond ``reach``."""
+    """Return the distances to the nearest and the second nearest cell; may be infinite beyond ``reach``."""
     from scipy.ndimage import distance_transform_edt, find_objects
 
     nearest = np.full(cells.shape, np.inf, dtype=np.float32)
@@ -107,41 +105,24 @@ def _two_distances(cells: Ids, reach: int) -> tuple[Floats, Floats]:
     return nearest, second
 
 
-class BorderWeightMapd(MapTransform):
-    """Dictionary version of :class:`BorderWeightMap`: the weights are added under a key of their own.
+class BorderWeightMapd(DictTransform, array=BorderWeightMap):
+    """Dictionary version of :class:`BorderWeightMap`, with the same further arguments; the weights get a new key.
 
     Args:
         keys: the one item that holds instance ids ``(1, *spatial)``.
-        w0: weight of the narrowest border.
-        sigma: how fast it falls with the width of the border, in pixels.
-        balance: balance foreground and background within the image.
-        width: pixels taken from each of two touching cells.
-        new_key: where the weights go.
+        new_key: item for the weights.
         allow_missing_keys: do nothing for a case without the key.
 
     Raises:
         ValueError: there is more than one key, or an argument is out of range.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        w0: float = 10.0,
-        sigma: float = 5.0,
-        balance: bool | str = True,
-        width: int = 1,
-        new_key: str = "weight",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def prepare(self, new_key: str = "weight") -> None:
+        """Store the key of the weights."""
         if len(self.keys) != 1:
             raise ValueError(f"keys must name one item with instance ids, got {list(self.keys)}")
-        self.weigh = BorderWeightMap(w0, sigma, balance, width)
         self.new_key = new_key
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
         """Add the weights."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[self.new_key] = self.weigh(result[key])
-        return result
+        data[self.new_key] = self.transform(data[key])

@@ -1,35 +1,34 @@
-"""Instance ids to a mask whose objects do not touch, and such a mask back to instance ids."""
+"""Conversion of instance ids to a mask of separate objects, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
-from monai.utils import ImageMetaKey
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
-__all__ = ["LabelInstances", "LabelInstancesd", "SeparateInstances", "SeparateInstancesd", "read_ids", "separate"]
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import name_item
+
+__all__ = ["LabelInstances", "LabelInstancesd", "SeparateInstances", "SeparateInstancesd"]
 
 Ids = npt.NDArray[np.int32]
 
-MOST_INSTANCES = 65_535  # what a mask file of 16 bits can tell apart
+MOST_INSTANCES = 65_535  # largest id in a 16-bit mask file
 
 
 class SeparateInstances(Transform):
     """Turn instance ids into foreground (1) and background (0), with background between touching instances.
 
-    A network with one foreground channel can tell cells apart only where background lies between them, so "the border
-    between touching cells" is background in the target (Ronneberger et al. 2015). Outlines towards the background stay
-    where they are. :class:`LabelInstances` with ``grow=width`` is the way back.
+    A network with one foreground channel can separate cells only if there is background between them, so the border
+    between touching cells is background in the target (Ronneberger et al. 2015). Outlines next to background do not
+    move. :class:`LabelInstances` with ``grow=width`` is the inverse.
 
     Args:
-        width: pixels of an instance with another one at most this many steps away (also diagonal ones) become
+        width: pixels of an instance with another one at most this many steps away, diagonal steps included, become
             background: touching instances end up ``2 * width`` pixels apart. 0 changes nothing.
 
     Raises:
@@ -56,9 +55,9 @@ class SeparateInstances(Transform):
             ``(1, *spatial)`` of 0 and 1 in the dtype of the ids; meta data is kept.
 
         Raises:
-            ValueError: there is more than one channel, or a value that is no id.
+            ValueError: there is more than one channel, or a value that is not an id.
         """
-        foreground = separate(read_ids(instances), self.width)
+        foreground = separate(read_instances(instances), self.width)
         return _like(instances, foreground > 0, instances.dtype)
 
 
@@ -66,12 +65,12 @@ class LabelInstances(Transform):
     """Number the connected parts of a binary mask: instance ids 1 to n, in the order of their first pixels.
 
     Args:
-        min_size: instances with fewer pixels are left out; holes that are filled count, what is grown does not.
-        fill_holes: give background inside an instance to it; instances inside a hole stay.
-        grow: width in pixels of the border that :class:`SeparateInstances` took from touching instances. Instances
-            grow back by it, only where another one lies across the gap, and never into each other.
-        connectivity: steps along how many axes may lie between connected neighbours: 1 for edges only (4 neighbours
-            in 2-D), 2 for corners too (8 neighbours).
+        min_size: instances with fewer pixels are removed; filled holes count, grown pixels do not.
+        fill_holes: add the background inside an instance to it; instances inside a hole stay.
+        grow: width in pixels of the border that :class:`SeparateInstances` removed. Instances grow back by it where
+            another one lies across the gap, and never into each other.
+        connectivity: number of axes along which connected neighbours may differ: 1 for edges only (4 neighbours in
+            2-D), 2 for corners too (8 neighbours).
 
     Raises:
         ValueError: an argument is out of range.
@@ -104,37 +103,39 @@ class LabelInstances(Transform):
             Ids ``(1, *spatial)`` as int32, 0 for background; meta data is kept.
 
         Raises:
-            ValueError: the mask has more than one channel, other values, or more parts than 16 bits can number.
+            ValueError: the mask has more than one channel, other values, or more parts than 16-bit ids.
         """
         from skimage.measure import label
 
-        ids = read_ids(mask)
+        ids = read_instances(mask)
         if ids.max() > 1:
-            raise ValueError(f"{_name(mask)} has the value {ids.max()}, expected a binary mask of 0 and 1")
+            raise ValueError(f"{name_item(mask, 'mask')} has the value {ids.max()}, expected a binary mask of 0 and 1")
         ids = label(ids, connectivity=min(self.connectivity, ids.ndim)).astype(np.int32)
         if self.fill_holes:
             ids = _fill_holes(ids, self.connectivity)
         ids = _drop_small(ids, self.min_size)
         if ids.max() > MOST_INSTANCES:
-            raise ValueError(f"{_name(mask)} has {ids.max()} separate parts, 16 bits number {MOST_INSTANCES}")
+            raise ValueError(
+                f"{name_item(mask, 'mask')} has {ids.max()} separate parts: 16-bit ids end at {MOST_INSTANCES}"
+            )
         return _like(mask, _grow_into_gaps(ids, self.grow), torch.int32)
 
 
-def read_ids(instances: torch.Tensor) -> Ids:
+def read_instances(instances: torch.Tensor) -> Ids:
     """Return instance ids ``(1, *spatial)`` as an int32 array ``spatial``.
 
     Raises:
-        ValueError: there is more than one channel, no pixel, or a value that is no id: negative, a fraction, NaN.
+        ValueError: there is more than one channel, no pixel, or a negative, fractional or NaN value.
     """
     if instances.ndim < 2 or instances.shape[0] != 1 or instances.numel() == 0:
-        raise ValueError(f"{_name(instances)} has shape {tuple(instances.shape)}, expected (1, *spatial)")
+        raise ValueError(f"{name_item(instances, 'mask')} has shape {tuple(instances.shape)}, expected (1, *spatial)")
     values = instances.detach().cpu().numpy()[0]
     with np.errstate(invalid="ignore"):
         ids = values.astype(np.int32)
     wrong = (ids < 0) | (ids != values)
     if wrong.any():
         raise ValueError(
-            f"{_name(instances)} has the value {values[wrong][0]}, expected whole numbers from 0 (background)"
+            f"{name_item(instances, 'mask')} has the value {values[wrong][0]}, expected whole numbers from 0"
         )
     return ids
 
@@ -145,7 +146,7 @@ def separate(ids: Ids, width: int) -> Ids:
 
 
 def _near_two(ids: Ids, reach: int) -> npt.NDArray[np.bool_]:
-    """Tell which pixels have two different instances in the square of ``reach`` pixels around them."""
+    """Return which pixels have two different instances in the square of ``reach`` pixels around them."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     side = 2 * reach + 1
@@ -158,7 +159,7 @@ def _near_two(ids: Ids, reach: int) -> npt.NDArray[np.bool_]:
 def _fill_holes(ids: Ids, connectivity: int) -> Ids:
     from scipy.ndimage import binary_fill_holes, find_objects, generate_binary_structure
 
-    # background is connected the other way round: through corners where instances are not
+    # background is connected through corners if instances are not
     around = generate_binary_structure(ids.ndim, max(ids.ndim + 1 - connectivity, 1))
     for number, box in enumerate(find_objects(ids), 1):
         part = ids[box]
@@ -182,7 +183,7 @@ def _grow_into_gaps(ids: Ids, width: int) -> Ids:
 
     side = 2 * width + 1
     closed = minimum_filter(maximum_filter(ids > 0, side, mode="constant", cval=0), side, mode="constant", cval=1)
-    gaps = closed & _near_two(ids, 2 * width)  # closing fills the bays of one instance, too
+    gaps = closed & _near_two(ids, 2 * width)  # closing also fills the bays of one instance
     grown = expand_labels(ids, distance=width * ids.ndim**0.5)  # the diagonal of a square of this width
     return np.where(gaps, grown, ids)
 
@@ -192,59 +193,19 @@ def _like(source: torch.Tensor, values: npt.NDArray[Any], dtype: torch.dtype) ->
     return convert_to_dst_type(torch.from_numpy(values)[None], dst=source, dtype=dtype)[0]
 
 
-def _name(mask: torch.Tensor) -> str:
-    name = mask.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "") if isinstance(mask, MetaTensor) else ""
-    return f"mask {name}" if name else "mask"
-
-
-class SeparateInstancesd(MapTransform):
-    """Dictionary version of :class:`SeparateInstances`.
+class SeparateInstancesd(DictTransform, array=SeparateInstances):
+    """Dictionary version of :class:`SeparateInstances`, with the same further arguments.
 
     Args:
         keys: items that hold instance ids ``(1, *spatial)``.
-        width: pixels of the border taken from each of two touching instances.
         allow_missing_keys: skip keys that a case does not have.
     """
 
-    def __init__(self, keys: KeysCollection, width: int = 1, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.separate = SeparateInstances(width)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Separate the instances under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.separate(result[key])
-        return result
-
-
-class LabelInstancesd(MapTransform):
-    """Dictionary version of :class:`LabelInstances`.
+class LabelInstancesd(DictTransform, array=LabelInstances):
+    """Dictionary version of :class:`LabelInstances`, with the same further arguments.
 
     Args:
         keys: items that hold binary masks ``(1, *spatial)``.
-        min_size: instances with fewer pixels are left out.
-        fill_holes: give background inside an instance to it.
-        grow: width of the border that separated touching instances.
-        connectivity: 1 to connect pixels by edges only, 2 by corners too.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        min_size: int = 0,
-        fill_holes: bool = False,
-        grow: int = 0,
-        connectivity: int = 1,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.label = LabelInstances(min_size, fill_holes, grow, connectivity)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Number the instances of the mask under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.label(result[key])
-        return result

@@ -1,16 +1,16 @@
-"""Mask values as stored in files turned into label ids."""
+"""Stored mask values converted to label ids."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
-from monai.utils import ImageMetaKey
+from monai.transforms import Transform
+
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import name_item
 
 __all__ = ["EncodeMask", "EncodeMaskd"]
 
@@ -18,20 +18,20 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 class EncodeMask(Transform):
-    """Replace the values of a mask by label ids, and refuse any value that was not declared.
+    """Replace the values of a mask by label ids, and reject any value that was not declared.
 
-    MONAI's ``MapLabelValue`` leaves unknown values as they are, so a mask stored as {0, 1} instead of {0, 255}, or
-    one damaged by JPEG, would train silently on wrong labels.
+    MONAI's ``MapLabelValue`` keeps unknown values, so with a mask stored as {0, 1} instead of {0, 255}, or changed by
+    JPEG, training would silently use wrong labels.
 
-    The arguments are what a manifest declares: ``mask_values``, ``binarize``, ``color_map`` and ``ignore_index``.
+    The arguments correspond to a manifest's ``mask_values``, ``binarize``, ``color_map`` and ``ignore_index``.
 
     Args:
-        values: grey value of each label id: ``values[0]`` is background; or a label id for each grey value, where
-            several values may mean the same label and JSON's text keys are read as numbers (``{"0": 0, "255": 1}``).
+        values: grey value of each label id, background first; or the label id of each grey value, where several values
+            may mean the same label and JSON's text keys are read as numbers (``{"0": 0, "255": 1}``).
         threshold: for lossy masks: values from this one on are label 1, the others 0; ``values`` is not used.
         colors: for coloured masks ``(3, *spatial)`` or ``(4, *spatial)`` of 8-bit values: label id of each colour
             ``"#rrggbb"``; an opaque alpha channel is dropped; ``values`` is not used.
-        ignore_index: a value that belongs to no class: it stays as it is, for a loss that leaves it out.
+        ignore_index: a value without a class, which is kept for losses that ignore it.
 
     Example:
         >>> import torch
@@ -58,7 +58,7 @@ class EncodeMask(Transform):
         ignore_index: int | None = None,
     ) -> None:
         if threshold is not None and colors is not None:
-            raise ValueError("threshold and colors exclude each other")
+            raise ValueError("set threshold or colors, not both")
         self.labels = _read_values(values)
         self.threshold = threshold
         self.colors = None if colors is None else _read_colors(colors)
@@ -73,7 +73,7 @@ class EncodeMask(Transform):
         Raises:
             ValueError: the mask has another number of channels, or a value that is not declared.
         """
-        where = _name(mask)
+        where = name_item(mask, "mask")
         if self.colors is not None:
             return self._replace(_pack_colors(mask, where), self.colors, where, _show_colour)
         if mask.shape[0] != 1:
@@ -114,7 +114,7 @@ def _read_values(values: Sequence[int] | Mapping[Any, int]) -> dict[int, int]:
         labels = {value: label for label, value in enumerate(values)}
     if len(labels) < 2 or len(labels) != len(values):
         shown = dict(values) if isinstance(values, Mapping) else list(values)
-        raise ValueError(f"values must name at least two different grey values, got {shown}")
+        raise ValueError(f"values must list at least two different grey values, got {shown}")
     return labels
 
 
@@ -122,7 +122,7 @@ def _read_colors(colors: Mapping[str, int]) -> dict[int, int]:
     wrong = [name for name in colors if not _COLOUR.fullmatch(name)]
     labels = {int(name[1:], 16): int(label) for name, label in colors.items() if name not in wrong}
     if wrong or len(labels) < 2:
-        raise ValueError(f'colors must name at least two colours "#rrggbb", got {dict(colors)}')
+        raise ValueError(f'colors must list at least two colours "#rrggbb", got {dict(colors)}')
     return labels
 
 
@@ -144,39 +144,10 @@ def _show_colour(value: float) -> str:
     return f"#{int(value):06x}" if float(value).is_integer() and 0 <= value < 1 << 24 else str(value)
 
 
-def _name(mask: torch.Tensor) -> str:
-    name = mask.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "") if isinstance(mask, MetaTensor) else ""
-    return f"mask {name}" if name else "mask"
-
-
-class EncodeMaskd(MapTransform):
-    """Dictionary version of :class:`EncodeMask`.
+class EncodeMaskd(DictTransform, array=EncodeMask):
+    """Dictionary version of :class:`EncodeMask`, with the same further arguments.
 
     Args:
         keys: items that hold masks ``(1, *spatial)``, or ``(3, *spatial)`` with colours.
-        values: grey value of each label id, or label id of each grey value.
-        threshold: values from this one on are label 1.
-        colors: label id of each colour ``"#rrggbb"``.
-        ignore_index: value that stays as it is.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        values: Sequence[int] | Mapping[Any, int] = (0, 255),
-        allow_missing_keys: bool = False,
-        *,
-        threshold: float | None = None,
-        colors: Mapping[str, int] | None = None,
-        ignore_index: int | None = None,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.encode = EncodeMask(values, threshold=threshold, colors=colors, ignore_index=ignore_index)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Encode the mask under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.encode(result[key])
-        return result

@@ -1,19 +1,18 @@
-"""Probabilities refined by the image with a fully connected CRF."""
+"""Refinement of probabilities by the image with a fully connected CRF."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
 from pipeline.crf.arguments import check_parameters
-from pipeline.transforms.post.spacing import name_item, read_axis, read_spacing
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import name_item, read_axis, read_spacing
 
 __all__ = ["DenseCRF", "DenseCRFd"]
 
@@ -23,21 +22,21 @@ Width = float | Sequence[float]
 class DenseCRF(Transform):
     r"""Move the borders of a prediction to edges of the image (Kraehenbuehl and Koltun 2011).
 
-    Mean-field inference in a CRF in which every pixel is connected with every other one, see `pipeline.crf`: labels
-    agree where pixels are near (``spatial_*``), and where they are near and of like intensity (``bilateral_*``).
+    Mean-field inference in a CRF that connects every pixel with every other one, see `pipeline.crf`. Pixels get the
+    same label if they are close (``spatial_*``), and more so if their intensities are similar (``bilateral_*``).
 
     .. math:: k(i, j) = w_s \exp\Big(-\frac{|p_i - p_j|^2}{2 \theta_s^2}\Big)
         + w_b \exp\Big(-\frac{|p_i - p_j|^2}{2 \theta_b^2} - \frac{|I_i - I_j|^2}{2 \theta_I^2}\Big)
 
     Args:
-        spatial_weight: weight of the kernel of nearness, 0 without it.
-        spatial_width: its width, in voxels, or in mm with ``use_spacing``; one number, or one for each spatial axis.
-        bilateral_weight: weight of the kernel of nearness and intensity, 0 without it.
-        bilateral_width: its width in space, likewise.
-        bilateral_intensity: its width in intensity, in the units of the image; the defaults are for 0 to 255.
-        iterations: of the mean field; 0 changes nothing.
-        slice_axis: spatial axis of a stack whose slices are refined one by one, each in 2-D; widths are of its other
-            axes then. By default the volume is refined as a whole.
+        spatial_weight: weight of the spatial kernel, 0 to switch it off.
+        spatial_width: its width, in voxels, or in mm with ``use_spacing``; one number, or one per spatial axis.
+        bilateral_weight: weight of the bilateral kernel, 0 to switch it off.
+        bilateral_width: its width in space, as ``spatial_width``.
+        bilateral_intensity: its width in intensity, in the units of the image; the default suits 0 to 255.
+        iterations: mean-field iterations; 0 changes nothing.
+        slice_axis: spatial axis across slices that are refined separately in 2-D; widths are then for the other axes.
+            By default the volume is refined as a whole.
         use_spacing: widths are in mm, by the voxel sizes in the meta data of the probabilities.
         argmax: return an index map instead of probabilities.
 
@@ -48,7 +47,7 @@ class DenseCRF(Transform):
         >>> image = torch.cat([torch.zeros(1, 6, 4), torch.full((1, 6, 4), 200.0)], dim=2)
         >>> prob = torch.full((1, 6, 8), 0.2)
         >>> prob[..., 4:] = 0.7
-        >>> prob[0, 2, 5] = 0.4  # a doubt inside of a bright region
+        >>> prob[0, 2, 5] = 0.4  # uncertain, inside a bright region
         >>> DenseCRF(bilateral_width=10, argmax=True)(prob, image)[0, 2].int().tolist()
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
@@ -74,25 +73,25 @@ class DenseCRF(Transform):
             "bilateral_intensity": bilateral_intensity,
             "iterations": iterations,
         }
-        # How many axes there are is known when an image comes.
+        # The number of axes is known only with the image.
         check_parameters(max(len(np.ravel(spatial_width)), len(np.ravel(bilateral_width))), **self.options)
         self.slice_axis = slice_axis
         self.use_spacing = use_spacing
         self.argmax = argmax
 
     def __call__(self, prob: torch.Tensor, image: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Refine probabilities by an image.
+        """Refine the probabilities.
 
         Args:
-            prob: ``(L, *spatial)``, summing to one over L, or the foreground's alone ``(1, *spatial)``.
+            prob: ``(L, *spatial)`` with sum 1 over L, or ``(1, *spatial)`` of the foreground only.
             image: ``(C, *spatial)`` on the same grid.
 
         Returns:
-            float32 probabilities of the shape of ``prob``; with ``argmax`` an index map ``(1, *spatial)``, where one
-            channel is foreground from 0.5 on. Meta data are those of ``prob``.
+            float32 probabilities of the shape of ``prob``; with ``argmax`` an index map ``(1, *spatial)``, in which a
+            single channel is foreground from 0.5 on. Meta data are those of ``prob``.
 
         Raises:
-            ValueError: the grids differ, ``prob`` holds no probabilities, or the case needs more memory than is free.
+            ValueError: the grids differ, ``prob`` are not probabilities, or the case needs more memory than is free.
         """
         plain = _to_plain(prob)
         _check(plain, image, name_item(prob))
@@ -102,7 +101,7 @@ class DenseCRF(Transform):
         except (ValueError, MemoryError) as error:
             raise ValueError(f"{name_item(prob)}: CRF: {error}") from error
         if self.argmax:
-            # argmax takes the first of equals, a threshold of 0.5 the foreground.
+            # At 0.5 argmax would choose background.
             refined = (refined[1:] >= 0.5).float() if plain.shape[0] == 1 else refined.argmax(0, keepdim=True).float()
         elif plain.shape[0] == 1:
             refined = refined[1:]
@@ -123,7 +122,7 @@ class DenseCRF(Transform):
 
 
 def _to_plain(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor).detach().float()
+    return tensor.as_subclass(torch.Tensor).detach().float()
 
 
 def _check(prob: torch.Tensor, image: torch.Tensor, name: str) -> None:
@@ -131,67 +130,28 @@ def _check(prob: torch.Tensor, image: torch.Tensor, name: str) -> None:
         found, expected = tuple(prob.shape), tuple(image.shape)
         raise ValueError(
             f"{name}: the CRF needs probabilities (L, *spatial) and an image (C, *spatial) on one grid, got {found} and"
-            f" {expected}; Invertd brings probabilities back to the image's file, LoadSourced loads it"
+            f" {expected}; use Invertd for the probabilities and LoadSourced for the image"
         )
 
 
-class DenseCRFd(MapTransform):
-    """Dictionary version of :class:`DenseCRF`.
+class DenseCRFd(DictTransform, array=DenseCRF):
+    """Dictionary version of :class:`DenseCRF`, with the same further arguments.
 
     Args:
         keys: items that hold probabilities ``(L, *spatial)`` or ``(1, *spatial)``.
-        image_key: item that holds the image ``(C, *spatial)`` on their grid, such as `LoadSourced` makes it.
-        spatial_weight: see :class:`DenseCRF`.
-        spatial_width: see :class:`DenseCRF`.
-        bilateral_weight: see :class:`DenseCRF`.
-        bilateral_width: see :class:`DenseCRF`.
-        bilateral_intensity: see :class:`DenseCRF`.
-        iterations: see :class:`DenseCRF`.
-        slice_axis: see :class:`DenseCRF`.
-        use_spacing: see :class:`DenseCRF`.
-        argmax: see :class:`DenseCRF`.
+        image_key: item that holds the image ``(C, *spatial)`` on their grid, for example from `LoadSourced`.
         allow_missing_keys: skip keys that a case does not have.
+
+    Raises:
+        ValueError: an argument is out of range; when called: there is no image.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        image_key: str,
-        spatial_weight: float = 3.0,
-        spatial_width: Width = 3.0,
-        bilateral_weight: float = 10.0,
-        bilateral_width: Width = 80.0,
-        bilateral_intensity: float = 13.0,
-        iterations: int = 5,
-        *,
-        slice_axis: int | None = None,
-        use_spacing: bool = False,
-        argmax: bool = False,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def prepare(self, image_key: str) -> None:
+        """Store the key of the image."""
         self.image_key = image_key
-        self.refine = DenseCRF(
-            spatial_weight,
-            spatial_width,
-            bilateral_weight,
-            bilateral_width,
-            bilateral_intensity,
-            iterations,
-            slice_axis=slice_axis,
-            use_spacing=use_spacing,
-            argmax=argmax,
-        )
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Refine the probabilities under each key.
-
-        Raises:
-            ValueError: there is no image.
-        """
-        result = dict(data)
-        for key in self.key_iterator(result):
-            if self.image_key not in result:
-                raise ValueError(f"the CRF finds no image {self.image_key!r}: LoadSourced goes before it")
-            result[key] = self.refine(result[key], result[self.image_key])
-        return result
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
+        """Refine the probabilities of one item."""
+        if self.image_key not in data:
+            raise ValueError(f"the CRF needs the image {self.image_key!r}: put LoadSourced before it")
+        data[key] = self.transform(data[key], data[self.image_key])

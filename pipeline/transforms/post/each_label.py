@@ -1,33 +1,32 @@
-"""Transforms of binary masks done on every label of an index map."""
+"""Transforms of binary masks applied to every label of an index map."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
-from pipeline.transforms.post.spacing import name_item
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import name_item
 
-__all__ = ["EachLabel", "EachLabeld", "change_labels", "read_labels"]
+__all__ = ["EachLabel", "EachLabeld", "change_labels", "check_applied_labels"]
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 
 
 class EachLabel(Transform):
-    """Do an array transform of binary masks on every label of an index map, each on its own.
+    """Apply an array transform of binary masks to every label of an index map separately.
 
-    MONAI's ``FillHoles`` (1.6.1) overwrites a label that another one surrounds. Here each label is a mask of 0 and 1
-    for the transform; what it takes away becomes background, what it adds is taken only where there was background and
-    no other label claims it.
+    MONAI's ``FillHoles`` (1.6.1) overwrites a label inside another one. Here the transform gets each label as a mask of
+    0 and 1. Removed voxels become background; voxels are added only if they were background and no other label adds
+    them.
 
     Args:
-        transform: takes and returns a mask ``(1, *spatial)`` of 0 and 1.
-        applied_labels: labels that are transformed, by default all that the map holds; 0 is background.
+        transform: array transform (``FillHoles``, not ``FillHolesd``) of a mask ``(1, *spatial)`` of 0 and 1.
+        applied_labels: labels to transform, by default all labels of the map; 0 is background.
 
     Raises:
         ValueError: a label is not a whole number from 1.
@@ -41,7 +40,7 @@ class EachLabel(Transform):
 
     def __init__(self, transform: Callable[[Any], Any], applied_labels: Iterable[int] | int | None = None) -> None:
         self.transform = transform
-        self.applied_labels = read_labels(applied_labels)
+        self.applied_labels = check_applied_labels(applied_labels)
 
     def __call__(self, labels: torch.Tensor) -> torch.Tensor:
         """Transform the labels of an index map ``(1, *spatial)``.
@@ -55,21 +54,21 @@ class EachLabel(Transform):
 
         def change(mask: torch.Tensor) -> torch.Tensor:
             changed = self.transform(convert_to_dst_type(mask[None], dst=labels, dtype=labels.dtype)[0])
-            return (changed.as_tensor() if isinstance(changed, MetaTensor) else torch.as_tensor(changed))[0] > 0
+            return torch.as_tensor(changed).as_subclass(torch.Tensor)[0] > 0
 
         return change_labels(labels, self.applied_labels, change)
 
 
 def change_labels(labels: torch.Tensor, applied: tuple[int, ...] | None, change: Change) -> torch.Tensor:
-    """Change each label of an index map by itself.
+    """Change each label of an index map separately.
 
     Args:
         labels: index map ``(1, *spatial)``.
-        applied: labels that are changed, None for all that there are.
+        applied: labels to change, None for all labels of the map.
         change: takes and returns a bool mask ``spatial``.
 
     Returns:
-        A new index map like ``labels``. Voxels that a label gains are background before, and claimed by it alone.
+        A new index map like ``labels``. A label gains only voxels that were background and that no other label gains.
 
     Raises:
         ValueError: the map has several channels.
@@ -79,7 +78,7 @@ def change_labels(labels: torch.Tensor, applied: tuple[int, ...] | None, change:
             f"{name_item(labels)}: expected an index map (1, *spatial), got shape {tuple(labels.shape)};"
             " discretise it first (AsDiscreted)"
         )
-    plain = (labels.as_tensor() if isinstance(labels, MetaTensor) else labels).detach()[0]
+    plain = labels.as_subclass(torch.Tensor).detach()[0]
     present = [int(label) for label in torch.unique(plain).tolist() if label > 0]
     result, claims = plain.clone(), torch.zeros_like(plain, dtype=torch.uint8)
     gains = []
@@ -94,14 +93,14 @@ def change_labels(labels: torch.Tensor, applied: tuple[int, ...] | None, change:
     return convert_to_dst_type(result[None], dst=labels, dtype=labels.dtype)[0]
 
 
-def read_labels(applied_labels: Iterable[int] | int | None) -> tuple[int, ...] | None:
-    """Return labels as a tuple, each once; None means all.
+def check_applied_labels(applied_labels: Iterable[int] | int | None) -> tuple[int, ...] | None:
+    """Return labels as a tuple without repetition; None means all.
 
     Raises:
         ValueError: a label is not a whole number from 1.
 
     Example:
-        >>> read_labels(1), read_labels([2, 1, 2]), read_labels(None)
+        >>> check_applied_labels(1), check_applied_labels([2, 1, 2]), check_applied_labels(None)
         ((1,), (2, 1), None)
     """
     if applied_labels is None:
@@ -112,29 +111,10 @@ def read_labels(applied_labels: Iterable[int] | int | None) -> tuple[int, ...] |
     return tuple(dict.fromkeys(found))
 
 
-class EachLabeld(MapTransform):
-    """Dictionary version of :class:`EachLabel`.
+class EachLabeld(DictTransform, array=EachLabel):
+    """Dictionary version of :class:`EachLabel`, with the same further arguments.
 
     Args:
         keys: items that hold index maps ``(1, *spatial)``.
-        transform: an array transform, not one of dictionaries: ``FillHoles``, not ``FillHolesd``.
-        applied_labels: see :class:`EachLabel`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        transform: Callable[[Any], Any],
-        applied_labels: Iterable[int] | int | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.each = EachLabel(transform, applied_labels)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Transform the labels of the index map under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.each(result[key])
-        return result

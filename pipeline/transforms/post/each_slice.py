@@ -1,31 +1,30 @@
-"""Transforms of pictures done on every slice of a volume."""
+"""2-D transforms applied to every slice of a volume."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils.type_conversion import convert_to_dst_type
 
-from pipeline.transforms.post.spacing import read_axis, read_spacing
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import read_axis, read_spacing
 
 __all__ = ["EachSlice", "EachSliced"]
 
 
 class EachSlice(Transform):
-    """Do an array transform on every slice of a volume, each on its own.
+    """Apply an array transform to every slice of a volume separately.
 
-    Clean-up of a volume (largest component, small parts, holes) looks at the whole of it: two spots in neighbouring
-    slices are one part. Where slices lie far apart, or a hole of a slice is open to its neighbours, it can be better
-    done slice by slice.
+    Clean-up of a whole volume (largest component, small parts, holes) connects neighbouring slices. If slices are far
+    apart, or a hole in a slice is open to the next slice, cleaning each slice separately can be better.
 
     Args:
-        transform: takes and returns ``(C, *spatial)`` without the axis, on the same grid.
-        axis: spatial axis along which the slices lie, 2 for a stack ``(C, H, W, D)``.
+        transform: takes and returns a slice ``(C, *spatial)`` on the same grid.
+        axis: spatial axis across the slices, 2 for a stack ``(C, H, W, D)``.
 
     Example:
         >>> from monai.transforms import FillHoles
@@ -43,14 +42,14 @@ class EachSlice(Transform):
         """Transform the slices of a volume ``(C, *spatial)``.
 
         Returns:
-            The transformed slices as one volume, with the volume's meta data; the volume stays as it is.
+            The transformed slices as a new volume with the same meta data.
 
         Raises:
             ValueError: there is no such axis, or the transform changes the grid of a slice.
         """
         dim = read_axis(self.axis, volume.ndim - 1) + 1
         slices = [self.transform(part) for part in cut_slices(volume, self.axis)]
-        plain = [part.as_tensor() if isinstance(part, MetaTensor) else torch.as_tensor(part) for part in slices]
+        plain = [torch.as_tensor(part).as_subclass(torch.Tensor) for part in slices]
         grid = (*volume.shape[1:dim], *volume.shape[dim + 1 :])
         if any(part.shape[1:] != grid for part in plain):
             raise ValueError(f"a transform of slices must keep their grid {grid}, got {tuple(plain[0].shape[1:])}")
@@ -59,7 +58,7 @@ class EachSlice(Transform):
 
 
 def cut_slices(volume: torch.Tensor, axis: int) -> list[torch.Tensor]:
-    """Return copies of the slices ``(C, *spatial without axis)``; those of a MetaTensor know their pixel sizes.
+    """Return copies of the slices ``(C, *spatial without axis)``; those of a MetaTensor keep their pixel sizes.
 
     Raises:
         ValueError: there is no such axis.
@@ -68,32 +67,16 @@ def cut_slices(volume: torch.Tensor, axis: int) -> list[torch.Tensor]:
     if not isinstance(volume, MetaTensor):
         return [part.clone() for part in volume.unbind(axis + 1)]
     sizes = read_spacing(volume)
-    # Where a slice lies is not known to a picture's affine, which has the axes of the slice alone.
+    # A 2-D affine has only the axes of the slice, so it cannot say where the slice lies.
     affine = torch.diag(torch.tensor([*sizes[:axis], *sizes[axis + 1 :], *[1.0] * (4 - len(sizes) + 1)][:4]))
-    return [
-        MetaTensor(part.clone(), affine=affine, meta={**volume.meta}) for part in volume.as_tensor().unbind(axis + 1)
-    ]
+    parts = volume.as_tensor().unbind(axis + 1)
+    return [MetaTensor(part.clone(), affine=affine, meta={**volume.meta}) for part in parts]
 
 
-class EachSliced(MapTransform):
-    """Dictionary version of :class:`EachSlice`.
+class EachSliced(DictTransform, array=EachSlice):
+    """Dictionary version of :class:`EachSlice`, with the same further arguments.
 
     Args:
         keys: items that hold volumes ``(C, *spatial)``.
-        transform: an array transform, not one of dictionaries: ``FillHoles``, not ``FillHolesd``.
-        axis: see :class:`EachSlice`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self, keys: KeysCollection, transform: Callable[[Any], Any], axis: int, allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.each = EachSlice(transform, axis)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Transform the slices of the volume under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.each(result[key])
-        return result

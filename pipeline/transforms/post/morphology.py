@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from numpy.typing import NDArray
 
-from pipeline.transforms.post.each_label import change_labels, read_labels
-from pipeline.transforms.post.spacing import read_axis, read_spacing
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import read_axis, read_spacing
+from pipeline.transforms.post.each_label import change_labels, check_applied_labels
 
 __all__ = ["MorphologicalClosing", "MorphologicalClosingd", "MorphologicalOpening", "MorphologicalOpeningd"]
 
@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 
 class _Morphology(Transform):
-    """What opening and closing have in common: labels, units, slices."""
+    """Opening or closing of labels, in voxels or mm, of volumes or slices."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class _Morphology(Transform):
             raise ValueError(f"radius must be a number from 0, got {radius}")
         if unit not in ("voxel", "mm"):
             raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
-        # Sums of voxel sizes are rounded, and a voxel exactly at the radius belongs to the ball.
+        # A voxel exactly at the radius belongs to the ball, although sums of voxel sizes are rounded.
         self.radius = float(radius) * (1 + 1e-9)
-        self.applied_labels = read_labels(applied_labels)
+        self.applied_labels = check_applied_labels(applied_labels)
         self.unit = unit
         self.slice_axis = slice_axis
 
@@ -48,7 +48,7 @@ class _Morphology(Transform):
             A new index map with the dtype and meta data of the old one.
 
         Raises:
-            ValueError: the map has several channels, there is no such axis, or ``unit`` is mm and no voxel size known.
+            ValueError: the map has several channels, there is no such axis, or the voxel size is unknown for mm.
         """
         dims = labels.ndim - 1
         sizes = read_spacing(labels) if self.unit == "mm" else (1.0,) * dims
@@ -70,16 +70,16 @@ class _Morphology(Transform):
 
 
 class MorphologicalOpening(_Morphology):
-    """Take from each label what a ball of some radius inside of it does not reach: thin parts and small spots.
+    """Remove the parts of each label into which a ball does not fit: thin parts and small spots.
 
-    Opening is erosion, then dilation, both exact (Euclidean distances). Balls have their centres in the image, and
-    beyond its border a label goes on: what the border cuts is not eaten from there.
+    Opening is erosion, then dilation, both exact (Euclidean distances). Balls have their centres in the image. Labels
+    are taken to continue outside the image, so they are not eroded at its border.
 
     Args:
-        radius: of the ball; 0 changes nothing.
-        applied_labels: labels that are opened, by default all that the map holds.
-        unit: of the radius; mm by the voxel sizes in the map's meta data, so that the ball is round in space.
-        slice_axis: spatial axis of a stack whose slices are opened one by one, by a disc; by default the volume is.
+        radius: radius of the ball; 0 changes nothing.
+        applied_labels: labels to open, by default all labels of the map.
+        unit: unit of the radius; "mm" uses the map's voxel sizes, so that the ball is round in space.
+        slice_axis: spatial axis across slices that are opened separately, by a disc; by default the volume is opened.
 
     Raises:
         ValueError: an argument is out of range.
@@ -94,11 +94,11 @@ class MorphologicalOpening(_Morphology):
         from skimage.morphology import isotropic_dilation, isotropic_erosion
 
         box = _find_box(mask)
-        # Where there is no background, or nothing is left, there is no distance to it.
+        # Distances need some background and some foreground.
         if box is None or self.radius == 0 or mask.all():
             return mask
         opened = np.zeros_like(mask)
-        # One voxel around the label suffices: no background is nearer.
+        # The nearest background is at most one voxel outside the box.
         around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
         eroded = isotropic_erosion(mask[around], self.radius, spacing=sizes)
         if eroded.any():
@@ -107,17 +107,17 @@ class MorphologicalOpening(_Morphology):
 
 
 class MorphologicalClosing(_Morphology):
-    """Give to each label the background that a ball of some radius outside of it does not reach: gaps, bays, holes.
+    """Add to each label the background into which a ball does not fit: gaps, bays and holes.
 
-    Closing is dilation, then erosion, both exact (Euclidean distances). Beyond the image's border there is background.
-    Voxels of another label stay its own, and background that two labels claim stays background, so the labels' order
+    Closing is dilation, then erosion, both exact (Euclidean distances). Outside the image is background. Voxels of
+    other labels do not change, and background that two labels would get stays background, so the order of the labels
     does not matter.
 
     Args:
-        radius: of the ball; 0 changes nothing.
-        applied_labels: labels that are closed, by default all that the map holds.
-        unit: of the radius; mm by the voxel sizes in the map's meta data, so that the ball is round in space.
-        slice_axis: spatial axis of a stack whose slices are closed one by one, by a disc; by default the volume is.
+        radius: radius of the ball; 0 changes nothing.
+        applied_labels: labels to close, by default all labels of the map.
+        unit: unit of the radius; "mm" uses the map's voxel sizes, so that the ball is round in space.
+        slice_axis: spatial axis across slices that are closed separately, by a disc; by default the volume is closed.
 
     Raises:
         ValueError: an argument is out of range.
@@ -134,7 +134,7 @@ class MorphologicalClosing(_Morphology):
         box = _find_box(mask)
         if box is None or self.radius == 0:
             return mask
-        # Room for the dilated label and a layer of background, beyond the image's border too.
+        # Room for the dilated label and a layer of background, also outside the image.
         room = [(math.ceil(self.radius / size) + 1,) * 2 for size in sizes]
         closed = mask.copy()
         padded = isotropic_closing(np.pad(mask[box], room), self.radius, spacing=sizes)
@@ -144,65 +144,24 @@ class MorphologicalClosing(_Morphology):
 
 def _find_box(mask: Mask) -> tuple[slice, ...] | None:
     """Return the smallest box that holds the mask, None if it is empty."""
-    if not mask.any():
-        return None
-    box = []
-    for axis in range(mask.ndim):
-        places = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(int(places[0]), int(places[-1]) + 1))
-    return tuple(box)
+    from scipy.ndimage import find_objects
+
+    return next(iter(find_objects(mask.view(np.uint8))), None)
 
 
-class _Morphologyd(MapTransform):
-    """Dictionary version of opening and closing."""
-
-    kind: type[_Morphology]
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        radius: float,
-        applied_labels: Iterable[int] | int | None = None,
-        unit: Literal["voxel", "mm"] = "voxel",
-        slice_axis: int | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.change = self.kind(radius, applied_labels, unit=unit, slice_axis=slice_axis)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Change the index map under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.change(result[key])
-        return result
-
-
-class MorphologicalOpeningd(_Morphologyd):
-    """Dictionary version of :class:`MorphologicalOpening`.
+class MorphologicalOpeningd(DictTransform, array=MorphologicalOpening):
+    """Dictionary version of :class:`MorphologicalOpening`, with the same further arguments.
 
     Args:
         keys: items that hold index maps ``(1, *spatial)``.
-        radius: see :class:`MorphologicalOpening`.
-        applied_labels: see :class:`MorphologicalOpening`.
-        unit: see :class:`MorphologicalOpening`.
-        slice_axis: see :class:`MorphologicalOpening`.
         allow_missing_keys: skip keys that a case does not have.
     """
 
-    kind = MorphologicalOpening
 
-
-class MorphologicalClosingd(_Morphologyd):
-    """Dictionary version of :class:`MorphologicalClosing`.
+class MorphologicalClosingd(DictTransform, array=MorphologicalClosing):
+    """Dictionary version of :class:`MorphologicalClosing`, with the same further arguments.
 
     Args:
         keys: items that hold index maps ``(1, *spatial)``.
-        radius: see :class:`MorphologicalClosing`.
-        applied_labels: see :class:`MorphologicalClosing`.
-        unit: see :class:`MorphologicalClosing`.
-        slice_axis: see :class:`MorphologicalClosing`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    kind = MorphologicalClosing

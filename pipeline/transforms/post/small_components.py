@@ -1,34 +1,33 @@
-"""Small components of an index map taken out."""
+"""Removal of small components from an index map."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 
-from pipeline.transforms.post.each_label import change_labels, read_labels
-from pipeline.transforms.post.spacing import read_spacing
+from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.items import read_spacing
+from pipeline.transforms.post.each_label import change_labels, check_applied_labels
 
 __all__ = ["RemoveSmallComponents", "RemoveSmallComponentsd"]
 
 
 class RemoveSmallComponents(Transform):
-    """Take out of each label the connected components that are smaller than a size.
+    """Remove the connected components of each label that are smaller than a size.
 
-    MONAI's ``RemoveSmallObjects`` (1.6.1) counts all voxels of a label as one object as soon as a map has two labels,
-    and what it does with objects of exactly ``min_size`` depends on scikit-image: from 0.26 on they go as well, with a
-    warning.
+    MONAI's ``RemoveSmallObjects`` (1.6.1) treats all voxels of a label as one object if a map has two labels. Whether
+    it keeps objects of exactly ``min_size`` depends on scikit-image: since 0.26 it removes them, with a warning.
 
     Args:
-        min_size: components with less are taken out; 0 changes nothing.
-        applied_labels: labels that are cleaned, by default all that the map holds.
-        connectivity: steps along how many axes may lie between connected neighbours: 1 for faces only.
-        unit: of ``min_size``; mm is mm² of a picture and mm³ of a volume, by the voxel sizes in the map's meta data.
+        min_size: smaller components are removed; 0 changes nothing.
+        applied_labels: labels to clean, by default all labels of the map.
+        connectivity: number of axes along which connected neighbours may differ: 1 for faces only.
+        unit: unit of ``min_size``; "mm" is mm² in pictures and mm³ in volumes, by the map's voxel sizes.
 
     Raises:
         ValueError: an argument is out of range.
@@ -53,7 +52,7 @@ class RemoveSmallComponents(Transform):
         if unit not in ("voxel", "mm"):
             raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
         self.min_size = min_size
-        self.applied_labels = read_labels(applied_labels)
+        self.applied_labels = check_applied_labels(applied_labels)
         self.connectivity = connectivity
         self.unit = unit
 
@@ -64,7 +63,7 @@ class RemoveSmallComponents(Transform):
             A new index map with the dtype and meta data of the old one.
 
         Raises:
-            ValueError: the map has several channels, or ``unit`` is mm and no voxel size known.
+            ValueError: the map has several channels, or ``unit`` is mm and the voxel size is unknown.
         """
         from scipy.ndimage import generate_binary_structure, label
 
@@ -81,33 +80,10 @@ class RemoveSmallComponents(Transform):
         return change_labels(labels, self.applied_labels, change)
 
 
-class RemoveSmallComponentsd(MapTransform):
-    """Dictionary version of :class:`RemoveSmallComponents`.
+class RemoveSmallComponentsd(DictTransform, array=RemoveSmallComponents):
+    """Dictionary version of :class:`RemoveSmallComponents`, with the same further arguments.
 
     Args:
         keys: items that hold index maps ``(1, *spatial)``.
-        min_size: see :class:`RemoveSmallComponents`.
-        applied_labels: see :class:`RemoveSmallComponents`.
-        connectivity: see :class:`RemoveSmallComponents`.
-        unit: see :class:`RemoveSmallComponents`.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        min_size: float = 64,
-        applied_labels: Iterable[int] | int | None = None,
-        connectivity: int = 1,
-        unit: Literal["voxel", "mm"] = "voxel",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.remove = RemoveSmallComponents(min_size, applied_labels, connectivity, unit)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Clean the index map under each key."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.remove(result[key])
-        return result

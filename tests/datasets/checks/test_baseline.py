@@ -1,4 +1,4 @@
-"""Baselines: known findings are accepted, new ones fail, gone ones are told."""
+"""Baselines: known findings are accepted, new ones fail, stale entries are reported."""
 
 import json
 from dataclasses import replace
@@ -43,19 +43,19 @@ def test_an_entry_without_path_accepts_every_file_of_the_record() -> None:
     ]
 
 
-def test_what_is_gone_is_told_unless_this_check_could_not_see_it() -> None:
+def test_stale_entries_are_reported_unless_the_check_could_not_find_them() -> None:
     baseline = Baseline("deep", (Accepted("empty-mask", "b", "b.png"), Accepted("missing-file", "a")))
     assert codes(apply_baseline(Report(()), baseline, "deep")) == ["baseline-stale", "baseline-stale"]
     assert codes(apply_baseline(Report(()), baseline, "default")) == []
     (issue,) = apply_baseline(Report(()), baseline, "deep", ["b"]).issues
     assert issue.one_line() == (
-        "warning baseline-stale b.png [b]: the baseline accepts empty-mask here, which was not found any more;"
+        "warning baseline-stale b.png [b]: the baseline accepts empty-mask here, which is no longer found;"
         " remove the entry, or write the baseline again (--write-baseline)"
     )
 
 
 @pytest.mark.parametrize("code", ["manifest-schema", "manifest-syntax", "missing-dataset"])
-def test_what_leaves_nothing_to_check_is_never_accepted(tmp_path: Path, code: str) -> None:
+def test_findings_that_prevent_a_check_are_never_accepted(tmp_path: Path, code: str) -> None:
     path = tmp_path / "b.json"
     assert write_baseline([Issue(code, "error", "x")], "default", path) == 0
     issue = Issue(code, "error", "x", record="a")
@@ -74,11 +74,11 @@ def test_what_leaves_nothing_to_check_is_never_accepted(tmp_path: Path, code: st
         ({"schema_version": 1, "level": "deeper", "accepted": []}, "expected schema_version 1"),
         ({"schema_version": 1, "level": "deep", "accepted": 3}, "accepted[0]: expected code, record"),
         ({"schema_version": 1, "level": "deep", "accepted": [{"code": "x"}]}, "accepted[0]: expected code"),
-        ({"schema_version": 1, "level": "deep", "accepted": [{"code": 1, "record": ""}]}, "expected texts"),
+        ({"schema_version": 1, "level": "deep", "accepted": [{"code": 1, "record": ""}]}, "expected strings"),
         ({"schema_version": 1, "level": "deep", "accepted": [{"code": "x", "record": "", "pth": ""}]}, "expected code"),
     ],
 )
-def test_what_is_no_baseline_is_one_line(tmp_path: Path, content: Any, text: str) -> None:
+def test_an_invalid_baseline_is_refused_in_one_line(tmp_path: Path, content: Any, text: str) -> None:
     path = tmp_path / "b.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(InputError) as caught:
@@ -103,6 +103,6 @@ def test_the_command(kaggle: Path, manifest: Manifest, tmp_path: Path, capsys: p
     result = json.loads(capsys.readouterr().out)
     assert [issue["code"] for issue in result["issues"]] == ["empty-file"]
     assert [issue["code"] for issue in result["accepted"]] == ["missing-file"]
-    # A folder that is not there is no baseline.
+    # A folder that does not exist is never accepted.
     assert main([*words[:-1], str(tmp_path / "none"), "--write-baseline", str(known)]) == 1
     assert json.loads(known.read_text())["accepted"] == []

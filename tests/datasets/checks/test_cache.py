@@ -1,4 +1,4 @@
-"""The cache of what files said: it is believed only for files that cannot have changed, and never breaks a check."""
+"""The cache of file facts is used only for files that cannot have changed, and never breaks a check."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_the_second_training_reads_no_file(path: Path, kaggle: Path, reads: list
     assert len(reads) == 18
 
 
-def test_only_what_is_new_is_read(path: Path, kaggle: Path, reads: list[str]) -> None:
+def test_only_new_files_are_read(path: Path, kaggle: Path, reads: list[str]) -> None:
     load_datalist(path, kaggle, "val", 0)
     load_datalist(path, kaggle, "all")
     assert len(reads) == 18
@@ -197,7 +197,7 @@ def test_check_false_neither_reads_nor_writes(path: Path, kaggle: Path, tmp_path
         lambda good: good.replace(b'"thumbnail":"', b'"thumbnail":"="'),
     ],
 )
-def test_a_damaged_cache_is_no_cache(
+def test_a_damaged_cache_is_ignored(
     path: Path, kaggle: Path, content: bytes | Callable[[bytes], bytes], reads: list[str]
 ) -> None:
     expected = load_datalist(path, kaggle, "all")
@@ -209,7 +209,7 @@ def test_a_damaged_cache_is_no_cache(
     assert len(reads) <= 36
 
 
-def test_no_place_for_the_cache_is_no_error(
+def test_a_cache_that_cannot_be_written_is_not_an_error(
     path: Path, kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
 ) -> None:
     (tmp_path / "cache").write_bytes(b"a file, not a folder")

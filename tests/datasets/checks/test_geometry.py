@@ -1,4 +1,4 @@
-"""Volumes that lie elsewhere than their masks, contradict themselves or fit no patch are found and named."""
+"""Volumes on another grid than their masks, with contradictory headers or too small for a patch are reported."""
 
 import gzip
 import struct
@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.datasets import Case, Manifest
 from pipeline.datasets.checks.integrity import Report, check_manifest
 from pipeline.datasets.checks.options import CheckOptions
-from pipeline.datasets.phantoms.volume_files import write_nifti
+from pipeline.datasets.phantoms.phantom_files import write_nifti
 from pipeline.issues import Issue
 
 SHAPE = (12, 10, 8)
@@ -85,7 +85,7 @@ def test_a_mask_that_lies_elsewhere(tmp_path: Path, distance: float, severity: s
     assert "copy" in issue.hint
 
 
-def test_rounding_is_no_finding(tmp_path: Path) -> None:
+def test_rounding_is_not_reported(tmp_path: Path) -> None:
     report = check(tmp_path, make_manifest(make_case(tmp_path, "a", EYE, moved(1e-5))))
     assert find(report.issues, "geometry-mismatch") == []
 
@@ -95,7 +95,7 @@ def test_a_mask_that_is_flipped(tmp_path: Path) -> None:
     assert "22 mm away" in only(report.issues, "geometry-mismatch", "error").message
 
 
-def test_another_voxel_size_than_the_manifest_says(tmp_path: Path) -> None:
+def test_a_voxel_size_other_than_the_manifest_is_found(tmp_path: Path) -> None:
     case = replace(make_case(tmp_path, "a"), facts={"spacing": [1.0, 1.0, 2.0]})
     issue = only(check(tmp_path, make_manifest(case)).issues, "geometry-mismatch", "error")
     assert "1 x 1 x 1 mm, the manifest says 1 x 1 x 2 mm" in issue.message

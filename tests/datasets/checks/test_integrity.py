@@ -1,4 +1,4 @@
-"""Each bad input is found, at its level, with its code, and the finding names the file."""
+"""Each bad input is found at its level with its code, and the finding names the file."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def flatten_all_images(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Damage:
-    """A file, what is done to it, and what must be found.
+    """A file, the damage done to it, and the expected finding.
 
     ``vouched``: the manifest was made before the damage, with checksums; otherwise made after it, so that the bytes
     agree, or without checksums.
@@ -164,7 +164,13 @@ DAMAGES = {
     ),
     "several pages": Damage(MASK, save_pages, "ndim", "default", "after", text="3 pages"),
     "JPEG named tif": Damage(
-        IMAGE, save_jpeg, "suffix-mismatch", "default", "after", text="says TIFF, it is JPEG", severity="warning"
+        IMAGE,
+        save_jpeg,
+        "suffix-mismatch",
+        "default",
+        "after",
+        text="stands for TIFF, the file is JPEG",
+        severity="warning",
     ),
     "not-a-number": Damage(
         MASK, lambda p: save(p, np.full((24, 32), np.nan, np.float32)), "non-finite", "deep", "after", text="768 values"
@@ -246,7 +252,7 @@ MISTAKES: dict[str, tuple[Callable[[Manifest], Manifest], str, str, str]] = {
         f"ref train ({TWO}), ref val ({ONE})",
     ),
     "same image in two folds": (share_image, "leak-file", "error", f"the same bytes as {IMAGE}: one is in fold 0"),
-    "duplicate id": (lambda m: change(m, 1, case_id=ONE), "duplicate-id", "error", "is taken by cases[0]"),
+    "duplicate id": (lambda m: change(m, 1, case_id=ONE), "duplicate-id", "error", "is already used by cases[0]"),
     "ids that differ in case": (lambda m: change(m, 1, case_id=ONE.lower()), "duplicate-id", "warning", "cases[1]"),
     "duplicate path": (
         lambda m: change(m, 1, image=(IMAGE, *m.cases[1].image[1:])),
@@ -270,19 +276,19 @@ MISTAKES: dict[str, tuple[Callable[[Manifest], Manifest], str, str, str]] = {
         lambda m: replace(m, named_splits={"ref": {"val": ["nobody"]}}),
         "split",
         "error",
-        "named_splits.ref: 'nobody' is no case",
+        "named_splits.ref: 'nobody' is not a case",
     ),
     "unknown id among the excluded of a named split": (
         lambda m: replace(m, named_splits={"ref": {"val": [ONE], "exclude": ["nobody"]}}),
         "split",
         "error",
-        "named_splits.ref: 'nobody' is no case",
+        "named_splits.ref: 'nobody' is not a case",
     ),
     "excluded from a named split and in it": (
         lambda m: replace(m, named_splits={"ref": {"val": [ONE], "exclude": [ONE]}}),
         "split",
         "error",
-        f"named_splits.ref: {ONE!r} is excluded, but in the validation set",
+        f"named_splits.ref: {ONE!r} is excluded, but also in the validation set",
     ),
     "test case with fold": (
         lambda m: change(m, 0, split="test", fold=1),

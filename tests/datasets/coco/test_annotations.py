@@ -70,10 +70,14 @@ def test_a_good_file_has_no_findings():
         ({"image": {"height": 10**6, "width": 10**6}}, "too-large", "1000000 x 1000000 pixels; the limit is"),
         ({"annotation": {"id": {}}}, "id-type", "annotations[0]]: annotation id is {}"),
         ({"annotation": {"id": 2}}, "duplicate-id", "annotations[1]]: annotation id 2 occurs twice"),
-        ({"annotation": {"image_id": 99}}, "coco-reference", "image_id 99 is no image of this file"),
-        ({"annotation": {"category_id": 9}}, "coco-reference", "category_id 9 is no category of this file; known: [1]"),
-        ({"annotation": {"category_id": "1"}}, "coco-reference", "category_id '1' is no category"),
-        ({"annotation": {"category_id": []}}, "coco-reference", "category_id [] is no category"),
+        ({"annotation": {"image_id": 99}}, "coco-reference", "image_id 99 is not an image of this file"),
+        (
+            {"annotation": {"category_id": 9}},
+            "coco-reference",
+            "category_id 9 is not a category of this file; known: [1]",
+        ),
+        ({"annotation": {"category_id": "1"}}, "coco-reference", "category_id '1' is not a category"),
+        ({"annotation": {"category_id": []}}, "coco-reference", "category_id [] is not a category"),
         ({"annotation": {"iscrowd": 2}}, "manifest-schema", "iscrowd is 2, expected 0 or 1"),
         ({"annotation": {"iscrowd": True}}, "manifest-schema", "iscrowd is True"),
         ({"annotation": {"iscrowd": []}}, "manifest-schema", "iscrowd is []"),
@@ -156,8 +160,8 @@ def test_an_image_with_one_bad_annotation_is_not_drawn_and_others_are():
 def test_skipped_and_clipped_outlines_are_counted_once_a_file():
     data = make_file(annotation={"segmentation": [SQUARE[0], [1, 2, 3], [], [-5, 3, 9, 3, 9, 9]]})
     assert lines(parse(data)) == [
-        "warning degenerate-polygon a.json: outlines that are no polygon are left out: 2",
-        "warning coco-bounds a.json: outlines that reach out of their image are cut at its border: 1",
+        "warning degenerate-polygon a.json: outlines that are not polygons are left out: 2",
+        "warning coco-bounds a.json: outlines that extend beyond their image are cut at its border: 1",
     ]
 
 

@@ -68,8 +68,8 @@ def test_a_changed_annotation_file_is_one_checksum_error_and_not_one_a_case(data
         (lambda a: a.update(segmentation=[[0, 0, float("nan"), 5, 5, 5]]), "coco-coordinate", "coordinate nan"),
         (lambda a: a.update(segmentation=[[1, 2, 3]]), "degenerate-polygon", "odd number"),
         (lambda a: a.update(segmentation={"size": [32, 40], "counts": [7]}), "coco-rle", "the runs have 7 pixels"),
-        (lambda a: a.update(category_id=77), "coco-reference", "category_id 77 is no category"),
-        (lambda a: a.update(image_id=77), "coco-reference", "image_id 77 is no image"),
+        (lambda a: a.update(category_id=77), "coco-reference", "category_id 77 is not a category"),
+        (lambda a: a.update(image_id=77), "coco-reference", "image_id 77 is not an image"),
         (lambda a: a.pop("segmentation"), "manifest-schema", "the key 'segmentation' is missing"),
     ],
 )
@@ -120,7 +120,7 @@ def test_images_that_the_annotations_lost(dataset):
     change(root, lambda data: data["images"].pop(0))
     found = find(check_manifest(manifest, root, level="default"), "coco-reference")
     mine = [issue.message for issue in found if issue.record == manifest.cases[0].case_id]
-    assert mine == ["annotations[0]: image_id 0 is no image of this file"]
+    assert mine == ["annotations[0]: image_id 0 is not an image of this file"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"<html>", b'{"images": [], "images": []}'])

@@ -43,7 +43,7 @@ def test_names_of_several_categories():
         ("", "categories must be merge, keep or CATEGORY=LABEL"),
         ("all", "cannot read 'all' in 'all'"),
         ("1=1,2=x", "cannot read '2=x'"),
-        ("1=1", "says nothing of 2 ('1'), 49 annotations; add 2=0 to leave it out"),
+        ("1=1", "does not contain 2 ('1'), 49 annotations; add 2=0 to leave it out"),
         ("1=1,2=1,glioma=1", "no category 'glioma'; known: 0 ('Tumor'), 1 ('0'), 2 ('1')"),
         ("1=1,2=3", "labels must be 1, 2, ... without a gap (0 leaves a category out), '1=1,2=3' has [1, 3]"),
         ("1=0,2=0", "has []"),

@@ -1,4 +1,4 @@
-"""Small datasets with everything that makes a conversion go wrong: odd affines, JPEG, palettes, turned pictures."""
+"""Small datasets that are hard to convert: odd affines, JPEG, palettes, turned pictures."""
 
 import hashlib
 from dataclasses import replace

@@ -122,7 +122,9 @@ def test_cases_that_a_named_split_excludes_are_left_out(pictures: tuple[Manifest
     assert [case.case_id for case in read_layout("coco", tmp_path / "val", categories="keep").manifest.cases] == [first]
 
 
-def test_what_coco_cannot_say_is_said(lgg_phantom: Path, pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_notes_name_the_facts_that_coco_cannot_express(
+    lgg_phantom: Path, pictures: tuple[Manifest, Path], tmp_path: Path
+) -> None:
     manifest = read_manifest(lgg_phantom / "manifest.json")
     notes = convert_manifest(manifest, lgg_phantom / "kaggle_3m", "coco", tmp_path / "folds")
     assert notes == ["COCO has no folds; --fold K writes that fold as val"]
@@ -131,7 +133,7 @@ def test_what_coco_cannot_say_is_said(lgg_phantom: Path, pictures: tuple[Manifes
     bare = replace(toy, cases=cases, ignore_index=99)
     notes = convert_manifest(bare, root, "coco", tmp_path / "out")
     assert notes == [
-        "COCO has no pixels that belong to no class; they became background",
+        "COCO has no ignored pixels; they became background",
         "images without mask, in annotations/image_info_*.json: 1",
     ]
     info: dict[str, Any] = json.loads((tmp_path / "out/annotations/image_info_test.json").read_text())

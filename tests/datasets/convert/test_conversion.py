@@ -1,4 +1,4 @@
-"""Whole or not at all, nothing in the source, nothing that is wrong."""
+"""A conversion is complete or leaves no file, never writes into the source, and refuses bad data."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def test_every_target_writes_the_same_bytes_twice_and_nothing_into_the_source(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_failure_leaves_nothing_behind(
+def test_a_failure_leaves_no_file(
     target: str, pictures: tuple[Manifest, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = pictures
@@ -61,7 +61,7 @@ def test_a_failure_leaves_nothing_behind(
     assert os.listdir(out.parent) == []
 
 
-def test_ctrl_c_leaves_nothing_behind(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_file(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
     def interrupt(stream: Any, total: int) -> Any:
         yield next(iter(stream))
         raise KeyboardInterrupt
@@ -82,7 +82,7 @@ def test_outputs_that_exist_or_lie_in_the_source_are_refused(pictures: tuple[Man
             convert_manifest(manifest, root, "coco", output)
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
+def test_a_full_disk_is_reported_before_writing(
     volumes: tuple[Manifest, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
@@ -92,7 +92,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
     assert not (tmp_path / "new").exists()
 
 
-def test_changed_files_are_refused_unless_told(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_changed_files_are_refused_by_default(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, root = pictures
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "p0.png")
     with pytest.raises(InputError, match=r"checksum-mismatch p0.png"):
@@ -100,7 +100,7 @@ def test_changed_files_are_refused_unless_told(pictures: tuple[Manifest, Path], 
     convert_manifest(manifest, root, "coco", tmp_path / "out", check=False)
 
 
-def test_what_does_not_come_back_whole_is_removed(
+def test_a_result_that_differs_when_read_back_is_removed(
     pictures: tuple[Manifest, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, root = pictures
@@ -132,13 +132,13 @@ def test_missing_folders_and_cases(pictures: tuple[Manifest, Path], tmp_path: Pa
         convert_manifest(manifest, root, "coco", tmp_path / "out3")
 
 
-def test_values_that_nobody_declared_are_refused(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_undeclared_values_are_refused(pictures: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, root = pictures
     with Image.open(root / "m0.png") as image:
         mask = np.array(image)
     mask[0, :3] = 7
     Image.fromarray(mask).save(root / "m0.png")
-    text = "m0.png: 3 pixels of the mask have values that the manifest does not know, for example 7"
+    text = "m0.png: 3 pixels of the mask have values that the manifest does not define, for example 7"
     for target in TARGETS:
         with pytest.raises(InputError, match=text):
             convert_manifest(manifest, root, target, tmp_path / NAMES[target], check=False)
@@ -223,9 +223,7 @@ def test_the_command(pictures: tuple[Manifest, Path], tmp_path: Path, capsys: py
     path = write_manifest(manifest, tmp_path / "m.json")
     words = ["dataset", "convert", str(path), "--dataset_dir", str(root), "--to", "nnunet", "-o"]
     assert main([*words, str(tmp_path / "out")]) == 1
-    assert (
-        "nnU-Net wants a folder called DatasetXXX_NAME, got 'out'; write -o Dataset101_toy" in capsys.readouterr().err
-    )
+    assert "nnU-Net needs a folder named DatasetXXX_NAME, got 'out'; pass -o Dataset101_toy" in capsys.readouterr().err
     output = tmp_path / "raw" / "Dataset007_Toy"
     assert main([*words, str(output)]) == 0
     streams = capsys.readouterr()

@@ -106,7 +106,7 @@ def test_masks_with_a_slope_are_written_with_plain_ids(volumes: tuple[Manifest, 
     np.testing.assert_array_equal(written.affine, image.affine)
 
 
-def test_ignored_voxels_stay_what_they_are(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_ignored_voxels_keep_their_value(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, root = volumes
     ignoring = replace(manifest, labels={0: "background", 1: "organ"}, mask_values={0: 0, 1: 1}, ignore_index=5)
     convert_manifest(ignoring, root, "decathlon", tmp_path / "out", check=False)
@@ -114,12 +114,12 @@ def test_ignored_voxels_stay_what_they_are(volumes: tuple[Manifest, Path], tmp_p
     assert (tmp_path / "out/labelsTr/case_0.nii.gz").read_bytes() == (root / "mask 0.nii.gz").read_bytes()
 
 
-def test_names_that_cannot_be_told_apart_are_refused(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_ambiguous_label_names_are_refused(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, root = volumes
     for labels, message in (
         ({0: "background"}, "names no labels"),
-        ({0: "b", 1: "background", 5: "x"}, "gives two labels one name: background, x"),
-        ({0: "b", 1: "x", 5: "x"}, "gives two labels one name: x, x"),
+        ({0: "b", 1: "background", 5: "x"}, "has two labels with the same name: background, x"),
+        ({0: "b", 1: "x", 5: "x"}, "has two labels with the same name: x, x"),
     ):
         with pytest.raises(InputError, match=message):
             convert_manifest(replace(manifest, labels=labels), root, "decathlon", tmp_path / "out", check=False)
@@ -173,10 +173,10 @@ def test_round_trip_of_pictures(pictures: tuple[Manifest, Path], tmp_path: Path)
     assert [case.split for case in again[0].cases] == ["train"] * 3 + ["val", "test"]
 
 
-def test_objects_become_foreground_and_it_is_said(cells_phantom: tuple[Path, Path], tmp_path: Path) -> None:
+def test_objects_become_foreground_with_a_note(cells_phantom: tuple[Path, Path], tmp_path: Path) -> None:
     manifest, root = read_manifest(cells_phantom[0]), cells_phantom[1]
     notes = convert_manifest(manifest, root, "decathlon", tmp_path / "out")
-    assert notes == ["masks hold no objects here: all of them became label 1"]
+    assert notes == ["this layout has no instances: all objects became label 1"]
     again = read_back(tmp_path / "out")
     foreground = {case.case_id: case.facts["foreground"] for case in manifest.cases}
     assert {case.case_id: case.facts["foreground"] for case in again[0].cases} == foreground

@@ -28,7 +28,7 @@ def read_any(path: Path) -> tuple[np.ndarray, Any]:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Assert what nnU-Net 2.8 asks of raw data (``verify_dataset_integrity``), and return ``dataset.json``."""
+    """Assert nnU-Net 2.8's requirements on raw data (``verify_dataset_integrity``), and return ``dataset.json``."""
     assert re.fullmatch(r"Dataset\d{3}_\S+", folder.name)
     description: dict[str, Any] = json.loads((folder / "dataset.json").read_text())
     assert {"labels", "channel_names", "numTraining", "file_ending"} <= set(description)
@@ -70,7 +70,7 @@ def test_volumes(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
     description = verify(out)
     assert description["labels"] == {"background": 0, "anterior": 1, "posterior": 2}
     assert description["channel_names"] == {"0": "MRI"}
-    assert notes[0] == "labels were numbered anew: posterior is 2"
+    assert notes[0] == "labels were renumbered: posterior is 2"
     before = np.asarray(nibabel.load(root / "mask 0.nii.gz").dataobj)
     after = nibabel.load(out / "labelsTr" / "case_0.nii.gz")
     np.testing.assert_array_equal(np.asarray(after.dataobj), np.select([before == 1, before == 5], [1, 2]))
@@ -147,7 +147,7 @@ def test_a_volume_with_channels_is_divided(volumes: tuple[Manifest, Path], tmp_p
         np.testing.assert_array_equal(np.asarray(written.dataobj), data[..., channel])
         np.testing.assert_array_equal(written.affine, affine)
     mixed = replace(manifest, cases=(two.cases[0], manifest.cases[1]))
-    with pytest.raises(InputError, match=r"the images have 1 \(case 1\) to 2 channels; nnU-Net wants one number"):
+    with pytest.raises(InputError, match=r"the images have 1 \(case 1\) to 2 channels; nnU-Net needs one number"):
         convert_manifest(mixed, root, "nnunet", tmp_path / "Dataset002_X", check=False)
 
 
@@ -162,7 +162,7 @@ def test_volumes_and_pictures_do_not_mix(
 
 @pytest.mark.parametrize("name", ["X", "Dataset1_X", "Dataset0001_X", "Dataset001", "Dataset001_a b"])
 def test_names_that_nnunet_does_not_take(name: str, volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nnU-Net wants a folder called DatasetXXX_NAME"):
+    with pytest.raises(InputError, match="nnU-Net needs a folder named DatasetXXX_NAME"):
         convert_manifest(*volumes, "nnunet", tmp_path / name)
 
 

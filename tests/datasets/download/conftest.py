@@ -1,4 +1,4 @@
-"""A server of this machine that resumes, cuts, lies and refuses as it is told, and counts what it sends."""
+"""A local server that resumes, cuts, lies and refuses according to a script, and counts the bytes it sends."""
 
 import contextlib
 import email.utils
@@ -20,12 +20,12 @@ QUICK = Patience(timeout=1.0, attempts=3, first_wait=0.01, longest_wait=0.05)
 
 @dataclass
 class Act:
-    """What the server does with one request.
+    """The server's answer to one request.
 
     Args:
         cut: bytes of the body after which it closes the connection.
         status: sent instead of the file.
-        headers: sent besides, or instead of its own.
+        headers: sent in addition to, or instead of, the default ones.
         body: sent with `status`.
         stall: bytes after which it says nothing more.
     """
@@ -46,7 +46,7 @@ class Request:
 
 
 class Server:
-    """Files by name, and a script of acts, one a request; without an act the file is sent as a good server does."""
+    """Files by name, and a script of acts, one per request; without an act the file is sent as a good server does."""
 
     def __init__(self):
         self.files, self.script, self.requests = {}, [], []
@@ -143,7 +143,7 @@ def server():
 
 @pytest.fixture
 def act():
-    """What a server is told to do with a request."""
+    """The server's answer to one request."""
     return Act
 
 

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import types
 import zipfile
 from dataclasses import replace
 
@@ -91,7 +90,7 @@ def test_a_folder_and_its_record(source, out):
     assert first.sha256 == sha256(IMAGES)
     assert first.checksum == "its sha256 is the one in x (not verified by us)"
     assert second.sha256 == sha256(MASKS)
-    assert second.checksum == "nobody states its checksum (not verified by us)"
+    assert second.checksum == "no checksum is published (not verified by us)"
     assert json.loads(record_path(out).read_text())["archives"][1]["url"].endswith("/masks.tar.gz")
 
 
@@ -107,7 +106,9 @@ def test_a_complete_folder_is_left_alone(source, out, server):
 def test_a_folder_of_somebody_else_is_not_touched(source, out, server):
     out.mkdir(parents=True)
     (out / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"toy exists, and no toy\.download\.json says that it is complete; choose"):
+    with pytest.raises(
+        InputError, match=r"toy exists, but toy\.download\.json, the record of a complete download, does not; choose"
+    ):
         acquire(source, out)
     assert (out / "mine.txt").read_text() == "mine"
     assert server.requests == []
@@ -122,7 +123,7 @@ def test_an_empty_folder_is_filled(source, out):
 def test_a_dangling_link_in_its_place_is_refused(source, out):
     out.parent.mkdir()
     out.symlink_to("nowhere")
-    with pytest.raises(InputError, match="exists, and no"):
+    with pytest.raises(InputError, match="exists, but toy"):
         acquire(source, out)
 
 
@@ -133,14 +134,14 @@ def test_the_record_of_another_dataset(source, out):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"archives": [1]}'])
-def test_a_broken_record_is_told(source, out, text):
+def test_a_broken_record_is_reported(source, out, text):
     out.parent.mkdir()
     record_path(out).write_text(text)
     with pytest.raises(InputError, match="cannot read the record"):
         acquire(source, out)
 
 
-def test_archives_are_kept_on_wish(source, out):
+def test_archives_are_kept_on_request(source, out):
     acquire(source, out, Wishes(keep_archives=True))
     assert (out.parent / "toy.archives" / "images.zip").read_bytes() == IMAGES
     assert beside(out) == ["toy", "toy.archives", "toy.download.json"]
@@ -169,7 +170,7 @@ def test_a_wrong_checksum_leaves_nothing_that_could_be_taken_for_the_dataset(sou
         acquire(source, out)
     line = str(caught.value)
     assert line.startswith("checksum-mismatch: ")
-    assert f"images.zip.rejected: sha256 is {sha256(wrong)}, expected was {sha256(IMAGES)} (x)" in line
+    assert f"images.zip.rejected: sha256 is {sha256(wrong)}, expected {sha256(IMAGES)} (x)" in line
     assert line.endswith(f"add --accept {sha256(wrong)}")
     assert beside(out) == ["toy.archives"]
 
@@ -193,7 +194,7 @@ def test_md5_where_only_that_is_known(source, out):
     archive = replace(source.archives[0], sha256="", md5=hashlib.md5(IMAGES).hexdigest())
     record, _ = acquire(replace(source, archives=(archive,)), out)
     assert record.archives[0].checksum == "its md5 is the one in x (not verified by us)"
-    with pytest.raises(InputError, match=r"expected was md5 0+ \(x\)"):
+    with pytest.raises(InputError, match=r"expected md5 0+ \(x\)"):
         acquire(replace(source, archives=(replace(archive, md5="0" * 32),)), out.with_name("again"))
 
 
@@ -208,7 +209,7 @@ def test_a_second_lab_with_the_record_accepts_the_same_archives_only(source, out
 
     shutil.rmtree(there)
     server.files["masks.tar.gz"] = make_tar({"masks/1.png": b"changed"})
-    with pytest.raises(InputError, match=rf"expected was {sha256(MASKS)} \(record of an earlier download\)"):
+    with pytest.raises(InputError, match=rf"expected {sha256(MASKS)} \(record of an earlier download\)"):
         acquire(source, there)
     assert not there.exists()
 
@@ -230,13 +231,10 @@ def test_two_archives_must_not_write_the_same_file(source, out, server):
     assert not out.exists()
 
 
-def test_an_unexpected_folder_is_told(source, out, server, capsys):
+def test_an_unexpected_folder_is_reported(source, out, server, capsys):
     server.files["masks.tar.gz"] = make_tar({"Masks_v2/1.png": b"mask"})
     acquire(source, out)
-    assert (
-        "warning: masks.tar.gz was expected to hold the folder masks; there are Masks_v2, images"
-        in capsys.readouterr().err
-    )
+    assert "warning: masks.tar.gz: expected the folder masks, found Masks_v2, images" in capsys.readouterr().err
 
 
 def test_what_a_killed_process_was_unpacking_is_cleared_away(source, out):
@@ -264,7 +262,7 @@ def test_ctrl_c_while_unpacking_keeps_the_archives(source, out, monkeypatch, ser
 
 def test_too_small_a_disk_is_refused_before_the_first_request(source, out, server, monkeypatch):
     large = replace(source.archives[0], size=10**15)
-    with pytest.raises(InputError, match=r"^output-space: .*data has .* free, needed are 2100\.0 TB; free some"):
+    with pytest.raises(InputError, match=r"^output-space: .*data: .* free but 2100\.0 TB needed; free some"):
         acquire(replace(source, archives=(large,)), out)
     assert server.requests == []
     assert not (out.parent / "toy.archives").exists()
@@ -276,7 +274,7 @@ def test_too_small_a_disk_for_what_an_archive_unpacks_to(source, small_disk, ser
     server.files["images.zip"] = bulk
     archive = replace(source.archives[0], sha256=sha256(bulk), size=None)
     source = replace(source, archives=(archive,))
-    with pytest.raises(InputError, match=r"^output-space: .* free, needed are 2\.5 MB"):
+    with pytest.raises(InputError, match=r"^output-space: .* free but 2\.5 MB needed"):
         acquire(source, small_disk / "toy")
     assert sorted(path.name for path in small_disk.iterdir()) == ["toy.archives"]
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
@@ -289,9 +287,8 @@ def test_a_disk_that_fills_up_while_unpacking(source, small_disk, server, monkey
     bulk = make_zip({f"images/{number}.png": os.urandom(500_000) for number in range(5)})
     server.files["images.zip"] = bulk
     source = replace(source, archives=(replace(source.archives[0], sha256=sha256(bulk), size=None),))
-    plenty = types.SimpleNamespace(disk_usage=lambda path: types.SimpleNamespace(free=10**12))
-    monkeypatch.setattr("pipeline.datasets.download.extraction.shutil", plenty)
-    with pytest.raises(InputError, match=r"^output-space: .* has .* free; free some space"):
+    monkeypatch.setattr("pipeline.datasets.download.extraction.find_free_space", lambda folder: 10**12)
+    with pytest.raises(InputError, match=r"^output-space: .*: .* free; free some space"):
         acquire(source, small_disk / "toy")
     assert sorted(path.name for path in small_disk.iterdir()) == ["toy.archives"]
 

@@ -1,4 +1,4 @@
-"""What a user types and reads."""
+"""The command ``dataset download``: its arguments and its output."""
 
 import hashlib
 import importlib.util
@@ -89,9 +89,9 @@ def test_list(capsys):
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        ([], 1, "error: which dataset? type its name, or --list for all"),
-        (["u373", "-o", "."], 1, "error: -o expects the folder to make, got '.'; for example -o u373"),
-        (["u373", "-o", ".."], 1, "error: -o expects the folder to make, got '..'; for example -o ../u373"),
+        ([], 1, "error: no dataset given; type its name, or --list for all"),
+        (["u373", "-o", "."], 1, "error: -o expects the folder to create, got '.'; for example -o u373"),
+        (["u373", "-o", ".."], 1, "error: -o expects the folder to create, got '..'; for example -o ../u373"),
         (["u37"], 2, "unknown 'u37'; did you mean 'u373'?"),
         (["u373", "--accept", "12"], 2, "expected 64 hexadecimal digits, got '12'"),
         (["u373", "--url-base", "file:///tmp"], 1, "error: --url-base expects http:// or https://, got 'file:///tmp'"),
@@ -110,7 +110,7 @@ def test_wrong_words(capsys, words, code, text):
 def test_help_imports_nothing_heavy():
     script = (
         "import sys, pipeline.commands.dataset_download as c, pipeline.datasets.download.sources\n"
-        "print(sorted({'numpy', 'torch', 'monai', 'tqdm', 'urllib.request'} & set(sys.modules)))"
+        "print(sorted({'numpy', 'torch', 'monai', 'tqdm', 'urllib3', 'urllib.request'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

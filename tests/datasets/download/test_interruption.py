@@ -51,7 +51,7 @@ def test_resume_after_a_signal(server, archive, tmp_path, number):
     _, errors = process.communicate(timeout=30)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     if number == signal.SIGINT:
-        assert "what has arrived stays; the same command goes on from there\ninterrupted\n" in errors
+        assert "the part that has arrived is kept; the same command resumes\ninterrupted\n" in errors
         assert "Traceback" not in errors
     arrived = part.stat().st_size
     assert 1_500_000 <= arrived < len(archive)

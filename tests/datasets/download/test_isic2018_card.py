@@ -1,4 +1,4 @@
-"""The card says what the table of sources says, and its commands can be typed."""
+"""The card agrees with the table of sources, and its commands can be parsed."""
 
 import shlex
 

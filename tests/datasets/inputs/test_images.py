@@ -1,4 +1,4 @@
-"""find_images: which pictures are found, what they are called, and what is refused in one line."""
+"""find_images: the pictures that are found, their ids, and inputs that are refused in one line."""
 
 import logging
 from pathlib import Path
@@ -130,7 +130,7 @@ def test_the_first_bad_picture_is_named_and_the_others_counted(tmp_path: Path) -
         find_images(tmp_path, channels=3)
 
 
-def test_a_turned_photograph_is_taken_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_turned_photograph_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     exif = Image.Exif()
     exif[274] = 6
     for name in ("a.jpg", "b.jpg"):
@@ -139,13 +139,17 @@ def test_a_turned_photograph_is_taken_with_a_word(tmp_path: Path, caplog: pytest
         assert len(find_images(tmp_path, channels=3)) == 2
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as it is stored (and 1 more)"
+        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as stored (and 1 more)"
     )
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none", "no such file or folder"), ("empty", "no image in .*empty or its 0 folders"), ("a.txt", "is no image")],
+    [
+        ("none", "no such file or folder"),
+        ("empty", "no image in .*empty or its 0 folders"),
+        ("a.txt", "is not an image"),
+    ],
 )
 def test_nothing_to_find(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()

@@ -103,12 +103,12 @@ def test_a_broken_affine_is_named_in_one_line(change, message: str, tmp_path: Pa
     change(header)
     content[:348] = header.binaryblock
     path.write_bytes(gzip.compress(bytes(content)))
-    with pytest.raises(InputError, match=rf"x\.nii\.gz: {message}; write a right sform and qform") as caught:
+    with pytest.raises(InputError, match=rf"x\.nii\.gz: {message}; write a valid sform and qform") as caught:
         find_volumes(path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_header_without_affine_is_taken_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_header_without_affine_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def forget(header: nib.Nifti1Header) -> None:
         header.set_sform(None, code=0)
         header.set_qform(None, code=0)
@@ -156,8 +156,8 @@ def unzip(path: Path) -> None:
         (cut, "cut off"),
         (flip_bit, "bits have changed"),
         (put_nan, r"1 values are not finite, the first at index \(1, 2, 3\)"),
-        (write_film, "the volume has a fourth axis of 2, expected 1; save one file a volume"),
-        (write_plane, "the image is 5 x 6, expected a volume of 3 axes"),
+        (write_film, "the volume has a fourth axis of 2, expected 1; save one file per volume"),
+        (write_plane, "the image is 5 x 6, expected a volume with 3 axes"),
         (unzip, "is not compressed"),
         (lambda path: path.write_bytes(b""), "empty|0 bytes"),
     ],
@@ -192,14 +192,14 @@ def test_missing_slices(tmp_path: Path) -> None:
 def test_doubled_slices(tmp_path: Path) -> None:
     files = write_dicom(tmp_path / "s")
     shutil.copy(files[0], files[0].with_name("again.dcm"))
-    with pytest.raises(InputError, match="1 slices lie where another one is"):
+    with pytest.raises(InputError, match="1 slices have the position of another slice"):
         find_volumes(tmp_path)
 
 
 def test_two_series_in_one_folder(tmp_path: Path) -> None:
     write_dicom(tmp_path / "s", patient="P")
     write_dicom(tmp_path / "s", patient="Q", first=5)
-    with pytest.raises(InputError, match=r"/s holds 2 DICOM series \(.*\.dcm and .*; give each a folder of its own$"):
+    with pytest.raises(InputError, match=r"/s holds 2 DICOM series \(.*\.dcm and .*; use one folder per series$"):
         find_volumes(tmp_path)
 
 
@@ -210,7 +210,7 @@ def test_a_series_that_the_reader_would_part(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(files[0])
     dataset.SeriesDate = "20000102"
     dataset.save_as(files[0])
-    with pytest.raises(InputError, match=r"/s holds 2 DICOM series, of which one would be read"):
+    with pytest.raises(InputError, match=r"/s holds 2 DICOM series, of which only one would be read"):
         find_volumes(tmp_path)
 
 
@@ -223,7 +223,11 @@ def test_a_broken_slice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none", "no such file or folder"), ("empty", "no volume in"), ("s/000001.dcm", "is no volume: expected a NIfTI")],
+    [
+        ("none", "no such file or folder"),
+        ("empty", "no volume in"),
+        ("s/000001.dcm", "is not a volume: expected a NIfTI"),
+    ],
 )
 def test_nothing_to_find(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()

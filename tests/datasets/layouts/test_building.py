@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets.layouts.building import complete_draft
-from pipeline.datasets.layouts.listing import Draft, list_files
+from pipeline.datasets.layouts.listing import ManifestDraft, list_files
 from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.issues import InputError
 
@@ -28,11 +28,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def complete(folder: Path, manifest: Manifest, **options: object) -> Draft:
+def complete(folder: Path, manifest: Manifest, **options: object) -> ManifestDraft:
     cases = manifest.cases or tuple(Case(f"c{n}", "", (f"{n}.png",), (f"{n}_mask.png",)) for n in (1, 2))
     published: dict[str, str] = options.pop("published", {})  # type: ignore[assignment]
     listing = list_files(folder, published)
-    return complete_draft(Draft(replace(manifest, cases=cases)), listing, published, **options)  # type: ignore[arg-type]
+    return complete_draft(ManifestDraft(replace(manifest, cases=cases)), listing, published, **options)  # type: ignore[arg-type]
 
 
 def test_facts_and_digests(folder: Path) -> None:

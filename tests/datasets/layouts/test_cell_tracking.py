@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.commands.cli import main
 from pipeline.datasets.digests import read_checksums
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.layouts.listing import Draft
+from pipeline.datasets.layouts.listing import ManifestDraft
 from pipeline.datasets.manifests.manifest import Case
 from pipeline.issues import InputError
 
@@ -46,7 +46,7 @@ def films(tmp_path: Path) -> Path:
     return root
 
 
-def labels_of(draft: Draft) -> dict[str, tuple[str, ...] | None]:
+def labels_of(draft: ManifestDraft) -> dict[str, tuple[str, ...] | None]:
     return {case.case_id: case.label for case in draft.manifest.cases}
 
 
@@ -115,7 +115,7 @@ def test_wrong_masks_and_markers_are_never_read(films: Path) -> None:
     draft = read_layout("cell_tracking", films, masks="gold-else-silver")
     assert not [file for case in draft.manifest.cases for file in case.files() if "ERR" in file or "TRA" in file]
     assert [note.message for note in draft.notes] == [
-        "8 files are masks that are wrong on purpose, never read, for example 01_ERR_SEG/mask000.tif",
+        "8 files are deliberately wrong masks, never read, for example 01_ERR_SEG/mask000.tif",
         "8 files are for tracking and were ignored, for example 01_GT/TRA/man_track000.tif",
         "1 file belongs to no film: notes.txt",
     ]
@@ -162,11 +162,11 @@ def test_frames_that_are_there_twice_and_masks_without_frame(films: Path) -> Non
     notes = read_layout("cell_tracking", films).notes
     assert "1 file of film 01 is a mask without a frame: 01_GT/SEG/man_seg099.tif" in [note.message for note in notes]
     write_mask(films / "01_GT" / "SEG" / "man_seg0001.tif", 1)
-    assert told(films) == ("frame 1 is there twice: 01_GT/SEG/man_seg0001.tif and 01_GT/SEG/man_seg001.tif; keep one")
+    assert told(films) == ("frame 1 occurs twice: 01_GT/SEG/man_seg0001.tif and 01_GT/SEG/man_seg001.tif; keep one")
 
 
 def test_wrong_options_and_folders_are_told_in_one_line(films: Path, tmp_path: Path) -> None:
-    assert "--masks: 'bronze' is not understood; expected gold, silver, gold-else-silver, or one" in told(
+    assert "--masks: cannot read 'bronze'; expected gold, silver, gold-else-silver, or one" in told(
         films, masks="bronze"
     )
     assert "--masks: there is no film '03'; films: 01, 02" in told(films, masks="03=gold")

@@ -174,7 +174,7 @@ def test_merging_is_told(tmp_path):
     note = next(issue for issue in read_layout("coco", tmp_path).notes if issue.code == "merged-categories")
     assert note.one_line() == (
         "warning merged-categories: categories 1, 2 are merged into one label, 'foreground';"
-        " --categories keep makes each a label of its own"
+        " --categories keep gives each its own label"
     )
 
 
@@ -261,7 +261,7 @@ def test_what_cannot_be_read_as_one_dataset(tmp_path):
         read_layout("coco", tmp_path / "twice")
     write_part(tmp_path / "away", f"train/{ROBOFLOW}", {"a.png": ROWS})
     (tmp_path / "away" / "train" / "a.png").unlink()
-    with pytest.raises(InputError, match=r"none of the 1 images of train/.* put the images beside the annotations"):
+    with pytest.raises(InputError, match=r"none of the 1 images of train/.* put the images next to the annotations"):
         read_layout("coco", tmp_path / "away")
     write_part(tmp_path / "empty", f"train/{ROBOFLOW}", {"a.png": []})
     with pytest.raises(InputError, match="no image has an annotation; --unannotated negative keeps"):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.layouts.listing import Draft
-from pipeline.datasets.phantoms.volume_files import write_nifti
+from pipeline.datasets.layouts.listing import ManifestDraft
+from pipeline.datasets.phantoms.phantom_files import write_nifti
 from pipeline.issues import InputError
 
 NAMES = ("brain_001", "brain_004", "brain_010")
@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def read(root: Path, **options: Any) -> Draft:
+def read(root: Path, **options: Any) -> ManifestDraft:
     return read_layout("decathlon", root, **options)
 
 
@@ -153,11 +153,11 @@ def test_pairs_that_do_not_fit(root: Path) -> None:
     ("changes", "message"),
     [
         ({"labels": {"0": "background", "1": ["a"]}}, "is a region of several labels"),
-        ({"labels": {"left": "right"}}, "is no pair of a name and a number"),
+        ({"labels": {"left": "right"}}, "is not a pair of a name and a number"),
         ({"labels": {"0": "a", "00": "b"}}, "the label 0 has two names"),
         ({"labels": []}, "expected labels as in"),
         ({"modality": {"1": "MRI"}}, "expected channels as in"),
-        ({"training": {"image": "x"}}, "'training' is no list"),
+        ({"training": {"image": "x"}}, "'training' is not a list"),
         ({"training": [{"image": 3}]}, "'training' holds"),
         ({"training": [{"image": "../x.nii.gz", "label": "y.nii.gz"}]}, "'../x.nii.gz' leaves the dataset's folder"),
         ({"training": [], "test": []}, "no pair of image and label"),

@@ -64,7 +64,7 @@ def test_files_without_ending_and_other_files(root: Path) -> None:
     (root / "notes.txt").write_text("x")
     draft = read_layout("dicom", root)
     assert len(draft.manifest.cases[2].image) == 5
-    assert "2 files are no DICOM, for example DICOMDIR" in {note.message for note in draft.notes}
+    assert "2 files are not DICOM, for example DICOMDIR" in {note.message for note in draft.notes}
 
 
 def test_series_of_one_folder_are_told_apart(root: Path, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_missing_duplicate_and_foreign_slices_are_errors(root: Path) -> None:
     shutil.copy(root / "one" / "a" / "000002.dcm", root / "one" / "a" / "copy.dcm")
     issues = check_manifest(read(root), root).errors()
     assert [(issue.code, issue.record) for issue in issues] == [("dicom-series", "one_a"), ("dicom-series", "two")]
-    assert "1 slices lie where another one is" in issues[0].message
+    assert "1 slices have the position of another slice" in issues[0].message
     assert "1 slices are missing" in issues[1].message
     manifest = read_manifest_with_foreign(root)
     assert "the files belong to 2 series" in {

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.commands.cli import main
 from pipeline.datasets.layouts import read_layout
-from pipeline.datasets.layouts.listing import Draft
+from pipeline.datasets.layouts.listing import ManifestDraft
 from pipeline.datasets.manifests.manifest_file import dump_manifest
 from pipeline.datasets.manifests.schema import parse_manifest
 from pipeline.issues import InputError
@@ -33,7 +33,7 @@ def write_mask(path: Path, *values: int) -> None:
     Image.fromarray(mask).save(path)
 
 
-def pairs_of(draft: Draft) -> dict[str, str | None]:
+def pairs_of(draft: ManifestDraft) -> dict[str, str | None]:
     return {case.image[0]: case.label[0] if case.label else None for case in draft.manifest.cases}
 
 
@@ -159,7 +159,7 @@ def test_a_test_set_may_be_without_masks(tmp_path: Path) -> None:
     }
     assert draft.notes[0].message == "none of the 1 images of test has a mask; they are cases without label"
     write_image(tmp_path / "train" / "images" / "train2.png")
-    assert "1 image has no mask: train/images/train2.png; say which" in told(tmp_path)
+    assert "1 image has no mask: train/images/train2.png; pair the files" in told(tmp_path)
 
 
 def test_unpaired_files_are_counted_and_refused_or_left_out(plain: Path) -> None:
@@ -168,7 +168,7 @@ def test_unpaired_files_are_counted_and_refused_or_left_out(plain: Path) -> None
     write_mask(plain / "masks" / "z.png")
     text = told(plain)
     assert "2 images have no mask, for example images/x.png; 1 mask has no image: masks/z.png" in text
-    assert text.endswith("say which files belong together with --image and --mask, or --unpaired drop")
+    assert text.endswith("pair the files with --image and --mask, or --unpaired drop")
     draft = read_layout("folders", plain, unpaired="drop")
     assert len(draft.manifest.cases) == 3
     assert [note.message for note in draft.notes if note.code == "unpaired-file"] == [
@@ -194,17 +194,17 @@ def test_two_files_for_one_are_refused(plain: Path) -> None:
     ("options", "message"),
     [
         ({"unpaired": "maybe"}, "--unpaired must be one of refuse, drop, got 'maybe'"),
-        ({"image": "/abs/*.png"}, "--image: '/abs/*.png' is no pattern relative to the dataset's folder"),
-        ({"image": "../x/*.png"}, "--image: '../x/*.png' is no pattern relative to the dataset's folder"),
+        ({"image": "/abs/*.png"}, "--image: got '/abs/*.png', expected a pattern relative to the dataset's folder"),
+        ({"image": "../x/*.png"}, "--image: got '../x/*.png', expected a pattern relative to the dataset's folder"),
         ({"image": "none/*.png"}, "match 'none/*.png'; expected images/ and masks/ (or labels/), or patterns"),
-        ({"mask": "none/*.png"}, "match --mask 'none/*.png'; leave it out for none"),
+        ({"mask": "none/*.png"}, "match --mask 'none/*.png'; omit --mask"),
         ({"subject": "p*"}, "--subject: 'p*' must hold {subject} once, for example '{subject}_*'"),
         (
             {"subject": "p{subject}_*"},
             "does not fit 3 of 3 images, for example images/a.png; unknown subjects could leak",
         ),
-        ({"mask_values": "0;255"}, "--mask-values: '0;255' is not understood; expected values, background first"),
-        ({"mask_values": "0,0"}, "--mask-values: '0,0' is not understood"),
+        ({"mask_values": "0;255"}, "--mask-values: cannot read '0;255'; expected values, background first"),
+        ({"mask_values": "0,0"}, "--mask-values: cannot read '0,0'"),
         ({"mask_values": "7"}, "--mask-values: '7' holds one label; expected the background and at least one more"),
         ({"binarize": "half"}, "--binarize expects a number such as 128, got 'half'"),
         ({"binarize": "9", "mask_values": "0,1"}, "--binarize and --mask-values exclude each other"),

@@ -112,7 +112,7 @@ def test_the_year_may_stand_in_the_name_of_the_root_only(tmp_path: Path) -> None
     manifest = read_layout("isic", tmp_path / "ISIC2016").manifest
     assert (manifest.name, manifest.cases[0].split) == ("isic2016", "train")
     manifest = read_layout("isic", tmp_path / "ISIC2016" / "train").manifest
-    assert (manifest.name, manifest.licence[:8], manifest.citations) == ("isic", "told by ", ())
+    assert (manifest.name, manifest.licence[:8], manifest.citations) == ("isic", "given fo", ())
 
 
 def test_superpixels_terms_and_other_tasks_are_ignored_and_counted(isic: Path) -> None:
@@ -167,7 +167,7 @@ def test_unpaired_files_are_refused_or_left_out(isic: Path) -> None:
 def test_copies_and_mixed_years_are_refused(isic: Path) -> None:
     write_image(isic / "backup_Training" / "ISIC_0000000.jpg")
     text = told(isic)
-    assert "ISIC_0000000 is there twice as train: ISIC2018_Task1-2_Training_Input/ISIC_0000000.jpg and backup_" in text
+    assert "ISIC_0000000 occurs twice as train: ISIC2018_Task1-2_Training_Input/ISIC_0000000.jpg and backup_" in text
     (isic / "backup_Training").rename(isic / "backup_Test")
     write_mask(isic / "backup_Test" / "ISIC_0000000_segmentation.png")
     assert "1 images are in two splits, for example ISIC_0000000; keep one copy of each" in told(isic)

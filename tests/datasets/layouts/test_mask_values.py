@@ -60,9 +60,9 @@ def test_values_are_read_off_or_told(
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ((1, 255), "the masks hold 0, 1, 255; say which values are labels, background first: --mask-values 0,1,255"),
-        ((2, 3), "the masks hold 0, 2, 3; say which values are labels, background first: --mask-values 0,2,3"),
-        ((0,), "the masks hold 0; say which values are labels, background first: --mask-values 0,255"),
+        ((1, 255), "the masks hold 0, 1, 255; list the values of the labels, background first: --mask-values 0,1,255"),
+        ((2, 3), "the masks hold 0, 2, 3; list the values of the labels, background first: --mask-values 0,2,3"),
+        ((0,), "the masks hold 0; list the values of the labels, background first: --mask-values 0,255"),
         (tuple(range(240, 249)), "the masks hold 10 values (0, 240, 241, 242, 243, 244, 245, 246, ...), which are no"),
     ],
 )
@@ -87,9 +87,7 @@ def test_lossy_and_coloured_masks_are_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "images" / "a.png")
     write_mask(tmp_path / "masks" / "a.jpg")
     text = told(tmp_path)
-    assert (
-        "1 masks are JPEG, whose values are not the ones that were drawn, for example masks/a.jpg; --binarize" in text
-    )
+    assert "1 masks are JPEG, which changes their values, for example masks/a.jpg; --binarize" in text
     assert told(tmp_path, mask_values="0,255") == text
     assert read_layout("folders", tmp_path, binarize="128").manifest.cases[0].facts["foreground"] > 0
     (tmp_path / "masks" / "a.jpg").unlink()

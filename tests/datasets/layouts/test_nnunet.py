@@ -12,7 +12,7 @@ from pipeline.datasets import load_datalist, write_manifest
 from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest import Manifest
-from pipeline.datasets.phantoms.volume_files import write_nifti
+from pipeline.datasets.phantoms.phantom_files import write_nifti
 from pipeline.issues import InputError
 
 NAMES = ("a_01", "a_02", "b_07")
@@ -121,7 +121,7 @@ def test_folds_of_nnunet(root: Path) -> None:
     (root / "splits_final.json").write_text(json.dumps(folds))
     assert "'a_01' is validation in the folds 0 and 1" in told(root)
     (root / "splits_final.json").write_text(json.dumps([{"train": [], "val": ["zebra"]}]))
-    assert "'zebra' is no case of imagesTr" in told(root)
+    assert "'zebra' is not a case of imagesTr" in told(root)
     (root / "splits_final.json").write_text("{}")
     assert "expected a list of" in told(root)
 

@@ -43,7 +43,9 @@ def test_every_difference_is_told(card: Path, manifest: Manifest) -> None:
     assert {(issue.code, issue.severity) for issue in compare_with_card(other, card)} == {("card-mismatch", "warning")}
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1]", "is no dataset card"), ("a: [", "cannot read the dataset card")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("[1]", "is not a dataset card"), ("a: [", "cannot read the dataset card")]
+)
 def test_what_is_no_card(card: Path, manifest: Manifest, text: str, message: str) -> None:
     card.write_text(text)
     with pytest.raises(InputError, match=message):

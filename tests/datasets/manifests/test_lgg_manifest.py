@@ -8,7 +8,7 @@ import pytest
 from pipeline.datasets import Manifest, load_datalist, read_manifest
 from pipeline.datasets.checks.integrity import MANIFEST_CHECKS, check_manifest
 from pipeline.datasets.ordering import slice_key
-from pipeline.datasets.splits.splits import add_named_split, read_ids, split_manifest
+from pipeline.datasets.splits.splits import add_named_split, read_id_list, split_manifest
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def test_test_masks_were_not_read(lgg: Manifest) -> None:
 
 def test_splits_follow_from_the_committed_lists(lgg: Manifest, repository: Path) -> None:
     folder = repository / "data_manifests"
-    again = split_manifest(lgg, folds=5, seed=2019, test_ids=read_ids(folder / "lgg_test.txt")[0])
-    assert add_named_split(again, "reference", *read_ids(folder / "lgg_reference.txt")) == lgg
+    again = split_manifest(lgg, folds=5, seed=2019, test_ids=read_id_list(folder / "lgg_test.txt")[0])
+    assert add_named_split(again, "reference", *read_id_list(folder / "lgg_reference.txt")) == lgg
     assert len(lgg.named_splits["reference"]["val"]) == 10
 
 

@@ -11,7 +11,7 @@ from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.digests import read_checksums
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest_file import dump_manifest
-from pipeline.datasets.splits.splits import add_named_split, read_ids, read_named_split, split_manifest
+from pipeline.datasets.splits.splits import add_named_split, read_id_list, read_named_split, split_manifest
 
 MASKS = {"u373": "gold", "u373_silver": "01=silver,02=gold", "u373_time": "01=gold-else-silver,02=gold"}
 TRAINING = {"u373": 15, "u373_silver": 115, "u373_time": 115}
@@ -82,7 +82,7 @@ def test_building_again_gives_the_committed_file(name: str, repository: Path, sh
     folder = shared_data / "PhC-C2DH-U373"
     checksums = read_checksums(folder / "SHA256SUMS")
     built = read_layout("cell_tracking", folder, checksums, masks=MASKS[name]).manifest
-    test_ids = read_ids(repository / "data_manifests" / "u373_test.txt")[0]
+    test_ids = read_id_list(repository / "data_manifests" / "u373_test.txt")[0]
     again = split_manifest(built, folds=0, seed=0, test_ids=test_ids)
     if name == "u373_time":
         again = add_named_split(again, "time", *read_named_split(repository / "data_manifests" / "u373_time.txt"))

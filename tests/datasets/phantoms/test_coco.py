@@ -1,4 +1,4 @@
-"""The synthetic export looks like a real one to every reader, and its masks are the truth that it was made from."""
+"""The synthetic export looks like a real one to every reader, and its masks equal the truth."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def test_masks_are_the_truth_to_the_pixel(phantom: Path) -> None:
     assert seen == len(truth) == 20
 
 
-def test_it_holds_what_real_exports_hold(phantom: Path) -> None:
+def test_it_resembles_real_exports(phantom: Path) -> None:
     kinds = set()
     for path in phantom.glob("export/*/_annotations.coco.json"):
         for annotation in json.loads(path.read_text())["annotations"]:
@@ -78,7 +78,7 @@ def test_copies_are_mirror_images_and_one_subject(phantom: Path) -> None:
     assert pair[0].facts["foreground"] == pair[1].facts["foreground"]
 
 
-def test_lesions_are_brighter_than_what_lies_around(phantom: Path) -> None:
+def test_lesions_are_brighter_than_their_surroundings(phantom: Path) -> None:
     contrasts = []
     for case in read_manifest(phantom / "manifest.json").cases:
         file, image_id = case.label[0].split("#")
@@ -99,8 +99,8 @@ def test_the_manifest_passes_the_deep_check(phantom: Path) -> None:
     ("arguments", "text"),
     [
         ({"images": 4}, "images must be 5 to 999, got 4"),
-        ({"size": 16}, "size must be 32 to 1024 pixels, got 16"),
-        ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"size": 16}, "size must be 32 to 1024, got 16"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )
 def test_arguments_are_checked(tmp_path: Path, arguments: dict, text: str) -> None:

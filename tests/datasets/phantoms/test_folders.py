@@ -1,4 +1,4 @@
-"""The synthetic ultrasound set has both kinds of lesion in every part, known to the pixel, and no trivial solution."""
+"""The synthetic ultrasound set has both kinds of lesion in every part, exact masks, and no trivial solution."""
 
 import hashlib
 import json

@@ -146,8 +146,8 @@ def test_some_patients_lack_a_sequence(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"patients": 2}, "patients must be 3 to 999, got 2"),
-        ({"size": 8}, "size must be 32 to 1024 pixels, got 8"),
-        ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"size": 8}, "size must be 32 to 1024, got 8"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )
 def test_refuses_impossible_sizes(tmp_path: Path, options: dict[str, int], message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import RLELossless
 
 from pipeline.datasets.phantoms.dicom import Geometry, write_series
-from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
+from pipeline.datasets.probes import ImageError, ImageSource, Probe, probe_image
 from pipeline.datasets.probes.dicom import read_slice_facts
 
 GEOMETRY = Geometry((-10.0, 5.0, 30.0), (1.0, 0.0, 0.0, 0.0, 0.8, 0.6), (0.9, 0.7, 2.5))
@@ -28,7 +28,7 @@ def file(tmp_path: Path, voxels: np.ndarray) -> Path:
 
 
 def probe(path: Path, *, decode: bool = True, max_pixels: int = 10**8) -> Probe:
-    return probe_image(Source(path, path.read_bytes()), decode=decode, is_mask=False, max_pixels=max_pixels)
+    return probe_image(ImageSource(path, path.read_bytes()), decode=decode, is_mask=False, max_pixels=max_pixels)
 
 
 def refuse(path: Path, code: str, message: str, **options: object) -> None:
@@ -78,7 +78,7 @@ def test_nothing_of_a_patient_is_in_a_probe(file: Path) -> None:
     text = json.dumps(asdict(probe(file)), default=str)
     assert "4711" not in text
     assert "Synthetic" not in text
-    assert read_slice_facts(Source(file)).patient == "MRN-4711"
+    assert read_slice_facts(ImageSource(file)).patient == "MRN-4711"
 
 
 def test_a_file_without_ending_is_known_by_its_first_bytes(file: Path) -> None:
@@ -124,7 +124,7 @@ def test_random_bytes_never_escape_as_another_error(file: Path) -> None:
             if data:
                 data[int(rng.integers(0, len(data)))] = int(rng.integers(0, 256))
         try:
-            found = probe_image(Source(Path("x.dcm"), bytes(data)), decode=True, is_mask=False)
+            found = probe_image(ImageSource(Path("x.dcm"), bytes(data)), decode=True, is_mask=False)
         except ImageError as error:
             refused += 1
             line = str(error)

@@ -47,16 +47,20 @@ def test_a_whole_series_has_no_problem() -> None:
 @pytest.mark.parametrize(
     ("slices", "severity", "message"),
     [
-        (stack(0, 1, 2, 4, 5), "error", "1 slices are missing: after 2 mm the next is 2 mm away, usual are 1 mm"),
-        (stack(0, 3, 6, 15, 18, 21, 27), "error", "3 slices are missing: after 6 mm"),
+        (
+            stack(0, 1, 2, 4, 5),
+            "error",
+            "1 slices are missing: the next after 2 mm is 2 mm away, the usual distance is 1 mm",
+        ),
+        (stack(0, 3, 6, 15, 18, 21, 27), "error", "3 slices are missing: the next after 6 mm"),
         (stack(0, 1, 3), "error", "1 slices are missing"),
-        (stack(0, 1, 1, 2), "error", "1 slices lie where another one is"),
+        (stack(0, 1, 1, 2), "error", "1 slices have the position of another slice"),
         (stack(0, 1, 2.2, 3), "warning", "0.8 to 1.2 mm apart"),
         ([*stack(0, 1), replace(stack(2)[0], series="9")], "error", "belong to 2 series"),
         ([*stack(0, 1), replace(stack(2)[0], shape=(8, 7))], "error", "sizes: 9 x 7 (2 files), 8 x 7 (1 files)"),
         ([*stack(0, 1), replace(stack(2)[0], spacing=(1.0, 2.0))], "error", "pixel spacings"),
         ([*stack(0, 1), replace(stack(2)[0], orientation=FLAT[3:] + FLAT[:3])], "error", "another orientation"),
-        ([*stack(0, 1), replace(stack(2)[0], position=())], "warning", "not all slices say where they are"),
+        ([*stack(0, 1), replace(stack(2)[0], position=())], "warning", "not all slices have a position"),
     ],
 )
 def test_problems(slices: list[Slice], severity: str, message: str) -> None:

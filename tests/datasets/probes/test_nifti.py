@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipeline.datasets.probes import ImageError, Probe, Source, probe_image
+from pipeline.datasets.probes import ImageError, ImageSource, Probe, probe_image
 
 SHAPE = (7, 6, 5)
 KINDS = (nib.Nifti1Image, nib.Nifti2Image)
@@ -36,8 +36,8 @@ def patch(path: Path, place: int, values: bytes) -> Path:
 
 
 def probe(path: Path, *, decode: bool = True, is_mask: bool = False, max_pixels: int = 10**8) -> Probe:
-    from_disk = _attempt(Source(path), decode, is_mask, max_pixels)
-    from_memory = _attempt(Source(path, path.read_bytes()), decode, is_mask, max_pixels)
+    from_disk = _attempt(ImageSource(path), decode, is_mask, max_pixels)
+    from_memory = _attempt(ImageSource(path, path.read_bytes()), decode, is_mask, max_pixels)
     assert from_disk == from_memory or isinstance(from_disk, ImageError)
     if isinstance(from_disk, ImageError):
         assert isinstance(from_memory, ImageError)
@@ -47,7 +47,7 @@ def probe(path: Path, *, decode: bool = True, is_mask: bool = False, max_pixels:
     return from_disk
 
 
-def _attempt(source: Source, decode: bool, is_mask: bool, max_pixels: int) -> Probe | ImageError:
+def _attempt(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> Probe | ImageError:
     try:
         return probe_image(source, decode=decode, is_mask=is_mask, max_pixels=max_pixels)
     except ImageError as error:
@@ -248,7 +248,7 @@ def test_random_bytes_in_headers_never_escape_as_another_error(tmp_path: Path) -
         header = 352 if index % 2 == 0 else 544
         for _ in range(int(rng.integers(1, 9))):
             data[int(rng.integers(0, header))] = int(rng.choice([0, 1, 127, 128, 255, int(rng.integers(0, 256))]))
-        found = _attempt(Source(Path("x.nii"), bytes(data)), True, index % 3 == 0, 10**8)
+        found = _attempt(ImageSource(Path("x.nii"), bytes(data)), True, index % 3 == 0, 10**8)
         if isinstance(found, ImageError):
             outcomes.add(found.code)
             assert "\n" not in str(found)
@@ -263,12 +263,12 @@ def test_random_bytes_in_headers_never_escape_as_another_error(tmp_path: Path) -
 def test_random_bytes_in_gzip_data_never_escape_as_another_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     whole = save(tmp_path / "a.nii.gz", rng.integers(0, 200, SHAPE).astype(np.uint8)).read_bytes()
-    expected = probe_image(Source(Path("x.nii.gz"), whole), decode=True, is_mask=True)
+    expected = probe_image(ImageSource(Path("x.nii.gz"), whole), decode=True, is_mask=True)
     for _ in range(600):
         data = bytearray(whole)
         place = int(rng.integers(0, len(data)))
         data[place] ^= 1 << int(rng.integers(0, 8))
-        found = _attempt(Source(Path("x.nii.gz"), bytes(data)), True, True, 10**8)
+        found = _attempt(ImageSource(Path("x.nii.gz"), bytes(data)), True, True, 10**8)
         if isinstance(found, ImageError):
             assert found.code in DAMAGES
         else:

@@ -2,22 +2,21 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.datasets import Case, Manifest
-from pipeline.datasets.splits.dealing import Subject, assign_folds, draw_share
+from pipeline.datasets.splits.assignment import Subject, assign_folds, draw_share
 from pipeline.datasets.splits.splits import (
-    BYS,
     By,
     add_named_split,
     describe_folds,
-    gather_subjects,
+    gather_units,
     join_subjects,
-    read_ids,
+    read_id_list,
     read_named_split,
     split_manifest,
 )
@@ -144,7 +143,7 @@ films = st.lists(
 )
 
 
-@given(films, st.sampled_from(BYS), st.integers(0, 3), st.randoms(use_true_random=False))
+@given(films, st.sampled_from(get_args(By)), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_what_belongs_together_stays_together(pool: list[Case], by: By, seed: int, random: Random) -> None:
     manifest = make_manifest(pool)
     near = [frozenset({pool[0].case_id, pool[-1].case_id})]
@@ -253,7 +252,7 @@ def test_copies_of_official_test_cases_become_test_cases() -> None:
     )
     parts = {case.case_id: case.split for case in split.cases}
     assert (parts["r3"], parts["r5"], parts["r1"], parts["r2"]) == ("test", "val", "train", "train")
-    with pytest.raises(InputError, match="'nobody' is no case of the manifest 'toy'"):
+    with pytest.raises(InputError, match="'nobody': not in the manifest 'toy'"):
         split_manifest(make_manifest(OFFICIAL), folds=0, seed=0, together=[{"r3", "nobody"}])
 
 
@@ -278,20 +277,21 @@ def test_test_list_takes_cases_and_subjects(manifest: Manifest, patients: tuple[
     assert by_case == by_subject
     assert [case.split for case in by_case.cases] == ["test", "train", "train"]
     assert sorted(case.fold for case in by_case.cases if case.fold is not None) == [0, 1]
-    with pytest.raises(InputError, match="'nobody' and 1 more is no case of the manifest 'lgg'"):
+    with pytest.raises(InputError, match="'nobody' and 1 more: not in the manifest 'lgg'"):
         split_manifest(manifest, folds=2, seed=0, test_ids=["nobody", patients[0], "no one"])
 
 
 def test_sizes_add_up_over_a_subject() -> None:
     first = Case("a1", "A", ("x",), facts={"foreground": 3, "group": "G"})
     pool = [first, replace(first, case_id="a2", subject="a "), Case("b", "B", ("y",))]
-    assert gather_subjects(pool) == [Subject("a", "G", 6), Subject("b", "", None)]
+    units = gather_units(pool, {case.subject_key(): case.subject_key() for case in pool}, "subject")
+    assert units == [Subject("a", "G", 6), Subject("b", "", None)]
 
 
 def test_named_split(manifest: Manifest, patients: tuple[str, ...]) -> None:
     split = add_named_split(manifest, "ref", [patients[2], patients[0]], "why")
     assert split.named_splits == {"ref": {"description": "why", "val": [patients[0], patients[2]]}}
-    with pytest.raises(InputError, match="'x' is no case"):
+    with pytest.raises(InputError, match="'x': not in the manifest"):
         add_named_split(manifest, "ref", ["x"])
 
 
@@ -299,9 +299,9 @@ def test_named_split_that_excludes_cases(manifest: Manifest, patients: tuple[str
     one, two, three = patients
     split = add_named_split(manifest, "time", [three], "why", [two, one])
     assert split.named_splits == {"time": {"description": "why", "val": [three], "exclude": [one, two]}}
-    with pytest.raises(InputError, match="'x' is no case"):
+    with pytest.raises(InputError, match="'x': not in the manifest"):
         add_named_split(manifest, "time", [three], "", ["x"])
-    with pytest.raises(InputError, match=f"{one!r} is excluded from the split 'time' and validates in it"):
+    with pytest.raises(InputError, match=f"{one!r} is both excluded from the split 'time' and in its validation set"):
         add_named_split(manifest, "time", [one, two], "", [one])
 
 
@@ -319,12 +319,12 @@ def test_read_named_split(tmp_path: Path) -> None:
 def test_read_ids(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_text("# first\n# second\n\n a \nb\n")
-    assert read_ids(path) == (["a", "b"], "first second")
+    assert read_id_list(path) == (["a", "b"], "first second")
     path.write_text("# none\n")
     with pytest.raises(InputError, match="is empty"):
-        read_ids(path)
+        read_id_list(path)
     with pytest.raises(InputError, match="cannot read the list of ids"):
-        read_ids(tmp_path / "none.txt")
+        read_id_list(tmp_path / "none.txt")
 
 
 def test_describe_folds(manifest: Manifest) -> None:

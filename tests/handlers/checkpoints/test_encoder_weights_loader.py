@@ -73,7 +73,9 @@ def test_weights_of_a_shallower_network(weights: Path) -> None:
 
 
 def test_network_without_such_an_encoder() -> None:
-    with pytest.raises(InputError, match=r"--encoder_weights a\.pth: Conv2d takes no pretrained encoder; leave it out"):
+    with pytest.raises(
+        InputError, match=r"--encoder_weights a\.pth: Conv2d has no pretrained encoder; leave the option"
+    ):
         EncoderWeightsLoader(torch.nn.Conv2d(1, 1, 1), "a.pth")
 
 

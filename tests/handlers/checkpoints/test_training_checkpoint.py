@@ -126,7 +126,7 @@ def test_a_truncated_newest_checkpoint_is_skipped_and_named(tmp_path, caplog):
     newest.write_bytes(newest.read_bytes()[:-200])
     run = Run(tmp_path, [0.5, 0.7, 0.6, 0.1], resume=True).run()
     assert run.trained == [3, 3, 4, 4]
-    assert f"skipped {newest}: it does not load" in caplog.text
+    assert f"skipped {newest}: it cannot be loaded" in caplog.text
 
 
 def test_a_foreign_file_under_our_name_is_skipped(tmp_path):
@@ -136,7 +136,9 @@ def test_a_foreign_file_under_our_name_is_skipped(tmp_path):
 
 
 def test_nothing_to_resume_from(tmp_path):
-    with pytest.raises(InputError, match=r"^resume: no checkpoint that loads in .*; start it with --resume false$"):
+    with pytest.raises(
+        InputError, match=r"^resume: no loadable checkpoint in .*; start a new run with --resume false$"
+    ):
         Run(tmp_path, [0.5], resume=True).run()
 
 
@@ -162,23 +164,23 @@ def test_another_network_does_not_fit(tmp_path):
 def test_a_checkpoint_that_lacks_an_object(tmp_path):
     Run(tmp_path, [0.5]).run()
     network = torch.nn.Linear(1, 1)
-    with pytest.raises(InputError, match="holds no lr_scheduler"):
+    with pytest.raises(InputError, match="has no lr_scheduler"):
         Run(tmp_path, [0.5, 0.6], resume=True, to_save={"network": network, "lr_scheduler": network}).run()
 
 
-def test_lost_best_weights_are_written_anew(tmp_path, caplog):
+def test_lost_best_weights_are_written_again(tmp_path, caplog):
     Run(tmp_path, [0.5]).run()
     (tmp_path / "model.pt").unlink()
     Run(tmp_path, [0.5, 0.3], resume=True).run()
     assert best_weight(tmp_path) == 2
-    assert "model.pt is gone" in caplog.text
+    assert "model.pt is missing" in caplog.text
 
 
 def test_another_epoch_length_is_announced(tmp_path, caplog):
     Run(tmp_path, [0.5]).run(batches=2)
     run = Run(tmp_path, [0.5, 0.6], resume=True).run(batches=3)
     assert run.trained == [2, 2, 2]
-    assert "an epoch has 3 iterations now, 2 before: the resumed run is not exact" in caplog.text
+    assert "an epoch now has 3 iterations instead of 2: the resumed run is not exact" in caplog.text
 
 
 def test_the_gradient_scaler_comes_back(tmp_path):
@@ -226,7 +228,7 @@ def test_a_state_that_would_not_load_is_refused_after_the_first_epoch(tmp_path):
 
 
 def test_a_metric_that_the_evaluator_lacks(tmp_path):
-    with pytest.raises(InputError, match="'val_dice' is no metric of the evaluator; it has 'val_mean_dice'"):
+    with pytest.raises(InputError, match="'val_dice' is not a metric of the evaluator; choose one of 'val_mean_dice'"):
         Run(tmp_path, [0.5], key_metric="val_dice").run()
 
 

@@ -29,7 +29,7 @@ def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["file", "file/below"])
 def test_a_file_is_no_folder(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=rf"cannot write to {tmp_path}/{name}: .*; name another folder with --out$"):
+    with pytest.raises(InputError, match=rf"cannot write to {tmp_path}/{name}: .*; choose another folder with --out$"):
         start(tmp_path / name, knob="out")
 
 
@@ -45,7 +45,7 @@ def test_a_full_or_read_only_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
-    with pytest.raises(InputError, match=r"output-space: cannot write to .*: read-only file system; name another"):
+    with pytest.raises(InputError, match=r"output-space: cannot write to .*: read-only file system; choose another"):
         start(tmp_path)
 
 

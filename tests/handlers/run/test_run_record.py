@@ -197,7 +197,7 @@ def test_a_record_that_cannot_be_written_does_not_change_how_the_run_ends(tmp_pa
 
     with pytest.raises(ValueError, match="the real cause") if error else nullcontext():
         build(tmp_path, step).run([0])
-    assert "the record of this run is not complete" in caplog.text
+    assert "the record of this run is incomplete" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 

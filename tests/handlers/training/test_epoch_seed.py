@@ -43,7 +43,7 @@ def test_epochs_differ_and_seeds_differ(tmp_path):
     assert len({*losses[0].values(), *losses[1].values()}) == 12
 
 
-def test_an_epoch_shorter_than_the_loader_begins_anew():
+def test_an_epoch_shorter_than_the_loader_restarts_the_loader():
     loader = torch.utils.data.DataLoader(range(10), shuffle=True)
     engine = Engine(lambda engine, batch: int(batch))
     EpochSeed(0, loader).attach(engine)
@@ -70,5 +70,5 @@ def test_a_generator_of_the_loader_is_reseeded():
 
 def test_persistent_workers_are_refused():
     loader = torch.utils.data.DataLoader(range(3), num_workers=1, persistent_workers=True)
-    with pytest.raises(InputError, match=r"^persistent_workers is true, .*set it to false$"):
+    with pytest.raises(InputError, match=r"^persistent_workers is true: .*set it to false$"):
         EpochSeed(0, loader)

@@ -182,7 +182,7 @@ ONES = torch.ones(1, 2, 2)
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ({"label": ONES}, "output has no 'prob'; in postprocessing, after Activationsd, CopyItemsd makes 'prob' of"),
+        ({"label": ONES}, "output has no 'prob'; in postprocessing, after Activationsd, copy 'pred' to 'prob' with"),
         ({"prob": ONES}, "output has no 'label'"),
         ({"prob": ONES * 7.5 - 3, "label": ONES}, "'prob' goes from 4.5 to 4.5, expected probabilities from 0 to 1"),
         ({"prob": ONES.long(), "label": ONES}, "expected probabilities from 0 to 1: put Activationsd with sigmoid"),

@@ -1,4 +1,4 @@
-"""DropAlpha: an opaque alpha channel goes, any other is refused."""
+"""DropAlpha: removes an opaque alpha channel, rejects any other."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""LoadCocoMask: the mask lies on the image, pixel by pixel, in the order of axes that MONAI gives the image."""
+"""LoadCocoMask: the mask matches the image pixel by pixel, in the axis order of MONAI's image."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""SaveMask on files: grid, place, format and names of masks; what is refused; overlays and figures."""
+"""SaveMask on files: grid, position, format and names of masks; rejected masks; overlays and figures."""
 
 import errno
 import os
@@ -157,7 +157,7 @@ def test_two_pictures_that_would_share_a_mask(tmp_path: Path) -> None:
     save = SaveMask(tmp_path / "out")
     for _ in range(2):  # the same picture again is no clash
         save(load_mask(tmp_path / "a.png"))
-    with pytest.raises(InputError, match=r"a\.jpg and .*a\.png would share the mask .*a_pred\.png"):
+    with pytest.raises(InputError, match=r"a\.jpg and .*a\.png would get the same mask .*a_pred\.png"):
         save(load_mask(tmp_path / "a.jpg"))
 
 
@@ -229,7 +229,7 @@ def test_a_mask_that_was_not_turned_back_is_refused(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.ones((6, 6, 6), np.float32), AFFINE), tmp_path / "a.nii.gz")
     turned = Orientationd("image", "PLI", labels=None)(VOLUME({"image": str(tmp_path / "a.nii.gz")}))["image"]
     assert turned.shape == (1, 6, 6, 6), "the shape cannot tell"
-    with pytest.raises(ValueError, match="mm beside the image; Invertd"):
+    with pytest.raises(ValueError, match="mm away from the image; Invertd"):
         SaveMask(tmp_path / "out")(turned)
 
 
@@ -285,7 +285,7 @@ def test_shear_is_left_to_the_sform(tmp_path: Path) -> None:
 
 def test_a_series_that_was_not_loaded_is_not_placed(tmp_path: Path) -> None:
     write_series(tmp_path / "s", np.ones((4, 5, 6), np.int16), Geometry(), "P")
-    with pytest.raises(ValueError, match="hold no spatial_shape and no original_affine; load it with LoadImaged"):
+    with pytest.raises(ValueError, match="lack spatial_shape or original_affine; load the image with LoadImaged"):
         SaveMask(tmp_path / "out")(MetaTensor(torch.ones(1, 6, 5, 4), meta={"filename_or_obj": str(tmp_path / "s")}))
 
 
@@ -295,15 +295,15 @@ def test_a_series_that_was_not_loaded_is_not_placed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda mask: mask[:, :5], r"expected a mask of shape \(1, 9, 13\), .*got \(1, 5, 13\); Invertd"),
+        (lambda mask: mask[:, :5], r"expected a mask on the image's grid \(1, 9, 13\), .*got \(1, 5, 13\); Invertd"),
         (lambda mask: mask.transpose(1, 2), r"transposed: \(1, 13, 9\), expected \(1, 9, 13\); .*reverse_indexing"),
-        (lambda mask: torch.cat([mask] * 3), "one channel of labels, got 3; take the largest first"),
+        (lambda mask: torch.cat([mask] * 3), "one channel of labels, got 3; use AsDiscreted with argmax first"),
         (lambda mask: mask * 0.5, "whole numbers from 0; discretise it first"),
         (lambda mask: mask * float("nan"), "whole numbers from 0"),
         (lambda mask: -mask, "whole numbers from 0"),
         (lambda mask: mask * 256, "label 256 does not fit uint8; use dtype 'uint16'"),
-        (lambda mask: mask.as_tensor(), "does not know its image"),
-        (lambda mask: MetaTensor(mask.as_tensor()), "does not know its image"),
+        (lambda mask: mask.as_tensor(), "has no path of its image"),
+        (lambda mask: MetaTensor(mask.as_tensor()), "has no path of its image"),
         (lambda mask: MetaTensor(mask, meta={"filename_or_obj": "a.svs"}), r"no mask can be written for a\.svs"),
     ],
 )
@@ -316,7 +316,7 @@ def test_other_masks_are_refused_before_anything_is_written(change, message: str
 
 def test_labels_without_a_value(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"values must name every label; \[2\] are predicted"):
+    with pytest.raises(ValueError, match=r"values must list every label; got predictions of \[2\]"):
         SaveMask(tmp_path / "out", values=[0, 255])(load_mask(tmp_path / "a.png", labels=2))
     with pytest.raises(ValueError, match="label 65536 does not fit"):
         SaveMask(tmp_path / "out", values=[0, 255])(load_mask(tmp_path / "a.png") * 65536)
@@ -325,7 +325,7 @@ def test_labels_without_a_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case_id", ["/etc/x", "../x", "a/../../x", "."])
 def test_a_case_stays_in_the_output_folder(case_id: str, tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="names no place below the output folder"):
+    with pytest.raises(ValueError, match="is not a path below the output folder"):
         SaveMask(tmp_path / "out")(load_mask(tmp_path / "a.png"), case_id)
 
 

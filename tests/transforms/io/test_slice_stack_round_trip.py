@@ -1,4 +1,4 @@
-"""Slices to masks through the whole chain of an inference: what comes out lies pixel by pixel on what went in."""
+"""Slices to masks through a complete inference chain: output and input match pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -118,5 +118,5 @@ def test_a_mask_on_the_padded_grid_is_refused(tmp_path):
     paths = write_case(tmp_path / "in" / "p", (37, 50), (1,), ".png")
     with pytest.raises(RuntimeError, match="applying transform") as caught:
         predict([paths], tmp_path / "out", 127, channels=1, invert=False)
-    assert "expected a mask of shape (1, 37, 50, 1)" in str(caught.value.__cause__.__cause__)
+    assert "expected a mask of the loaded shape (1, 37, 50, 1)" in str(caught.value.__cause__.__cause__)
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""LoadSource: the image of a prediction as it lies in its file, whatever was done to it before the network."""
+"""LoadSource: the original image of a prediction, after any preprocessing."""
 
 from __future__ import annotations
 
@@ -115,11 +115,11 @@ def test_volumes_that_were_turned_and_resampled(suffix: str, tmp_path: Path) -> 
     turned = Compose(
         [LoadImaged("image", ensure_channel_first=True), Orientationd("image", axcodes="LPS", labels=None)]
     )({"image": str(path)})["image"]
-    with pytest.raises(ValueError, match=r"the grid \(9, 11, 7\), its file \(11, 9, 7\); Invertd brings it back"):
+    with pytest.raises(ValueError, match=r"the shape \(9, 11, 7\), its image \(11, 9, 7\); Invertd brings it back"):
         LoadSource(LoadImage(ensure_channel_first=True))(turned)
     moved = case["pred"].clone()
     moved.affine = moved.affine @ torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=moved.affine.dtype))
-    with pytest.raises(ValueError, match=r"a.nii.*: the prediction lies up to \d+ mm beside its file"):
+    with pytest.raises(ValueError, match=r"a.nii.*: the prediction lies up to \d+ mm away from the image"):
         LoadSource(LoadImage(ensure_channel_first=True))(moved)
 
 
@@ -156,29 +156,31 @@ def refuse(pred: torch.Tensor, **loader: Any) -> str:
 
 def test_a_prediction_on_another_grid(pred: MetaTensor, tmp_path: Path) -> None:
     text = refuse(MetaTensor(torch.zeros(1, 6, 4), meta=pred.meta))
-    assert text == f"{tmp_path / 'a.png'}: the prediction has the grid (6, 4), its file (6, 5); Invertd brings it back"
+    assert (
+        text == f"{tmp_path / 'a.png'}: the prediction has the shape (6, 4), its image (6, 5); Invertd brings it back"
+    )
     text = refuse(pred, reverse_indexing=True)
-    assert text.endswith("the grid (6, 5), its file (5, 6); give its loader the arguments of the first one")
+    assert text.endswith("the shape (6, 5), its image (5, 6); use the loading arguments of the image")
 
 
 def test_a_file_that_is_gone(pred: MetaTensor, tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     text = refuse(pred)
-    assert text.startswith(f"{tmp_path / 'a.png'} is gone")
-    assert text.endswith("--skip_crf true")
+    assert text.startswith(f"{tmp_path / 'a.png'} is missing")
+    assert text.endswith("leave out the CRF")
 
 
 def test_one_slice_that_is_gone(tmp_path: Path) -> None:
     paths = write_slices(tmp_path / "patient")
     volume = LoadSliceStack()(paths)
     paths[2].unlink()
-    with pytest.raises(ValueError, match=r"patient_2\.tif is gone"):
+    with pytest.raises(ValueError, match=r"patient_2\.tif is missing"):
         LoadSource(LoadSliceStack())(volume)
 
 
 def test_a_file_that_was_damaged_since(pred: MetaTensor, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
-    assert refuse(pred).startswith(f"{tmp_path / 'a.png'} cannot be loaded again, as the CRF needs it: ")
+    assert refuse(pred).startswith(f"{tmp_path / 'a.png'} cannot be loaded again for the CRF: ")
 
 
 @pytest.mark.parametrize("kind", ["plain", "without a name"])
@@ -186,7 +188,7 @@ def test_arrays_from_memory(kind: str) -> None:
     memory = torch.zeros(1, 6, 5)
     text = refuse(memory if kind == "plain" else MetaTensor(memory))
     assert text.startswith("the prediction does not name the file of its image")
-    assert text.endswith("--skip_crf true")
+    assert text.endswith("leave out the CRF")
 
 
 def test_dictionary(pred: MetaTensor) -> None:

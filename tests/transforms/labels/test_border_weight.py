@@ -1,4 +1,4 @@
-"""BorderWeightMap: equation 2 of the paper by hand, and with a distance transform of every cell."""
+"""BorderWeightMap: equation 2 of the paper by hand, and against distance transforms of every cell."""
 
 import math
 

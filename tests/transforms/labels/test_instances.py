@@ -1,4 +1,4 @@
-"""SeparateInstances and LabelInstances: by hand, against loops and scikit-image, and there and back again."""
+"""SeparateInstances and LabelInstances: by hand, against loops and scikit-image, and round trips."""
 
 import numpy as np
 import pytest
@@ -168,7 +168,7 @@ def test_more_parts_than_16_bits_are_refused():
     board = torch.zeros(1, 512, 258)
     board[0, ::2, ::2] = board[0, 1::2, 1::2] = 1
     assert board.sum() == 66_048
-    message = "mask has 66048 separate parts, 16 bits number 65535"
+    message = "mask has 66048 separate parts: 16-bit ids end at 65535"
     with pytest.raises(ValueError, match=message):
         LabelInstances()(board)
     assert not LabelInstances(min_size=2)(board).any()

@@ -1,4 +1,4 @@
-"""EncodeMask: grey values to label ids, unknown values refused."""
+"""EncodeMask: grey values to label ids; unknown values are errors."""
 
 import pytest
 import torch
@@ -142,7 +142,7 @@ def test_ignored_value_stays():
         ({"values": {"0": 0, "00": 1}}, "at least two different grey values"),
         ({"colors": {"red": 1, "#000000": 0}}, '"#rrggbb"'),
         ({"colors": {"#ff0000": 1}}, "at least two colours"),
-        ({"colors": {"#ff0000": 1, "#000000": 0}, "threshold": 1}, "exclude each other"),
+        ({"colors": {"#ff0000": 1, "#000000": 0}, "threshold": 1}, "not both"),
     ],
 )
 def test_wrong_arguments(arguments, text):

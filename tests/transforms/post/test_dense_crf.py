@@ -150,7 +150,7 @@ def refuse(prob: torch.Tensor, image: torch.Tensor, **options: int) -> str:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the tests below look at the text
         DenseCRF(**options)(MetaTensor(prob, meta={"filename_or_obj": "a.png"}), image)
     text = str(caught.value)
-    assert text.startswith("a.png: ")
+    assert text.startswith("image a.png: ")
     assert "\n" not in text
     return text
 
@@ -158,7 +158,7 @@ def refuse(prob: torch.Tensor, image: torch.Tensor, **options: int) -> str:
 def test_wrong_inputs_are_named_in_one_line() -> None:
     prob, image = make_case(2, 4, 5)
     assert "image (C, *spatial) on one grid, got (2, 4, 5) and (3, 4, 4)" in refuse(prob, image[..., :4])
-    assert "Invertd brings probabilities back" in refuse(prob, image[:, :, :, None])
+    assert "use Invertd for the probabilities" in refuse(prob, image[:, :, :, None])
     assert "0 to 1, got" in refuse(5 * prob, image)
     assert "0 to 1, got" in refuse(5 * prob[:1] + 1, image)
     assert "sum to 1" in refuse(prob / 2, image)
@@ -189,7 +189,7 @@ def test_dictionary() -> None:
     assert torch.equal(refined["pred"], DenseCRF(**OPTIONS, slice_axis=2)(prob, image))
     assert refined["label"] == "kept"
     assert data["pred"] is prob
-    with pytest.raises(ValueError, match="the CRF finds no image 'original': LoadSourced goes before it"):
+    with pytest.raises(ValueError, match="the CRF needs the image 'original': put LoadSourced before it"):
         refine({"pred": prob})
     with pytest.raises(KeyError):
         DenseCRFd("none", "original")(data)

@@ -1,4 +1,4 @@
-"""EachLabel: what MONAI's transforms of masks do to index maps, and what they should."""
+"""EachLabel: MONAI's mask transforms on index maps, with and without it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_wrong_labels(labels: object) -> None:
 
 
 def test_several_channels_are_refused_with_the_files_name() -> None:
-    with pytest.raises(ValueError, match=r"^a.png: expected an index map .* \(AsDiscreted\)$"):
+    with pytest.raises(ValueError, match=r"^image a.png: expected an index map .* \(AsDiscreted\)$"):
         EachLabel(FillHoles())(MetaTensor(torch.zeros(3, 2, 2), meta={"filename_or_obj": "a.png"}))
 
 

@@ -1,4 +1,4 @@
-"""EachSlice: transforms of pictures on every slice of a volume."""
+"""EachSlice: 2-D transforms on every slice of a volume."""
 
 from __future__ import annotations
 

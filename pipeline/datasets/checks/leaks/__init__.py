@@ -1,1 +1,1 @@
-"""Leaks: what training shares with validation or test."""
+"""Checks for leaks: data that training shares with validation or test."""

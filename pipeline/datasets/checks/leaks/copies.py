@@ -1,14 +1,14 @@
-"""Leaks that only pixels tell: the same picture in another encoding, and near copies.
+"""Leaks that only pixels reveal: the same picture in another encoding, and near copies.
 
-What is compared: every image file of a case; of a volume in one file the mean of its middle slices. Two cases of
-several slices or frames count as near copies when at least two of their slices and a tenth of the smaller case's
-match one to one: in a copied patient nearly all do, while single slices near the top of two heads resemble each other.
-Images of one subject are never compared. Blank images are not compared either.
+Every image file of a case is compared; a volume in one file is compared by the mean of its middle slices. Two cases of
+several slices or frames are near copies if at least two slices, and a tenth of the smaller case's slices, match one to
+one: in a copied patient nearly all do, while single slices near the top of two heads resemble each other. Images of
+one subject and blank images are never compared.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.datasets.checks.contents import CaseView
-from pipeline.datasets.checks.leaks.manifest_leaks import Leak, Occurrence, name_part, report_copies
+from pipeline.datasets.checks.leaks.manifest_leaks import Leak, Occurrence, make_leak, name_part, report_copies
 from pipeline.datasets.checks.options import CheckOptions
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.manifests.manifest import Case, Manifest
@@ -29,51 +29,39 @@ if TYPE_CHECKING:
 
 _MIN_SLICES = 2
 _MIN_SHARE = 0.1
-# Which of two parts is asked to give up its copy: scores come from the later one.
+# A finding is about the case in the later split, which gives the scores.
 _RANK = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
 class KnownImage:
-    """An image that can be recognised.
+    """An image that can be compared."""
 
-    Args:
-        case: index of its case.
-        path: its file.
-        fingerprint: what it is recognised by.
-        digest: of its pixels.
-    """
-
-    case: int
-    path: str
-    fingerprint: Fingerprint
-    digest: str
+    case: int  #: index of its case
+    path: str  #: its file
+    fingerprint: Fingerprint  #: its features
+    digest: str  #: digest of its pixels
 
 
 @dataclass(frozen=True)
 class NearCases:
-    """Two cases that are near copies, shown by the pair of images that resemble each other most.
+    """Two cases that are near copies, with their most similar pair of images."""
 
-    Args:
-        first: the image of the case that comes first.
-        second: the image of the other case.
-        distance: bits by which their hashes differ.
-        correlation: of their details.
-        symmetry: what was done to one of them, as an index of `pipeline.datasets.probes.fingerprints.SYMMETRIES`.
-        images: number of images that match one to one.
-    """
+    first: KnownImage  #: the image of the case that comes first
+    second: KnownImage  #: the image of the other case
+    distance: int  #: number of different bits of their hashes
+    correlation: float  #: correlation of their details
+    symmetry: int  #: flip or turn of one of them, as an index of `pipeline.datasets.probes.fingerprints.SYMMETRIES`
+    images: int = 1  #: number of images that match one to one
 
-    first: KnownImage
-    second: KnownImage
-    distance: int
-    correlation: float
-    symmetry: int
-    images: int = 1
+    def is_closer(self, other: NearCases) -> bool:
+        """Return whether these images are more similar than those of the other."""
+        return (self.correlation, -self.distance) > (other.correlation, -other.distance)
 
 
 @dataclass
 class _Nearest:
-    """The best partner of a case so far, and how many there are."""
+    """The nearest copy of a case so far, and the number of its copies."""
 
     best: NearCases
     partner: int
@@ -82,7 +70,7 @@ class _Nearest:
 
 @dataclass
 class _Stack:
-    """What was found about two cases of which at least one has several images."""
+    """The matching images of two cases of which at least one has several images."""
 
     best: NearCases
     first: set[int] = field(default_factory=set)
@@ -90,14 +78,14 @@ class _Stack:
 
 
 def find_leaking_pixels(views: Sequence[CaseView]) -> Iterator[Issue]:
-    """Yield ``leak-pixels`` for images that hold the same pixels as one in another split or fold.
+    """Yield ``leak-pixels`` for images with the same pixels as an image in another split or fold.
 
-    Files of the same bytes are left to ``leak-file``; images of one value only, such as black slices, prove nothing.
+    Files with the same bytes are left to ``leak-file``; images with a single value, such as black slices, are ignored.
     """
     by_digest: dict[str, list[Occurrence]] = defaultdict(list)
     for view in views:
-        for path in view.case.image:
-            content = view.probes[path].content if path in view.probes else None
+        for path, probe in view.images():
+            content = probe.content
             if content is not None and content.digest and content.high > content.low:
                 by_digest[content.digest].append(Occurrence(view.case, path, content.digest))
     copies = [own for group in by_digest.values() if not _same_bytes(group) for own in group]
@@ -112,8 +100,8 @@ def _same_bytes(group: Sequence[Occurrence]) -> bool:
 def find_near_copies(views: Sequence[CaseView]) -> Iterator[Issue]:
     """Yield ``leak-near`` for cases with a near copy in another split or fold, ``near-duplicates`` with a count.
 
-    A case is named once, with its nearest copy; which of the two is named is the one in test, or else in validation.
-    Copies within a split do no harm to a score and are only counted.
+    A case is reported once, with its nearest copy; of the two, the case in test, or else in validation, is reported.
+    Copies within a split do not bias scores and are only counted.
     """
     if not views or not views[0].options.search_near:
         return
@@ -143,7 +131,7 @@ def _note_pair(nearest: dict[int, _Nearest], cases: Sequence[Case], pair: NearCa
         nearest[own] = _Nearest(pair, partner)
         return
     known.number += 1
-    if (pair.correlation, -pair.distance) > (known.best.correlation, -known.best.distance):
+    if pair.is_closer(known.best):
         known.best, known.partner = pair, partner
 
 
@@ -158,42 +146,33 @@ def _leak_near(nearest: _Nearest, index: int, cases: Sequence[Case]) -> Leak:
     parts = f"one is in {name_part(cases[other.case])}, the other in {name_part(cases[index])}"
     others = nearest.number - 1
     more = f"; {others} more near {'copy' if others == 1 else 'copies'} in other parts" if others else ""
-    return Leak(
-        "leak-near",
-        "warning",
-        f"a near copy of {other.path} ({', '.join(facts)}): {parts}{more}",
-        record=cases[index].case_id,
-        path=own.path,
-        hint="look at both (--html draws them), then remove one or keep them in one split",
-        other=other.path,
-        other_record=cases[other.case].case_id,
-    )
+    message = f"a near copy of {other.path} ({', '.join(facts)}): {parts}{more}"
+    sides = (Occurrence(cases[index], own.path), Occurrence(cases[other.case], other.path))
+    hint = "compare both (--html draws them), then remove one or keep them in one split"
+    return make_leak("leak-near", "warning", message, sides, hint)
 
 
 def list_images(views: Sequence[CaseView]) -> list[KnownImage]:
-    """Return the decoded images that can be recognised, in the manifest's order."""
-    contents = (
-        (index, path, view.probes[path].content)
-        for index, view in enumerate(views)
-        for path in view.case.image
-        if path in view.probes
-    )
+    """Return the decoded images that can be compared, in the manifest's order."""
     return [
         KnownImage(index, path, content.fingerprint, content.digest)
-        for index, path, content in contents
-        if content is not None and content.fingerprint is not None and content.fingerprint.informative
+        for index, view in enumerate(views)
+        for path, probe in view.images()
+        if (content := probe.content) is not None
+        and content.fingerprint is not None
+        and content.fingerprint.informative
     ]
 
 
 def count_blank_images(views: Iterable[CaseView]) -> int:
-    """Return the number of decoded images that were not compared because there is nothing to recognise in them."""
-    contents = (view.probes[path].content for view in views for path in view.case.image if path in view.probes)
+    """Return the number of decoded images that are too blank to be compared."""
+    contents = (probe.content for view in views for _, probe in view.images())
     prints = (content.fingerprint for content in contents if content is not None)
     return sum(fingerprint is not None and not fingerprint.informative for fingerprint in prints)
 
 
 def match_cases(images: Sequence[KnownImage], cases: Sequence[Case], distance: int) -> Iterator[NearCases]:
-    """Yield the pairs of cases of different subjects that are near copies, each once, always in the same order."""
+    """Yield each pair of cases of different subjects that are near copies, always in the same order."""
     if len(images) < 2:
         return
     import numpy as np
@@ -229,7 +208,7 @@ def _note_slices(stacks: dict[tuple[int, int], _Stack], first: int, second: int,
     stack = stacks.setdefault((pair.first.case, pair.second.case), _Stack(pair))
     stack.first.add(first)
     stack.second.add(second)
-    if (pair.correlation, -pair.distance) > (stack.best.correlation, -stack.best.distance):
+    if pair.is_closer(stack.best):
         stack.best = pair
 
 
@@ -243,37 +222,33 @@ def group_near_duplicates(manifest: Manifest, root: Path, jobs: int | None = Non
 
     Args:
         manifest: the dataset.
-        root: its folder; all images are decoded, cases that are not there or broken are left out.
-        jobs: number of threads; None takes one a core.
+        root: its folder; all images are decoded, absent or damaged ones are left out.
+        jobs: number of threads; None takes one per core.
 
     Returns:
         Ids of the cases of each group of two or more, in the manifest's order. A near copy of a near copy is in the
-        same group. Cases of one subject are not compared, for every split keeps them together.
+        same group. Cases of one subject are not compared, because every split keeps them together.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     options = CheckOptions()
 
     def read(case: Case) -> CaseView:
         return CaseView(manifest, case, dict(_read_images(case, root)), options)
 
-    views = list(map_threads(read, manifest.cases, jobs))
-    cases = [view.case for view in views]
-    leaders = list(range(len(cases)))
-
-    def find_leader(index: int) -> int:
-        while leaders[index] != index:
-            leaders[index] = leaders[leaders[index]]
-            index = leaders[index]
-        return index
-
-    for pair in match_cases(list_images(views), cases, options.near_distance):
-        first, second = sorted((find_leader(pair.first.case), find_leader(pair.second.case)))
-        leaders[second] = first
-    sizes = Counter(find_leader(index) for index in range(len(cases)))
-    groups: dict[int, set[str]] = {leader: set() for leader, size in sizes.items() if size > 1}
-    for index, case in enumerate(cases):
-        if find_leader(index) in groups:
-            groups[find_leader(index)].add(case.case_id)
-    return [frozenset(groups[leader]) for leader in sorted(groups)]
+    cases = manifest.cases
+    views = list(map_threads(read, cases, jobs))
+    pairs = [
+        (pair.first.case, pair.second.case) for pair in match_cases(list_images(views), cases, options.near_distance)
+    ]
+    if not pairs:
+        return []
+    graph = coo_array(([True] * len(pairs), tuple(zip(*pairs, strict=True))), shape=(len(cases), len(cases)))
+    groups: dict[int, list[str]] = defaultdict(list)
+    for case, group in zip(cases, connected_components(graph, directed=False)[1].tolist(), strict=True):
+        groups[group].append(case.case_id)
+    return [frozenset(group) for group in groups.values() if len(group) > 1]
 
 
 def _read_images(case: Case, root: Path) -> Iterator[tuple[str, Probe]]:
@@ -281,5 +256,5 @@ def _read_images(case: Case, root: Path) -> Iterator[tuple[str, Probe]]:
         try:
             yield path, probe_image(root / path, decode=True, is_mask=False)
         except (ImageError, OSError, MemoryError):
-            # `dataset check` says what is wrong with it.
+            # `dataset check` reports its damage.
             continue

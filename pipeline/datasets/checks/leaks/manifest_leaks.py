@@ -1,6 +1,6 @@
-"""Leaks that the manifest alone tells: what a model could have seen in training comes back in validation or test.
+"""Leaks that the manifest reveals: the same patient, file, volume or film in training and in validation or test.
 
-Leaks that only pixels tell are in `pipeline.datasets.checks.leaks.copies`.
+Leaks that only pixels reveal are in `pipeline.datasets.checks.leaks.copies`.
 """
 
 from __future__ import annotations
@@ -13,43 +13,37 @@ from typing import Any
 
 from pipeline.datasets.checks.leaks.volume_names import group_volumes
 from pipeline.datasets.manifests.manifest import Case, Manifest
-from pipeline.issues import Issue
+from pipeline.issues import Issue, Severity
 
 
 @dataclass(frozen=True)
 class Leak(Issue):
-    """A finding about two files.
+    """A finding about two files."""
 
-    Args:
-        other: the other file, relative to the dataset's folder.
-        other_record: the case of the other file.
-    """
-
-    other: str = ""
-    other_record: str = ""
+    other: str = ""  #: the other file, relative to the dataset's folder
+    other_record: str = ""  #: the case of the other file
 
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A file of a case with a key that equal files share.
+    """A file of a case, with a key that equal files share."""
 
-    Args:
-        case: the case.
-        path: its file.
-        key: digest of the bytes or the pixels.
-    """
+    case: Case  #: the case
+    path: str  #: its file
+    key: str = ""  #: digest of the bytes or the pixels
 
-    case: Case
-    path: str
-    key: str
+
+def make_leak(code: str, severity: Severity, message: str, sides: tuple[Occurrence, Occurrence], hint: str) -> Leak:
+    """Return a finding about the first of two files, with the other file."""
+    (case, path), (other, other_path) = ((side.case, side.path) for side in sides)
+    return Leak(code, severity, message, case.case_id, path, hint, other=other_path, other_record=other.case_id)
 
 
 def find_leaking_subjects(manifest: Manifest) -> Iterator[Issue]:
     """Yield ``leak-patient`` for each subject with cases in two splits or folds.
 
-    Subjects are compared stripped and case-folded; unknown ones are nobody. Named splits are looked at too: one that
-    divides a film in time, with frames left out wherever training and validation would meet, is a warning,
-    ``leak-time``.
+    Subjects are compared stripped and case-folded; unknown subjects never match. Named splits are checked too: one that
+    divides a film in time, with frames left out between training and validation, is a warning, ``leak-time``.
     """
     by_subject: dict[str, list[Case]] = defaultdict(list)
     for case in manifest.cases:
@@ -76,13 +70,13 @@ def _find_divided(name: str, split: Mapping[str, Any], cases: Sequence[Case]) ->
             f"film {cases[0].subject!r} is divided in time by the split {name!r}: {parts['train']} frames train,"
             f" {parts['val']} validate, {parts['']} between them are left out"
         )
-        hint = "it is one film all the same: a score on another film says more"
+        hint = "it is still the same film: prefer a score on another film"
         leak = replace(leak, code="leak-time", severity="warning", message=message, hint=hint)
     yield leak
 
 
 def _is_divided_in_time(cases: Sequence[Case], part_of: Mapping[str, str]) -> bool:
-    """Tell whether all cases are frames of films, and an excluded one lies wherever training and validation meet."""
+    """Return whether all cases are frames of films, with excluded frames between training and validation."""
     films: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for case in cases:
         sequence, frame = case.facts.get("sequence"), case.facts.get("frame")
@@ -95,24 +89,15 @@ def _is_divided_in_time(cases: Sequence[Case], part_of: Mapping[str, str]) -> bo
 
 def _leak_subject(subject: str, parts: dict[str, Case]) -> Leak:
     places = ", ".join(f"{part} ({parts[part].case_id})" for part in sorted(parts))
-    order = sorted(parts, key=_rank)
-    case, other = parts[order[-1]], parts[order[0]]
-    return Leak(
-        "leak-patient",
-        "error",
-        f"patient {subject!r} is in {len(parts)} parts: {places}",
-        record=case.case_id,
-        path=_first_image(case),
-        hint="keep all cases of a patient together: pipeline dataset split does",
-        other=_first_image(other),
-        other_record=other.case_id,
-    )
+    message = f"patient {subject!r} is in {len(parts)} parts: {places}"
+    hint = "keep all cases of a patient together, as pipeline dataset split does"
+    return make_leak("leak-patient", "error", message, _pick_sides(parts), hint)
 
 
 def find_leaking_files(manifest: Manifest) -> Iterator[Issue]:
     """Yield ``leak-file`` for each case with images whose bytes are in another split or fold too.
 
-    Masks are not compared: all empty masks of a size are the same file.
+    Masks are not compared, because all empty masks of a size are equal.
     """
     files = (
         Occurrence(case, path, case.sha256[path])
@@ -124,12 +109,9 @@ def find_leaking_files(manifest: Manifest) -> Iterator[Issue]:
 
 
 def report_copies(code: str, what: str, occurrences: Iterable[Occurrence]) -> Iterator[Leak]:
-    """Yield an error for each pair of cases in different parts that share keys; further files are counted.
+    """Yield an error for each pair of cases in different parts that share keys, ``what`` being bytes or pixels.
 
-    Args:
-        code: code of the findings.
-        what: what is the same.
-        occurrences: the files in the manifest's order.
+    The files come in the manifest's order; only the first of a pair is named, further ones are counted.
     """
     first: dict[str, Occurrence] = {}
     shared: dict[tuple[str, str], list[tuple[Occurrence, Occurrence]]] = defaultdict(list)
@@ -139,24 +121,16 @@ def report_copies(code: str, what: str, occurrences: Iterable[Occurrence]) -> It
             shared[own.case.case_id, origin.case.case_id].append((own, origin))
     for pairs in shared.values():
         own, origin = pairs[0]
-        message = f"the same {what} as {origin.path}: one is in {name_part(origin.case)}, the other in"
+        parts = f"one is in {name_part(origin.case)}, the other in {name_part(own.case)}"
         more = f" ({len(pairs)} files of the two cases are equal)" if len(pairs) > 1 else ""
-        yield Leak(
-            code,
-            "error",
-            f"{message} {name_part(own.case)}{more}",
-            record=own.case.case_id,
-            path=own.path,
-            hint="remove one of them",
-            other=origin.path,
-            other_record=origin.case.case_id,
-        )
+        message = f"the same {what} as {origin.path}: {parts}{more}"
+        yield make_leak(code, "error", message, (own, origin), "remove one of them")
 
 
 def find_leaking_volumes(manifest: Manifest) -> Iterator[Issue]:
-    """Yield ``leak-volume`` for each volume or film that names or facts suggest, if it is in two splits or folds.
+    """Yield ``leak-volume`` for each volume or film, by names or facts, that is in two splits or folds.
 
-    What is surely one patient's is left to ``leak-patient``.
+    Volumes of one known patient are left to ``leak-patient``.
     """
     for volume in group_volumes(manifest):
         parts: dict[str, list[Case]] = defaultdict(list)
@@ -165,22 +139,15 @@ def find_leaking_volumes(manifest: Manifest) -> Iterator[Issue]:
         if len(parts) < 2 or len({case.subject_key() for case in volume.cases}) == 1:
             continue
         counts = ", ".join(f"{len(parts[part])} in {part}" for part in sorted(parts))
-        order = sorted(parts, key=_rank)
-        case, other = parts[order[-1]][0], parts[order[0]][0]
-        yield Leak(
-            "leak-volume",
-            "warning",
-            f"names say that {len(volume.cases)} images are {volume.kind} {volume.name!r}, which is divided: {counts}",
-            record=case.case_id,
-            path=_first_image(case),
-            hint="give its cases one subject in the manifest, then pipeline dataset split keeps them together",
-            other=_first_image(other),
-            other_record=other.case_id,
-        )
+        images = f"one {volume.kind} {volume.name!r} of {len(volume.cases)} images"
+        message = f"file names suggest {images} that is split across parts: {counts}"
+        hint = "give its cases one subject in the manifest, then pipeline dataset split keeps them together"
+        sides = _pick_sides({part: cases[0] for part, cases in parts.items()})
+        yield make_leak("leak-volume", "warning", message, sides, hint)
 
 
 def name_part(case: Case) -> str:
-    """Return the part that must not share anything with others: the fold, or the split of cases without one.
+    """Return the part of a case that must not share data with others: its fold, or its split without a fold.
 
     Example:
         >>> name_part(Case("a", "", ("a.tif",), fold=2)), name_part(Case("a", "", ("a.tif",), split="test", fold=2))
@@ -189,10 +156,9 @@ def name_part(case: Case) -> str:
     return case.split if case.split == "test" or case.fold is None else f"fold {case.fold}"
 
 
-def _rank(part: str) -> tuple[bool, bool, str]:
-    """Sort parts by what their scores are for: the finding names the case in test, else the one in validation."""
-    return part == "test", part == "val" or part.endswith(" val"), part
-
-
-def _first_image(case: Case) -> str:
-    return case.image[0] if case.image else ""
+def _pick_sides(parts: Mapping[str, Case]) -> tuple[Occurrence, Occurrence]:
+    """Return the first images of two cases; the finding is about the case in test, or else in validation."""
+    order = sorted(parts, key=lambda part: (part == "test", part == "val" or part.endswith(" val"), part))
+    first, last = (parts[part] for part in (order[0], order[-1]))
+    own, other = (Occurrence(case, case.image[0] if case.image else "") for case in (last, first))
+    return own, other

@@ -1,4 +1,4 @@
-"""Near copies among many images: candidates by perceptual hash, verified by the correlation of their details."""
+"""Find near copies among many images: candidates by perceptual hash, verified by the correlation of details."""
 
 from __future__ import annotations
 
@@ -30,21 +30,13 @@ _PAIRS = 4096  # candidates verified at a time; takes 32 MB
 
 @dataclass(frozen=True)
 class NearPairs:
-    """Pairs of near copies, as columns of a table.
+    """Pairs of near copies, as columns of a table."""
 
-    Args:
-        first: index of the image that comes first.
-        second: index of its near copy, always larger.
-        distance: Hamming distance of the hashes, 0 to 63 bits.
-        symmetry: what was done to the copy, as an index of `SYMMETRIES`.
-        correlation: of the details, -1 to 1.
-    """
-
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    distance: NDArray[np.int64]
-    symmetry: NDArray[np.int64]
-    correlation: Floats
+    first: NDArray[np.int64]  #: index of the image that comes first
+    second: NDArray[np.int64]  #: index of its near copy, always larger
+    distance: NDArray[np.int64]  #: Hamming distance of the hashes, 0 to 63 bits
+    symmetry: NDArray[np.int64]  #: flip or turn of the copy, as an index of `SYMMETRIES`
+    correlation: Floats  #: correlation of the details, -1 to 1
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -65,17 +57,17 @@ def find_near_pairs(
 ) -> Iterator[NearPairs]:
     """Compare all images with each other, under all flips and turns by 90 degrees.
 
-    10,000 images take seconds: distances are products of matrices of +1 and -1. Memory stays bounded, however many
-    pairs there are, as long as the caller does not keep them.
+    10,000 images take seconds, because distances are products of matrices of +1 and -1. Memory is bounded for any
+    number of pairs, as long as the caller does not keep them.
 
     Args:
         thumbnails: (n, 32, 32).
-        groups: (n,), the subject of each image by number; images of one subject are not compared.
+        groups: (n,), number of each image's subject; images of one subject are not compared.
         distance: largest Hamming distance of the hashes, in bits.
         min_correlation: smallest correlation of the details.
 
     Yields:
-        The near copies of a block of images; a pair once, with its best symmetry. Always in the same order.
+        The near copies of a block of images, each pair once with its best symmetry, always in the same order.
     """
     hashes = compute_hashes(thumbnails).astype(np.float32)
     details = compute_details(thumbnails)
@@ -94,7 +86,7 @@ def _find_candidates(hashes: Floats, groups: NDArray[np.int64], start: int, dist
     """Return pairs of a block's images with later ones, correlations still 0."""
     rows = hashes[start : start + _ROWS, 0]
     stop = start + len(rows)
-    # Only images after the row itself; within the block that is a triangle.
+    # Only images after the row itself, which is a triangle within the block.
     upper = np.arange(start, len(hashes))[None, :] > np.arange(start, stop)[:, None]
     upper &= groups[None, start:] != groups[start:stop, None]
     found = []

@@ -1,4 +1,4 @@
-"""Leaks that pixels tell: other encodings, near copies, and what must not be taken for one."""
+"""Leaks that pixels reveal: other encodings and near copies, and images that only resemble each other."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,7 +152,7 @@ def test_search_can_be_switched_off(dataset: Dataset) -> None:
     assert dataset.leaks(search_near=False) == []
 
 
-def test_the_default_level_does_not_decode_what_checksums_vouch_for(dataset: Dataset) -> None:
+def test_the_default_level_does_not_decode_files_with_checksums(dataset: Dataset) -> None:
     from pipeline.datasets.digests import compute_sha256
 
     dataset.add("a", draw(0))

@@ -1,4 +1,4 @@
-"""Leaks that the manifest tells: patients, files, volumes by their names."""
+"""Leaks that the manifest reveals: patients, files, volumes by their names."""
 
 from dataclasses import replace
 
@@ -83,7 +83,7 @@ def test_a_film_divided_without_a_gap_is_an_error(parts: str) -> None:
 
 
 @pytest.mark.parametrize("facts", [{"sequence": None}, {"frame": None}])
-def test_what_is_no_film_cannot_be_divided_in_time(facts: dict[str, object]) -> None:
+def test_only_films_can_be_divided_in_time(facts: dict[str, object]) -> None:
     assert [leak.code for leak in find_leaking_subjects(make_film("ttxvv", **facts))] == ["leak-patient"]
 
 
@@ -127,7 +127,10 @@ def test_divided_volumes_are_named() -> None:
         ("leak-volume", "warning", "p0_2.png"),
         ("leak-volume", "warning", "p1_2.png"),
     ]
-    assert leaks[0].message == ("names say that 4 images are slices of 'p0_', which is divided: 2 in test, 2 in train")
+    assert (
+        leaks[0].message
+        == "file names suggest one volume 'p0_' of 4 images that is split across parts: 2 in test, 2 in train"
+    )
     assert isinstance(leaks[0], Leak)
     assert leaks[0].other == "p0_0.png"
 
@@ -135,7 +138,9 @@ def test_divided_volumes_are_named() -> None:
 def test_a_divided_film_is_named() -> None:
     cases = [make_case(f"t{n}", "val" if n > 3 else "train", facts={"sequence": "02", "frame": n}) for n in range(6)]
     (leak,) = find_leaking_volumes(make_manifest(*cases))
-    assert leak.message == "names say that 6 images are frames of film '02', which is divided: 4 in train, 2 in val"
+    assert (
+        leak.message == "file names suggest one film '02' of 6 images that is split across parts: 4 in train, 2 in val"
+    )
 
 
 def test_volumes_of_one_known_patient_are_left_to_leak_patient() -> None:

@@ -1,4 +1,4 @@
-"""Names tell slices of a volume from the running numbers of a dataset."""
+"""File names of slices are distinguished from the running numbers of a dataset."""
 
 import pytest
 
