@@ -1,7 +1,5 @@
 """Write a file completely or not at all: a temporary file in the same folder, then a rename."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

@@ -1,10 +1,6 @@
 """Read switches given on the command line of ``python -m monai.bundle run``."""
 
-from __future__ import annotations
-
 from pipeline.issues import InputError
-
-__all__ = ["read_flag"]
 
 
 def read_flag(value: bool | str, name: str) -> bool:

@@ -1,7 +1,5 @@
 """The finding of a check (`Issue`), and the error that a user can fix (`InputError`)."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

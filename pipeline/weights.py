@@ -1,7 +1,5 @@
 """Load the weights of a network from a checkpoint, with a one-line error if they do not fit."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +8,6 @@ from typing import Any
 import torch
 
 from pipeline.issues import InputError
-
-__all__ = ["list_checkpoints", "load_weights", "read_weights"]
 
 
 def list_checkpoints(given: str | Path | Sequence[str | Path]) -> list[Path]:

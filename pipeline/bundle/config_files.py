@@ -1,7 +1,5 @@
 """Find bundles in their folders and read the JSON files in them."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Iterable, Sequence

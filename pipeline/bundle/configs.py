@@ -1,7 +1,5 @@
 """Configs as data: the objects that they build, their texts, their references, and texts that must not be run."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

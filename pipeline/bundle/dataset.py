@@ -1,7 +1,5 @@
 """The dataset that a new bundle is for, checked before the configs are written."""
 
-from __future__ import annotations
-
 import fnmatch
 import os
 from collections.abc import Mapping, Sequence
@@ -24,11 +22,11 @@ PLACEHOLDERS = ("foreground", "object", "label ", "channel ")
 class UserDataset:
     """A dataset with the names of its channels and labels."""
 
-    manifest: Manifest  #: as it was read.
-    path: Path  #: of the manifest, absolute.
-    folder: Path | None  #: that the manifest's paths are relative to, absolute; None if it is not known.
-    channels: tuple[str, ...]  #: names, in the order of the image's channels.
-    labels: tuple[str, ...]  #: names by label id, background first.
+    manifest: Manifest  #: as it was read
+    path: Path  #: of the manifest, absolute
+    folder: Path | None  #: that the manifest's paths are relative to, absolute; None if it is not known
+    channels: tuple[str, ...]  #: names, in the order of the image's channels
+    labels: tuple[str, ...]  #: names by label id, background first
 
     @cached_property
     def kind(self) -> Kind:

@@ -1,7 +1,5 @@
 """A bundle that is being made: its name and place, its dataset, its recipe."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +19,11 @@ SLICES = 3
 class Draft:
     """What the texts and configs of a new bundle are made from."""
 
-    name: str  #: of the new bundle.
-    folder: Path  #: its place, absolute.
-    dataset: UserDataset  #: the data that it is for.
-    recipe: Recipe  #: network and settings.
-    authors: str = ""  #: of the new bundle, "" if they are not known.
+    name: str  #: of the new bundle
+    folder: Path  #: its place, absolute
+    dataset: UserDataset  #: the data that it is for
+    recipe: Recipe  #: network and settings
+    authors: str = ""  #: of the new bundle, "" if they are not known
 
     @property
     def template(self) -> str:

@@ -1,7 +1,5 @@
 """Settings that fit a dataset: sizes, voxel size, tiles, crops, repeats, memory."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from statistics import median

@@ -1,7 +1,5 @@
 """Format config JSON: whatever fits into one line stands on one line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path

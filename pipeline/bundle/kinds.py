@@ -1,7 +1,5 @@
 """The kinds of data that bundles, templates and manifests are for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +28,15 @@ _OBJECTS = ("BorderWeightMapd", "SeparateInstancesd", "LabelInstancesd", "SegMea
 class Kind:
     """The kind of data that a bundle is for, or that a dataset holds."""
 
-    shape: Shape  #: the shape of a case.
-    objects: bool = False  #: masks number objects instead of naming classes.
+    shape: Shape  #: the shape of a case
+    objects: bool = False  #: masks number objects instead of naming classes
 
     def describe(self) -> str:
         """Return the kind in words."""
         return NAMES[self.shape] + (" with numbered objects (instances)" if self.objects else "")
 
 
-#: The data that each template is for.
+#: The data that each template is for
 TEMPLATES: dict[str, Kind] = {
     "pictures": Kind("pictures"),
     "stacks": Kind("stacks"),

@@ -1,7 +1,5 @@
 """A new bundle for a dataset: ``pipeline bundle new``."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex
@@ -35,10 +33,10 @@ _COPIED = {"LICENSE": "LICENSE", "configs/logging.conf": "logging.conf"}
 class Created:
     """A bundle that was made."""
 
-    path: Path  #: its folder, as the command was given it.
-    manifest: Path  #: the manifest that it reads.
-    notes: tuple[str, ...]  #: how the configs were fitted to the data, one line each.
-    commands: tuple[str, ...]  #: the commands that train, evaluate, report and predict.
+    path: Path  #: its folder, as the command was given it
+    manifest: Path  #: the manifest that it reads
+    notes: tuple[str, ...]  #: how the configs were fitted to the data, one line each
+    commands: tuple[str, ...]  #: the commands that train, evaluate, report and predict
 
 
 def check_name(name: str, output: Path) -> None:

@@ -1,7 +1,5 @@
 """List the bundles of a folder: ``pipeline bundle list``."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -20,17 +18,17 @@ NO_WEIGHTS, SHIPPED, DOWNLOAD = "none", "shipped", "to download"
 class Entry:
     """A bundle in the list."""
 
-    name: str  #: of its folder.
-    path: str  #: of its folder, as the command was given it.
+    name: str  #: of its folder
+    path: str  #: of its folder, as the command was given it
     problem: str = ""  #: why it cannot be used; "" if nothing is wrong. Then the rest is known.
-    task: str = ""  #: the task, in words.
-    data: str = ""  #: source of the data.
-    network: str = ""  #: class of the network, without its package.
-    dimensions: int | None = None  #: spatial dimensions of the network, None if its config does not say.
-    parameters: int | None = None  #: number of the network's parameters, None if the metadata do not say.
-    weights: str = NO_WEIGHTS  #: ``"shipped"``, ``"to download"`` or ``"none"``.
-    validation_score: Any = None  #: as the metadata state it, None without.
-    train: str = ""  #: the command that trains it.
+    task: str = ""  #: the task, in words
+    data: str = ""  #: source of the data
+    network: str = ""  #: class of the network, without its package
+    dimensions: int | None = None  #: spatial dimensions of the network, None if its config does not say
+    parameters: int | None = None  #: number of the network's parameters, None if the metadata do not say
+    weights: str = NO_WEIGHTS  #: ``"shipped"``, ``"to download"`` or ``"none"``
+    validation_score: Any = None  #: as the metadata state it, None without
+    train: str = ""  #: the command that trains it
 
 
 def list_bundles(folder: Path) -> list[Entry]:

@@ -1,7 +1,5 @@
 """Ask on a terminal for what the options of a command do not give."""
 
-from __future__ import annotations
-
 import sys
 
 from pipeline.issues import InputError

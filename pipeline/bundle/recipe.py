@@ -1,7 +1,5 @@
 """What a new bundle takes from a template or from an existing bundle: network, optimiser, schedule, settings."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Mapping
@@ -25,22 +23,22 @@ _NOT_TAKEN = ("select_by",)
 class Recipe:
     """The experiment without its data."""
 
-    template: str  #: name of the template.
-    origin: str  #: the bundle that it is made from, or the template, in words.
-    knobs: Config  #: settings by name, as in ``train.json``.
-    network_def: Config  #: the network; its channels are set later.
-    optimizer: Config  #: as in ``train.json``.
-    lr_scheduler: Config  #: as in ``train.json``.
-    phantom: Config  #: overrides of ``phantom.json``: small sizes, a small network.
-    value_range: list[float]  #: of the network's input.
+    template: str  #: name of the template
+    origin: str  #: the bundle that it is made from, or the template, in words
+    knobs: Config  #: settings by name, as in ``train.json``
+    network_def: Config  #: the network; its channels are set later
+    optimizer: Config  #: as in ``train.json``
+    lr_scheduler: Config  #: as in ``train.json``
+    phantom: Config  #: overrides of ``phantom.json``: small sizes, a small network
+    value_range: list[float]  #: of the network's input
     required_packages: Mapping[str, str | None]  #: versions by package; None for those of this machine.
-    #: handlers that load pretrained weights into a part of the network.
+    #: handlers that load pretrained weights into a part of the network
     loaders: list[Config] = field(default_factory=list)
-    find_unused_parameters: bool = False  #: for several processes.
+    find_unused_parameters: bool = False  #: for several processes
     source: Path | None = None  #: folder of the bundle, None for a template.
-    #: ``train.json`` and ``inference.json`` of the bundle, for settings that its parts refer to.
+    #: ``train.json`` and ``inference.json`` of the bundle, for settings that its parts refer to
     configs: Mapping[str, Config] = field(default_factory=dict)
-    metadata: Config = field(default_factory=dict)  #: of the bundle.
+    metadata: Config = field(default_factory=dict)  #: of the bundle
 
     @property
     def kind(self) -> Kind:

@@ -1,7 +1,5 @@
 """Build each part of a new bundle once before it is written, so that one that cannot train is refused."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import warnings

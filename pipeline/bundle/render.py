@@ -1,7 +1,5 @@
 """The configs of a new bundle, rendered from the templates."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 import json

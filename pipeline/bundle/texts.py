@@ -1,7 +1,5 @@
 """The texts of a new bundle: metadata, model card, licence of the data, and notes for the terminal."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """The command line ``pipeline NOUN VERB``: a table of commands, each run by a module of its name."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import importlib

@@ -1,7 +1,5 @@
 """The command ``pipeline dataset build``: its arguments and its run."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command ``pipeline dataset download``: its arguments and its run."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

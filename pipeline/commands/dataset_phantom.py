@@ -1,7 +1,5 @@
 """The command ``pipeline dataset phantom``: its arguments and its run."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

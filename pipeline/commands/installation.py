@@ -1,7 +1,5 @@
 """Warn when another installed distribution also brings a package named ``pipeline``."""
 
-from __future__ import annotations
-
 DISTRIBUTION = "monai-segmentation-suite"
 
 

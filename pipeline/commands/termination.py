@@ -1,7 +1,5 @@
 """Turn SIGTERM into an orderly exit."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import sys

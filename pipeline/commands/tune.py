@@ -1,7 +1,5 @@
 """The command ``pipeline tune``: its arguments and what it runs."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

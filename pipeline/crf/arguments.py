@@ -1,15 +1,11 @@
 """The arguments of a dense CRF, checked before anything is computed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-__all__ = ["LEAST", "TINY", "Parameters", "check_parameters", "check_shapes", "check_values"]
 
 _SUM_TOLERANCE = 1e-2  # half precision rounds a sum of probabilities by less
 _LABELS = 2

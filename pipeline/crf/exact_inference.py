@@ -1,7 +1,5 @@
 """The dense CRF over every pair of points, in double precision: the exact backend, reference of the others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.crf.arguments import LEAST, Parameters
-
-__all__ = ["infer"]
 
 _POINTS = 8192  # two matrices of 8192^2 doubles take 1 GiB
 

@@ -1,7 +1,5 @@
 """Mean-field inference in a fully connected CRF: checks, and the choice of the backend."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -12,8 +10,6 @@ import numpy as np
 
 from pipeline.crf.arguments import Parameters, check_parameters, check_shapes, check_values
 from pipeline.crf.memory import CaseTooLargeError, check_memory
-
-__all__ = ["mean_field", "mean_field_batch"]
 
 BACKENDS = ("auto", "numba", "torch", "exact")
 

@@ -1,13 +1,9 @@
 """Compile the kernels of this package with numba, once per machine."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
-
-__all__ = ["BLOCK", "compiled"]
 
 BLOCK = 512  # points per step of a kernel, so that their scratch stays in the fastest cache
 

@@ -1,7 +1,5 @@
 """Permutohedral lattices of the numba backend: shared by threads, and cached if they depend on positions only."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import threading
@@ -19,20 +17,6 @@ from pipeline.crf.lattice_geometry import Geometry
 from pipeline.crf.memory import check_vertices
 from pipeline.crf.messages import normalize, scatter, splat_ones
 from pipeline.crf.simplex import blur, build_chunk, find_dense_neighbours, find_neighbours, merge_dense_keys, merge_keys
-
-__all__ = [
-    "Bricks",
-    "Lattice",
-    "Run",
-    "Tables",
-    "build_lattice",
-    "clear_cache",
-    "divide",
-    "find_spatial_lattice",
-    "group",
-    "lay_empty_tables",
-    "open_run",
-]
 
 _DENSE = 8  # possible keys per actual key up to which a table of all keys is smaller than a hash table
 _IDS = 1 << 16  # vertices that 16 bits can number

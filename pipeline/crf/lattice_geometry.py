@@ -6,15 +6,11 @@ is ``m + (d + 1) * sum_i (r_i - origin_i) * unit_i``. Adams, Baek, Davis: Fast H
 Permutohedral Lattice, Eurographics 2010.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-__all__ = ["AXIS_BITS", "ONE", "Geometry", "measure_lattice"]
 
 ONE = 1 << 24  # a distance of 1 in fixed point; the bits below hold the axis, so that all backends break ties alike
 AXIS_BITS = 4

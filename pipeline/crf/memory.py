@@ -1,12 +1,8 @@
 """Estimate the memory of a case before it is allocated."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path
-
-__all__ = ["CaseTooLargeError", "check_memory", "check_vertices", "estimate_memory", "find_free_memory"]
 
 _CORNER = 2 + 4  # bytes of the number and of the weight of a simplex's corner
 _FLOAT = 4

@@ -4,16 +4,12 @@ Two labels need one filtered channel, because with t = Q_1 - Q_0 the logit diffe
 log(p_1 / p_0) + sum_k w_k K'_k t.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from pipeline.crf.arguments import TINY
 from pipeline.crf.kernel_compiler import BLOCK, compiled
-
-__all__ = ["finish_many", "finish_pair", "normalize", "scatter", "splat_ones", "update_many", "update_pair"]
 
 _LOG2E = np.float32(1.4426950408889634)
 _LEAST = np.float32(-126.0)  # of an exponent of 2

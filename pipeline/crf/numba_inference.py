@@ -1,7 +1,5 @@
 """Mean field on the CPU: the numba backend, built from compiled kernels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +22,6 @@ from pipeline.crf.lattice import (
 )
 from pipeline.crf.lattice_geometry import Geometry, measure_lattice
 from pipeline.crf.messages import finish_many, finish_pair, update_many, update_pair
-
-__all__ = ["infer"]
 
 _LEAST = np.float32(LEAST)
 

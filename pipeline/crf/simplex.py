@@ -1,15 +1,11 @@
 """Kernels of the permutohedral lattice, by numba: from the position of a point to the corners of its simplex."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from pipeline.crf.kernel_compiler import BLOCK, compiled
 from pipeline.crf.lattice_geometry import AXIS_BITS, ONE
-
-__all__ = ["blur", "build_chunk", "find_dense_neighbours", "find_neighbours", "merge_dense_keys", "merge_keys"]
 
 _AXIS_MASK = (1 << AXIS_BITS) - 1
 _STEP_BITS = np.int32(ONE.bit_length() - 1 + AXIS_BITS)

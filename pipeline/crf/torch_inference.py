@@ -1,15 +1,11 @@
 """Mean field in plain torch: the torch backend, for GPUs and where numba is missing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 
 from pipeline.crf.arguments import LEAST, TINY, Parameters
 from pipeline.crf.lattice_geometry import AXIS_BITS, ONE, Geometry, measure_lattice
-
-__all__ = ["infer"]
 
 _AXES = 1 << AXIS_BITS
 

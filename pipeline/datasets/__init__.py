@@ -1,7 +1,5 @@
 """Files on disk -> a list of cases: layouts, manifests, splits, checks, and the functions that configs call."""
 
-from __future__ import annotations
-
 from pipeline.datasets.datalist import load_datalist
 from pipeline.datasets.inputs.images import find_images, find_inputs
 from pipeline.datasets.inputs.volumes import find_volumes

@@ -1,7 +1,5 @@
 """`load_datalist`, the one function that training configs call."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """sha256 of files: computed with threads, and read from ``SHA256SUMS`` lists."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Checks of single files: whether they exist, can be read, and have the manifest's checksum."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import os
@@ -16,7 +14,7 @@ from pipeline.issues import Issue
 # A larger file is hashed as a stream and opened again by its reader.
 MAX_HELD = 64 * 1024 * 1024
 
-#: Size, time of the last change of content and of status (ns), and inode: they change with every write to a file.
+#: Size, time of the last change of content and of status (ns), and inode: they change with every write to a file
 State = tuple[int, int, int, int]
 
 

@@ -1,7 +1,5 @@
 """The order of slices: by number, never by name (``x_10`` comes after ``x_9``)."""
 
-from __future__ import annotations
-
 import re
 
 _TRAILING_NUMBER = re.compile(r"^(?P<prefix>.*?)(?P<number>\d+)$", re.DOTALL)

@@ -1,7 +1,5 @@
 """Check that there is space for an output file, before the work that produces it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Mixed precision chosen by the hardware, as a wrapper around any MONAI inferer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +9,6 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from pipeline.flags import read_flag
-
-__all__ = ["AutocastInferer", "supports_bfloat16"]
 
 
 def supports_bfloat16(device_type: str) -> bool:
@@ -36,11 +32,6 @@ class AutocastInferer(Inferer):
     MONAI's ``amp=True`` works only on CUDA and uses float16, which needs a gradient scaler. bfloat16 has the range of
     float32, so it needs none, and recent CPUs support it. The loss is computed outside, in float32.
 
-    Args:
-        inferer: the inferer to run, e.g. ``SimpleInferer`` in training or ``SliceInferer`` in validation.
-        amp: "auto" (if the hardware has bfloat16), True or False.
-        channels_last: lay out 2-D batches ``(B, C, H, W)`` channels last, which is faster with BatchNorm.
-
     Example:
         >>> import torch
         >>> from monai.inferers import SimpleInferer
@@ -49,9 +40,9 @@ class AutocastInferer(Inferer):
         torch.float32
     """
 
-    inferer: Inferer
-    amp: bool | str = "auto"
-    channels_last: bool = True
+    inferer: Inferer  #: the inferer to run, e.g. ``SimpleInferer`` in training or ``SliceInferer`` in validation.
+    amp: bool | str = "auto"  #: "auto" (if the hardware has bfloat16), True or False
+    channels_last: bool = True  #: lay out 2-D batches ``(B, C, H, W)`` channels last, which is faster with BatchNorm
 
     def __post_init__(self) -> None:
         self.amp = self.amp if self.amp == "auto" else read_flag(self.amp, "amp")

@@ -1,14 +1,10 @@
 """The mean of several predictions, in a form that the activation after it expects."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-
-__all__ = ["Activation", "PredictionMean"]
 
 Activation = Literal["sigmoid", "softmax"]
 _KNOWN = (None, "sigmoid", "softmax")

@@ -1,7 +1,5 @@
 """The mean prediction of several checkpoints of a network, as a wrapper around a bundle's inferer."""
 
-from __future__ import annotations
-
 import copy
 import logging
 from collections.abc import Callable, Sequence
@@ -17,8 +15,6 @@ from pipeline.issues import InputError
 from pipeline.parallel.wrapped import unwrap_network
 from pipeline.weights import list_checkpoints, load_weights
 
-__all__ = ["EnsembleInferer"]
-
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -30,13 +26,6 @@ class EnsembleInferer(Inferer):
     loaded into a copy of ``network`` at the first call and kept; the network from the evaluator is not used. So the
     device holds the weights of all checkpoints and of the evaluator's network. Time grows with the number of
     checkpoints.
-
-    Args:
-        inferer: the bundle's inferer.
-        network: a network with the architecture of the checkpoints, such as ``"@network"``.
-        checkpoints: files such as the ``model.pt`` of each fold, or one text of paths separated by commas.
-        activation: makes probabilities of the network's output: "sigmoid" or "softmax".
-        network_key: entry of the network in a *last* checkpoint.
 
     Raises:
         InputError: there is no checkpoint; at the first call: one is missing or does not fit the network.
@@ -53,11 +42,12 @@ class EnsembleInferer(Inferer):
         0.6
     """
 
-    inferer: Inferer
-    network: torch.nn.Module
+    inferer: Inferer  #: the bundle's inferer
+    network: torch.nn.Module  #: a network with the architecture of the checkpoints, such as ``"@network"``
+    #: files such as the ``model.pt`` of each fold, or one text of paths separated by commas
     checkpoints: Sequence[str | Path] | str
-    activation: Activation
-    network_key: str = "network"
+    activation: Activation  #: makes probabilities of the network's output: "sigmoid" or "softmax"
+    network_key: str = "network"  #: entry of the network in a *last* checkpoint
 
     def __post_init__(self) -> None:
         if self.activation is None:

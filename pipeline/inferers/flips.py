@@ -1,7 +1,5 @@
 """Test-time augmentation by flips and quarter turns, as a wrapper around any MONAI inferer."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +9,6 @@ import torch
 from monai.inferers import Inferer
 
 from pipeline.inferers.averaging import Activation, PredictionMean
-
-__all__ = ["FlipAverageInferer"]
 
 _BEFORE = 2  # axes before the spatial ones: batch and channels
 _PLANE = (_BEFORE, _BEFORE + 1)
@@ -26,13 +22,6 @@ class FlipAverageInferer(Inferer):
     symmetries of a square, the image and the "7 rotated versions" of Ronneberger et al. (2015). Time grows with the
     number of copies, memory does not.
 
-    Args:
-        inferer: the inferer to run.
-        flips: one entry per flipped copy: the spatial axes to flip together; 0 is the first axis after the channels.
-        rotations: one entry per rotated copy: quarter turns, 1 to 3, in the plane of the spatial axes 0 and 1.
-        activation: None averages the network's outputs (logits). "sigmoid" and "softmax" average probabilities, see
-            `pipeline.inferers.averaging.PredictionMean`.
-
     Raises:
         ValueError: an entry of ``flips`` is empty or negative, an entry of ``rotations`` is not 1, 2 or 3, or the
             activation is unknown.
@@ -45,9 +34,13 @@ class FlipAverageInferer(Inferer):
         [[[[2.0, 4.0]]]]
     """
 
-    inferer: Inferer
+    inferer: Inferer  #: the inferer to run
+    #: one entry per flipped copy: the spatial axes to flip together; 0 is the first axis after the channels
     flips: Sequence[Sequence[int]] = ()
+    #: one entry per rotated copy: quarter turns, 1 to 3, in the plane of the spatial axes 0 and 1
     rotations: Sequence[int] = ()
+    #: None averages the network's outputs (logits). "sigmoid" and "softmax" average probabilities, see
+    #: `pipeline.inferers.averaging.PredictionMean`.
     activation: Activation | None = None
 
     def __post_init__(self) -> None:

@@ -1,7 +1,5 @@
 """Inference on whole images in overlapping tiles, for networks without padding."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +8,6 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-
-__all__ = ["OverlapTileInferer"]
 
 
 @dataclass(eq=False, repr=False)
@@ -28,13 +24,6 @@ class OverlapTileInferer(Inferer):
     The step between tiles is the largest such multiple within ``output_size``, 384 for 388. Overlapping outputs are
     equal, and the later one is kept. The last tile is cropped at the border.
 
-    Args:
-        input_size: pixels of an input tile along each spatial axis, or one number for all axes; it must fit the
-            network, see :meth:`pipeline.networks.UNet2015.fits`. Large tiles are faster, small tiles need less memory.
-        output_size: pixels of the network's output for it; half of the difference is the margin on each side.
-        sw_batch_size: number of tiles per forward pass.
-        pooling_stride: product of the network's pooling strides: ``2**4`` for four 2x2 poolings.
-
     Raises:
         ValueError: the sizes do not match.
 
@@ -47,10 +36,13 @@ class OverlapTileInferer(Inferer):
         True
     """
 
+    #: pixels of an input tile along each spatial axis, or one number for all axes; it must fit the network, see
+    #: :meth:`pipeline.networks.UNet2015.fits`. Large tiles are faster, small tiles need less memory.
     input_size: Sequence[int] | int
+    #: pixels of the network's output for it; half of the difference is the margin on each side
     output_size: Sequence[int] | int
-    sw_batch_size: int = 1
-    pooling_stride: int = 16
+    sw_batch_size: int = 1  #: number of tiles per forward pass
+    pooling_stride: int = 16  #: product of the network's pooling strides: ``2**4`` for four 2x2 poolings
 
     def __post_init__(self) -> None:
         sizes = [[size] if isinstance(size, int) else list(size) for size in (self.input_size, self.output_size)]

@@ -1,7 +1,5 @@
 """A loss of the whole batch if several processes share it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +10,6 @@ from torch import nn
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import collect, exit_together
 from pipeline.parallel.collectives import gather_batch
-
-__all__ = ["GlobalBatchLoss"]
 
 _MAX_DIMS = 8
 

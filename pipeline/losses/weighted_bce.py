@@ -1,13 +1,9 @@
 """Binary cross-entropy with a weight for every pixel."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from monai.utils import LossReduction
 from torch.nn.modules.loss import _Loss
-
-__all__ = ["WeightMapBCELoss"]
 
 
 class WeightMapBCELoss(_Loss):

@@ -1,15 +1,11 @@
 """Numbers of cases that a mean hides: without truth, missed, or both empty."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from pipeline.metrics.labelwise import LabelwiseMetric, find_cases
-
-__all__ = ["CaseCount"]
 
 _KINDS = ("empty_gt", "missed", "both_empty")
 

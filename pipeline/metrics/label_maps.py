@@ -1,7 +1,5 @@
 """Checks of the maps of class ids that metrics get, and their voxel sizes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +12,7 @@ from monai.utils import ImageMetaKey
 from pipeline.issues import InputError
 
 _SHOWN = 6  # values of a wrong map in a message
-#: Formats that always contain the voxel size in mm.
+#: Formats that always contain the voxel size in mm
 _VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".dcm")
 _NEXT = {
     "pred": "put AsDiscreted before the metric (argmax without to_onehot for several classes)",

@@ -1,7 +1,5 @@
 """A MONAI metric on one class of a map of class ids."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +7,6 @@ import torch
 from monai.metrics import CumulativeIterationMetric
 
 from pipeline.metrics.label_maps import check_classes, read_label_maps
-
-__all__ = ["LabelMetric"]
 
 
 class LabelMetric(CumulativeIterationMetric):

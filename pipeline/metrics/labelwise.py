@@ -15,8 +15,6 @@ Overlap and surface Dice: best 1, worst 0. Distances: best 0, worst the diagonal
 ``ignore_empty=False`` and ``truth_only`` its ``ignore_empty=True``, which leaves out false positives.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar

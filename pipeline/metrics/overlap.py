@@ -1,15 +1,11 @@
 """Dice and IoU of single classes of a map of class ids, and the thresholded Jaccard index of the ISIC challenge."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
 from monai.metrics import compute_iou
 
 from pipeline.metrics.labelwise import LabelwiseMetric
-
-__all__ = ["LabelDice", "LabelIoU", "ThresholdedJaccard"]
 
 _ROUNDING = 1e-7
 

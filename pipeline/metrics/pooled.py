@@ -3,8 +3,6 @@
 Large objects dominate a pooled score and a missed small one hardly changes it, so report the mean over cases as well.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Any
 
@@ -13,8 +11,6 @@ from monai.metrics import CumulativeIterationMetric
 
 from pipeline.metrics.label_maps import read_label_maps
 from pipeline.metrics.overlap import LabelDice, LabelIoU
-
-__all__ = ["BackgroundAccuracy", "PixelAccuracy", "PooledDice", "PooledIoU"]
 
 
 class PooledDice(LabelDice):

@@ -1,7 +1,5 @@
 """Scores of instances per object, as in the Cell Tracking Challenge."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -9,8 +7,6 @@ from monai.metrics import CumulativeIterationMetric
 
 from pipeline.issues import InputError
 from pipeline.metrics.label_maps import to_plain
-
-__all__ = ["ObjectCount", "SegMeasure"]
 
 _KINDS = ("truth", "missed", "false")
 

@@ -1,13 +1,9 @@
 """Dice per slice of a volume, for comparison with work that scores slices."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from monai.metrics import CumulativeIterationMetric, compute_dice
-
-__all__ = ["NonEmptySliceDice"]
 
 
 class NonEmptySliceDice(CumulativeIterationMetric):

@@ -1,7 +1,5 @@
 """Surface metrics in mm, with voxel sizes from the label's affine and scores for empty masks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -12,8 +10,6 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from pipeline.issues import InputError
 from pipeline.metrics.label_maps import find_spacing
 from pipeline.metrics.labelwise import LabelwiseMetric
-
-__all__ = ["HausdorffDistance95", "SurfaceDice"]
 
 _UNITS = ("mm", "voxels")
 

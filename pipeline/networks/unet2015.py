@@ -1,15 +1,11 @@
 """The U-Net as published in 2015: unpadded convolutions, so the output is smaller than the input."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 
 import torch
 from monai.networks.layers.factories import Conv, Dropout, Pool
 from torch import nn
-
-__all__ = ["UNet2015", "fits", "next_input_size", "valid_output_size"]
 
 
 def fits(n: int, depth: int = 4) -> bool:

@@ -5,8 +5,6 @@ torchrun kills them, 30 seconds later; with gloo they fail with a line about soc
 process is therefore shared with the others before the next exchange.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -18,8 +16,6 @@ import ignite.distributed as idist
 import torch.distributed as dist
 
 from pipeline.issues import InputError
-
-__all__ = ["agree_on", "any_process", "collect", "exit_together", "explain_lost_process", "record_failure"]
 
 T = TypeVar("T")
 

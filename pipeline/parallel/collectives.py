@@ -10,15 +10,11 @@ the parameters, so training follows the gradient of (1/W) sum_r L_r.
   sum_s L_s for its predictions p_r. This is W dL/dp_r: W times the gradient that it computes itself.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import ignite.distributed as idist
 import torch
 import torch.distributed as dist
-
-__all__ = ["gather_batch"]
 
 
 def gather_batch(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,5 @@
 """Start and end the exchange with the other processes of a run started by torchrun."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
@@ -14,8 +12,6 @@ import torch.distributed as dist
 
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
-
-__all__ = ["divide_batch", "find_device", "is_main", "start", "stop"]
 
 _LOGGER = logging.getLogger(__name__)
 _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -1,7 +1,5 @@
 """Divide the cases of a validation among processes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import ignite.distributed as idist
@@ -9,8 +7,6 @@ from monai.data import DistributedSampler
 
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
-
-__all__ = ["ValidationSampler"]
 
 
 class ValidationSampler(DistributedSampler):

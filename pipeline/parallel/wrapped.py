@@ -1,7 +1,5 @@
 """Wrap a network so that its copies in all processes train as one."""
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from typing import Any
@@ -20,8 +18,6 @@ _NO_BUFFERS: dict[str, Any] = {
     next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in _NAMES): False
 }
 _PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-__all__ = ["synchronise_batch_norm", "unwrap_network", "wrap_network"]
 
 
 def wrap_network(

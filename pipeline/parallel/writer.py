@@ -1,13 +1,9 @@
 """Write TensorBoard events in the first process only."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 from pipeline.parallel.launch import is_main
-
-__all__ = ["open_summary_writer"]
 
 
 def open_summary_writer(log_dir: str) -> Any:

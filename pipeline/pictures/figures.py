@@ -1,7 +1,5 @@
 """Pictures of segmentations: arrays in, 8-bit RGB arrays out."""
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,10 +9,10 @@ from skimage.segmentation import find_boundaries
 
 Rgb: TypeAlias = NDArray[np.uint8]
 
-#: Orange and sky blue of Okabe and Ito: distinct for colour-blind readers, and absent from grey images.
+#: Orange and sky blue of Okabe and Ito: distinct for colour-blind readers, and absent from grey images
 PRED_COLOUR = (230, 159, 0)
 TRUTH_COLOUR = (86, 180, 233)
-#: All colours of Okabe and Ito except black; label 1 has the first, label 8 the first again.
+#: All colours of Okabe and Ito except black; label 1 has the first, label 8 the first again
 PALETTE = (
     *(PRED_COLOUR, TRUTH_COLOUR, (0, 158, 115), (240, 228, 66)),
     *((0, 114, 178), (213, 94, 0), (204, 121, 167)),

@@ -1,7 +1,5 @@
 """A figure of predictions: one row per case, with image, truth, prediction and overlay side by side, and titles."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

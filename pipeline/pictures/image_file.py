@@ -1,7 +1,5 @@
 """Read picture files completely or not at all, convert to 8 bits, write atomically."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

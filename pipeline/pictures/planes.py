@@ -1,7 +1,5 @@
 """Pictures of a volume with its mask: three planes through the mask, or the slice with most foreground."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

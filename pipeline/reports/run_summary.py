@@ -1,7 +1,5 @@
 """Summaries of a run's scores over cases: mean, bootstrap interval, median, standard deviation, worst case."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math
@@ -16,9 +14,7 @@ import numpy as np
 from pipeline.issues import InputError
 from pipeline.statistics.intervals import RESAMPLES, SEED, bootstrap_mean
 
-__all__ = ["Summary", "print_summary", "read_scores", "read_values", "summarize"]
-
-#: Names of metrics for which smaller is better (``hd95_posterior``).
+#: Names of metrics for which smaller is better (``hd95_posterior``)
 _SMALL_IS_GOOD = re.compile(r"(?:^|_)(?:hd\d*|assd|asd|distance|loss|error)(?:_|$)")
 _POOLED = "_pooled"  # unit of a metric that is not a mean over cases
 _COUNT = "n_"  # metrics that count cases

@@ -1,7 +1,5 @@
 """Small pictures of image files for HTML reports, as data URIs; a bad file never raises."""
 
-from __future__ import annotations
-
 import base64
 import io
 import warnings

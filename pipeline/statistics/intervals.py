@@ -1,7 +1,5 @@
 """Confidence intervals from percentiles of bootstrap resamples (Efron 1979, Annals of Statistics 7)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 RESAMPLES = 10_000

@@ -1,7 +1,5 @@
 """The difference between two scores of the same cases, with a bootstrap interval by subject."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.statistics.intervals import RESAMPLES, SEED, take_interval
-
-__all__ = ["Difference", "compare_paired", "judge_best"]
 
 _CHUNK = 1000  # resamples at a time, so that memory does not grow with their number
 _ROUNDING = 1e-9

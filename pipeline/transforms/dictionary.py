@@ -1,7 +1,5 @@
 """Dictionary versions of array transforms (``Food`` of ``Foo``), with the array transform's own arguments."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping
 from inspect import Parameter, Signature, signature
 from typing import Any, Self
@@ -9,8 +7,6 @@ from typing import Any, Self
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
-
-__all__ = ["DictTransform", "RandDictTransform"]
 
 
 class DictTransform(MapTransform):

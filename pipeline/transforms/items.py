@@ -1,12 +1,8 @@
 """What transforms read from the meta data of an item: its file, its voxel sizes and its spatial axes."""
 
-from __future__ import annotations
-
 import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
-
-__all__ = ["find_file", "name_item", "read_axis", "read_spacing"]
 
 
 def find_file(item: torch.Tensor) -> str:

@@ -1,7 +1,5 @@
 """The ablation: the score of each step, of the steps of a group together, and of all that is written."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,23 +10,14 @@ from pipeline.tuning.settings import STEPS, Setting, Step, switch_off
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the ablation.
+    """A row of the ablation."""
 
-    Attributes:
-        name: of the step or the combination.
-        setting: values of all knobs.
-        score: mean score over the cases.
-        over: name of the row that the gains are relative to.
-        in_sample: gain on the cases that chose the values; None where none were chosen.
-        gain: gain on cases that had no part in the choice; None for the first row.
-    """
-
-    name: str
-    setting: Setting
-    score: float
-    over: str = ""
-    in_sample: float | None = None
-    gain: Difference | None = None
+    name: str  #: of the step or the combination
+    setting: Setting  #: values of all knobs
+    score: float  #: mean score over the cases
+    over: str = ""  #: name of the row that the gains are relative to
+    in_sample: float | None = None  #: gain on the cases that chose the values; None where none were chosen
+    gain: Difference | None = None  #: gain on cases that had no part in the choice; None for the first row
 
 
 def ablate(judge: Judge, knobs: Setting, steps: Sequence[Step]) -> tuple[list[Row], list[Choice]]:

@@ -1,7 +1,5 @@
 """The labelled cases of a split, with keys made of their ids and the digests of their files."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json
@@ -23,21 +21,13 @@ _FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class LabelledCase:
-    """A case to tune on.
+    """A case to tune on."""
 
-    Attributes:
-        case_id: its id.
-        subject: its subject; if unknown, a separate one for this case.
-        is_grouped: whether the subject is known.
-        key: identifies its files and their content; valid as a file name.
-        item: its entry in the datalist.
-    """
-
-    case_id: str
-    subject: str
-    is_grouped: bool
-    key: str
-    item: dict[str, Any]
+    case_id: str  #: its id
+    subject: str  #: its subject; if unknown, a separate one for this case
+    is_grouped: bool  #: whether the subject is known
+    key: str  #: identifies its files and their content; valid as a file name
+    item: dict[str, Any]  #: its entry in the datalist
 
 
 def load_cases(workflow: Workflow) -> list[LabelledCase]:

@@ -1,7 +1,5 @@
 """A bundle's switchable post-processing steps and its key metric, with any values of the knobs."""
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Callable, Mapping

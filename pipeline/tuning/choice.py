@@ -17,8 +17,6 @@ A kept step gets the values that are best on all cases. One optimism remains: th
 all cases; but they are the same on both sides of the difference.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +27,7 @@ from pipeline.statistics.paired import Difference, compare_paired, judge_best
 from pipeline.tuning.settings import Setting, Step, name_setting, pick_best
 
 Scores = dict[str, float]
-#: One side of a 95 % interval.
+#: One side of a 95 % interval
 CHANCE = 0.025
 _LEAVE_ONE_OUT = 20
 _FOLDS = 10
@@ -44,28 +42,17 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """The values chosen for a step, and the evidence for them.
+    """The values chosen for a step, and the evidence for them."""
 
-    Attributes:
-        step: the step.
-        base: the setting that it was chosen on top of.
-        chosen: the best setting on all cases; the base if nothing is better.
-        by_fold: the setting chosen without the cases of each fold.
-        in_sample: gain of ``chosen`` on the cases that chose it.
-        gain: the cross-fitted gain.
-        tried: number of settings that were compared with the base.
-        by_chance: p value of the best of them, see `judge_best`.
-        on_top: gain on top of the other kept steps; None unless the step is left off because it is too small.
-    """
-
-    step: Step
-    base: Setting
-    chosen: Setting
-    by_fold: tuple[Setting, ...]
-    in_sample: float
-    gain: Difference
-    tried: int
-    by_chance: float
+    step: Step  #: the step
+    base: Setting  #: the setting that it was chosen on top of
+    chosen: Setting  #: the best setting on all cases; the base if nothing is better
+    by_fold: tuple[Setting, ...]  #: the setting chosen without the cases of each fold
+    in_sample: float  #: gain of ``chosen`` on the cases that chose it
+    gain: Difference  #: the cross-fitted gain
+    tried: int  #: number of settings that were compared with the base
+    by_chance: float  #: p value of the best of them, see `judge_best`
+    #: gain on top of the other kept steps; None unless the step is left off because it is too small
     on_top: Difference | None = None
 
     @property
@@ -81,21 +68,13 @@ class Choice:
 
 @dataclass
 class Judge:
-    """Chooses steps and computes their gains.
+    """Chooses steps and computes their gains."""
 
-    Args:
-        table: scores.
-        subjects: subject of each case, in the order of the cases.
-        resamples: number of bootstrap resamples.
-        seed: of folds and resamples.
-        announce: is called with the name of the step to be scored next.
-    """
-
-    table: Table
-    subjects: Mapping[str, str]
-    resamples: int
-    seed: int
-    announce: Callable[[str], None] = lambda name: None
+    table: Table  #: scores
+    subjects: Mapping[str, str]  #: subject of each case, in the order of the cases
+    resamples: int  #: number of bootstrap resamples
+    seed: int  #: of folds and resamples
+    announce: Callable[[str], None] = lambda name: None  #: is called with the name of the step to be scored next
     folds: list[list[str]] = field(init=False)
 
     def __post_init__(self) -> None:

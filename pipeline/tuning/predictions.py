@@ -1,7 +1,5 @@
 """The network's probabilities of every case, computed once and stored."""
 
-from __future__ import annotations
-
 import copy
 import shutil
 import time

@@ -1,7 +1,5 @@
 """The result of a tuning: a table, JSON, and the override file with the steps that are on."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -30,31 +28,18 @@ _HEADER = ("post-processing", "over", "score", "gain here", "held-out gain", "95
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a tuning.
+    """The result of a tuning."""
 
-    Attributes:
-        metric: name of the key metric.
-        rows: the ablation; the last row has the setting that is written.
-        choices: one per step.
-        override: the config that is written: the steps that are on and their knobs.
-        seconds: of post-processing per case, by name of the row.
-        network_seconds: of the network per case.
-        facts: the record of cases, weights and config.
-        output: the override file.
-        ablation: the ablation as Markdown; as JSON beside it.
-        commands: to evaluate and to predict with the file.
-    """
-
-    metric: str
-    rows: tuple[Row, ...]
-    choices: tuple[Choice, ...]
-    override: Mapping[str, Any]
-    seconds: Mapping[str, float]
-    network_seconds: float
-    facts: Mapping[str, Any]
-    output: Path
-    ablation: Path
-    commands: tuple[str, ...]
+    metric: str  #: name of the key metric
+    rows: tuple[Row, ...]  #: the ablation; the last row has the setting that is written
+    choices: tuple[Choice, ...]  #: one per step
+    override: Mapping[str, Any]  #: the config that is written: the steps that are on and their knobs
+    seconds: Mapping[str, float]  #: of post-processing per case, by name of the row
+    network_seconds: float  #: of the network per case
+    facts: Mapping[str, Any]  #: the record of cases, weights and config
+    output: Path  #: the override file
+    ablation: Path  #: the ablation as Markdown; as JSON beside it
+    commands: tuple[str, ...]  #: to evaluate and to predict with the file
 
 
 def format_table(result: Result) -> list[str]:

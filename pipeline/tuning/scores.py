@@ -1,7 +1,5 @@
 """The table of scores by setting and case: missing scores are computed and stored at once."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math
@@ -14,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.tuning.settings import Setting, name_setting
 
-#: Starts a case, and returns a function that scores it with a setting: the score and the seconds that it took.
+#: Starts a case, and returns a function that scores it with a setting: the score and the seconds that it took
 OpenCase = Callable[[str], Callable[[Setting], tuple[float, float]]]
 
 

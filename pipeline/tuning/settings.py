@@ -6,8 +6,6 @@ that. An optimiser would have to run again for every held-out subject, its trial
 not see, and a run could not be resumed exactly.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +39,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 KNOBS = tuple(knob for knobs in STEPS.values() for knob in knobs)
 _DEFAULT_THRESHOLD = 0.5
 _THRESHOLDS = [step / 20 for step in range(1, 20)]
-#: Ranges, as factors of the config's value: the unit (voxels or mm) and the number of axes stay.
+#: Ranges, as factors of the config's value: the unit (voxels or mm) and the number of axes stay
 _CRF_FACTORS = {
     "crf_spatial_weight": (1 / 8, 2.0),
     "crf_spatial_width": (1 / 3, 2.0),
@@ -49,7 +47,7 @@ _CRF_FACTORS = {
     "crf_bilateral_width": (1 / 8, 1.25),
     "crf_bilateral_intensity": (1 / 4, 2.0),
 }
-#: In the order in which they are tried, each on top of the steps kept before it: switch, size, factors of the size.
+#: In the order in which they are tried, each on top of the steps kept before it: switch, size, factors of the size
 _MORPHOLOGY: tuple[tuple[str, str, tuple[float, ...]], ...] = (
     ("skip_largest_component", "", ()),
     ("skip_fill_holes", "", ()),
@@ -63,19 +61,12 @@ _SAME = 1e-9
 
 @dataclass(frozen=True)
 class Step:
-    """A post-processing step that tuning switches on or off.
+    """A post-processing step that tuning switches on or off."""
 
-    Attributes:
-        name: such as ``"threshold"``, ``"crf"`` or ``"fill_holes"``.
-        group: its key in `STEPS`.
-        knobs: the knobs of the step that the bundle has.
-        candidates: values of the knobs to try.
-    """
-
-    name: str
-    group: str
-    knobs: tuple[str, ...]
-    candidates: tuple[Setting, ...]
+    name: str  #: such as ``"threshold"``, ``"crf"`` or ``"fill_holes"``
+    group: str  #: its key in `STEPS`
+    knobs: tuple[str, ...]  #: the knobs of the step that the bundle has
+    candidates: tuple[Setting, ...]  #: values of the knobs to try
 
 
 def name_setting(setting: Mapping[str, Any]) -> str:

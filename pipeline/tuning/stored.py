@@ -1,7 +1,5 @@
 """Save a predicted case as plain tensors, and load it with ``weights_only=True``."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Mapping
 from pathlib import Path

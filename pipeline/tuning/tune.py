@@ -1,7 +1,5 @@
 """Tune a bundle's post-processing: predict the cases, choose the steps, write the override file and the ablation."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from typing import Any

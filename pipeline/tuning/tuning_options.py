@@ -1,7 +1,5 @@
 """The options of a tuning, and how the words of the command line become them."""
 
-from __future__ import annotations
-
 import ast
 import json
 from collections.abc import Mapping, Sequence
@@ -21,34 +19,21 @@ _ALL = "all"  # every case of a manifest, test cases included
 class Options:
     """What is tuned, on which cases, and how thoroughly.
 
-    Attributes:
-        bundle: its folder.
-        values: value by id of the config: dataset_dir, split, checkpoint, ...
-        configs: more configs, as paths or as names in the bundle's ``configs``.
-        steps: groups of `pipeline.tuning.settings.STEPS`.
-        candidates: number of CRFs to try.
-        resamples: number of bootstrap resamples.
-        seed: of candidates, folds and resamples.
-        output: the override file; None for ``configs/postprocessing.json``.
-        cache: folder of predictions and scores; None for ``output/tune`` of the bundle.
-        device: such as ``"cuda:1"``; None for the bundle's choice.
-        allow_any_split: tune even on a test or training split.
-
     Raises:
         InputError: the split must not be tuned on, or a number is less than 1.
     """
 
-    bundle: Path
-    values: Mapping[str, Any]
-    configs: Sequence[str] = ()
-    steps: Sequence[str] = tuple(STEPS)
-    candidates: int = 32
-    resamples: int = 10_000
-    seed: int = 0
-    output: Path | None = None
-    cache: Path | None = None
-    device: str | None = None
-    allow_any_split: bool = False
+    bundle: Path  #: its folder
+    values: Mapping[str, Any]  #: value by id of the config: dataset_dir, split, checkpoint,
+    configs: Sequence[str] = ()  #: more configs, as paths or as names in the bundle's ``configs``
+    steps: Sequence[str] = tuple(STEPS)  #: groups of `pipeline.tuning.settings.STEPS`
+    candidates: int = 32  #: number of CRFs to try
+    resamples: int = 10_000  #: number of bootstrap resamples
+    seed: int = 0  #: of candidates, folds and resamples
+    output: Path | None = None  #: the override file; None for ``configs/postprocessing.json``
+    cache: Path | None = None  #: folder of predictions and scores; None for ``output/tune`` of the bundle
+    device: str | None = None  #: such as ``"cuda:1"``; None for the bundle's choice
+    allow_any_split: bool = False  #: tune even on a test or training split
 
     def __post_init__(self) -> None:
         split = self.values.get("split", "val")

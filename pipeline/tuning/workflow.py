@@ -1,7 +1,5 @@
 """A bundle's evaluation, opened for tuning: its configs, its switchable post-processing steps and their knobs."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -27,21 +25,13 @@ _PATHS = ("bundle_root", "dataset_dir", "output_dir")
 
 @dataclass(frozen=True)
 class Workflow:
-    """A bundle's evaluation.
+    """A bundle's evaluation."""
 
-    Attributes:
-        bundle: its folder.
-        extras: the user's configs, in the order in which they override each other and the bundle's own.
-        parser: MONAI's parser of all configs, with the values given on the command line.
-        knobs: the bundle's values of the knobs that its steps use.
-        metric: name of the key metric.
-    """
-
-    bundle: Path
-    extras: tuple[Path, ...]
-    parser: Any = field(repr=False)
-    knobs: Setting
-    metric: str
+    bundle: Path  #: its folder
+    extras: tuple[Path, ...]  #: the user's configs, in the order in which they override each other and the bundle's own
+    parser: Any = field(repr=False)  #: MONAI's parser of all configs, with the values given on the command line
+    knobs: Setting  #: the bundle's values of the knobs that its steps use
+    metric: str  #: name of the key metric
 
     @property
     def steps(self) -> list[dict[str, Any]]:

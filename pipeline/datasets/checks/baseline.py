@@ -3,8 +3,6 @@
 A finding is identified by its code, record and file, not by its message, because messages may change.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections import defaultdict

@@ -8,8 +8,6 @@ The cache holds facts, not findings. All checks run again on the facts, so one c
 an error are not stored.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import hashlib

@@ -1,7 +1,5 @@
 """A case with the facts read from its files, the input of all checks of a case; and the labels of mask values."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

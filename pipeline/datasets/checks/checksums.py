@@ -1,7 +1,5 @@
 """Complete a manifest's checksums with the digests that a check computed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Checks across all cases of a dataset, after their files were read."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 

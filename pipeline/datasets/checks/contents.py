@@ -1,16 +1,12 @@
 """Checks of a case's images and masks against each other and against the manifest, and the table of all checks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 from pipeline.datasets.checks import geometry, image_files, masks
-from pipeline.datasets.checks.case_view import CaseView, count_foreground, count_labels, format_size
+from pipeline.datasets.checks.case_view import CaseView, format_size
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import Issue
-
-__all__ = ["CASE_CHECKS", "CaseView", "count_foreground", "count_labels"]
 
 
 def check_format(view: CaseView) -> Iterator[Issue]:

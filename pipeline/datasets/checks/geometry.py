@@ -1,7 +1,5 @@
 """Checks of geometry: grids of image and mask, affines, orientations, voxel sizes, slices of DICOM series."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence

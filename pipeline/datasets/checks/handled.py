@@ -1,7 +1,5 @@
 """Counts of files that are unusual but valid, and how they are handled."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path

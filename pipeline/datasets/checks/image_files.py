@@ -1,7 +1,5 @@
 """Checks of picture files: colour model, transparency, EXIF orientation, none of which MONAI's reader checks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from pipeline.datasets.checks.case_view import CaseView

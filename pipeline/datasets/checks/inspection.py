@@ -1,7 +1,5 @@
 """Read each file of the cases once and run the checks of a case; every error of a reader becomes a finding."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.datasets.checks.cache import Entry, FileCache
-from pipeline.datasets.checks.contents import CASE_CHECKS, CaseView, count_foreground
+from pipeline.datasets.checks.case_view import CaseView, count_foreground
+from pipeline.datasets.checks.contents import CASE_CHECKS
 from pipeline.datasets.checks.options import CheckOptions
 from pipeline.datasets.files import State, check_presence, compare_digest, locate_file, read_stable_file, take_state
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment

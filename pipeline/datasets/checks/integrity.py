@@ -11,8 +11,6 @@ level       reads                                                 finds
 A file without sha256 in the manifest, or with another one, is decoded at the default level too.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -30,11 +28,6 @@ from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import is_there, locate_file
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.issues import InputError, Issue
-
-__all__ = [
-    *("CaseResult", "Level", "Report", "check_manifest", "count_splits"),
-    *("explain_missing_dataset", "is_present", "require_dataset"),
-]
 
 Progress = Callable[[Iterable[CaseResult], int], Iterable[CaseResult]]
 

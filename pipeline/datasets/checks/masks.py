@@ -1,7 +1,5 @@
 """Checks of masks: encoding, values, amount of foreground."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from pipeline.datasets.checks.case_view import CaseView, count_labels, has_colours, name_colour, uses_colours

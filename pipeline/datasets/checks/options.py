@@ -1,7 +1,5 @@
 """Limits and thresholds of a check."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pipeline.datasets.probes import MAX_PIXELS

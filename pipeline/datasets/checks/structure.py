@@ -1,7 +1,5 @@
 """Checks of the manifest without reading files: ids, paths, pairs, named splits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from pipeline.datasets.manifests.manifest import Manifest, normalise_subject

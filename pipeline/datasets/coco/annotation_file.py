@@ -1,7 +1,5 @@
 """Read COCO annotation files, with a cache of the last few."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """The validated content of a COCO annotation file; problems in the file become findings, not exceptions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

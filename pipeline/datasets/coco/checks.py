@@ -1,7 +1,5 @@
 """Checks of annotation files, alone and as the masks of a dataset; a probe for each mask that is drawn from them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Draw masks with pycocotools, which receives validated annotations only."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal

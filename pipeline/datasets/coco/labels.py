@@ -1,7 +1,5 @@
 """The label of each category, by a named rule or by a table that the user types."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping

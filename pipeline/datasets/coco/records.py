@@ -1,7 +1,5 @@
 """From parsed JSON to a `CocoFile`: rows are checked one by one, and a bad row becomes a finding with its place."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import re

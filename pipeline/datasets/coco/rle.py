@@ -1,7 +1,5 @@
 """COCO's run-length masks, decoded and measured in Python: pycocotools reads past the end of short ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 # Seven groups of five bits are enough for any image that fits into 32 bits.

@@ -5,8 +5,6 @@ segmentation fault), and run lengths that do not fill the image put uninitialise
 that pass here may reach it.
 """
 
-from __future__ import annotations
-
 import math
 import reprlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Convert datasets to the layouts of other programs: one module per target, and the table of targets."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

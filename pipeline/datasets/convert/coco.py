@@ -1,7 +1,5 @@
 """COCO (Lin et al. 2014): ``annotations/instances_<split>.json`` and one folder of pictures per split."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

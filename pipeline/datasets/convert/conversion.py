@@ -1,7 +1,5 @@
 """Convert a dataset completely or not at all: select cases, check them, write to a folder that is renamed last."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json

@@ -1,7 +1,5 @@
 """Medical Segmentation Decathlon (Antonelli et al. 2022): NIfTI volumes, or pictures, and ``dataset.json``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pipeline.datasets.convert import volumes

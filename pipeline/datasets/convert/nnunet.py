@@ -1,7 +1,5 @@
 """nnU-Net v2 raw data (Isensee et al. 2021): ``imagesTr``, ``labelsTr``, ``dataset.json``, ``splits_final.json``."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """Pictures of a converted dataset: the original file if every program reads the same pixels from it, else PNG."""
 
-from __future__ import annotations
-
 from pathlib import PurePosixPath
 
 import numpy as np

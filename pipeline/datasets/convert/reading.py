@@ -1,7 +1,5 @@
 """Read images and masks of a case as arrays from any supported file format."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
 
-#: Label of pixels that are not scored.
+#: Label of pixels that are not scored
 IGNORED = -1
 # ITK's first axis of a picture runs along the columns to the left; NIfTI counts to the right and anterior.
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])

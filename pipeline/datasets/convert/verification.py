@@ -1,7 +1,5 @@
 """Read a converted dataset back before it gets its final name: no case and no foreground voxel may be lost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

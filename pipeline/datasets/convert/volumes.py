@@ -1,7 +1,5 @@
 """Images and masks of the two layouts with the folders ``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

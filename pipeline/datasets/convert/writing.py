@@ -1,7 +1,5 @@
 """Files of a converted dataset: the original bytes where possible, else NIfTI or PNG with the same values."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import shutil

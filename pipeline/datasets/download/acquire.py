@@ -1,7 +1,5 @@
 """Download a dataset: fetch its archives, compare their checksums, unpack them, then name the folder."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -3,8 +3,6 @@
 urllib3 trusts the system's certificates, as hospital networks need; requests brings its own, and pooch cannot resume.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ssl
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Unpack a hostile zip or tar file: completely or not at all, files and folders only, nothing outside the folder."""
 
-from __future__ import annotations
-
 import gzip
 import lzma
 import os

@@ -4,8 +4,6 @@ The rules follow Python's ``tarfile.data_filter`` and MONAI's ``safe_extract_mem
 dataset needs no links, and also refuse bombs, duplicates and names that collide on other systems.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator

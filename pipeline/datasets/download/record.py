@@ -3,8 +3,6 @@
 With this file beside its folder, the same command at a second lab accepts exactly the same archives.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path

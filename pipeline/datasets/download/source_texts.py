@@ -1,7 +1,5 @@
 """Describe sources and downloads to the user: the list, instructions, results and the next commands."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pipeline.datasets.download.record import DownloadRecord, record_path

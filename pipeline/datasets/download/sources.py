@@ -5,8 +5,6 @@ archive has ``verified=False``. An archive without a published checksum is trust
 beside the data, so that a second lab can compare.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

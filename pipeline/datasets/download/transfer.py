@@ -1,7 +1,5 @@
 """Fetch a file over HTTP, resuming after every interruption."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
-#: Files next to the images that are not inputs: masks of datasets and outputs of a run.
+#: Files next to the images that are not inputs: masks of datasets and outputs of a run
 IMAGE_EXCLUDE = (
     *("*_mask.*", "*_segmentation.*", "*_superpixels.*"),
     *("*_pred.*", "*_overlay.*", "*_figure.*"),

@@ -1,7 +1,5 @@
 """Check the input files of inference before the network starts, and report problems in one line."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

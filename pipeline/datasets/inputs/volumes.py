@@ -1,7 +1,5 @@
 """Find volumes for inference: NIfTI files and DICOM series."""
 
-from __future__ import annotations
-
 import fnmatch
 import os
 from collections import defaultdict
@@ -13,7 +11,7 @@ from pipeline.datasets.inputs.images import name_files
 from pipeline.datasets.manifests.manifest import Case
 from pipeline.issues import InputError
 
-#: Files next to the volumes that are not inputs: masks, labels of a Decathlon dataset, outputs of a run.
+#: Files next to the volumes that are not inputs: masks, labels of a Decathlon dataset, outputs of a run
 VOLUME_EXCLUDE = (
     *("*_mask.*", "*_seg.*", "*_label.*", "*_labels.*", "labelst[rs]/*", "*/labelst[rs]/*"),
     *("*_pred.*", "*_overlay.*", "*_figure.*"),

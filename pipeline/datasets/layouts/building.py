@@ -1,12 +1,10 @@
 """Complete a reader's draft: digests of all files, sizes and label counts of all cases, in parallel."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.datasets.checks.contents import CaseView, count_foreground, count_labels
+from pipeline.datasets.checks.case_view import CaseView, count_foreground, count_labels
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence, compare_digest, read_file
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names

@@ -11,8 +11,6 @@
 The number of the frame pairs image and mask, with any number of digits.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Roboflow: ``train/``, ``valid/`` (or ``val/``) and ``test/``, each with images a
 ``annotations/instances_train2017.json`` and ``train2017/`` or ``images/train2017/``, or one JSON file and its images.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence

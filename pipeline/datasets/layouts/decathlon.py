@@ -1,7 +1,5 @@
 """Medical Segmentation Decathlon: ``imagesTr``, ``labelsTr``, ``imagesTs`` of NIfTI volumes, with ``dataset.json``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """DICOM series: any tree of folders; each series of images is a case, without label."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace

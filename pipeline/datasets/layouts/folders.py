@@ -5,8 +5,6 @@ Folders named train, val or test (``train/images/``, ``images/train/``) give the
     --image "scans/*.png" --mask "drawn/*_tumour.png" --subject "{subject}_*"
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -10,8 +10,6 @@ Nested folders (``..._Input/..._Input/ISIC_*.jpg``) and short names (``ISIC2017_
 files distinguish images and masks, words in the names of the folders give year and split.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping

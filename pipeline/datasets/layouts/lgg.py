@@ -1,7 +1,5 @@
 """LGG brain MRI as downloaded from Kaggle: ``kaggle_3m/<patient>/<patient>_<k>.tif`` and ``..._<k>_mask.tif``."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The files of a downloaded folder (`Listing`), and the manifest that a reader drafts from them (`ManifestDraft`)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

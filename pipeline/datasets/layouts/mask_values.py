@@ -1,7 +1,5 @@
 """The meaning of mask values: given by the user, or proposed from all masks where it is unambiguous."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Conventions that several layouts share: names of splits, printable ids, channels, options, unpaired files."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence

@@ -1,7 +1,5 @@
 """nnU-Net raw data, versions 1 and 2: ``imagesTr/CASE_0000.nii.gz``, one file per channel, ``labelsTr/CASE.nii.gz``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Which mask belongs to which image, by their names."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Patterns of paths, such as ``images/*.png`` or ``{subject}_*``: matching, and the parts that wildcards match."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """Reading that the layouts of 3-D challenges share: their folders, ``dataset.json``, tables of labels and channels."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Dataset cards: expected counts and labels of datasets without a committed manifest."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`Manifest` and `Case`: the frozen description of a dataset."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Read and write manifests as JSON files."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping

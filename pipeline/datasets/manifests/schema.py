@@ -1,7 +1,5 @@
 """From JSON text to a `Manifest`: every mistake becomes a finding with its place and the nearest valid name."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath

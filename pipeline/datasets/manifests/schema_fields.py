@@ -1,7 +1,5 @@
 """Read typed fields of parsed JSON; wrong ones become findings with their place."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Standard JSON without duplicate keys and NaN; findings have line and column."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

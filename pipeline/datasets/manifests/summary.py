@@ -1,7 +1,5 @@
 """A manifest's content as a table: cases, subjects, splits, shapes, spacings, shares of labels."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod

@@ -1,7 +1,5 @@
 """A small synthetic dataset in the layout of the Cell Tracking Challenge: two films of moving cells."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any

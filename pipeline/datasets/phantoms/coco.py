@@ -1,7 +1,5 @@
 """A small synthetic dataset in the layout of a Roboflow export with COCO annotations."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A few small synthetic DICOM series: oblique crops around a hippocampus, with invented patients."""
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 from dataclasses import dataclass

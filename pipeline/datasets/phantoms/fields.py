@@ -1,7 +1,5 @@
 """Smooth random fields and soft shapes: the material of all phantoms."""
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 import numpy as np

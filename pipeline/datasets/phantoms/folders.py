@@ -1,7 +1,5 @@
 """A small synthetic dataset in plain folders: ultrasound pictures with cysts and nodules."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

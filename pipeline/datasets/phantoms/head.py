@@ -4,8 +4,6 @@ The unit of length is half the field of view: a slice reaches from -1 to 1 along
 and the head from -1 to 1 upwards. `draw_head` draws the parameters, `render_head` renders them at any resolution.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

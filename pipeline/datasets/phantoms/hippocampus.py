@@ -1,7 +1,5 @@
 """A small synthetic dataset in the layout of the Decathlon's task 4: crops around a hippocampus, two labels."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A small synthetic dataset in the layout of ISIC 2018, task 1: photographs of skin lesions."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A small synthetic dataset in the layout of the Kaggle set `mateuszbuda/lgg-mri-segmentation`."""
 
-from __future__ import annotations
-
 import datetime
 from dataclasses import asdict, dataclass
 from pathlib import Path

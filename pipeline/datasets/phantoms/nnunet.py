@@ -1,7 +1,5 @@
 """A small synthetic dataset in the layout of nnU-Net (version 2): two channels, one file per channel."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What all phantoms share: checked arguments, a new folder, files that are equal byte by byte, truth and manifest."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from dataclasses import replace

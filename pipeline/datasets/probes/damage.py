@@ -1,7 +1,5 @@
 """Diagnose files that no reader accepts: cut off, a pointer to the real file, a web page, or something else."""
 
-from __future__ import annotations
-
 from pipeline.datasets.probes import ImageError, ImageSource
 
 _MAGIC = (b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8\xff", b"BM", b"\x1f\x8b")

@@ -6,8 +6,6 @@ decodes compressed ones.
 A `Probe` contains no name, number or date of a patient, because probes are cached and printed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ _MIN_VARIATION = 0.01
 # Share of the thumbnail that must differ from its median by a tenth of its range: smaller spots resemble each other.
 _MIN_AREA = 0.02
 
-#: Name of each change to an image, by the index with which `apply_symmetry` undoes it.
+#: Name of each change to an image, by the index with which `apply_symmetry` undoes it
 SYMMETRIES = (
     "",
     "flipped left-right",

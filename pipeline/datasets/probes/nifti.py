@@ -5,8 +5,6 @@ unnoticed, and it trusts any size in a header. Here the header is compared with 
 the voxels are read to the end of the file.
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import zlib

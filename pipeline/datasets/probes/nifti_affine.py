@@ -1,7 +1,5 @@
 """Position, voxel size and orientation of a volume from its NIfTI header, and contradictions in the header."""
 
-from __future__ import annotations
-
 import itertools
 import warnings
 from typing import Any

@@ -1,7 +1,5 @@
 """Statistics of decoded pixels, the same for every format."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """2-D images: TIFF, PNG, JPEG and BMP, read with Pillow."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

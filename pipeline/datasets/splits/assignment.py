@@ -1,7 +1,5 @@
 """Assign subjects to folds and parts: stratified by group and size, reproducible by seed on every machine."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Patient-level splits: a test set, a validation set or folds, without separating related cases."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace

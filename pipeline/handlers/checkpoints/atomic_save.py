@@ -4,8 +4,6 @@ ignite's ``DiskSaver`` also renames, but gives its temporary files random names,
 look like a user's files, and it does not flush to the disk before renaming.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import re
@@ -19,7 +17,7 @@ import torch
 from pipeline.atomic import write_atomically
 from pipeline.issues import InputError
 
-#: Bytes of a checkpoint in addition to its tensors.
+#: Bytes of a checkpoint in addition to its tensors
 OVERHEAD = 64 * 1024
 
 

@@ -1,7 +1,5 @@
 """Find and read the checkpoints of an output folder."""
 
-from __future__ import annotations
-
 import logging
 import math
 import re
@@ -13,7 +11,7 @@ from ignite.engine import Engine
 
 _LOGGER = logging.getLogger(__name__)
 
-#: Regular expression of the names of *last* checkpoints: a new name per epoch, so that a complete file always exists.
+#: Regular expression of the names of *last* checkpoints: a new name per epoch, so that a complete file always exists
 LAST_PATTERN = r"last_epoch=(\d+)\.pt"
 
 

@@ -1,7 +1,5 @@
 """Load pretrained weights into a network's encoder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,6 @@ from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
 from pipeline.parallel.wrapped import unwrap_network
 
-__all__ = ["EncoderWeightsLoader"]
-
 
 @dataclass(eq=False, repr=False)
 class EncoderWeightsLoader(OneLineHandler):
@@ -24,22 +20,18 @@ class EncoderWeightsLoader(OneLineHandler):
 
     They are not part of ``network_def``, because inference builds the same network without the pretrained file.
 
-    Args:
-        network: with a method ``load_encoder_weights(weights, partial)``, such as `pipeline.networks.UNetPlusPlus`; may
-            be wrapped for data-parallel training.
-        weights: a file, a name such as ``"imagenet"``, or ``hf://owner/repository/file@sha256``; None (or the text
-            "none") trains from random weights.
-        partial: accept weights of only a part of the encoder.
-        resume: the training continues from a checkpoint, which contains the encoder's weights.
-
     Raises:
         InputError: the network has no such method; when the run starts: the weights cannot be read or do not fit.
     """
 
+    #: with a method ``load_encoder_weights(weights, partial)``, such as `pipeline.networks.UNetPlusPlus`; may be
+    #: wrapped for data-parallel training.
     network: Any
+    #: a file, a name such as ``"imagenet"``, or ``hf://owner/repository/file@sha256``; None (or the text "none")
+    #: trains from random weights.
     weights: str | Path | None
-    partial: bool | str = False
-    resume: bool | str = False
+    partial: bool | str = False  #: accept weights of only a part of the encoder
+    resume: bool | str = False  #: the training continues from a checkpoint, which contains the encoder's weights
 
     def __post_init__(self) -> None:
         self.network = unwrap_network(self.network)

@@ -1,7 +1,5 @@
 """Load weights for evaluation and inference, with a one-line error if they do not fit."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +14,6 @@ from pipeline.parallel.agreement import exit_together
 from pipeline.parallel.wrapped import unwrap_network
 from pipeline.weights import list_checkpoints, load_weights
 
-__all__ = ["NetworkCheckpointLoader"]
-
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -28,19 +24,15 @@ class NetworkCheckpointLoader(OneLineHandler):
     MONAI's ``CheckpointLoader`` does the same, but answers a missing or unrelated file with a long traceback. MONAI's
     federated client switches off handlers whose name ends in ``CheckpointLoader``, so this name does, too.
 
-    Args:
-        load_path: ``model.pt`` or ``last_epoch=N.pt``; of several (an ensemble) the first.
-        network: network that gets the weights; every key must fit.
-        network_key: entry of the network in a *last* checkpoint.
-
     Raises:
         InputError: when the run starts: the file is missing, is not a checkpoint of plain tensors, or its keys or
             shapes differ from the network's.
     """
 
+    #: ``model.pt`` or ``last_epoch=N.pt``; of several (an ensemble) the first
     load_path: str | Path | Sequence[str | Path]
-    network: torch.nn.Module
-    network_key: str = "network"
+    network: torch.nn.Module  #: network that gets the weights; every key must fit
+    network_key: str = "network"  #: entry of the network in a *last* checkpoint
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights."""

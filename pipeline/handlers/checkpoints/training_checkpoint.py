@@ -1,7 +1,5 @@
 """Write the best and last checkpoints of a training, and resume from them."""
 
-from __future__ import annotations
-
 import logging
 import pickle
 import re
@@ -42,16 +40,6 @@ class TrainingCheckpoint:
     A resumed run continues after the last complete epoch. With `EpochSeed` its losses are exactly those of an
     uninterrupted run.
 
-    Args:
-        output_dir: folder of the run.
-        to_save: the objects that resuming needs, by name: network, optimizer, learning-rate scheduler ...
-        evaluator: the engine that `monai.handlers.ValidationHandler` runs.
-        key_metric: name in ``evaluator.state.metrics``.
-        n_saved: number of *last* checkpoints to keep; with 2 or more, one remains if the newest is damaged.
-        resume: continue from the newest checkpoint that can be loaded.
-        best_name: file name of the best weights.
-        network_key: name of the network in ``to_save``.
-
     Raises:
         InputError: when the run starts: there is nothing to resume from, the checkpoint does not fit, ``output_dir``
             contains another run's checkpoints, or there is too little disk space; in the run: the disk is full, or the
@@ -62,14 +50,15 @@ class TrainingCheckpoint:
         In ``train#handlers`` it comes after ``ValidationHandler``, so that *last* includes the epoch's validation.
     """
 
-    output_dir: str | Path
+    output_dir: str | Path  #: folder of the run
+    #: the objects that resuming needs, by name: network, optimizer, learning-rate scheduler
     to_save: Mapping[str, Any]
-    evaluator: Engine
-    key_metric: str = "val_mean_dice"
-    n_saved: int = 2
-    resume: bool | str = False
-    best_name: str = "model.pt"
-    network_key: str = "network"
+    evaluator: Engine  #: the engine that `monai.handlers.ValidationHandler` runs
+    key_metric: str = "val_mean_dice"  #: name in ``evaluator.state.metrics``
+    n_saved: int = 2  #: number of *last* checkpoints to keep; with 2 or more, one remains if the newest is damaged
+    resume: bool | str = False  #: continue from the newest checkpoint that can be loaded
+    best_name: str = "model.pt"  #: file name of the best weights
+    network_key: str = "network"  #: name of the network in ``to_save``
 
     def __post_init__(self) -> None:
         if self.network_key not in self.to_save:

@@ -1,7 +1,5 @@
 """Tables of metrics per case, written atomically."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import tempfile
@@ -13,8 +11,6 @@ from ignite.engine import Engine
 from monai.handlers import MetricsSaver
 
 from pipeline.parallel.agreement import exit_together
-
-__all__ = ["CaseMetricsSaver"]
 
 
 class CaseMetricsSaver(MetricsSaver):

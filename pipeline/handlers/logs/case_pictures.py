@@ -1,7 +1,5 @@
 """Bring image, truth and prediction of a case to one grid, to be drawn."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,17 +27,11 @@ _SAME = 1e-3
 
 @dataclass(frozen=True)
 class CasePicture:
-    """A case or a slice of a volume, ready to be drawn.
+    """A case or a slice of a volume, ready to be drawn."""
 
-    Args:
-        image: (H, W, 3), 8 bit.
-        pred: (H, W), labels or instances.
-        truth: as ``pred``; None without a label.
-    """
-
-    image: NDArray[np.uint8]
-    pred: NDArray[Any]
-    truth: NDArray[Any] | None
+    image: NDArray[np.uint8]  #: (H, W, 3), 8 bit
+    pred: NDArray[Any]  #: (H, W), labels or instances
+    truth: NDArray[Any] | None  #: as ``pred``; None without a label
 
 
 def check_channels(channels: Sequence[int] | None) -> list[int] | None:

@@ -1,7 +1,5 @@
 """Write the learning rate to TensorBoard."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,22 +7,14 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 
-__all__ = ["LearningRateLog"]
-
 
 @dataclass(eq=False, repr=False)
 class LearningRateLog:
-    """Write each epoch's learning rate to TensorBoard; MONAI's ``LrScheduleHandler`` only prints it.
+    """Write each epoch's learning rate to TensorBoard; MONAI's ``LrScheduleHandler`` only prints it."""
 
-    Args:
-        summary_writer: TensorBoard's writer.
-        optimizer: the optimizer; with several parameter groups each gets a curve.
-        tag: name of the curve.
-    """
-
-    summary_writer: Any
-    optimizer: Optimizer
-    tag: str = "learning_rate"
+    summary_writer: Any  #: TensorBoard's writer
+    optimizer: Optimizer  #: the optimizer; with several parameter groups each gets a curve
+    tag: str = "learning_rate"  #: name of the curve
 
     def attach(self, engine: Engine) -> None:
         """Write when an epoch of ``engine``, the trainer, starts."""

@@ -1,7 +1,5 @@
 """Draw a figure of predictions: image, truth, prediction and overlay of a few cases."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +12,6 @@ from pipeline.handlers.logs.case_pictures import check_channels, find_new_cases,
 from pipeline.pictures.gallery import GalleryRow, draw_gallery
 from pipeline.pictures.image_file import write_picture
 
-__all__ = ["PredictionGallery"]
-
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -27,27 +23,19 @@ class PredictionGallery:
     is the best so far, so it shows predictions of the weights in ``model.pt``. In ``validate#handlers`` of an
     evaluation it is drawn at the end and ``evaluator`` stays None.
 
-    Args:
-        output_dir: folder of the figure.
-        evaluator: the engine that `monai.handlers.ValidationHandler` runs, in a training.
-        summary_writer: a TensorBoard writer; None writes only the file.
-        max_cases: number of cases in the figure.
-        filename: name of the figure.
-        channels: one channel (shown as grey) or three (red, green, blue) of the image; by default the colours of its
-            file if that is a picture, else all of three channels, else the first.
-        width: width of a column in pixels.
-
     Raises:
         ValueError: ``max_cases`` is below 1, or ``channels`` has neither one nor three entries.
     """
 
-    output_dir: str | Path
-    evaluator: Engine | None = None
-    summary_writer: Any = None
-    max_cases: int = 6
-    filename: str = "predictions.png"
+    output_dir: str | Path  #: folder of the figure
+    evaluator: Engine | None = None  #: the engine that `monai.handlers.ValidationHandler` runs, in a training
+    summary_writer: Any = None  #: a TensorBoard writer; None writes only the file
+    max_cases: int = 6  #: number of cases in the figure
+    filename: str = "predictions.png"  #: name of the figure
+    #: one channel (shown as grey) or three (red, green, blue) of the image; by default the colours of its file if
+    #: that is a picture, else all of three channels, else the first.
     channels: Sequence[int] | None = None
-    width: int = 256
+    width: int = 256  #: width of a column in pixels
 
     def __post_init__(self) -> None:
         if self.max_cases < 1:

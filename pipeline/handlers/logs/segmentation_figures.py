@@ -1,7 +1,5 @@
 """Write pictures of validation cases to TensorBoard."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +21,19 @@ class SegmentationFigures:
     Of a volume, the slice with the largest truth is shown; without truth, the one with the largest prediction. The tag
     is ``cases/<case_id>``, so TensorBoard's slider shows a case over the epochs.
 
-    Args:
-        log_dir: folder of the TensorBoard events; ignored if ``summary_writer`` is given.
-        summary_writer: a writer to share with MONAI's TensorBoard handlers.
-        max_cases: number of cases, the first of each validation.
-        interval: epochs between drawings.
-        channels: one channel (shown as grey) or three (red, green, blue) of the image; by default all of three
-            channels, else the first.
-        global_epoch_transform: called without arguments, returns the step; by default the evaluator's epoch, which
-            `monai.handlers.ValidationHandler` sets to the trainer's.
-
     Raises:
         ValueError: both ``log_dir`` and ``summary_writer`` are missing, or ``channels`` has not one or three entries.
     """
 
-    log_dir: str | Path | None = None
-    summary_writer: Any = None
-    max_cases: int = 8
-    interval: int = 1
+    log_dir: str | Path | None = None  #: folder of the TensorBoard events; ignored if ``summary_writer`` is given
+    summary_writer: Any = None  #: a writer to share with MONAI's TensorBoard handlers
+    max_cases: int = 8  #: number of cases, the first of each validation
+    interval: int = 1  #: epochs between drawings
+    #: one channel (shown as grey) or three (red, green, blue) of the image; by default all of three channels, else
+    #: the first.
     channels: Sequence[int] | None = None
+    #: called without arguments, returns the step; by default the evaluator's epoch, which
+    #: `monai.handlers.ValidationHandler` sets to the trainer's.
     global_epoch_transform: Callable[[], int] | None = None
 
     def __post_init__(self) -> None:

@@ -7,8 +7,6 @@ are callbacks of one handler, which comes first and raises after the last callba
 With several processes, the first one that fails states the reason. Each of the others adds one line and no traceback.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 import traceback
@@ -20,7 +18,7 @@ from ignite.engine import Engine, Events
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import explain_lost_process, record_failure
 
-#: Gets the engine and the exception; returns an exception to raise instead, or None.
+#: Gets the engine and the exception; returns an exception to raise instead, or None
 OnException = Callable[[Engine, BaseException], BaseException | None]
 
 

@@ -1,7 +1,5 @@
 """Stop a training properly on SIGTERM or Ctrl-C."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """Check that results can be written before the network starts its work."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from dataclasses import dataclass
@@ -14,8 +12,6 @@ from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
 
-__all__ = ["OutputFolderGuard"]
-
 
 @dataclass(eq=False, repr=False)
 class OutputFolderGuard(OneLineHandler):
@@ -23,16 +19,12 @@ class OutputFolderGuard(OneLineHandler):
 
     The check writes and removes a file, because permissions reveal neither a full nor a read-only disk.
 
-    Args:
-        output_dir: folder of the results.
-        knob: the option that sets the folder, for the message.
-
     Raises:
         InputError: when the run starts: the folder cannot be created or written to, or is a file.
     """
 
-    output_dir: str | Path
-    knob: str = "output_dir"
+    output_dir: str | Path  #: folder of the results
+    knob: str = "output_dir"  #: the option that sets the folder, for the message
 
     def __post_init__(self) -> None:
         self.output_dir = Path(self.output_dir)

@@ -1,7 +1,5 @@
 """The record of a run: command, versions, data, times and outcome."""
 
-from __future__ import annotations
-
 import getpass
 import hashlib
 import json
@@ -46,27 +44,18 @@ class RunRecord:
     by a signal, or ``failed`` with the error's first line. After a kill the status stays ``running``. A resumed run
     keeps the earlier record under ``previous``. User and host names are left out; the home folder becomes ``~``.
 
-    Args:
-        output_dir: folder of the run.
-        seed: of the run.
-        manifest: the dataset's manifest, recorded with its SHA-256.
-        dataset_dir: where the images are.
-        evaluator: engine whose best metric is recorded, in a training.
-        filename: ``run.json``, or ``evaluate.json`` on an evaluator.
-        source_dir: folder whose git revision is recorded, if it is in a work tree.
-
     Note:
         Put it after `RunLock` and `TrainingCheckpoint`, so that a run that they refuse does not replace the record of
         the earlier run.
     """
 
-    output_dir: str | Path
-    seed: int | None = None
-    manifest: str | Path | None = None
-    dataset_dir: str | Path | None = None
-    evaluator: Engine | None = None
-    filename: str = "run.json"
-    source_dir: str | Path = "."
+    output_dir: str | Path  #: folder of the run
+    seed: int | None = None  #: of the run
+    manifest: str | Path | None = None  #: the dataset's manifest, recorded with its SHA-256
+    dataset_dir: str | Path | None = None  #: where the images are
+    evaluator: Engine | None = None  #: engine whose best metric is recorded, in a training
+    filename: str = "run.json"  #: ``run.json``, or ``evaluate.json`` on an evaluator
+    source_dir: str | Path = "."  #: folder whose git revision is recorded, if it is in a work tree
 
     def __post_init__(self) -> None:
         self.path = Path(self.output_dir) / self.filename

@@ -1,7 +1,5 @@
 """The handlers that every training has, under one name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Early stopping that keeps its count when a training is resumed."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +20,6 @@ class EarlyStop:
     The early stopping of ignite and MONAI restarts its count in a resumed run. Here the count is part of the trainer's
     state (``state_dict_user_keys``), so every checkpoint contains it.
 
-    Args:
-        evaluator: the engine that `monai.handlers.ValidationHandler` runs. Its ``metric_cmp_fn`` compares metrics.
-        key_metric: name in ``evaluator.state.metrics``.
-        patience: validations without improvement after which the training stops, at least 1.
-        min_delta: smaller changes of the metric do not count as an improvement.
-
     Raises:
         ValueError: ``patience`` is below 1 or ``min_delta`` negative.
 
@@ -36,10 +28,11 @@ class EarlyStop:
         once, unless ``patience`` was raised.
     """
 
+    #: the engine that `monai.handlers.ValidationHandler` runs. Its ``metric_cmp_fn`` compares metrics.
     evaluator: Engine
-    key_metric: str = "val_mean_dice"
-    patience: int = 20
-    min_delta: float = 0.0
+    key_metric: str = "val_mean_dice"  #: name in ``evaluator.state.metrics``
+    patience: int = 20  #: validations without improvement after which the training stops, at least 1
+    min_delta: float = 0.0  #: smaller changes of the metric do not count as an improvement
 
     def __post_init__(self) -> None:
         if self.patience < 1:

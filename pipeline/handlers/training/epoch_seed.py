@@ -1,7 +1,5 @@
 """Reseed all random generators at each epoch with seed + epoch."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +27,6 @@ class EpochSeed:
     Each of several processes draws different numbers, so that their samples are augmented differently. The order of
     the samples then comes from a ``DistributedSampler``, whose seed is the same in all processes.
 
-    Args:
-        seed: of the run.
-        loader: the training loader. Its ``dataset`` holds the random transforms.
-
     Raises:
         InputError: the loader has ``persistent_workers``, whose random states last longer than an epoch.
 
@@ -48,8 +42,8 @@ class EpochSeed:
         True
     """
 
-    seed: int
-    loader: Any
+    seed: int  #: of the run
+    loader: Any  #: the training loader. Its ``dataset`` holds the random transforms.
 
     def __post_init__(self) -> None:
         if getattr(self.loader, "persistent_workers", False):

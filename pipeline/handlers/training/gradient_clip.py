@@ -1,15 +1,11 @@
 """Gradient clipping."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
-
-__all__ = ["GradientClip"]
 
 
 @dataclass(eq=False, repr=False)
@@ -18,10 +14,6 @@ class GradientClip:
 
     Neither MONAI nor ignite has such a handler. With a gradient scaler (float16 on CUDA) the gradients are unscaled
     first, so ``max_norm`` has the same meaning in every precision.
-
-    Args:
-        network: its gradients are clipped.
-        max_norm: largest Euclidean norm, above 0.
 
     Raises:
         ValueError: ``max_norm`` is not positive.
@@ -33,8 +25,8 @@ class GradientClip:
         ValueError: max_norm must be above 0, got 0
     """
 
-    network: torch.nn.Module
-    max_norm: float = 1.0
+    network: torch.nn.Module  #: its gradients are clipped
+    max_norm: float = 1.0  #: largest Euclidean norm, above 0
 
     def __post_init__(self) -> None:
         if not self.max_norm > 0:

@@ -1,7 +1,5 @@
 """Stop a training when its loss is NaN or infinite."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,9 +23,6 @@ class NonFiniteGuard(OneLineHandler):
     is saved afterwards, so the best and last checkpoints stay as they are. Steps that the gradient scaler of mixed
     precision skips have a finite loss.
 
-    Args:
-        output_dir: folder of the checkpoints; if given, the message names the last good one.
-
     Raises:
         InputError: in training, at the end of the iteration with the non-finite loss.
 
@@ -41,7 +36,7 @@ class NonFiniteGuard(OneLineHandler):
 
     event: ClassVar[Events] = Events.ITERATION_COMPLETED
 
-    output_dir: str | Path | None = None
+    output_dir: str | Path | None = None  #: folder of the checkpoints; if given, the message names the last good one
     _last_finite: float | None = field(default=None, init=False)
 
     def __call__(self, engine: Engine) -> None:

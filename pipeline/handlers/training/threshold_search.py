@@ -1,7 +1,5 @@
 """Choose the threshold of a binary network on validation cases."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -19,8 +17,6 @@ from pipeline.issues import InputError
 from pipeline.metrics.label_maps import check_class_ids, to_plain
 from pipeline.metrics.labelwise import check_policy
 from pipeline.parallel.agreement import exit_together
-
-__all__ = ["ThresholdSearch"]
 
 _LOGGER = logging.getLogger(__name__)
 _DEFAULT = 0.5
@@ -43,17 +39,6 @@ class ThresholdSearch:
     best so far, so it fits the best weights. Without, in ``validate#handlers`` of an evaluation, it is always written.
     Of equally good thresholds the one nearest to 0.5 is chosen.
 
-    Args:
-        output_dir: folder of the file.
-        evaluator: the engine that `monai.handlers.ValidationHandler` runs.
-        metric: ``"dice"``, ``"iou"``, or ``"jaccard_65"``: IoU of a case, 0 where it is below 0.65.
-        thresholds: candidates; by default 0.05 to 0.95 in steps of 0.01. 0.5 is always one.
-        filename: of the file.
-        split: name of the cases' split, for the record.
-        empty_policy: score of empty masks, see `pipeline.metrics.labelwise`.
-        prob_key: foreground probability (1, *spatial) in the evaluator's output, on the grid of the label.
-        label_key: truth (1, *spatial) of 0 and 1.
-
     Raises:
         InputError: ``split`` is a test or training split; in the run: the output has no probabilities, or they or the
             label have an unexpected shape or values.
@@ -63,15 +48,16 @@ class ThresholdSearch:
         With several processes each case must be seen by one process only; otherwise it counts twice.
     """
 
-    output_dir: str | Path
-    evaluator: Engine | None = None
-    metric: str = "dice"
+    output_dir: str | Path  #: folder of the file
+    evaluator: Engine | None = None  #: the engine that `monai.handlers.ValidationHandler` runs
+    metric: str = "dice"  #: ``"dice"``, ``"iou"``, or ``"jaccard_65"``: IoU of a case, 0 where it is below 0.65
+    #: candidates; by default 0.05 to 0.95 in steps of 0.01. 0.5 is always one.
     thresholds: Sequence[float] | None = None
-    filename: str = "threshold.json"
-    split: str = "val"
-    empty_policy: str = "exclude"
-    prob_key: str = "prob"
-    label_key: str = "label"
+    filename: str = "threshold.json"  #: of the file
+    split: str = "val"  #: name of the cases' split, for the record
+    empty_policy: str = "exclude"  #: score of empty masks, see `pipeline.metrics.labelwise`
+    prob_key: str = "prob"  #: foreground probability (1, *spatial) in the evaluator's output, on the grid of the label
+    label_key: str = "label"  #: truth (1, *spatial) of 0 and 1
 
     def __post_init__(self) -> None:
         if self.metric not in _METRICS:

@@ -1,7 +1,5 @@
 """The base class of the encoders: the channels of the pyramid, and the freezing of layers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +7,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.flags import read_flag
-
-__all__ = ["Encoder"]
 
 
 class Encoder(nn.Module):
@@ -57,7 +53,7 @@ class Encoder(nn.Module):
             module.requires_grad_(False)
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Encoder:
+    def train(self, mode: bool = True) -> "Encoder":
         """Switch all but the frozen layers to training mode."""
         super().train(mode)
         for module in self._frozen_modules():

@@ -1,14 +1,10 @@
 """MONAI's EfficientNet as an encoder."""
 
-from __future__ import annotations
-
 import torch
 from monai.networks.nets import EfficientNetBNFeatures
 from torch import nn
 
 from pipeline.networks.encoders.base import Encoder
-
-__all__ = ["EfficientNetEncoder"]
 
 
 class EfficientNetEncoder(Encoder):

@@ -1,12 +1,8 @@
 """Parameter groups with a lower learning rate for a pretrained encoder."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn
-
-__all__ = ["parameter_groups"]
 
 
 def parameter_groups(

@@ -1,7 +1,5 @@
 """The encoder of the U-Net papers: two convolutions per level, max pooling between levels, for 2-D and 3-D."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,8 +10,6 @@ from monai.networks.layers.factories import Pool
 from torch import nn
 
 from pipeline.networks.encoders.base import Encoder
-
-__all__ = ["PlainEncoder", "double_convolution"]
 
 
 def double_convolution(

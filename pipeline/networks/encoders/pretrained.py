@@ -1,7 +1,5 @@
 """Load pretrained weights into an encoder: match keys, adapt the first layer, report misfits in one line."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +11,6 @@ from pipeline.flags import read_flag
 from pipeline.issues import InputError
 from pipeline.networks.encoders.base import Encoder
 from pipeline.networks.encoders.weight_sources import read_weights
-
-__all__ = ["adapt_stem", "load_encoder_weights"]
 
 _LOGGER = logging.getLogger(__name__)
 

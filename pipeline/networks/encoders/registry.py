@@ -1,7 +1,5 @@
 """Encoders by name."""
 
-from __future__ import annotations
-
 import difflib
 from pathlib import Path
 
@@ -10,8 +8,6 @@ from pipeline.networks.encoders.base import Encoder
 from pipeline.networks.encoders.efficientnet import EfficientNetEncoder
 from pipeline.networks.encoders.pretrained import load_encoder_weights
 from pipeline.networks.encoders.resnet import ResNetEncoder
-
-__all__ = ["list_encoders", "make_encoder"]
 
 #: blocks of layer1 to layer4, and whether they are bottlenecks
 _RESNETS = {

@@ -1,15 +1,11 @@
 """ResNet encoders with torchvision's module names, so that its weights fit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from pipeline.networks.encoders.base import Encoder
-
-__all__ = ["ResNetEncoder"]
 
 _WIDTHS = (64, 128, 256, 512)
 

@@ -1,7 +1,5 @@
 """Read pretrained weights as plain tensors: from a file, by a known name, or from Hugging Face."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import pickle
@@ -17,11 +15,9 @@ from safetensors.torch import load_file
 
 from pipeline.issues import InputError
 
-__all__ = ["read_weights"]
-
 _LOGGER = logging.getLogger(__name__)
 
-#: Named weights of each encoder; a file's name ends with the first digits of its SHA-256, as in torch.hub.
+#: Named weights of each encoder; a file's name ends with the first digits of its SHA-256, as in torch.hub
 URLS = {
     "resnet18": {"imagenet": "https://download.pytorch.org/models/resnet18-f37072fd.pth"},
     "resnet34": {"imagenet": "https://download.pytorch.org/models/resnet34-b627a593.pth"},

@@ -1,15 +1,11 @@
 """The cascaded upsampler: from the transformer's map back to the image's size, with skip connections."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
 from monai.networks.blocks.convolutions import Convolution
 from torch import nn
 from torch.nn import functional as F
-
-__all__ = ["CascadedUpsampler"]
 
 
 class CascadedUpsampler(nn.Module):

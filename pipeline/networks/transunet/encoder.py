@@ -1,14 +1,10 @@
 """The encoder of TransUNet: a convolutional stem followed by a transformer."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
 from pipeline.networks.transunet.stem import ResNetV2Stem
 from pipeline.networks.transunet.transformer import VisionTransformer
-
-__all__ = ["HybridEncoder"]
 
 
 class HybridEncoder(nn.Module):

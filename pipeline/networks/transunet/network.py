@@ -1,7 +1,5 @@
 """TransUNet: a U-Net whose encoder is a ResNet-50 followed by a vision transformer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +13,9 @@ from pipeline.networks.transunet.stem import GROUPS, ResNetV2Stem
 from pipeline.networks.transunet.transformer import VisionTransformer
 from pipeline.networks.transunet.vit_weights import load_vit_npz
 
-__all__ = ["TransUNet"]
-
-#: The encoder divides an image's sides by this.
+#: The encoder divides an image's sides by this
 STRIDE = 16
-#: Two pixels at 1/16; with one pixel, a norm would see a single value.
+#: Two pixels at 1/16; with one pixel, a norm would see a single value
 SMALLEST = 32
 
 

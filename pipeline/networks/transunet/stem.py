@@ -1,7 +1,5 @@
 """The convolutional half of a hybrid encoder: ResNet-50 with standardised weights and group norm, to 1/16."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -9,9 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["Bottleneck", "ResNetV2Stem", "StdConv2d"]
-
-#: Groups and epsilon of a group norm, as in the reference implementation.
+#: Groups and epsilon of a group norm, as in the reference implementation
 GROUPS = 32
 GROUP_NORM_EPS = 1e-6
 

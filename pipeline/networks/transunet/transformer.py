@@ -1,16 +1,12 @@
 """The transformer half of a hybrid encoder: patch and position embeddings, and layers of MONAI's blocks."""
 
-from __future__ import annotations
-
 import torch
 from monai.networks.blocks.mlp import MLPBlock
 from monai.networks.blocks.selfattention import SABlock
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["TransformerLayer", "VisionTransformer", "resize_position_embedding"]
-
-#: Added to the variance in layer norm, as in ViT; PyTorch's and MONAI's default is 1e-5.
+#: Added to the variance in layer norm, as in ViT; PyTorch's and MONAI's default is 1e-5
 LAYER_NORM_EPS = 1e-6
 
 

@@ -14,8 +14,6 @@ Google's network pads one pixel less at the near end of strided layers, which sh
 groups in the norms of its shortcuts; this one follows TransUNet's release, which loads the same weights.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re
@@ -34,8 +32,6 @@ from pipeline.issues import InputError
 from pipeline.networks.encoders import adapt_stem
 from pipeline.networks.transunet.encoder import HybridEncoder
 from pipeline.networks.transunet.transformer import resize_position_embedding
-
-__all__ = ["load_vit_npz"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -58,7 +54,7 @@ _NAMES = (
     (_LAYER + r"mlp\.linear2", _BLOCK + "MlpBlock_3/Dense_1"),
 )
 _UNREADABLE = (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error)
-#: The classifier and its token are in the file but not used here.
+#: The classifier and its token are in the file but not used here
 _CLASSIFIER = re.compile(r"cls|head/.*|pre_logits/.*")
 
 

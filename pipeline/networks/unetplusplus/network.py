@@ -1,7 +1,5 @@
 """UNet++: a U-Net whose skip connections are filled with nested, densely connected convolutions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,8 +14,6 @@ from pipeline.flags import read_flag
 from pipeline.networks.encoders import Encoder, PlainEncoder, load_encoder_weights, make_encoder
 from pipeline.networks.encoders.plain import double_convolution, initialize
 from pipeline.networks.unetplusplus.nodes import make_nodes, make_upsampling
-
-__all__ = ["UNetPlusPlus"]
 
 #: of segmentation-models: the last node of each level, from the coarsest, and the image's own size
 _DECODER_CHANNELS = (256, 128, 64, 32, 16)

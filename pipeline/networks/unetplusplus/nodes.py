@@ -1,14 +1,10 @@
 """The nodes of UNet++'s grid and their channels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
-
-__all__ = ["NestedNode", "make_nodes", "make_upsampling"]
 
 #: ``convolve(in_channels, out_channels)`` makes the convolutions of a node
 Convolve = Callable[[int, int], nn.Module]

@@ -1,14 +1,10 @@
 """Opaque alpha channels of pictures, removed."""
 
-from __future__ import annotations
-
 import torch
 from monai.transforms import Transform
 
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item
-
-__all__ = ["DropAlpha", "DropAlphad"]
 
 _OPAQUE = 255
 

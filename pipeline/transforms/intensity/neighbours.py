@@ -1,14 +1,10 @@
 """Neighbouring slices as channels: context for 2-D networks ("2.5-D")."""
 
-from __future__ import annotations
-
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
 
 from pipeline.transforms.dictionary import DictTransform
-
-__all__ = ["NeighbourSlicesToChannels", "NeighbourSlicesToChannelsd"]
 
 
 class NeighbourSlicesToChannels(Transform):

@@ -1,14 +1,10 @@
 """Normalisation of multi-channel images (such as the sequences of an MR study) by their foreground."""
 
-from __future__ import annotations
-
 import torch
 from monai.transforms import Transform
 from monai.transforms.utils_pytorch_numpy_unification import percentile
 
 from pipeline.transforms.dictionary import DictTransform
-
-__all__ = ["NormalizeForeground", "NormalizeForegroundd"]
 
 
 class NormalizeForeground(Transform):

@@ -1,7 +1,5 @@
 """Random changes of single channels of an image, such as the sequences of an MR study."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +8,6 @@ import torch
 from monai.transforms import RandomizableTransform
 
 from pipeline.transforms.dictionary import RandDictTransform
-
-__all__ = ["RandCopyChannel", "RandCopyChanneld", "RandGammaByChannel", "RandGammaByChanneld"]
 
 
 class RandCopyChannel(RandomizableTransform):

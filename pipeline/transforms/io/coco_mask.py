@@ -1,7 +1,5 @@
 """Masks drawn from COCO annotations while the data are loaded, so that no mask files are needed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +16,6 @@ from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.flags import read_flag
 from pipeline.issues import InputError
 from pipeline.transforms.dictionary import DictTransform
-
-__all__ = ["LoadCocoMask", "LoadCocoMaskd"]
 
 
 class LoadCocoMask(Transform):

@@ -1,7 +1,5 @@
 """Predicted masks written as one file per case, on the grid of the image and in a matching format."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,8 +18,6 @@ from pipeline.pictures.image_file import write_picture
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.io.source_files import SourceFile, open_source, require_place
 from pipeline.transforms.items import find_file
-
-__all__ = ["SaveMask", "SaveMaskd"]
 
 _LIMITS = {"uint8": 255, "uint16": 65_535}
 _CASE = "case_id"

@@ -1,7 +1,5 @@
 """Stacks of 2-D slice files read as one volume, and masks written back as one file per slice."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -18,9 +16,7 @@ from pipeline.pictures.figures import draw_labels, draw_overlay
 from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
 from pipeline.transforms.dictionary import DictTransform
 
-__all__ = ["LoadSliceStack", "LoadSliceStackd", "SaveSliceStack", "SaveSliceStackd"]
-
-#: Meta key for the paths of a stack's slices, joined by line ends (a list would not survive collation).
+#: Meta key for the paths of a stack's slices, joined by line ends (a list would not survive collation)
 SLICE_PATHS = "slice_paths"
 
 # Masks of other slices, such as JPEG, are written as PNG, because JPEG would change their values.

@@ -1,7 +1,5 @@
 """The file that an image was loaded from: its grid, and masks written and shown on that grid."""
 
-from __future__ import annotations
-
 import gzip
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence

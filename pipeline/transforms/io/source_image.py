@@ -1,7 +1,5 @@
 """The image of a prediction, loaded again in the intensities and on the grid of its file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,6 @@ from monai.utils import ImageMetaKey
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.io.slice_stack import SLICE_PATHS
 from pipeline.transforms.io.source_files import require_place
-
-__all__ = ["LoadSource", "LoadSourced"]
 
 _AXES = 3
 

@@ -1,7 +1,5 @@
 """Loss weights that emphasise the borders between cells."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable
 from typing import Any
@@ -15,8 +13,6 @@ from monai.utils.type_conversion import convert_to_dst_type
 from pipeline.flags import read_flag
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.labels.instances import Ids, read_instances, separate
-
-__all__ = ["BorderWeightMap", "BorderWeightMapd"]
 
 Floats = npt.NDArray[np.float32]
 

@@ -1,7 +1,5 @@
 """Conversion of instance ids to a mask of separate objects, and back."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,6 @@ from monai.utils.type_conversion import convert_to_dst_type
 
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item
-
-__all__ = ["LabelInstances", "LabelInstancesd", "SeparateInstances", "SeparateInstancesd"]
 
 Ids = npt.NDArray[np.int32]
 

@@ -1,7 +1,5 @@
 """Stored mask values converted to label ids."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +9,6 @@ from monai.transforms import Transform
 
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item
-
-__all__ = ["EncodeMask", "EncodeMaskd"]
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 

@@ -1,7 +1,5 @@
 """Refinement of probabilities by the image with a fully connected CRF."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -13,8 +11,6 @@ from monai.utils.type_conversion import convert_to_dst_type
 from pipeline.crf.arguments import check_parameters
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item, read_axis, read_spacing
-
-__all__ = ["DenseCRF", "DenseCRFd"]
 
 Width = float | Sequence[float]
 

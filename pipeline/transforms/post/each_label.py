@@ -1,7 +1,5 @@
 """Transforms of binary masks applied to every label of an index map."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,8 +9,6 @@ from monai.utils.type_conversion import convert_to_dst_type
 
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item
-
-__all__ = ["EachLabel", "EachLabeld", "change_labels", "check_applied_labels"]
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 

@@ -1,7 +1,5 @@
 """2-D transforms applied to every slice of a volume."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +10,6 @@ from monai.utils.type_conversion import convert_to_dst_type
 
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import read_axis, read_spacing
-
-__all__ = ["EachSlice", "EachSliced"]
 
 
 class EachSlice(Transform):

@@ -1,7 +1,5 @@
 """Opening and closing of index maps by a ball, in voxels or in mm."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -14,8 +12,6 @@ from numpy.typing import NDArray
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import read_axis, read_spacing
 from pipeline.transforms.post.each_label import change_labels, check_applied_labels
-
-__all__ = ["MorphologicalClosing", "MorphologicalClosingd", "MorphologicalOpening", "MorphologicalOpeningd"]
 
 Mask = NDArray[np.bool_]
 

@@ -1,7 +1,5 @@
 """Removal of small components from an index map."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Literal
@@ -13,8 +11,6 @@ from monai.transforms import Transform
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import read_spacing
 from pipeline.transforms.post.each_label import change_labels, check_applied_labels
-
-__all__ = ["RemoveSmallComponents", "RemoveSmallComponentsd"]
 
 
 class RemoveSmallComponents(Transform):

@@ -15,7 +15,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.datasets.checks.contents import CaseView
+from pipeline.datasets.checks.case_view import CaseView
 from pipeline.datasets.checks.leaks.manifest_leaks import Leak, Occurrence, make_leak, name_part, report_copies
 from pipeline.datasets.checks.options import CheckOptions
 from pipeline.datasets.digests import map_threads

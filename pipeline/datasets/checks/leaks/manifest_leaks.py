@@ -3,8 +3,6 @@
 Leaks that only pixels reveal are in `pipeline.datasets.checks.leaks.copies`.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pipeline.datasets.probes.fingerprints import Floats
 
-#: Chosen on real images by ``benchmarks/near_duplicates.py``.
+#: Chosen on real images by ``benchmarks/near_duplicates.py``
 MIN_CORRELATION = 0.9
 _ROWS = 512  # images compared with all others at a time; 512 x 10,000 products take 20 MB
 _PAIRS = 4096  # candidates verified at a time; takes 32 MB

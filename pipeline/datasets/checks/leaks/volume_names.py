@@ -1,7 +1,5 @@
 """Group images that are slices of one volume or frames of one film, by facts or else by file names."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterator
