@@ -92,7 +92,7 @@ def test_tiles_fit_small_images(cells: UserDataset) -> None:
     # 388 - 13 * 16 = 180 pixels, the first that are no more than 192.
     assert configs["train.json"]["output_size"] == configs["inference.json"]["output_size"] == [180, 180]
     assert configs["train.json"]["input_size"] == [364, 364]
-    assert configs["phantom.json"]["output_size"] == [20, 20]
+    assert configs["phantom.json"]["output_size"] == [52, 52]
     assert fit_sizes(draft_objects(cells, 600)) == {"input_size": [572, 572], "output_size": [388, 388]}
     assert fit_sizes(draft_objects(cells, 387)) == {"input_size": [556, 556], "output_size": [372, 372]}
 
