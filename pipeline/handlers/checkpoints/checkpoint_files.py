@@ -54,9 +54,8 @@ def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             if not isinstance(content, dict) or "trainer" not in content:
                 raise ValueError("has no training state")
         except Exception as error:  # torch raises EOFError, RuntimeError, UnpicklingError, OSError ...
-            _LOGGER.warning(
-                "skipped %s: it cannot be loaded (%s)", path, next(iter(str(error).splitlines()), type(error).__name__)
-            )
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            _LOGGER.warning("skipped %s: it cannot be loaded (%s)", path, reason)
             continue
         return path, content
     return None

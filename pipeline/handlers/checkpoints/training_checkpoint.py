@@ -158,10 +158,9 @@ class TrainingCheckpoint:
 
     def _tell_evaluator(self) -> None:
         # MONAI's own values would keep a first NaN for ever and start again after a resume.
-        known = self.best_metric is not None
         state: Any = self.evaluator.state
-        state.best_metric = self.best_metric if known else -1
-        state.best_metric_epoch = self.best_epoch if known else -1
+        known = self.best_metric is not None
+        state.best_metric, state.best_metric_epoch = (self.best_metric, self.best_epoch) if known else (-1, -1)
 
     def _restore(self, trainer: Engine) -> None:
         found = read_newest(self.folder)
@@ -208,17 +207,15 @@ class TrainingCheckpoint:
 def _restore_counters(trainer: Engine, saved: Mapping[str, Any], path: Path) -> None:
     epoch, length, wanted = saved["epoch"], trainer.state.epoch_length, trainer.state.max_epochs
     if length is not None and length != saved["epoch_length"]:
-        _LOGGER.warning(
-            "an epoch now has %s iterations instead of %s: the resumed run is not exact", length, saved["epoch_length"]
-        )
+        text = "an epoch now has %s iterations instead of %s: the resumed run is not exact"
+        _LOGGER.warning(text, length, saved["epoch_length"])
     counters = {**trainer.state_dict(), **saved, "epoch_length": length or saved["epoch_length"]}
     del counters["iteration"]  # ignite accepts one of the two, and a resumed run starts with a complete epoch
     trainer.load_state_dict({**counters, "max_epochs": max(epoch, wanted)})
     trainer.state.max_epochs = wanted
     if epoch >= wanted:
-        _LOGGER.warning(
-            "%s: this run is finished, %d of %d epochs are done; raise --max_epochs to continue", path, epoch, wanted
-        )
+        text = "%s: this run is finished, %d of %d epochs are done; raise --max_epochs to continue"
+        _LOGGER.warning(text, path, epoch, wanted)
     else:
         _LOGGER.info("resumed after epoch %d of %d from %s", epoch, wanted, path)
 
