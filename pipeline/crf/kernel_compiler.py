@@ -16,6 +16,10 @@ def compiled(function: F) -> F:
     Kernels release the interpreter's lock, so they run in parallel in Python threads. Numba's parallel loops are not
     used, because their OpenMP layer kills a forked process (a data loader's worker), and the other layer kills one that
     calls kernels from two threads.
+
+    Note:
+        Numba recompiles a kernel when its file changes, but not when another file with a kernel that it calls does:
+        delete the ``__pycache__`` of this package after changing `exponentials` or `vertices`.
     """
     try:
         return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pipeline.crf.lattice_geometry import Geometry
 from pipeline.crf.memory import check_vertices
 from pipeline.crf.messages import normalize, scatter, splat_ones
-from pipeline.crf.simplex import blur, build_chunk, find_dense_neighbours, find_neighbours, merge_dense_keys, merge_keys
+from pipeline.crf.simplex import build_chunk
+from pipeline.crf.vertices import blur, find_dense_neighbours, find_neighbours, merge_dense_keys, merge_keys
 
 _DENSE = 8  # possible keys per actual key up to which a table of all keys is smaller than a hash table
 _IDS = 1 << 16  # vertices that 16 bits can number

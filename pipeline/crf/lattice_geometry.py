@@ -14,7 +14,8 @@ import numpy as np
 
 ONE = 1 << 24  # a distance of 1 in fixed point; the bits below hold the axis, so that all backends break ties alike
 AXIS_BITS = 4
-_AXES = (1 << AXIS_BITS) - 1  # most features; the plane has one axis more
+AXIS_MASK = (1 << AXIS_BITS) - 1
+_AXES = AXIS_MASK  # most features; the plane has one axis more
 _KEYS = 1 << 62
 _REACH = 1 << 20  # larger coordinates leave float32 too few digits for the position within a simplex
 _BEFORE, _BEHIND = 3, 4  # room for the corners of a simplex and their neighbours

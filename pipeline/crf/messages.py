@@ -9,65 +9,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.crf.arguments import TINY
+from pipeline.crf.exponentials import exp_block, softmax_block, tanh_block
 from pipeline.crf.kernel_compiler import BLOCK, compiled
 
-_LOG2E = np.float32(1.4426950408889634)
-_LEAST = np.float32(-126.0)  # of an exponent of 2
 _TINY = np.float32(TINY)
-
-
-@compiled
-def _exp_block(values: Any, bits: Any, powers: Any, count: int) -> None:
-    """Replace non-positive values by their exponential, to 2e-7 relative; vectorised, unlike the library's.
-
-    ``powers`` shows ``bits`` as float32. exp(x) = 2^n 2^f with |f| <= 1/2; 2^f is its Taylor series of degree 7.
-    """
-    for p in range(count):
-        scaled = max(values[p] * _LOG2E, _LEAST)
-        whole = np.floor(scaled + np.float32(0.5))
-        f = scaled - whole
-        bits[p] = (np.int32(whole) + np.int32(127)) << np.int32(23)
-        series = np.float32(1.525273380405984e-05)
-        series = series * f + np.float32(1.5403530393381608e-04)
-        series = series * f + np.float32(1.3333558146428443e-03)
-        series = series * f + np.float32(9.618129107628477e-03)
-        series = series * f + np.float32(5.550410866482158e-02)
-        series = series * f + np.float32(2.402265069591007e-01)
-        series = series * f + np.float32(6.931471805599453e-01)
-        values[p] = series * f + np.float32(1.0)
-    for p in range(count):
-        values[p] *= powers[p]
-
-
-@compiled
-def _tanh_block(values: Any, work: Any, bits: Any, powers: Any, count: int) -> None:
-    """Replace logit differences by the difference of the two probabilities, tanh(x / 2)."""
-    for p in range(count):
-        work[p] = -abs(values[p])
-    _exp_block(work, bits, powers, count)
-    for p in range(count):
-        size = (np.float32(1.0) - work[p]) / (np.float32(1.0) + work[p])
-        values[p] = size if values[p] >= np.float32(0.0) else -size
-
-
-@compiled
-def _softmax_block(values: Any, top: Any, bits: Any, powers: Any, count: int) -> None:
-    """Replace logits (labels, n) by probabilities."""
-    top[:count] = values[0, :count]
-    for label in range(1, values.shape[0]):
-        for p in range(count):
-            top[p] = max(top[p], values[label, p])
-    for label in range(values.shape[0]):
-        for p in range(count):
-            values[label, p] -= top[p]
-        _exp_block(values[label], bits, powers, count)
-    top[:count] = values[0, :count]
-    for label in range(1, values.shape[0]):
-        for p in range(count):
-            top[p] += values[label, p]
-    for label in range(values.shape[0]):
-        for p in range(count):
-            values[label, p] /= top[p]
 
 
 @compiled
@@ -182,7 +127,7 @@ def update_pair(
         for start in range(points[chunk], points[chunk + 1], BLOCK):
             count = min(BLOCK, points[chunk + 1] - start)
             _collect_pair(spatial_values, bilateral_values, spatial, bilateral, unary, start, count, is_start, out)
-            _tanh_block(out, work, bits, powers, count)
+            tanh_block(out, work, bits, powers, count)
             _splat_pair(spatial_sums, spatial, start, count, out)
             _splat_pair(bilateral_sums, bilateral, start, count, out)
 
@@ -203,7 +148,7 @@ def finish_pair(
         _collect_pair(spatial_values, bilateral_values, spatial, bilateral, unary, start, count, is_start, out)
         for p in range(count):
             work[p] = -abs(out[p])
-        _exp_block(work, bits, powers, count)
+        exp_block(work, bits, powers, count)
         for p in range(count):
             small = work[p] / (one + work[p])
             large = one / (one + work[p])
@@ -303,7 +248,7 @@ def update_many(
         for start in range(points[chunk], points[chunk + 1], BLOCK):
             count = min(BLOCK, points[chunk + 1] - start)
             _collect_many(spatial_values, bilateral_values, spatial, bilateral, unary, start, count, is_start, out)
-            _softmax_block(out, top, bits, powers, count)
+            softmax_block(out, top, bits, powers, count)
             _splat_many(spatial_sums, spatial, start, count, out)
             _splat_many(bilateral_sums, bilateral, start, count, out)
 
@@ -322,6 +267,6 @@ def finish_many(
         at = start - points[chunk]
         count = min(BLOCK, points[chunk + 1] - start)
         _collect_many(spatial_values, bilateral_values, spatial, bilateral, unary, start, count, is_start, out)
-        _softmax_block(out, top, bits, powers, count)
+        softmax_block(out, top, bits, powers, count)
         for label in range(labels):
             result[label, at : at + count] = out[label, :count]

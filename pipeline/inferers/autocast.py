@@ -33,7 +33,6 @@ class AutocastInferer(Inferer):
     float32, so it needs none, and recent CPUs support it. The loss is computed outside, in float32.
 
     Example:
-        >>> import torch
         >>> from monai.inferers import SimpleInferer
         >>> inferer = AutocastInferer(SimpleInferer(), amp=True)
         >>> inferer(torch.ones(1, 1, 4, 4), torch.nn.Conv2d(1, 1, 1)).dtype

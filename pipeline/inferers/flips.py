@@ -27,7 +27,6 @@ class FlipAverageInferer(Inferer):
             activation is unknown.
 
     Example:
-        >>> import torch
         >>> from monai.inferers import SimpleInferer
         >>> inferer = FlipAverageInferer(SimpleInferer(), flips=[[1]])
         >>> inferer(torch.tensor([[[[1.0, 2.0]]]]), lambda image: image * torch.tensor([1.0, 3.0])).tolist()

@@ -28,7 +28,6 @@ class OverlapTileInferer(Inferer):
         ValueError: the sizes do not match.
 
     Example:
-        >>> import torch
         >>> inferer = OverlapTileInferer(input_size=20, output_size=16)
         >>> image = torch.arange(63.0).reshape(1, 1, 9, 7)
         >>> crop_centre = lambda tiles: tiles[:, :, 2:-2, 2:-2]  # a network that only loses its margin

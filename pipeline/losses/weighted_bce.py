@@ -21,7 +21,6 @@ class WeightMapBCELoss(_Loss):
         ValueError: the reduction is unknown, or ``normalize`` is used without "mean".
 
     Example:
-        >>> import torch
         >>> logits = torch.zeros(1, 1, 1, 2)  # cross-entropy log(2) everywhere
         >>> target = torch.tensor([[[[0.0, 1.0]], [[1.0, 5.0]]]])
         >>> [round(WeightMapBCELoss(normalize=n)(logits, target).item(), 4) for n in (False, True)]

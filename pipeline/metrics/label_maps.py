@@ -76,10 +76,8 @@ def check_class_ids(item: torch.Tensor, name: str, num_classes: int) -> None:
     if plain.dtype == torch.bool or plain.numel() == 0:
         return
     low, high = plain.aminmax()  # NaN if a value is NaN
-    valid = bool(low >= 0) and bool(high < num_classes)
-    if valid and plain.is_floating_point():
-        valid = bool((plain == plain.floor()).all())
-    if not valid:
+    whole = not plain.is_floating_point() or bool((plain == plain.floor()).all())
+    if not (whole and low >= 0 and high < num_classes):
         raise InputError(
             f"{_name(name, item)} has the values {_show_values(plain)}, "
             f"expected class ids from 0 to {num_classes - 1}: {_NEXT.get(name, 'check its file')}"

@@ -23,7 +23,6 @@ class SegMeasure(CumulativeIterationMetric):
     different numbers of objects.
 
     Example:
-        >>> import torch
         >>> truth = torch.tensor([[[1, 1, 1, 1, 0, 7, 7]]])
         >>> pred = torch.tensor([[[3, 3, 3, 0, 0, 5, 0]]])  # covers three quarters of one object, half of the other
         >>> metric = SegMeasure()
@@ -79,7 +78,6 @@ class ObjectCount(SegMeasure):
         ValueError: the kind is unknown.
 
     Example:
-        >>> import torch
         >>> false = ObjectCount("false")
         >>> _ = false([torch.tensor([[[1, 0, 2]]])], [torch.tensor([[[1, 0, 0]]])])
         >>> false.aggregate().item()

@@ -13,7 +13,6 @@ class NonEmptySliceDice(CumulativeIterationMetric):
     out of the mean, so false positives in them do not count: use it in addition to the Dice of the whole volume.
 
     Example:
-        >>> import torch
         >>> truth = torch.zeros(1, 1, 2, 2, 2)
         >>> truth[..., 0] = 1  # the second slice is empty
         >>> metric = NonEmptySliceDice()

@@ -104,7 +104,6 @@ class UNet2015(nn.Module):
         ValueError: an argument is out of range.
 
     Example:
-        >>> import torch
         >>> network = UNet2015(channels=(2, 4, 8))
         >>> network.valid_output_size(60)
         20

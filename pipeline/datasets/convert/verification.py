@@ -20,8 +20,7 @@ def verify_result(target: str, folder: Path, manifest: Manifest, cases: Sequence
     """
     if not pieces:
         return
-    try:
-        # Facts are measured on every file, so every file is read completely.
+    try:  # facts are measured on every file, so every file is read completely
         found = read_layout(target, folder, **_OPTIONS.get(target, {})).manifest.cases
     except InputError as error:
         raise InputError(f"the converted dataset cannot be read back and was removed: {error}") from None

@@ -63,9 +63,7 @@ def write_volume(conversion: Conversion, volume: Volume, relative: str) -> None:
 
 
 def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping[int, int], grid: Grid) -> None:
-    """Write a mask with the target's label ids, or place the original file if it has these values.
-
-    The affine of the image's grid is used for masks without one.
+    """Write a mask with the target's label ids, on the image's grid if it has none, or place a file that has them.
 
     Raises:
         InputError: the mask cannot be read, or its shape is not the image's.

@@ -45,8 +45,7 @@ def extract(archive: Path, folder: Path, limits: Limits | None = None) -> int:
         The number of files written.
 
     Raises:
-        InputError: the archive is unsafe, damaged or of another format, or the disk too small. The caller must remove
-            the files written until then.
+        InputError: the archive is unsafe, damaged or too large for the disk. The caller removes what was written.
     """
     limits = limits or Limits()
     with _translate_damage(archive), _open(archive) as members:

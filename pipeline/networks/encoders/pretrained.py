@@ -64,8 +64,6 @@ def adapt_stem(kernel: torch.Tensor, in_channels: int) -> torch.Tensor:
         ``(out, in_channels, height, width)``; the kernel itself if it has as many channels.
 
     Example:
-        >>> adapt_stem(torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1), 1).flatten().tolist()
-        [6.0]
         >>> adapt_stem(torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1), 4).flatten().tolist()
         [1.5, 1.5, 1.5, 1.5]
     """

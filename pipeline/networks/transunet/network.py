@@ -57,7 +57,6 @@ class TransUNet(nn.Module):
         ValueError: an argument is out of range.
 
     Example:
-        >>> import torch
         >>> network = TransUNet(
         ...     out_channels=2, img_size=64, hidden_size=16, num_layers=1, num_heads=2, mlp_dim=16,
         ...     block_units=(1, 1, 1), width_factor=0.5, head_channels=8, decoder_channels=(8, 4, 4, 4),

@@ -18,7 +18,6 @@ class StdConv2d(nn.Conv2d):
     ``w' = (w - mean(w)) / sqrt(var(w) + 1e-5)``, mean and (biased) variance over the inputs of each output channel.
 
     Example:
-        >>> import torch
         >>> convolution = StdConv2d(3, 2, kernel_size=3, bias=False)
         >>> constant = torch.ones(1, 3, 3, 3)  # standardised weights sum to 0
         >>> bool(convolution(constant).abs().max() < 1e-5)

@@ -23,7 +23,6 @@ def resize_position_embedding(
         new_grid: the rows and columns to return.
 
     Example:
-        >>> import torch
         >>> line = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1)
         >>> resize_position_embedding(line, (1, 3), (1, 5)).flatten().tolist()
         [0.0, 0.5, 1.0, 1.5, 2.0]

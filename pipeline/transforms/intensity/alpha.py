@@ -19,7 +19,6 @@ class DropAlpha(Transform):
         channels: number of channels without alpha.
 
     Example:
-        >>> import torch
         >>> image = torch.tensor([[[7.0]], [[8.0]], [[9.0]], [[255.0]]])
         >>> DropAlpha()(image).flatten().tolist(), DropAlpha()(image[:3]).flatten().tolist()
         ([7.0, 8.0, 9.0], [7.0, 8.0, 9.0])

@@ -18,7 +18,6 @@ class NeighbourSlicesToChannels(Transform):
         after: number of slices taken after it.
 
     Example:
-        >>> import torch
         >>> volume = torch.arange(3.0).reshape(1, 1, 1, 3)  # one voxel per slice: 0, 1, 2
         >>> NeighbourSlicesToChannels()(volume)[:, 0, 0].T.tolist()
         [[0.0, 0.0, 1.0], [0.0, 1.0, 2.0], [1.0, 2.0, 2.0]]

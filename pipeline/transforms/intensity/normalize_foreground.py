@@ -20,7 +20,6 @@ class NormalizeForeground(Transform):
         threshold: lower limit of the foreground, as a share of that percentile.
 
     Example:
-        >>> import torch
         >>> image = torch.tensor([[[0.0, 0.0, 8.0, 12.0]]])
         >>> NormalizeForeground(upper=100)(image).tolist()
         [[[-5.0, -5.0, -1.0, 1.0]]]

@@ -19,7 +19,6 @@ class RandCopyChannel(RandomizableTransform):
         prob: probability of replacing a target.
 
     Example:
-        >>> import torch
         >>> image = torch.tensor([[[1.0]], [[2.0]], [[3.0]]])
         >>> RandCopyChannel(source=1, targets=[0, 2], prob=1.0)(image).flatten().tolist()
         [2.0, 2.0, 2.0]

@@ -38,7 +38,6 @@ class BorderWeightMap(Transform):
         ValueError: an argument is out of range.
 
     Example:
-        >>> import torch
         >>> ids = torch.tensor([[[1, 0, 2, 2, 2, 2]]])
         >>> weights = BorderWeightMap(w0=10, sigma=5, balance=False)(ids)
         >>> weights[0, 0, 0].item(), round(weights[0, 0, 1].item(), 2)  # 1 + 10 exp(-(1 + 1)^2 / 50)

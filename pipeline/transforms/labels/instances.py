@@ -31,7 +31,6 @@ class SeparateInstances(Transform):
         ValueError: ``width`` is negative.
 
     Example:
-        >>> import torch
         >>> SeparateInstances()(torch.tensor([[[0, 3, 3, 5, 5, 0, 7]]])).tolist()
         [[[0, 1, 0, 0, 1, 0, 1]]]
     """
@@ -72,7 +71,6 @@ class LabelInstances(Transform):
         ValueError: an argument is out of range.
 
     Example:
-        >>> import torch
         >>> mask = torch.tensor([[[1.0, 1, 0, 0, 1, 1, 0]]])
         >>> LabelInstances()(mask).tolist(), LabelInstances(grow=1)(mask).tolist()
         ([[[1, 1, 0, 0, 2, 2, 0]]], [[[1, 1, 1, 2, 2, 2, 0]]])

@@ -30,7 +30,6 @@ class EncodeMask(Transform):
         ignore_index: a value without a class, which is kept for losses that ignore it.
 
     Example:
-        >>> import torch
         >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 255.0]]])).tolist()
         [[[0.0, 1.0]]]
         >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 1.0]]]))
