@@ -1,6 +1,7 @@
-"""Write a file completely or not at all: a temporary file in the same folder, then a rename."""
+"""Write a file completely or not at all: a temporary file in the same folder, then a rename; recognise a full disk."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,3 +52,26 @@ def write_atomically(
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, means that no space or no quota is left."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes in decimal units.
+
+    Example:
+        >>> format_bytes(43454399), format_bytes(512)
+        ('43.5 MB', '512 B')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

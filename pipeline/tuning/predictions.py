@@ -13,8 +13,9 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from pipeline.atomic import format_bytes
 from pipeline.datasets.digests import compute_sha256
-from pipeline.handlers.checkpoints.atomic_save import format_size, remove_stale
+from pipeline.handlers.checkpoints.atomic_save import remove_stale
 from pipeline.handlers.run.exits import keep_one_line
 from pipeline.issues import InputError
 from pipeline.parallel.wrapped import unwrap_network
@@ -134,8 +135,8 @@ class PredictionStore:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise InputError(
-                f"the predictions need {format_size(needed)} more in {self.folder}, but {format_size(free)} are free; "
-                "choose a folder on another disk with --cache"
+                f"the predictions need {format_bytes(needed)} more in {self.folder}, but {format_bytes(free)} are free;"
+                " choose a folder on another disk with --cache"
             )
 
     def _compute_fingerprint(self) -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.atomic import format_bytes
 from pipeline.datasets.download import transfer
 from pipeline.datasets.download.extraction import extract
 from pipeline.datasets.download.members import Limits
 from pipeline.datasets.download.record import DownloadRecord, ReceivedArchive, read_record, record_path, write_record
 from pipeline.datasets.download.sources import Archive, Source
-from pipeline.datasets.download.transfer import announce, fetch, find_free_space, format_bytes, full_disk_error
+from pipeline.datasets.download.transfer import announce, fetch, find_free_space, full_disk_error
 from pipeline.issues import InputError
 
 _BLOCK = 1 << 20

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from pipeline.atomic import is_disk_full
 from pipeline.datasets.download.members import Limits, Member, check_members, unsafe_archive_error
-from pipeline.datasets.download.transfer import find_free_space, full_disk_error, is_disk_full
+from pipeline.datasets.download.transfer import find_free_space, full_disk_error
 from pipeline.issues import InputError
 
 _BLOCK = 1 << 20

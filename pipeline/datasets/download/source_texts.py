@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from pipeline.atomic import format_bytes
 from pipeline.datasets.download.record import DownloadRecord, record_path
 from pipeline.datasets.download.sources import SOURCES, Source
-from pipeline.datasets.download.transfer import format_bytes
 
 
 def list_sources() -> list[str]:

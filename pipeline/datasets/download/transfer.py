@@ -1,6 +1,5 @@
 """Fetch a file over HTTP, resuming after every interruption."""
 
-import errno
 import json
 import os
 import re
@@ -16,31 +15,16 @@ from typing import IO, Any
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from pipeline.atomic import write_atomically
+from pipeline.atomic import format_bytes, is_disk_full, write_atomically
 from pipeline.datasets.download.connection import InterruptedTransferError, Patience, RefusedError, open_url
 from pipeline.issues import InputError
 
 _BLOCK = 1 << 18
 _LARGEST_OF_UNKNOWN_SIZE = 64 * 10**9  # a server that does not say how long a file is must not fill the disk
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<first>\d+)-\d+|\*)/(?P<size>\d+|\*)")
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 PATIENCE = Patience()
-
-
-def format_bytes(count: float) -> str:
-    """Return a size in decimal units.
-
-    Example:
-        >>> format_bytes(43454399), format_bytes(512)
-        ('43.5 MB', '512 B')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def announce(line: str) -> None:
@@ -62,11 +46,6 @@ def full_disk_error(folder: Path, needed: int | None = None) -> InputError:
         f"output-space: {folder}: {format_bytes(find_free_space(folder))} free{need}; free some space or choose another"
         " folder with -o (the same command resumes the download)"
     )
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Return whether an error means that no space, or no quota, is left."""
-    return error.errno in _FULL
 
 
 def find_free_space(folder: Path) -> int:

@@ -4,7 +4,6 @@ ignite's ``DiskSaver`` also renames, but gives its temporary files random names,
 look like a user's files, and it does not flush to the disk before renaming.
 """
 
-import errno
 import json
 import re
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pipeline.atomic import write_atomically
+from pipeline.atomic import format_bytes, is_disk_full, write_atomically
 from pipeline.issues import InputError
 
 #: Bytes of a checkpoint in addition to its tensors
@@ -40,7 +39,7 @@ def save_state(state: Mapping[str, Any], path: Path, last_good: str | None = Non
         with write_atomically(path, "wb") as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
-        if _is_disk_full(error) or shutil.disk_usage(path.parent).free < needed:
+        if is_disk_full(error) or shutil.disk_usage(path.parent).free < needed:
             raise _disk_full(path.parent, needed, last_good) from None
         raise
 
@@ -92,30 +91,9 @@ def count_bytes(state: Any) -> int:
     return 0
 
 
-def format_size(count: float) -> str:
-    """Format a number of bytes.
-
-    Example:
-        >>> format_size(532), format_size(3_500_000)
-        ('532 B', '3.5 MB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def _disk_full(folder: Path, needed: int, last_good: str | None) -> InputError:
-    free = format_size(shutil.disk_usage(folder).free)
+    free = format_bytes(shutil.disk_usage(folder).free)
     return InputError(
-        f"disk full at {folder}: needed {format_size(needed)}, free {free}; last good checkpoint: {last_good or 'none'}"
+        f"disk full at {folder}: needed {format_bytes(needed)}, free {free};"
+        f" last good checkpoint: {last_good or 'none'}"
     )

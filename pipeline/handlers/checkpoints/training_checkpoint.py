@@ -14,8 +14,9 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 
+from pipeline.atomic import format_bytes
 from pipeline.flags import read_flag
-from pipeline.handlers.checkpoints.atomic_save import OVERHEAD, count_bytes, format_size, remove_stale, save_state
+from pipeline.handlers.checkpoints.atomic_save import OVERHEAD, count_bytes, remove_stale, save_state
 from pipeline.handlers.checkpoints.checkpoint_files import LAST_PATTERN, find_last, improves, name_last, read_newest
 from pipeline.handlers.run.exits import keep_one_line
 from pipeline.issues import InputError
@@ -199,8 +200,8 @@ class TrainingCheckpoint:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InputError(
-                f"too little disk space in {self.folder}: the run needs {format_size(needed)} "
-                f"for its checkpoints and logs, free {format_size(free)}"
+                f"too little disk space in {self.folder}: the run needs {format_bytes(needed)} "
+                f"for its checkpoints and logs, free {format_bytes(free)}"
             )
 
 

@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
+from pipeline.atomic import format_bytes
 from pipeline.datasets.download import transfer
 from pipeline.datasets.download.connection import RefusedError, check_redirect
-from pipeline.datasets.download.transfer import Origin, PartialFile, Patience, fetch, format_bytes
+from pipeline.datasets.download.transfer import Origin, PartialFile, Patience, fetch
 from pipeline.issues import InputError
 
 CONTENT = os.urandom(300_000)
