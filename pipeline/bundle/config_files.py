@@ -96,15 +96,25 @@ def read_json(path: Path) -> Any:
     return data
 
 
-def suggest_name(word: str, known: Iterable[str]) -> str:
+def suggest_name(word: str, known: Iterable[str], *, most: int | None = None) -> str:
     """Return the end of a message about an unknown name: the nearest one, or all.
+
+    Args:
+        word: the unknown name.
+        known: the names that exist.
+        most: how many names to list if none is near; None lists all.
 
     Example:
         >>> suggest_name("brain_unte", ["brain_unet", "lung_unet"])
         "did you mean 'brain_unet'?"
         >>> suggest_name("x", ["brain_unet", "lung_unet"])
         'known: brain_unet, lung_unet'
+        >>> suggest_name("x", ["brain_unet", "lung_unet"], most=1)
+        'known: brain_unet and 1 more'
     """
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    if near:
+        return f"did you mean {near[0]!r}?"
+    more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
+    return f"known: {', '.join(names[:most]) or 'none'}{more}"

@@ -7,7 +7,7 @@ from typing import Any
 Config = dict[str, Any]
 _REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:(?:#|::)\w+)*)")
 # With these MONAI begins an expression, a reference and a macro that reads another file.
-_SIGNS = ("$", "@", "%")
+SIGNS = ("$", "@", "%")
 
 
 def read_target(item: Any) -> str:
@@ -55,7 +55,7 @@ def find_references(text: str) -> set[str]:
         >>> sorted(find_references("$@train#a + @b")), find_references("mail@host")
         (['b', 'train#a'], set())
     """
-    if not text.startswith(_SIGNS):
+    if not text.startswith(SIGNS):
         return set()
     return {found.replace("::", "#") for found in _REFERENCE.findall(text)}
 
@@ -75,7 +75,7 @@ def make_inert(item: Any, prefix: str = " ") -> Any:
         ({'name': ' $print(1)', 'labels': ['liver', ' @seed']}, './%x/data')
     """
     if isinstance(item, str):
-        return prefix + item if item.startswith(_SIGNS) else item
+        return prefix + item if item.startswith(SIGNS) else item
     if isinstance(item, list | tuple):
         return [make_inert(value, prefix) for value in item]
     if isinstance(item, dict):

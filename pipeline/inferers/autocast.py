@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.data import MetaTensor
@@ -40,7 +40,7 @@ class AutocastInferer(Inferer):
     """
 
     inferer: Inferer  #: the inferer to run, e.g. ``SimpleInferer`` in training or ``SliceInferer`` in validation.
-    amp: bool | str = "auto"  #: "auto" (if the hardware has bfloat16), True or False
+    amp: bool | Literal["auto"] = "auto"  #: "auto" (if the hardware has bfloat16), True or False
     channels_last: bool = True  #: lay out 2-D batches ``(B, C, H, W)`` channels last, which is faster with BatchNorm
 
     def __post_init__(self) -> None:

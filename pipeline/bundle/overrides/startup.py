@@ -1,0 +1,130 @@
+"""The first thing that a config of this suite calls: is what was typed right?"""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.bundle.config_files import METADATA, read_json
+from pipeline.bundle.configs import Config, list_texts
+from pipeline.bundle.overrides.command_line import RUN_ARGUMENTS, Run, find_run
+from pipeline.bundle.overrides.ids import is_remark
+from pipeline.bundle.overrides.literals import keep_texts, make_literal
+from pipeline.bundle.overrides.overrides import Overrides
+from pipeline.issues import InputError, Issue
+
+_ROOT = "bundle_root"
+# So long the other processes of torchrun wait for the first one to speak.
+_PATIENCE = 20.0
+
+
+class StartupCheck:
+    """Check the overrides of the run that is starting, before data are read and anything is built.
+
+    Refused, in one line: unknown keys and arguments, values of a wrong type, references and expressions that lead
+    nowhere, unknown classes. Put right: digits, commas and ``#`` in paths, "true" and "false" for switches, a
+    ``bundle_root`` that does not lead to the bundle whose config was named.
+
+    It belongs at the beginning of ``initialize``. Without a command line or a call of `monai.bundle.run` (clients such
+    as MONAI Label) it does nothing.
+
+    Raises:
+        InputError: something is certainly wrong: what, what was expected, and what to type instead.
+
+    Example:
+        >>> _ = StartupCheck()  # nothing is starting
+    """
+
+    def __init__(self) -> None:
+        run = find_run()
+        if run is None:
+            return
+        overrides = read_overrides(run)
+        issues = [*check_run_id(run), *overrides.find_issues()]
+        if issues:
+            refuse(issues)
+        values = {**keep_config_texts(overrides.base), **find_root(run, overrides.base), **overrides.read_values()}
+        run.shown.update(overrides.meant)  # MONAI prints it after this
+        changed = {name: value for name, value in values.items() if run.workflow.parser.get(name) != value}
+        for name, value in changed.items():
+            run.workflow.parser[name] = value
+        if changed:
+            run.workflow.parser.parse(reset=True)
+
+
+def read_overrides(run: Run) -> Overrides:
+    """Return the overrides of a run, with the configs that they change."""
+    from monai.bundle import ConfigParser
+
+    folder = run.workflow.config_root_path
+    named = {Path(file).resolve() for file in run.files}
+    others = [path for path in sorted(folder.glob("*.json")) if path.resolve() not in named and path.name != METADATA]
+    tracking = run.arguments.get("tracking")
+    return Overrides(
+        dict(ConfigParser.load_config_files(list(run.files))),
+        run.values,
+        run.words,
+        {path.name: config for path in others if isinstance(config := _read_other(path), dict)},
+        (*RUN_ARGUMENTS, *(_list_tracking_keys(tracking) if tracking is not None else ())),
+    )
+
+
+def _read_other(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except InputError:  # a config that this run does not need
+        return None
+
+
+def _list_tracking_keys(tracking: Any) -> list[str]:
+    from monai.bundle import ConfigParser
+    from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
+
+    known: Mapping[str, Any] = DEFAULT_EXP_MGMT_SETTINGS
+    settings = known[tracking] if isinstance(tracking, str) and tracking in known else None
+    return list((settings or ConfigParser.load_config_files(tracking)).get("configs", {}))
+
+
+def check_run_id(run: Run) -> list[Issue]:
+    """Return what is wrong with the words that stand without a key, which MONAI takes for the ids of what to run."""
+    issues = []
+    for name in ("run_id", "init_id", "final_id"):
+        value = run.arguments.get(name)
+        if value is not None and str(value) not in run.workflow.parser:
+            hint = "several configs are given as --config_file \"['a.json','b.json']\""
+            issues.append(Issue("unknown-key", "error", f"{name} {value!r} is no id of the config", name, hint=hint))
+    return issues
+
+
+def keep_config_texts(config: Config) -> dict[str, Any]:
+    """Return the texts of the configs that MONAI would change, in a form that it does not change, by id."""
+    texts = {name: text for name, text in list_texts(config) if not any(map(is_remark, name.split("#")))}
+    kept = {name: keep_texts(text) for name, text in texts.items()}
+    return {name: text for name, text in kept.items() if text != texts[name]}
+
+
+def find_root(run: Run, config: Config) -> dict[str, str]:
+    """Return ``bundle_root`` as the folder above ``configs`` whose file was named, unless another was given."""
+    folder = run.workflow.config_root_path
+    if _ROOT not in config or _ROOT in run.values or (folder.name != "configs" and folder != Path("configs")):
+        return {}
+    extra = [Path(file) for file in run.files if Path(file).parent.resolve() != folder.resolve()]
+    if any(_ROOT in (_read_other(path) or {}) for path in extra):
+        return {}
+    root = str(folder.parent)
+    return {} if root == config[_ROOT] else {_ROOT: make_literal(root) if set(root) & set("#$@%") else root}
+
+
+def refuse(issues: list[Issue]) -> None:
+    """End the run with the first finding; of several processes the first one speaks.
+
+    Raises:
+        InputError: always.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(_PATIENCE)  # torchrun ends this process as soon as the first one has ended
+        raise SystemExit(1)
+    first = issues[0]
+    more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+    raise InputError("; ".join(filter(None, (first.message, first.hint))) + more)
