@@ -13,6 +13,8 @@ from typing import Any
 
 from pipeline.bundle.config_files import EVALUATE, TRAIN, read_config, suggest_name
 from pipeline.bundle.configs import find_references, list_texts
+from pipeline.bundle.overrides.ids import MISSING, look_up
+from pipeline.bundle.overrides.overrides import Overrides, describe_first
 from pipeline.issues import InputError
 from pipeline.tuning.settings import KNOBS, Setting
 
@@ -79,9 +81,10 @@ def open_workflow(bundle: Path, extras: Sequence[str], overrides: Mapping[str, A
     with explain(f"{bundle}"):
         parser = ConfigParser()
         parser.read_config([str(path) for path in (*(bundle / "configs" / name for name in names), *more)])
-    for name, value in overrides.items():
-        _require_known(parser, name, bundle)
-        parser[name] = value
+    changes = Overrides(parser.get(), overrides)
+    if issues := changes.find_issues():
+        raise InputError(f"{bundle}: {describe_first(issues)}")
+    parser.update(changes.read_values())
     with explain(f"{bundle}"):
         parser.parse(reset=True)
     config = parser.get()
@@ -110,21 +113,11 @@ def collect_settings(config: Any, roots: Sequence[str], leave_out: Sequence[str]
         name = waiting.pop(0)
         if name in found or name in leave_out:
             continue
-        found[name] = _look_up(config, name)
+        part = look_up(config, name)
+        found[name] = None if part is MISSING else part
         for _, text in list_texts(found[name]):
             waiting += sorted(find_references(text))
     return found
-
-
-def _look_up(config: Any, name: str) -> Any:
-    for part in name.split("#"):
-        if isinstance(config, Mapping):
-            config = config.get(part)
-        elif isinstance(config, list) and part.isdigit() and int(part) < len(config):
-            config = config[int(part)]
-        else:
-            return None
-    return config
 
 
 def _find_extra(bundle: Path, name: str) -> Path:
@@ -134,14 +127,6 @@ def _find_extra(bundle: Path, name: str) -> Path:
     known = [path.name for path in (bundle / "configs").glob("*.json")]
     hint = suggest_name(name, known)
     raise InputError(f"--config_file: no file {name}, neither here nor in {bundle / 'configs'}; {hint}")
-
-
-def _require_known(parser: Any, name: str, bundle: Path) -> None:
-    """Refuse an id that the config does not have, which MONAI would add silently; a part of a known id may be new."""
-    parent = name.replace("::", "#").rpartition("#")[0] or name
-    if parent not in parser:
-        hint = suggest_name(parent, (str(key) for key in parser.get()))
-        raise InputError(f"the configs of {bundle} have no {parent!r}; {hint}")
 
 
 @contextmanager

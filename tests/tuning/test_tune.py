@@ -210,7 +210,7 @@ def test_whoever_knows_may_tune_on_test_cases(
     [
         (["--dataset_dir", "nowhere"], "nowhere"),
         (["--checkpoint", "none.pt"], "no weights at none.pt; train the bundle first, or name a file"),
-        (["--set", "treshold=0.3"], "have no 'treshold'; did you mean 'threshold'?"),
+        (["--set", "treshold=0.3"], "unknown key treshold; did you mean threshold?"),
         (["--set", "threshold"], "--set expects ID=VALUE, got 'threshold'"),
         (["--steps", "threshold,crv"], "unknown step 'crv'; did you mean 'crf'?"),
         (["--steps", ","], "--steps names no step"),

@@ -59,7 +59,7 @@ def read_words(line: Sequence[str]) -> dict[str, str]:
         {'output_dir': '007', 'lr': '1e-3', 'loss': '@losses#focal'}
     """
     words = {}
-    for word, following in zip(line, [*line[1:], "--"], strict=True):
+    for word, following in zip(line, [*line[1:], "--"], strict=False):
         if not _FLAG.match(word):
             continue
         name, equals, value = word.lstrip("-").partition("=")

@@ -1,7 +1,7 @@
 """Check what a command line changes in a config: keys, values, references, and the arguments of classes."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -59,7 +59,11 @@ class Overrides:
 
     @cached_property
     def _expectations(self) -> Expectations:
-        return Expectations(apply_values(self.base, self.values), self.base, self._targets)
+        return Expectations(self._given, self.base, self._targets)
+
+    @cached_property
+    def _given(self) -> Config:
+        return apply_values(self.base, self.values)
 
     @cached_property
     def meant(self) -> dict[str, Any]:
@@ -85,8 +89,7 @@ class Overrides:
         if not isinstance(value, str) or not value.startswith(("$", "@", "%")):
             return read_value(value, self.words.get(name), expected)
         is_path = expected.is_text and os.path.exists(value)
-        merged = apply_values(self.base, self.values)
-        return make_literal(value) if is_path and _explain_code(value, merged) else value
+        return make_literal(value) if is_path and _explain_code(value, self._given) else value
 
     def _check(self, name: str) -> Iterator[Issue]:
         unknown = self._check_key(name)
@@ -180,6 +183,17 @@ class Overrides:
         plain = not isinstance(value, dict) and not (isinstance(value, str) and value.startswith(("$", "@", "%")))
         if plain and not is_remark(place) and not expected.allows(value):
             yield Issue("wrong-value", "error", f"{place} expects {expected.describe()}, got {value!r}", place)
+
+
+def describe_first(issues: Sequence[Issue]) -> str:
+    """Return the first finding in one line, and how many more there are.
+
+    Example:
+        >>> describe_first([Issue("unknown-key", "error", "unknown key lr", hint="did you mean rate?")] * 2)
+        'unknown key lr; did you mean rate? (and 1 more)'
+    """
+    line = "; ".join(filter(None, (issues[0].message, issues[0].hint)))
+    return line + (f" (and {len(issues) - 1} more)" if len(issues) > 1 else "")
 
 
 def _is_free(name: str) -> bool:

@@ -11,7 +11,7 @@ from pipeline.bundle.configs import Config, list_texts
 from pipeline.bundle.overrides.command_line import RUN_ARGUMENTS, Run, find_run
 from pipeline.bundle.overrides.ids import is_remark
 from pipeline.bundle.overrides.literals import keep_texts, make_literal
-from pipeline.bundle.overrides.overrides import Overrides
+from pipeline.bundle.overrides.overrides import Overrides, describe_first
 from pipeline.issues import InputError, Issue
 
 _ROOT = "bundle_root"
@@ -125,6 +125,4 @@ def refuse(issues: list[Issue]) -> None:
     if os.environ.get("RANK", "0") != "0":
         time.sleep(_PATIENCE)  # torchrun ends this process as soon as the first one has ended
         raise SystemExit(1)
-    first = issues[0]
-    more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
-    raise InputError("; ".join(filter(None, (first.message, first.hint))) + more)
+    raise InputError(describe_first(issues))
