@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from pipeline.bundle.overrides.literals import restore_texts
+
 _FLAG = re.compile(r"--|-[A-Za-z]")
 # Arguments of `monai.bundle.run` and of what it calls; all others are ids of the config.
 RUN_ARGUMENTS = (
@@ -86,6 +88,8 @@ def _read_run(frames: Mapping[str, FrameType]) -> Run:
     given = dict(created["_args"])
     # MONAI drops None, which a command line can only have been given on purpose.
     given |= {name: None for name, value in typed.get("override", {}).items() if value is None and name in words}
+    # MONAI has changed lists and objects in place.
+    given = {name: restore_texts(value) for name, value in given.items()}
     files = created["config_file"]
     return Run(
         frames["workflow"].f_locals["self"],

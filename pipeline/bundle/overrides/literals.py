@@ -42,6 +42,21 @@ def keep_texts(item: Any) -> Any:
     return item
 
 
+def restore_texts(item: Any) -> Any:
+    """Return a list or an object as it was before MONAI put ``::`` for ``#`` into its texts; other values as they are.
+
+    Example:
+        >>> restore_texts(["exp::3.pt", "@losses::focal"]), restore_texts("exp::3")
+        (['exp#3.pt', '@losses#focal'], 'exp::3')
+    """
+    if isinstance(item, list):
+        return [value.replace("::", "#") if isinstance(value, str) else restore_texts(value) for value in item]
+    if isinstance(item, dict):
+        values = restore_texts(list(item.values()))
+        return dict(zip(item, values, strict=True))
+    return item
+
+
 def read_reference(text: Any) -> str:
     """Return the id that a text refers to; "" if it is no reference.
 
