@@ -75,7 +75,7 @@ _NOUNS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that suggests the nearest word for a misspelt one."""
+    """A parser that suggests the nearest word for a misspelt one, and answers in one line."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
@@ -84,6 +84,11 @@ class _Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
             raise argparse.ArgumentError(action, f"unknown {value!r}; {_suggest(str(value), known)}")
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with one line, without the usage, which ``--help`` prints."""
+        hint = "" if ";" in message else f"; see {self.prog} --help"
+        self.exit(2, f"{self.prog}: error: {message}{hint}\n")
 
     def refuse_extras(self, extras: Sequence[str]) -> NoReturn:
         options = [option for action in self._actions for option in action.option_strings]

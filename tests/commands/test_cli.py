@@ -87,12 +87,24 @@ def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["dataset", "check", "m"], "the following arguments are required: --dataset_dir"),
         (["dataset", "check", "m", "--dataset_dir", "d", "--jobs", "0"], "must be at least 1, got 0"),
         (["dataset", "check", "m", "--dataset_dir", "d", "--quick", "--deep"], "not allowed with"),
+        (["bundle", "nwe", "mine"], "unknown 'nwe'; did you mean 'new'?"),
+        (["bundle", "new", "mine", "--template", "picture"], "unknown 'picture'; did you mean 'pictures'?"),
+        (["bundle", "new", "mine", "--template", "pictures", "--chanels", "3"], "did you mean '--channels'?"),
+        (["bundle", "new", "mine", "--template", "pictures", "--from", "lgg_unet"], "not allowed with"),
+        (
+            ["bundle", "new", "mine"],
+            "one of the arguments --from --template is required; see pipeline bundle new --help",
+        ),
+        (["tune", "lgg_unet", "--dataset_dir", "d", "--canditates", "3"], "did you mean '--candidates'?"),
+        (["tune", "lgg_unet", "--dataset_dir", "d", "--candidates", "many"], "invalid int value: 'many'; see pipeline"),
     ],
 )
 def test_misspelt_words_are_usage_errors_with_the_nearest_name(
     capsys: pytest.CaptureFixture[str], words: list[str], text: str
 ) -> None:
-    assert text in usage(capsys, *words)
+    answer = usage(capsys, *words)
+    assert text in answer
+    assert answer.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [[], ["dataset"]])
