@@ -93,7 +93,7 @@ def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["bundle", "new", "mine", "--template", "pictures", "--from", "lgg_unet"], "not allowed with"),
         (
             ["bundle", "new", "mine"],
-            "one of the arguments --from --template is required; see pipeline bundle new --help",
+            "is required; see pipeline bundle new --help",
         ),
         (["tune", "lgg_unet", "--dataset_dir", "d", "--canditates", "3"], "did you mean '--candidates'?"),
         (["tune", "lgg_unet", "--dataset_dir", "d", "--candidates", "many"], "invalid int value: 'many'; see pipeline"),

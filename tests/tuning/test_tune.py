@@ -223,7 +223,7 @@ def test_whoever_knows_may_tune_on_test_cases(
         (["--candidates", "0"], "expect a number from 1"),
         (["--device", "gpu0"], "--device gpu0: "),
         (["--output", "knobs.txt"], "expected a name that ends in .json"),
-        (["--split", "valid"], "split must be one of"),
+        (["--split", "valid"], "split expects one of train, val, test, all, got 'valid'"),
         (["--set", "network_def#channels=[4,8]"], "network"),
     ],
 )

@@ -79,6 +79,7 @@ WRONG = [
     ("lgg_unet", "train", "seed", "x", "seed expects a whole number such as 0, got 'x'"),
     ("lgg_unet", "train", "resume", "yes", "resume expects true or false, got 'yes'"),
     ("lgg_unet", "train", "check", "off", "check expects true or false, got 'off'"),
+    ("lgg_unet", "train evaluate", "split", "tset", "split expects one of train, val, test, all, got 'tset'"),
     ("lgg_unet", "train", "amp", "tru", "amp expects one of true, false, auto, got 'tru'"),
     ("lgg_unet", "train", "device", "cud:0", "device expects a device such as cpu, cuda or cuda:1, got 'cud:0'"),
     ("lgg_unet", "train", "roi_size", "[192,192", "roi_size expects a list such as [192, 192, 3], got '[192,192'"),
