@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
 
 from pipeline.bundle.overrides.overrides import Overrides, describe_first
 from tests.bundle.overrides.typing_lines import ROOT, read_line, type_line
 from tests.bundles.conftest import BUNDLES, NAMES
 from tests.docs.commands import WRITTEN, find_bundle_run, list_config_files
-from tests.docs.markdown import list_documents, read_blocks
+from tests.docs.markdown import list_documents, list_rows, read_blocks, read_text
 from tests.docs.test_readme import list_overrides
 
 # Bundle, configs, key, value, and what the line says.
@@ -197,6 +200,11 @@ def test_every_misspelt_setting_is_refused_with_its_name(name: str) -> None:
         assert [issue.hint for issue in issues] == [f"did you mean {key}?" for key in right], configs
 
 
+def set_and_parse(parser: ConfigParser, values: dict[str, Any]) -> None:
+    parser.update(values)
+    parser.parse()
+
+
 def list_documented() -> list[tuple[str, list[str]]]:
     cards = [f"bundles/{name}/docs/README.md" for name in NAMES]
     blocks = [block for document in [*list_documents(), *cards] for block in read_blocks(document)]
@@ -227,10 +235,33 @@ def test_there_are_many_documented_commands() -> None:
 
 @pytest.mark.parametrize("line", list_overrides())
 def test_the_changes_of_the_guide_are_not_refused(line: str) -> None:
-    import shlex
-
     files = "train evaluate" if "flips" in line else "train"
     assert type_line("lgg_attunet", files, *shlex.split(line)).find_issues() == []
+
+
+def test_the_answers_in_the_reference_are_right() -> None:
+    rows = list_rows(read_text("docs/reference/errors.md"), "typed")
+    assert len(rows) > 5
+    for typed, answer in rows:
+        line = re.findall(r"`(--[^`]+)`", typed)[0]
+        issues = type_line("lgg_attunet", "train", *shlex.split(line)).find_issues()
+        assert describe_first(issues).endswith(answer.strip("`").removeprefix("... ")), line
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"network_deff#channels": 5}, "'query key: network_deff'"),
+        ({"train#random_transforms#99#prob": 0}, "list index out of range"),
+        ({"input": "%x"}, "'query key: x'"),
+    ],
+)
+def test_what_monai_answers_itself_is_what_the_reference_says(values: dict[str, Any], line: str) -> None:
+    parser = ConfigParser(type_line("lgg_attunet", "train").base)
+    with pytest.raises((KeyError, IndexError)) as caught:
+        set_and_parse(parser, values)
+    assert str(caught.value) == line
+    assert line in read_text("docs/reference/errors.md")
 
 
 @pytest.mark.parametrize(
@@ -266,8 +297,6 @@ def test_the_changes_of_the_guide_are_not_refused(line: str) -> None:
     ],
 )
 def test_what_was_meant_reaches_the_config(key: str, word: str, meant: object) -> None:
-    from monai.bundle import ConfigParser
-
     bundle = "isic_unetpp" if key == "encoder_weights" else "lgg_unet"
     overrides = type_line(bundle, "train", f"--{key}", word)
     assert overrides.find_issues() == []
@@ -278,8 +307,6 @@ def test_what_was_meant_reaches_the_config(key: str, word: str, meant: object) -
 
 
 def test_a_folder_whose_name_is_code_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monai.bundle import ConfigParser
-
     monkeypatch.chdir(tmp_path)
     for name in ("$scratch", "@x", "[1]"):
         (tmp_path / name).mkdir()
