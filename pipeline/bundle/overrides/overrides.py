@@ -41,6 +41,7 @@ class Overrides:
     words: Mapping[str, str] = field(default_factory=dict)  #: the same as they were typed, where that is known
     elsewhere: Mapping[str, Config] = field(default_factory=dict)  #: config by name of files that were not named
     reserved: Collection[str] = ()  #: arguments of the program itself, which are no ids
+    context: Config = field(default_factory=dict)  #: the configs with all other changes, to which values may refer
 
     def read_values(self) -> dict[str, Any]:
         """Return the values that were meant, in a form that MONAI does not change."""
@@ -63,7 +64,7 @@ class Overrides:
 
     @cached_property
     def _given(self) -> Config:
-        return apply_values(self.base, self.values)
+        return apply_values({**self.base, **self.context}, self.values)
 
     @cached_property
     def meant(self) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class Overrides:
 
     @cached_property
     def _merged(self) -> Config:
-        return apply_values(self.base, self.meant)
+        return apply_values({**self.base, **self.context}, self.meant)
 
     @cached_property
     def _texts(self) -> list[str]:

@@ -1,20 +1,25 @@
 """The first thing that a config of this suite calls: is what was typed right?"""
 
 import os
+import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.bundle.config_files import METADATA, read_json
 from pipeline.bundle.configs import Config, list_texts
 from pipeline.bundle.overrides.command_line import RUN_ARGUMENTS, Run, find_run
-from pipeline.bundle.overrides.ids import is_remark
+from pipeline.bundle.overrides.ids import is_remark, look_up
 from pipeline.bundle.overrides.literals import keep_texts, make_literal
 from pipeline.bundle.overrides.overrides import Overrides, describe_first
+from pipeline.bundle.overrides.suggestions import find_nearest
 from pipeline.issues import InputError, Issue
 
-_ROOT = "bundle_root"
+_ROOT, _CONFIGS = "bundle_root", "configs"
+# How like a known key an unknown one of a user's config is, if it is misspelt (1: equal).
+_ALIKE = 0.8
 # So long the other processes of torchrun wait for the first one to speak.
 _PATIENCE = 20.0
 
@@ -41,7 +46,7 @@ class StartupCheck:
         if run is None:
             return
         overrides = read_overrides(run)
-        issues = [*check_run_id(run), *overrides.find_issues()]
+        issues = [*check_run_id(run), *check_files(run, overrides), *overrides.find_issues(), *check_device(run)]
         if issues:
             refuse(issues)
         values = {**keep_config_texts(overrides.base), **find_root(run, overrides.base), **overrides.read_values()}
@@ -97,6 +102,42 @@ def check_run_id(run: Run) -> list[Issue]:
     return issues
 
 
+def check_files(run: Run, overrides: Overrides) -> list[Issue]:
+    """Return what is wrong in the configs that change the first one.
+
+    They may bring keys of their own; a key that nothing uses and that is nearly one of the bundle's is misspelt.
+    """
+    from monai.bundle import ConfigParser
+
+    contents = [ConfigParser.load_config_file(file) for file in run.files]
+    issues = []
+    for number, file in enumerate(run.files[1:], start=1):
+        before = dict(ConfigParser.load_config_files(list(run.files[:number])))
+        own = {key.removeprefix("+"): look_up(overrides.base, key.removeprefix("+")) for key in contents[number]}
+        others = {key for config in (*contents[:number], *contents[number + 1 :]) for key in config}
+        for issue in Overrides(before, own, context=overrides.base).find_issues():
+            elsewhere = issue.record in others or any(issue.record in other for other in overrides.elsewhere.values())
+            near = find_nearest(issue.record, list(before), _ALIKE) or "#" in issue.record
+            if issue.code != "unknown-key" or (near and not elsewhere):
+                issues.append(replace(issue, message=f"{file}: {issue.message}"))
+    return issues
+
+
+def check_device(run: Run) -> list[Issue]:
+    """Return what is wrong with a device that is typed and that this machine does not have."""
+    import torch
+
+    device = run.values.get("device")
+    if not isinstance(device, str) or not re.fullmatch(r"cuda(:\d+)?", device):
+        return []
+    count = torch.cuda.device_count()
+    if int(device.partition(":")[2] or 0) < count:
+        return []
+    hint = "type --device cpu" if count == 0 else f"type --device cuda:{count - 1}, or a smaller number"
+    message = f"torch finds {'no GPU' if count == 0 else f'{count} GPUs'} here, so that device {device} does not exist"
+    return [Issue("wrong-value", "error", message, "device", hint=hint)]
+
+
 def keep_config_texts(config: Config) -> dict[str, Any]:
     """Return the texts of the configs that MONAI would change, in a form that it does not change, by id."""
     texts = {name: text for name, text in list_texts(config) if not any(map(is_remark, name.split("#")))}
@@ -107,12 +148,12 @@ def keep_config_texts(config: Config) -> dict[str, Any]:
 def find_root(run: Run, config: Config) -> dict[str, str]:
     """Return ``bundle_root`` as the folder above ``configs`` whose file was named, unless another was given."""
     folder = run.workflow.config_root_path
-    if _ROOT not in config or _ROOT in run.values or (folder.name != "configs" and folder != Path("configs")):
+    if _ROOT not in config or _ROOT in run.values or folder.absolute().name != _CONFIGS:
         return {}
     extra = [Path(file) for file in run.files if Path(file).parent.resolve() != folder.resolve()]
     if any(_ROOT in (_read_other(path) or {}) for path in extra):
         return {}
-    root = str(folder.parent)
+    root = str(folder.parent) if folder.name == _CONFIGS else os.path.relpath(folder.absolute().parent)
     return {} if root == config[_ROOT] else {_ROOT: make_literal(root) if set(root) & set("#$@%") else root}
 
 

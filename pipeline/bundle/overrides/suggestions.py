@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pipeline.bundle.configs import Config
+from pipeline.bundle.configs import Config, find_references, list_texts
 from pipeline.bundle.overrides.ids import is_remark, list_ids, split_id
 from pipeline.bundle.overrides.signatures import Targets
 
@@ -21,14 +21,16 @@ def suggest_key(name: str, config: Config, reserved: Collection[str], elsewhere:
     Example:
         >>> suggest_key("learning_rat", {"learning_rate": 1}, (), {})
         'did you mean learning_rate?'
-        >>> suggest_key("skip_crf", {"lr": 1}, (), {"refine.json": {"skip_crf": True}})
-        'it is a key of refine.json, which --config_file does not name'
+        >>> refine = {"skip_crf": True, "refine": [{"_target_": "CRF", "_disabled_": "@skip_crf"}]}
+        >>> suggest_key("skip_crf", {"lr": 1}, (), {"refine.json": refine})
+        'it is a key of refine.json: add that file to --config_file'
+        >>> suggest_key("input", {"lr": 1}, (), {"inference.json": {"bundle_root": ".", "run": [], "input": "data"}})
+        'it is a key of inference.json, which is not for this run'
         >>> suggest_key("channels", {"net": {"_target_": "UNet", "channels": 3}}, (), {})
         'did you mean net#channels?'
     """
-    files = [file for file, other in elsewhere.items() if name in other]
-    if files:
-        return f"it is a key of {_join(files)}, which --config_file does not name"
+    if any(name in other for other in elsewhere.values()):
+        return _suggest_file(name, config, elsewhere)
     near = find_nearest(name, _list_keys(config, reserved), 0.7)
     nested = [place for place, _ in list_ids(config) if split_id(place)[-1] == name and not place.startswith("_")]
     if nested and not near:
@@ -39,7 +41,7 @@ def suggest_key(name: str, config: Config, reserved: Collection[str], elsewhere:
     others = {key: file for file, other in elsewhere.items() for key in other}
     key = find_nearest(name, others, 0.7)
     if key:
-        return f"did you mean {key} of {others[key]}, which --config_file does not name?"
+        return f"did you mean {key}? {_suggest_file(key, config, elsewhere)}"
     return "docs/reference/configs.md lists the keys"
 
 
@@ -77,5 +79,25 @@ def find_nearest(name: str, known: Collection[str], cutoff: float) -> str:
     return next(iter(difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=cutoff)), "")
 
 
-def _join(words: list[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+def _suggest_file(name: str, config: Config, elsewhere: Mapping[str, Config]) -> str:
+    """Say which file has a key, and whether it can be added."""
+    helpful = [file for file, other in elsewhere.items() if name in other and _uses(name, config, other)]
+    if helpful:
+        return f"it is a key of {' or '.join(helpful)}: add that file to --config_file"
+    owners = [file for file, other in elsewhere.items() if name in other]
+    complete = [file for file in owners if is_complete(elsewhere[file])] or owners
+    return f"it is a key of {' and '.join(complete)}, which {'is' if len(complete) == 1 else 'are'} not for this run"
+
+
+def is_complete(config: Config) -> bool:
+    """Return whether a config stands alone and is no override of another one."""
+    return "run" in config and "bundle_root" in config
+
+
+def _uses(name: str, config: Config, override: Config) -> bool:
+    """Return whether an override of this config gives a key a meaning."""
+    parents = [split_id(key.removeprefix("+"))[0] for key in override if len(split_id(key)) > 1]
+    if is_complete(override) or not all(parent in config or parent in override for parent in parents):
+        return False
+    texts = [text for part in (config, override) for _, text in list_texts(part)]
+    return any(name in find_references(text) for text in texts)

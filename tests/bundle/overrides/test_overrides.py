@@ -31,10 +31,10 @@ WRONG = [
     ("isic_unet", "inference", "treshold", "0.4", "unknown key treshold; did you mean threshold?"),
     ("isic_unet", "inference", "inptu", "x.png", "unknown key inptu; did you mean input?"),
     ("u373_unet", "inference", "min_siz", "5", "unknown key min_siz; did you mean min_size?"),
-    ("lgg_unet", "train", "input", "x", "unknown key input; it is a key of inference.json, which --config_file"),
-    ("lgg_unet", "inference", "max_epochs", "3", "unknown key max_epochs; it is a key of origin.json, "),
-    ("lgg_unet", "inference", "skip_crf", "false", "unknown key skip_crf; it is a key of refine.json, which"),
-    ("lgg_unet", "inference", "skip_cfr", "false", "unknown key skip_cfr; did you mean skip_crf of refine.json, which"),
+    ("lgg_unet", "train", "input", "x", "unknown key input; it is a key of inference.json, which is not for this run"),
+    ("lgg_unet", "inference", "max_epochs", "3", "unknown key max_epochs; it is a key of train.json, which is not for"),
+    ("lgg_unet", "inference", "skip_crf", "false", "unknown key skip_crf; it is a key of refine.json: add that"),
+    ("lgg_unet", "inference", "skip_cfr", "false", "did you mean skip_crf? it is a key of refine.json: add that file"),
     ("lgg_unet", "train", "_target_x", "1", "unknown key _target_x"),
     # Nested.
     ("lgg_attunet", "train", "network_def#chanels", "5", "AttentionUnet takes no argument chanels (network_def); did"),
@@ -323,6 +323,21 @@ def test_the_hint_for_a_folder_whose_name_is_code_works(name: str) -> None:
     typed = re.fullmatch(r"for a file or folder of that name, type --output_dir '(.+)'", issue.hint)
     assert typed is not None
     assert type_line("lgg_unet", "train", "--output_dir", typed[1]).find_issues() == []
+
+
+@pytest.mark.parametrize("configs", ["train", "inference"])
+def test_the_hint_to_add_a_config_works_for_every_key(configs: str) -> None:
+    others = type_line("isic_unet", configs).elsewhere
+    keys = {key for other in others.values() for key in other if "#" not in key and key[0] not in "+_"}
+    followed = set()
+    for issue in type_line("isic_unet", configs, *[w for key in keys for w in (f"--{key}", "1")]).find_issues():
+        found = re.fullmatch(r"it is a key of ([\w.]+)(?: or [\w.]+)*: add that file to --config_file", issue.hint)
+        if found is not None:
+            more = found[1].removesuffix(".json")
+            value = json.dumps(others[found[1]][issue.record])
+            assert type_line("isic_unet", f"{configs} {more}", f"--{issue.record}", value).find_issues() == []
+            followed.add(issue.record)
+    assert followed >= ({"checkpoint", "split"} if configs == "train" else {"skip_crf", "crf_iterations"})
 
 
 def test_the_hints_for_a_loss_work() -> None:

@@ -135,7 +135,7 @@ def test_a_root_that_was_given_stays(bundle: Path, tmp_path: Path) -> None:
         (["--rate", "fast"], "rate expects a number such as 0.1, got 'fast'"),
         (["--resume", "maybe"], "resume expects true or false, got 'maybe'"),
         (["--output_dir", "--resume", "true"], "output_dir expects a text such as a path, got True"),
-        (["--extra", "2"], "unknown key extra; it is a key of more.json, which --config_file does not name"),
+        (["--extra", "2"], "unknown key extra; it is a key of more.json, which is not for this run"),
         (["bundles/tiny/configs/more.json"], "run_id 'bundles/tiny/configs/more.json' is no id of the config; "),
         (["--run_id", "runn"], "run_id 'runn' is no id of the config; "),
         (["--input", "None"], "input expects a text such as 'data', got 'None'"),
@@ -230,3 +230,46 @@ def test_the_check_takes_well_under_a_second(bundle: Path) -> None:
     options = ("--learning_rate", "0.1", "--max_epochs", "3", "--output_dir", "a", "--network_def#dropout", "0.1")
     assert type_line("lgg_unet", "train", *options).find_issues() == []
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ({"rat": 1}, "mine.json: unknown key rat; did you mean rate?"),
+        ({"rate": "fast"}, "mine.json: rate expects a number such as 0.1, got 'fast'"),
+        ({"train#data#copy_cach": True}, "mine.json: CacheDataset takes no argument copy_cach (train#data); did you "),
+        ({"rate": "@seeed"}, "mine.json: rate: there is no id seeed that '@seeed' could refer to"),
+    ],
+)
+def test_a_config_of_ones_own_is_checked(bundle: Path, content: dict[str, Any], line: str) -> None:
+    Path("mine.json").write_text(json.dumps(content))
+    with pytest.raises(InputError) as caught:
+        type_run(bundle, configs="['bundles/tiny/configs/train.json','mine.json']")
+    assert str(caught.value).startswith(line)
+    assert SEEN == {}
+
+
+def test_a_config_of_ones_own_may_bring_keys(bundle: Path) -> None:
+    content = {"_desc_": "mine", "note_of_mine": 3, "half": 0.05, "rate": "@half", "+checkpoints": ["b#2.pt"]}
+    Path("mine.json").write_text(json.dumps(content))
+    seen = type_run(bundle, configs="['bundles/tiny/configs/train.json','mine.json']")
+    assert (seen["rate"], seen["checkpoints"]) == (0.05, ["a.pt", "b#2.pt"])
+
+
+def test_a_device_that_is_not_there_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {**CONFIG, "device": "$torch.device('cpu')"}
+    (bundle / "configs/train.json").write_text(json.dumps(content))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(InputError, match="torch finds no GPU here, so that device cuda:1 does not exist"):
+        type_run(bundle, "--device", "cuda:1")
+    assert type_run(bundle, "--device", "cpu")["began"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert type_run(bundle, "--device", "cuda:1")["began"]
+    with pytest.raises(InputError, match="torch finds 2 GPUs here, so that device cuda:2 does not exist"):
+        type_run(bundle, "--device", "cuda:2")
+
+
+def test_the_configs_folder_may_be_the_working_directory(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle / "configs")
+    monai.bundle.run(config_file="train.json", logging_file=False)
+    assert SEEN["output_dir"] == "../output"
