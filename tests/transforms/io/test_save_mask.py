@@ -7,6 +7,7 @@ from pathlib import Path
 import itk
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 import torch
@@ -16,6 +17,7 @@ from monai.transforms import (
     Compose,
     DivisiblePadd,
     Invertd,
+    LoadImage,
     LoadImaged,
     Orientationd,
     Resized,
@@ -27,6 +29,7 @@ from pipeline.datasets.phantoms.dicom import Geometry, write_series
 from pipeline.issues import InputError
 from pipeline.pictures.figures import PALETTE
 from pipeline.transforms import SaveMask, SaveMaskd
+from pipeline.transforms.io.volume_reader import VolumeReader
 
 PICTURE = LoadImaged("image", reader="PILReader", reverse_indexing=False, ensure_channel_first=True)
 VOLUME = LoadImaged("image", ensure_channel_first=True)
@@ -273,12 +276,15 @@ def test_a_series_gets_a_nifti_mask_where_itk_puts_the_series(tmp_path: Path) ->
 
 
 def test_shear_is_left_to_the_sform(tmp_path: Path) -> None:
-    write_series(tmp_path / "s", np.ones((4, 5, 6), np.int16), Geometry(), "P")
-    mask = load_mask(tmp_path / "s")
-    sheared = np.asarray(mask.meta["original_affine"]) @ np.array([[1, 0.3, 0, 0], *np.eye(4)[1:]])
-    mask.meta["original_affine"], mask.affine = sheared, torch.as_tensor(sheared)
-    SaveMask(tmp_path / "out")(mask)
+    files = write_series(tmp_path / "s", np.ones((4, 5, 6), np.int16), Geometry(), "P")
+    for index, path in enumerate(files):
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient = [0, 0.3 * index, index]
+        dataset.save_as(path)
+    image = LoadImage(reader=VolumeReader, ensure_channel_first=True)(str(tmp_path / "s"))
+    SaveMask(tmp_path / "out")(make_mask(image))
     found = nib.load(tmp_path / "out/s_pred.nii.gz")
+    sheared = [[-1, 0, 0, 0], [0, -1, -0.3, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(found.affine, sheared, atol=1e-6)
     assert int(found.header["qform_code"]) == 0
 
