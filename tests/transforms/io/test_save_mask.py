@@ -142,6 +142,16 @@ def test_grey_values_of_labels(values, tmp_path: Path) -> None:
     assert np.array_equal(read_pixels(path), np.array([0, 100, 255])[mask[0].numpy()])
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.nii.gz"])
+def test_values_of_labels_that_need_16_bits(name: str, tmp_path: Path) -> None:
+    write_volume(tmp_path / name) if name.endswith("gz") else write_picture(tmp_path / name)
+    mask = load_mask(tmp_path / name, labels=2)
+    (path,) = SaveMask(tmp_path / "out", values=[0, 205, 850])(mask)
+    found = np.asarray(nib.load(path).dataobj) if name.endswith("gz") else read_pixels(path)
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, np.array([0, 205, 850])[mask[0].numpy()])
+
+
 def test_the_case_names_its_files(tmp_path: Path) -> None:
     for name in ("x/a.png", "y/a.png"):
         write_picture(tmp_path / name)
@@ -340,9 +350,10 @@ def test_a_case_stays_in_the_output_folder(case_id: str, tmp_path: Path) -> None
     [
         ({"postfix": ""}, "postfix must not be empty"),
         ({"dtype": "int32"}, "dtype must be 'uint8' or 'uint16', got 'int32'"),
-        ({"values": [0, 256]}, r"from 0 to 255 \(uint8\), got \[0, 256\]"),
-        ({"values": {"-1": 3}}, "from 0 to 255"),
-        ({"values": {"1": -3}}, "from 0 to 255"),
+        ({"values": [0, 256], "dtype": "uint8"}, r"from 0 to 255 \(uint8\), got \[0, 256\]"),
+        ({"values": [0, 65536]}, r"from 0 to 65535 \(uint16\), got \[0, 65536\]"),
+        ({"values": {"-1": 3}}, "from 0 to 65535"),
+        ({"values": {"1": -3}}, "from 0 to 65535"),
         ({"channels": [0, 1]}, "one or three channels"),
     ],
 )

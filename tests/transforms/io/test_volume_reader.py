@@ -130,7 +130,7 @@ def test_a_config_with_another_reader_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "series"
     write_tilted(folder, turn("x", 20))
     image = LoadImage(ensure_channel_first=True)(str(folder))
-    with pytest.raises(InputError, match="series is tilted, .* up to 19.8 mm from its place; give") as caught:
+    with pytest.raises(InputError, match=r"series is tilted, .* up to 19.8 mm from its place; give") as caught:
         SaveMask(tmp_path / "out")(MetaTensor(torch.ones(image.shape), meta=image.meta))
     assert "\n" not in str(caught.value)
     reader = json.loads("{" + str(caught.value).rpartition("give LoadImaged the ")[2] + "}")["reader"]
