@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes.pixels import round_labels
 from pipeline.datasets.probes.series_image import compute_affine, read_series
 from pipeline.issues import InputError
 
@@ -208,11 +209,12 @@ def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.in
 
 
 def encode_labels(manifest: Manifest, stored: NDArray[Any], path: str) -> NDArray[np.int32]:
-    """Convert the values of a mask file to label ids by the manifest's rules.
+    """Convert the values of a mask file, rounded as `round_labels` does, to label ids by the manifest's rules.
 
     Raises:
         InputError: the mask has values that the manifest does not define.
     """
+    stored = round_labels(stored)
     if manifest.binarize is not None:
         return (stored >= manifest.binarize).astype(np.int32)
     if manifest.mask_type == "instance":

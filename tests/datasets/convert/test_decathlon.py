@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,99 @@ def test_monai_reads_the_same_voxels_and_folds(volumes: tuple[Manifest, Path], t
     for case, item in zip(manifest.cases, training + test, strict=True):
         for key, files in (("image", case.image), ("label", case.label)):
             if files is not None:
-                paths = root / "mask 0.nii.gz", tmp_path / "out/labelsTr/case_0.nii.gz"
+                before, after = load(root / files[0]), load(item[key])
+                np.testing.assert_array_equal(before, after)
+                np.testing.assert_array_equal(before.affine, after.affine)
+
+
+def test_the_description_is_that_of_the_decathlon(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    convert_manifest(*volumes, "decathlon", tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert written["labels"] == {"0": "background", "1": "anterior", "5": "posterior"}
+    assert written["modality"] == {"0": "MRI"}
+    assert (written["numTraining"], written["numTest"], written["tensorImageSize"]) == (4, 2, "3D")
+    assert written["training"][0] == {
+        "image": "./imagesTr/case_0.nii.gz",
+        "label": "./labelsTr/case_0.nii.gz",
+        "fold": 0,
+        "subject": "P0",
+    }
+    assert written["test"][1] == {"image": "./imagesTs/case_5.nii.gz", "subject": "P5"}
+
+
+def test_test_images_without_masks_are_paths(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, root = volumes
+    cases = tuple(case for case in manifest.cases if case.case_id != "case 4")
+    convert_manifest(replace(manifest, cases=cases), root, "decathlon", tmp_path / "out")
+    path = tmp_path / "out" / "dataset.json"
+    assert json.loads(path.read_text())["test"] == ["./imagesTs/case_5.nii.gz"]
+    assert load_decathlon_datalist(path, True, "test") == [{"image": str(tmp_path / "out/imagesTs/case_5.nii.gz")}]
+
+
+def test_one_fold_becomes_the_validation_list(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    convert_manifest(*volumes, "decathlon", tmp_path / "out", fold=0)
+    path = tmp_path / "out" / "dataset.json"
+    names = {
+        key: [Path(item["image"]).name for item in load_decathlon_datalist(path, True, key)]
+        for key in ("training", "validation")
+    }
+    assert names == {"training": ["case_1.nii.gz", "case_2.nii.gz"], "validation": ["case_0.nii.gz", "case_3.nii.gz"]}
+    assert "fold" not in json.loads(path.read_text())["training"][0]
+    with pytest.raises(InputError, match="has no fold 9"):
+        convert_manifest(*volumes, "decathlon", tmp_path / "out9", fold=9)
+
+
+def test_unchanged_files_keep_their_bytes(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, root = volumes
+    convert_manifest(manifest, root, "decathlon", tmp_path / "out")
+    assert (tmp_path / "out/imagesTr/case_0.nii.gz").read_bytes() == (root / "image 0.nii.gz").read_bytes()
+    assert (tmp_path / "out/labelsTr/case_0.nii.gz").read_bytes() == (root / "mask 0.nii.gz").read_bytes()
+    # What was not compressed is compressed, its header as it was.
+    again = nibabel.load(tmp_path / "out/imagesTr/case_1.nii.gz")
+    assert again.header == nibabel.load(root / "image 1.nii").header
+
+
+def test_channels_in_files_become_one_volume(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, root = volumes
+    cases = tuple(replace(case, image=(case.image[0], "image 3.nii.gz")) for case in manifest.cases[1:4:2])
+    two = replace(manifest, stacking="channels", channels=("a", "b"), cases=cases)
+    convert_manifest(two, root, "decathlon", tmp_path / "out", check=False)
+    volume = nibabel.load(tmp_path / "out/imagesTr/case_1.nii.gz")
+    assert volume.shape == (7, 9, 5, 2)
+    for channel, name in enumerate(("image 1.nii", "image 3.nii.gz")):
+        original = nibabel.load(root / name)
+        np.testing.assert_array_equal(np.asarray(volume.dataobj)[..., channel], np.asarray(original.dataobj))
+        np.testing.assert_array_equal(volume.affine, original.affine)
+
+
+def test_masks_with_a_slope_are_written_with_plain_ids(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, root = volumes
+    image = nibabel.load(root / "mask 0.nii.gz")
+    image.header.set_slope_inter(0.5, 0)
+    scaled = nibabel.Nifti1Image((np.asarray(image.dataobj) * 2).astype(np.uint8), image.affine)
+    nibabel.save(scaled, root / "mask 0.nii.gz")
+    doubled = replace(manifest, mask_values={0: 0, 2: 1, 10: 5}, cases=manifest.cases[:1])
+    convert_manifest(doubled, root, "decathlon", tmp_path / "out", check=False)
+    written = nibabel.load(tmp_path / "out/labelsTr/case_0.nii.gz")
+    assert written.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(np.asarray(written.dataobj) * 2, np.asarray(scaled.dataobj))
+    np.testing.assert_array_equal(written.affine, image.affine)
+
+
+def test_ignored_voxels_keep_their_value(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, root = volumes
+    ignoring = replace(manifest, labels={0: "background", 1: "organ"}, mask_values={0: 0, 1: 1}, ignore_index=5)
+    convert_manifest(ignoring, root, "decathlon", tmp_path / "out", check=False)
+    assert json.loads((tmp_path / "out/dataset.json").read_text())["ignore_index"] == 5
+    assert (tmp_path / "out/labelsTr/case_0.nii.gz").read_bytes() == (root / "mask 0.nii.gz").read_bytes()
+
+
+def test_ignored_voxels_never_become_a_label(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, root = volumes
+    ignoring = replace(manifest, labels={0: "background", 1: "organ"}, mask_values={0: 0, 5: 1}, ignore_index=1)
+    convert_manifest(ignoring, root, "decathlon", tmp_path / "out", check=False)
+    assert json.loads((tmp_path / "out/dataset.json").read_text())["ignore_index"] == 2
+    paths = root / "mask 0.nii.gz", tmp_path / "out/labelsTr/case_0.nii.gz"
     before, after = (nibabel.load(path).get_fdata() for path in paths)
     np.testing.assert_array_equal(after, np.select([before == 5, before == 1], [1, 2]))
 
