@@ -1,4 +1,4 @@
-"""NIfTI volumes as people have them: after build, check and loading the label lies on the lesion, or one line says why."""
+"""NIfTI volumes as people have them: after all steps the label lies on the lesion, or one line says why not."""
 
 import gzip
 import re
