@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import Any
 
 from pipeline.bundle.kinds import Kind, find_kind_of_data
 from pipeline.datasets.datalist import select_cases
+from pipeline.datasets.layouts import LAYOUTS
 from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError
 
+# Of an unsigned type with 16 bits.
+_HIGHEST = 65_535
 PLACEHOLDERS = ("foreground", "object", "label ", "channel ")
 
 
@@ -71,12 +75,17 @@ class UserDataset:
         return {"values": {str(value): label for value, label in values.items()}}
 
     def grey_values(self) -> list[int]:
-        """Return the grey value with which each label is written: the masks' own where there is one."""
+        """Return the value with which each label is written: the masks' own where 16 bits hold it."""
         if self.manifest.mask_values and not self.manifest.color_map and self.manifest.binarize is None:
             own = {label: value for value, label in reversed(list(self.manifest.mask_values.items()))}
-            if sorted(own) == list(range(len(self.labels))) and all(0 <= value <= 255 for value in own.values()):
+            if sorted(own) == list(range(len(self.labels))) and all(0 <= value <= _HIGHEST for value in own.values()):
                 return [own[label] for label in sorted(own)]
-        return [0, 255] if len(self.labels) == 2 else list(range(len(self.labels)))
+        visible = len(self.labels) == 2 and self.kind.shape != "volumes"
+        return [0, 255] if visible else list(range(len(self.labels)))
+
+    def describe_values(self) -> str:
+        """Return the value with which each label is written, in words."""
+        return ", ".join(f"{value} {name}" for value, name in zip(self.grey_values(), self.labels, strict=True))
 
     def image_folder(self) -> str:
         """Return a folder of images to predict first, relative to the dataset's: of the test set, if there is one.
@@ -205,7 +214,7 @@ def _name_labels(path: Path, manifest: Manifest, given: Sequence[str] | None) ->
         shown = ", ".join(f"{label} {name}" for label, name in known.items()) or "none"
         raise InputError(
             f"{path}: a network needs the label ids 0 (background), 1, 2, ... without gaps, got {shown};"
-            " build the manifest again with --mask-values"
+            " build the manifest again: pipeline dataset build numbers them so, and keeps the masks' own values"
         )
     if given is None:
         return tuple(known.values())
@@ -223,7 +232,7 @@ def _require_trainable(path: Path, dataset: UserDataset) -> None:
     if manifest.ignore_index is not None:
         raise InputError(
             f"{path}: the value {manifest.ignore_index} of the masks is ignore_index, but no loss of a bundle ignores"
-            " pixels; give them a label, or remove the cases"
+            f" pixels; {_suggest_label(manifest)}, or remove the cases"
         )
     for split in ("train", "val"):
         if not parts[split]:
@@ -235,6 +244,17 @@ def _require_trainable(path: Path, dataset: UserDataset) -> None:
             f"{path}: {len(bare)} cases for training and validation have no mask, for example {bare[0]}; build the"
             " manifest again without them"
         )
+
+
+def _suggest_label(manifest: Manifest) -> str:
+    """Return how the ignored value becomes a label."""
+    options = {option.name for option in LAYOUTS[manifest.layout].options} if manifest.layout in LAYOUTS else set()
+    if "labels" not in options or manifest.ignore_index is None:
+        return "give it a label: name it in labels and mask_values of the manifest, and remove ignore_index"
+    names = {value: manifest.labels.get(label, "") for value, label in manifest.mask_values.items()}
+    names[manifest.ignore_index] = "unsure"
+    text = ",".join(f"{value}={name}" for value, name in sorted(names.items()))
+    return f"make them a label: build the manifest again with --labels {quote(text)}"
 
 
 _WORDS: Mapping[str, str] = {"train": "training", "val": "validation"}

@@ -67,8 +67,9 @@ def _gather(draft: Draft) -> dict[str, Any]:
     recipe, dataset = draft.recipe, draft.dataset
     knobs = _fit_knobs(draft)
     network = {**recipe.network_def, "in_channels": draft.inputs, "out_channels": draft.outputs}
-    values = dataset.grey_values()
-    default = [0, 255] if draft.template == "stacks" else list(range(len(values)))
+    values = None if dataset.kind.objects else dataset.grey_values()
+    if values == ([0, 255] if draft.template == "stacks" else list(range(len(dataset.labels)))):
+        values = None  # what the savers write by default
     repeat = name_repeat(draft)
     slices = knobs.pop("slices_per_case", 1)
     if repeat:
@@ -90,7 +91,8 @@ def _gather(draft: Draft) -> dict[str, Any]:
         "drawn": dataset.drawn,
         "single": dataset.kind.shape == "pictures",
         "eight_bit": dataset.is_eight_bit,
-        "values_option": {} if values == default else {"values": values},
+        "label_values": values,
+        "values_option": {"values": "@label_values"} if values else {},
         "repeat": repeat,
         "cache_rate": fit_cache_rate(draft)[0],
         "finder": name_finder(draft),

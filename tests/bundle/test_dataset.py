@@ -104,7 +104,9 @@ def test_the_first_fold_validates(grey: UserDataset, rewrite: Callable[..., Path
         ({"mask_values": {}}, {"values": [0, 1]}, [0, 255]),
         ({"mask_values": {0: 0, 128: 1, 255: 1}}, {"values": {"0": 0, "128": 1, "255": 1}}, [0, 128]),
         ({"mask_values": {0: 1, 255: 0}}, {"values": {"0": 1, "255": 0}}, [255, 0]),
-        ({"mask_values": {0: 0, 4000: 1}}, {"values": [0, 4000]}, [0, 255]),
+        ({"mask_values": {0: 0, 4000: 1}}, {"values": [0, 4000]}, [0, 4000]),
+        ({"mask_values": {0: 0, 70000: 1}}, {"values": [0, 70000]}, [0, 255]),
+        ({"mask_values": {0: 0, -1: 1}}, {"values": [0, -1]}, [0, 255]),
         ({"binarize": 128.0}, {"threshold": 128.0}, [0, 255]),
         ({"color_map": {"#000000": 0, "#ff0000": 1}}, {"colors": {"#000000": 0, "#ff0000": 1}}, [0, 255]),
     ],
@@ -120,7 +122,8 @@ def test_values_of_masks(
 def test_grey_values_of_several_labels(colour: UserDataset) -> None:
     assert colour.grey_values() == [0, 1, 2]
     other = replace(colour, manifest=replace(colour.manifest, mask_values={0: 0, 1000: 1, 2000: 2}))
-    assert other.grey_values() == [0, 1, 2]
+    assert other.grey_values() == [0, 1000, 2000]
+    assert other.describe_values() == "0 background, 1000 cyst, 2000 nodule"
     assert other.encoding() == {"values": [0, 1000, 2000]}
 
 

@@ -217,17 +217,20 @@ def test_masks_from_annotations(grey: UserDataset) -> None:
 
 
 def test_masks_are_written_as_the_datasets_own(grey: UserDataset, colour: UserDataset, volumes: UserDataset) -> None:
+    far = replace(volumes, manifest=replace(volumes.manifest, mask_values={0: 0, 850: 1}))
     expected = {
         ("pictures", "grey"): [0, 255],
         ("pictures", "colour"): None,
         ("stacks", "grey"): None,
         ("stacks", "colour"): [0, 1, 2],
         ("volumes", "volumes"): None,
+        ("volumes", "far"): [0, 850],
     }
-    datasets = {"grey": grey, "colour": colour, "volumes": volumes}
+    datasets = {"grey": grey, "colour": colour, "volumes": volumes, "far": far}
     for (template, name), values in expected.items():
-        (save,) = render(datasets[name], template)["inference.json"]["save"]
-        assert save.get("values") == values
+        config = render(datasets[name], template)["inference.json"]
+        assert config.get("label_values") == values
+        assert config["save"][0].get("values") == (values and "@label_values")
 
 
 def test_masks_among_the_images_are_no_input(tmp_path: Path, grey: UserDataset) -> None:

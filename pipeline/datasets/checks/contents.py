@@ -100,6 +100,7 @@ CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     geometry.check_axis_order,
     geometry.check_patch,
     geometry.check_series,
+    geometry.check_grey_scale,
     masks.check_mask_encoding,
     masks.check_whole_numbers,
     masks.check_label_values,

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.datasets.checks.case_view import CaseView, format_size
 from pipeline.datasets.probes import Probe
-from pipeline.datasets.probes.dicom_series import Slice, find_series_problems, measure_step
+from pipeline.datasets.probes.dicom_series import (
+    Slice,
+    find_misplaced_slices,
+    find_series_problems,
+    measure_step,
+)
 from pipeline.issues import Issue
 
 # Corners of image and mask further apart than this, in mm, mean different grids.
@@ -16,6 +21,9 @@ ROUNDING = 1e-4
 # Voxel sizes that differ from the median of their axis by a larger factor are outliers.
 OUTLIER = 2.0
 _MIN_COHORT = 3
+_COMPLETE = "restore the missing files and remove others, then build the manifest again"
+_RESLICE = "resample the series to even slices in one direction, or leave it out"
+_INVERT = "set MONOCHROME2, after inverting the stored values unless they are physical (Hounsfield units)"
 _RESAMPLE = "resample the mask onto the image's grid, or copy the image's header if only the header is wrong"
 
 
@@ -143,13 +151,25 @@ def check_patch(view: CaseView) -> Iterator[Issue]:
 
 
 def check_series(view: CaseView) -> Iterator[Issue]:
-    """Yield ``dicom-series`` for DICOM files that are not one volume: gaps, duplicates, mixed series or sizes."""
+    """Yield ``dicom-series`` for files that are not one volume, ``slice-places`` for slices off an even line."""
     if view.manifest.stacking != "series" or len(list(view.images())) < len(view.case.image):
         return
-    for severity, message in find_series_problems(_list_slices(view)):
-        hint = "restore the missing files and remove others, then build the manifest again"
+    slices = _list_slices(view)
+    problems = [("dicom-series", _COMPLETE, *found) for found in find_series_problems(slices)]
+    if not any(severity == "error" for _, _, severity, _ in problems):
+        problems += [("slice-places", _RESLICE, *found) for found in find_misplaced_slices(slices)]
+    for code, hint, severity, message in problems:
         report = view.error if severity == "error" else view.warning
-        yield report("dicom-series", view.case.image[0], message, hint)
+        yield report(code, view.case.image[0], message, hint)
+
+
+def check_grey_scale(view: CaseView) -> Iterator[Issue]:
+    """Yield ``image-mode`` for the first DICOM file whose low values are bright: some readers invert it, others not."""
+    for path, probe in view.probes.items():
+        if probe.header.get("inverted"):
+            message = "the grey scale is inverted (MONOCHROME1), which some readers undo and others do not"
+            yield view.error("image-mode", path, message, _INVERT)
+            return
 
 
 def _list_slices(view: CaseView) -> list[Slice]:
@@ -161,6 +181,7 @@ def _list_slices(view: CaseView) -> list[Slice]:
             orientation=tuple(probe.header.get("orientation", ())),
             shape=probe.shape,
             spacing=probe.spacing,
+            tilt=probe.header.get("tilt"),
         )
         for _, probe in view.images()
     ]

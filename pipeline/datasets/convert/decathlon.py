@@ -6,6 +6,7 @@ from pipeline.datasets.convert import volumes
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import is_volume
+from pipeline.datasets.manifests.manifest import Manifest
 
 
 def write(conversion: Conversion) -> list[str]:
@@ -21,7 +22,8 @@ def write(conversion: Conversion) -> list[str]:
     manifest = conversion.manifest
     volumes.make_folders(conversion)
     names = volumes.name_labels(manifest, conversion.items)
-    ids = volumes.id_of_ignored({label: label for label in names}, manifest.ignore_index)
+    ignored = _number_ignored(manifest, names)
+    ids = volumes.id_of_ignored({label: label for label in names}, ignored)
     entries = conversion.map_items(lambda item: _write_item(conversion, item, ids))
     lists: dict[str, list[Any]] = {"training": [], "validation": [], "test": []}
     for item, entry in zip(conversion.items, entries, strict=True):
@@ -34,7 +36,7 @@ def write(conversion: Conversion) -> list[str]:
         lists["test"] = [entry["image"] for entry in lists["test"]]
     if not lists["validation"]:
         del lists["validation"]
-    conversion.write_json("dataset.json", {**_describe(conversion, names), **lists})
+    conversion.write_json("dataset.json", {**_describe(conversion, names, ignored), **lists})
     return volumes.describe_losses(manifest, conversion.items)
 
 
@@ -60,7 +62,12 @@ def _write_item(conversion: Conversion, item: Item, ids: dict[int, int]) -> dict
     return {**entry, "subject": item.case.subject} if item.case.subject else entry
 
 
-def _describe(conversion: Conversion, names: dict[int, str]) -> dict[str, Any]:
+def _number_ignored(manifest: Manifest, names: dict[int, str]) -> int | None:
+    """Return the value of ignored voxels: that of the dataset, unless it is the id of a label."""
+    return max(names) + 1 if manifest.ignore_index in names else manifest.ignore_index
+
+
+def _describe(conversion: Conversion, names: dict[int, str], ignored: int | None) -> dict[str, Any]:
     manifest, items = conversion.manifest, conversion.items
     trained = sum(item.part == "train" and item.case.label is not None for item in items)
     validated = sum(item.part == "val" and item.case.label is not None for item in items)
@@ -80,4 +87,4 @@ def _describe(conversion: Conversion, names: dict[int, str]) -> dict[str, Any]:
         **({"numValidation": validated} if validated else {}),
         "numTest": len(items) - trained - validated,
     }
-    return head if manifest.ignore_index is None else {**head, "ignore_index": manifest.ignore_index}
+    return head if ignored is None else {**head, "ignore_index": ignored}

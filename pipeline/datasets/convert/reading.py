@@ -14,6 +14,8 @@ from PIL import Image
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes.pixels import round_labels
+from pipeline.datasets.probes.series_image import compute_affine, read_series
 from pipeline.issues import InputError
 
 #: Label of pixels that are not scored
@@ -145,15 +147,20 @@ def _read_series(files: Sequence[Path]) -> Volume:
     import itk
 
     with _ITK:
-        image = itk.imread([str(file) for file in files] if len(files) > 1 else str(files[0]))
-        array = np.array(itk.array_view_from_image(image))
-        affine = np.eye(4)
-        direction = np.asarray(itk.array_from_matrix(image.GetDirection()))
-        affine[:3, :3] = direction * np.asarray(image.GetSpacing())
-        affine[:3, 3] = np.asarray(image.GetOrigin())
-    # DICOM and ITK count to the left and posterior, NIfTI to the right and anterior.
-    affine[:2] *= -1
+        image = read_series([str(file) for file in files])
+        array = _fit_type(np.array(itk.array_view_from_image(image)))
+        affine = compute_affine(image)
     return Volume(np.ascontiguousarray(array.T)[None], affine)
+
+
+def _fit_type(array: NDArray[Any]) -> NDArray[Any]:
+    """Return whole numbers as integers, int16 if that holds them."""
+    for dtype in (np.int16, np.int32):
+        limits = np.iinfo(dtype)
+        # float32 holds integers up to 2 ** 24 exactly.
+        if limits.min <= array.min() and array.max() <= min(limits.max, 1 << 24) and not (array % 1).any():
+            return array.astype(dtype)
+    return array
 
 
 def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDArray[Any] | None]:
@@ -202,11 +209,12 @@ def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.in
 
 
 def encode_labels(manifest: Manifest, stored: NDArray[Any], path: str) -> NDArray[np.int32]:
-    """Convert the values of a mask file to label ids by the manifest's rules.
+    """Convert the values of a mask file, rounded as `round_labels` does, to label ids by the manifest's rules.
 
     Raises:
         InputError: the mask has values that the manifest does not define.
     """
+    stored = round_labels(stored)
     if manifest.binarize is not None:
         return (stored >= manifest.binarize).astype(np.int32)
     if manifest.mask_type == "instance":

@@ -20,6 +20,7 @@ _CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     image_files.check_orientation,
     geometry.check_affines,
     geometry.check_series,
+    geometry.check_grey_scale,
     contents.check_finite,
     contents.check_constant,
 )

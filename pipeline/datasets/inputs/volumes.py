@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.datasets.inputs.images import name_files
 from pipeline.datasets.manifests.manifest import Case
+from pipeline.datasets.probes.series_image import list_series
 from pipeline.issues import InputError
 
 #: Files next to the volumes that are not inputs: masks, labels of a Decathlon dataset, outputs of a run
@@ -107,14 +108,7 @@ def _find_series(root: Path, files: Sequence[str]) -> dict[Path, Case]:
 
 def _require_one_series(folder: Path) -> None:
     """Require that ITK, the later reader, finds one series; it separates series by more than their identifier."""
-    import itk
-
-    names = itk.GDCMSeriesFileNames.New()
-    # As MONAI's ITKReader does.
-    names.SetUseSeriesDetails(True)
-    names.AddSeriesRestriction("0008|0021")
-    names.SetDirectory(str(folder))
-    number = len(names.GetSeriesUIDs())
+    number = len(list_series(folder))
     if number != 1:
         raise _refuse_mixture(folder, number)
 

@@ -60,6 +60,7 @@ _FOLDER_OPTIONS = (
     LayoutOption("subject", "position of the subject in an image's name: '{subject}_*'"),
     LayoutOption("mask_values", "values, background first: 0,255 or 0,1=cyst,2=tumour; or instances"),
     LayoutOption("binarize", "for lossy masks: values from this number on are label 1"),
+    LayoutOption("channels", "names of the channels, or their number, for volumes with a fourth axis: T1,FLAIR"),
     _UNPAIRED,
 )
 _LABELS = LayoutOption("labels", "names of the masks' values: 0=background,1=anterior,... (default: dataset.json)")

@@ -63,8 +63,8 @@ def read(listing: Listing, labels: str | None = None) -> ManifestDraft:
     if labels is not None:
         manifest = replace(manifest, labels=volumes.parse_labels(labels))
     notes += note_others(listing, cases, {"dataset.json"})
-    values = {number: number for number in manifest.labels}
-    return ManifestDraft(replace(manifest, mask_values=values, cases=cases), tuple(notes))
+    numbered = volumes.number_labels(manifest.labels, str(listing.root / f"{prefix}dataset.json"))
+    return ManifestDraft(replace(manifest, **numbered, cases=cases), tuple(notes))
 
 
 def _describe(description: Mapping[str, Any], where: str, labels: str | None) -> Manifest:

@@ -13,13 +13,14 @@ from typing import Any
 
 from pipeline.datasets.layouts import naming
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.layouts.mask_values import observe_values, parse_mask_values, propose_mask_values
+from pipeline.datasets.layouts.mask_values import name_strays, observe_values, parse_mask_values, propose_mask_values
 from pipeline.datasets.layouts.pairing import IMAGE_FOLDERS, MASK_FOLDERS, Context, NamedFile, pair_files
 from pipeline.datasets.layouts.patterns import PathPattern, split_ending
 from pipeline.datasets.manifests.manifest import Case, Split
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import InputError, Issue
 
+_VOLUME_AXES = 3
 _UNKNOWN = "not given by the files"
 _DATASET = naming.start_manifest("folders", licence=_UNKNOWN, source=_UNKNOWN)
 
@@ -41,6 +42,7 @@ def read(
     subject: str | None = None,
     mask_values: str | None = None,
     binarize: str | None = None,
+    channels: str | None = None,
     unpaired: str = "refuse",
 ) -> ManifestDraft:
     """Read images and masks that are matched by name.
@@ -57,6 +59,8 @@ def read(
         mask_values: meaning of the masks' values, see `parse_mask_values`. None reads all masks and takes their values
             if they are unambiguous: 0 and another value, or 0, 1, 2, ...
         binarize: for lossy masks such as JPEG: values from this one on are label 1, the others 0.
+        channels: names of the channels, or their number; None takes them from the first image, which must then not
+            have a fourth axis, because that may be time.
         unpaired: ``"refuse"``, or ``"drop"`` to leave out images without mask where others have one, and masks without
             image.
 
@@ -72,17 +76,34 @@ def read(
     kept, notes = _drop_unpaired(listing, files, pairs, unpaired)
     cases = _make_cases(kept, pairs, _find_subjects(kept, subject))
     meaning, decided = _explain_values(listing, sorted(pairs.values()), mask_values, binarize)
-    number = naming.count_channels(listing, [case.image[0] for case in cases])
     manifest = replace(
         _DATASET,
         name=naming.name_dataset(listing, "folders"),
-        channels=naming.CHANNELS.get(number, tuple(f"channel {index + 1}" for index in range(number))),
+        channels=_name_channels(listing, cases, channels),
         spacing_policy="header" if expected_format(cases[0].image[0]) == "NIfTI" else "none",
         cases=cases,
         **meaning,
     )
     others = note_names("unmatched-file", "are neither image nor mask", files.others)
     return ManifestDraft(manifest, (*notes, *decided, *_note_choices(cases, subject), *others))
+
+
+def _name_channels(listing: Listing, cases: Sequence[Case], channels: str | None) -> tuple[str, ...]:
+    """Return the names given, or those of the first image's channels."""
+    first = naming.probe_first(listing, [case.image[0] for case in cases])
+    number = first.channels if first else 0
+    if channels is None:
+        if first and first.header.get("ndim", 0) > _VOLUME_AXES:
+            hint = f"save one file per volume if they are time points; if they are channels: --channels {number}"
+            raise InputError(f"{listing.root / cases[0].image[0]}: the fourth axis has {number} volumes; {hint}")
+        return naming.CHANNELS.get(number, tuple(f"channel {index + 1}" for index in range(number)))
+    names = tuple(name.strip() for name in channels.split(","))
+    if channels.strip().isdecimal():
+        names = tuple(f"channel {index + 1}" for index in range(int(channels)))
+    if not all(names) or len(set(names)) < len(names) or (first and len(names) != number):
+        expected = f"{number} different names, or their number: --channels {number}"
+        raise InputError(f"--channels: the images have {number} channels, got {channels!r}; expected {expected}")
+    return names
 
 
 def _sort_files(listing: Listing, image: str | None, mask: str | None) -> _Files:
@@ -218,7 +239,7 @@ def _read_values(listing: Listing, masks: Sequence[str]) -> tuple[dict[str, Any]
     try:
         meaning = parse_mask_values(propose_mask_values(found))
     except InputError as error:
-        raise InputError(f"{listing.root}: {error}") from None
+        raise InputError(f"{listing.root}: {error}{name_strays(found)}") from None
     names = ", ".join(f"{value} = {meaning['labels'][label]}" for value, label in meaning["mask_values"].items())
     hint = "--mask-values gives them other names"
     return meaning, [note("mask-values", f"read from all masks: {names}", hint=hint)]

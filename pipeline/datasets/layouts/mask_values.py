@@ -1,7 +1,8 @@
 """The meaning of mask values: given by the user, or proposed from all masks where it is unambiguous."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.datasets.digests import map_threads
@@ -9,9 +10,20 @@ from pipeline.datasets.layouts.listing import Listing
 from pipeline.datasets.probes import ImageError, Probe, probe_image
 from pipeline.issues import InputError
 
+# Masks from which a value of one of them alone is conspicuous.
+_MANY = 3
 INSTANCES = "instances"
 MAX_LABELS = 32
 _SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """Where a value occurs."""
+
+    path: str  #: the first mask that holds it
+    pixels: int  #: how many pixels of that mask hold it
+    masks: int = 1  #: number of masks that hold it
 
 
 def parse_mask_values(text: str) -> dict[str, Any]:
@@ -54,29 +66,57 @@ def propose_mask_values(values: Iterable[float]) -> str:
         ('0,255', '0,1,2')
     """
     found = sorted(set(values))
-    shown = ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-    whole = all(value % 1 == 0 for value in found)
     text = ",".join(f"{value:g}" for value in found)
+    whole = all(value % 1 == 0 for value in found)
     counts_up = found == list(range(len(found))) and len(found) <= MAX_LABELS
     if len(found) > 1 and whole and found[0] == 0 and (len(found) == 2 or counts_up):
         return text
-    if whole and len(found) <= _SHOWN:
+    raise InputError(_explain_values(found, text, whole))
+
+
+def _explain_values(found: list[float], text: str, whole: bool) -> str:
+    """Return why values are not labels, and the options that say what they are."""
+    shown = ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+    # Half of 255, or of the largest value of probabilities.
+    threshold = f"--binarize {128 if found[-1] >= 128 else found[-1] / 2:g}"
+    if whole and len(found) <= MAX_LABELS:
         example = text if len(found) > 1 and found[0] == 0 else "0,255"
+        what = f"{len(found)} values ({shown})" if len(found) > _SHOWN else shown
         hint = f"list the values of the labels, background first: --mask-values {example}"
-        raise InputError(f"the masks hold {shown}; {hint}; or --binarize 128 for blurred borders")
-    hint = "--binarize 128 reads lossy masks, --mask-values instances masks with one number per object"
-    raise InputError(f"the masks hold {len(found)} values ({shown}), which are not labels; {hint}")
+        objects = "; --mask-values instances if each is an object" if len(found) > _SHOWN else ""
+        return f"the masks hold {what}; {hint}; or {threshold} for blurred borders{objects}"
+    hint = f"{threshold} takes values from there on as label"
+    hint += ", --mask-values instances reads masks with one number per object" if whole else ""
+    return f"the masks hold {len(found)} values ({shown}), which are not labels; {hint}"
 
 
-def observe_values(listing: Listing, paths: Sequence[str]) -> set[float]:
-    """Return all values of masks on disk; raise `InputError` if a mask is coloured."""
-    found: set[float] = set()
+def observe_values(listing: Listing, paths: Sequence[str]) -> dict[float, Occurrence]:
+    """Return all values of masks on disk and where they occur; raise `InputError` if a mask is coloured."""
+    found: dict[float, Occurrence] = {}
     for path, mask in probe_masks(listing, paths):
         if mask.channels != 1:
             hint = "save the masks in grey, or give the grey values with --mask-values"
             raise InputError(f"{listing.root}: the mask {path} has {mask.channels} channels, expected 1; {hint}")
-        found |= set(mask.content.counts if mask.content else ())
+        for value, pixels in (mask.content.counts if mask.content else {}).items():
+            seen = found.get(value)
+            found[value] = replace(seen, masks=seen.masks + 1) if seen else Occurrence(path, pixels)
     return found
+
+
+def name_strays(found: Mapping[float, Occurrence]) -> str:
+    """Return the end of a message that names values of one mask only, where the others are in most; "" without.
+
+    Example:
+        >>> name_strays({0: Occurrence("a", 9, 4), 420: Occurrence("a", 5, 4), 421: Occurrence("b", 1)})
+        '; only b holds 421 (1 voxels)'
+    """
+    total = max((seen.masks for seen in found.values()), default=0)
+    strays = {value: seen for value, seen in found.items() if seen.masks == 1}
+    if total < _MANY or not strays or any(1 < seen.masks <= total / 2 for seen in found.values()):
+        return ""
+    if len(strays) > min(_SHOWN, (len(found) - 1) / 2):
+        return ""
+    return "".join(f"; only {seen.path} holds {value:g} ({seen.pixels} voxels)" for value, seen in strays.items())
 
 
 def probe_masks(listing: Listing, paths: Iterable[str]) -> Iterator[tuple[str, Probe]]:

@@ -21,8 +21,8 @@ def read(listing: Listing, labels: str | None = None) -> ManifestDraft:
     """Read a raw dataset of nnU-Net.
 
     Images of ``imagesTs`` are test cases. ``splits_final.json`` (of nnU-Net's preprocessed folder) gives the folds if
-    it was copied next to ``dataset.json``. A label called ``ignore`` becomes the manifest's ``ignore_index``. Subjects
-    stay unknown, because nnU-Net has none.
+    it was copied next to ``dataset.json``. A label called ``ignore`` becomes the manifest's ``ignore_index``, whatever
+    its number. Subjects stay unknown, because nnU-Net has none.
 
     Args:
         listing: the folder ``DatasetXXX_Name``, or the one above.
@@ -63,8 +63,7 @@ def _describe(description: Mapping[str, Any], where: str, name: str, labels: str
     return start_manifest(
         "nnunet",
         **volumes.read_terms(description, name),
-        labels=kept,
-        mask_values={number: number for number in kept},
+        **volumes.number_labels(kept, where),
         channels=volumes.name_channels(description, where),
         spacing_policy="header" if ".nii" in _read_ending(description) else "none",
         ignore_index=ignored[0] if ignored else None,

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import Any
 
 from pipeline.datasets.layouts.listing import Listing
@@ -107,6 +108,28 @@ def _read_label(key: Any, value: Any, where: str) -> tuple[int, str]:
     if not re.fullmatch(r"\d+", str(number)) or not isinstance(name, str):
         raise InputError(f"{where}: the label {key!r}: {value!r} is not a pair of a name and a number")
     return int(number), name
+
+
+def number_labels(values: Mapping[int, str], where: str) -> dict[str, Any]:
+    """Return ``labels`` and ``mask_values`` of a manifest: ids without gaps for masks whose values may have gaps.
+
+    Args:
+        values: name of each value of the masks.
+        where: what names them, for the message.
+
+    Raises:
+        InputError: 0 is not among them.
+
+    Example:
+        >>> number_labels({0: "background", 205: "myocardium", 420: "left atrium"}, "dataset.json")["mask_values"]
+        {0: 0, 205: 1, 420: 2}
+    """
+    if 0 not in values:
+        named = ",".join(f"{value}={name}" for value, name in {0: "background", **values}.items())
+        raise InputError(f"{where} does not name 0, the background; name all: --labels {quote(named)}")
+    ordered = sorted(values)
+    labels = {label: values[value] for label, value in enumerate(ordered)}
+    return {"labels": labels, "mask_values": {value: label for label, value in enumerate(ordered)}}
 
 
 def parse_labels(text: str) -> dict[int, str]:

@@ -21,6 +21,7 @@ _TAGS = (
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "PhotometricInterpretation", "PlanarConfiguration", "BitsStored", "HighBit"),
+    "GantryDetectorTilt",
 )
 _RESTORE = "restore the file"
 
@@ -29,8 +30,9 @@ _RESTORE = "restore the file"
 class SliceFacts(Slice):
     """A slice with the patient and the modality; shape () if the file holds no image."""
 
-    patient: str  #: PatientID, stripped; for comparison only, it must not be written anywhere
-    modality: str  #: for example ``"MR"``
+    patient: str = ""  #: PatientID, stripped; for comparison only, it must not be written anywhere
+    modality: str = ""  #: for example ``"MR"``
+    inverted: bool = False  #: low values are bright (MONOCHROME1)
 
 
 def read_slice_facts(source: ImageSource) -> SliceFacts:
@@ -42,7 +44,8 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     """Read a DICOM file; see `pipeline.datasets.probes.probe_image`.
 
     ``shape`` is (rows, columns), ``pages`` the number of frames. Values are scaled by RescaleSlope and -Intercept. The
-    header holds ``series``, ``instance``, ``position`` and ``orientation`` (mm, LPS, as in DICOM), ``modality``.
+    header holds ``series``, ``instance``, ``position`` and ``orientation`` (mm, LPS, as in DICOM), ``modality``,
+    ``tilt`` (of the gantry in degrees, None if the file does not say) and ``inverted`` (MONOCHROME1).
 
     Raises:
         ImageError: ``truncated``, ``too-large``, ``not-an-image``, ``no-pixels``, ``unsupported-format``.
@@ -58,7 +61,7 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
         message = f"cut off: the header claims {length} bytes of pixels, the file has {source.size()} bytes"
         raise ImageError("truncated", message, _RESTORE)
     kind = "int" if _whole(dataset, "PixelRepresentation") else "uint"
-    header = {name: getattr(facts, name) for name in ("series", "instance", "modality")}
+    header = {name: getattr(facts, name) for name in ("series", "instance", "modality", "tilt", "inverted")}
     return Probe(
         format="DICOM",
         shape=facts.shape,
@@ -123,6 +126,8 @@ def _gather_facts(dataset: Any) -> SliceFacts:
         orientation=_floats(dataset, "ImageOrientationPatient", 6),
         shape=shape if min(shape) > 0 else (),
         spacing=spacing if all(size > 0 for size in spacing) else (),
+        tilt=_float(dataset, "GantryDetectorTilt"),
+        inverted=_text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1",
     )
 
 
@@ -136,6 +141,14 @@ def _whole(dataset: Any, name: str) -> int | None:
         return int(dataset.get(name))
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _float(dataset: Any, name: str) -> float | None:
+    try:
+        value = float(dataset.get(name))
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _floats(dataset: Any, name: str, length: int) -> tuple[float, ...]:

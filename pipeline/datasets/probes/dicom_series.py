@@ -28,6 +28,10 @@ GAP = 1.5
 # Share of the median by which distances may differ without a warning.
 UNEVEN = 0.05
 _SAME_DIRECTION = 1e-3
+# Degrees. Tilts that a header claims and the places of the slices do not show are reported from here on.
+_TILT = 0.5
+# Share of a voxel by which a slice may lie off the even line from the first to the last.
+_OFF_LINE = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Slice:
     orientation: Vector  #: ImageOrientationPatient: the direction cosines of a row and of a column
     shape: tuple[int, ...]  #: rows and columns
     spacing: Vector  #: distance of rows and of columns in mm
+    tilt: float | None = None  #: GantryDetectorTilt in degrees
 
 
 def compute_depth(position: Vector, orientation: Vector) -> float | None:
@@ -71,10 +76,37 @@ def sort_slices(slices: Mapping[str, Slice]) -> list[str]:
 
 
 def measure_step(slices: Sequence[Slice]) -> float | None:
-    """Return the median distance of neighbouring slices in mm, None if it is unknown or there is only one."""
-    depths = _list_depths(slices)
-    steps = [after - before for before, after in itertools.pairwise(depths)]
+    """Return the median distance of neighbouring slices in mm, None if it is unknown or there is only one.
+
+    With a tilted gantry it is longer than along the normal of the planes.
+    """
+    ordered = _order(slices)
+    steps = [math.dist(after.position, before.position) for before, after in itertools.pairwise(ordered)]
     return round(statistics.median(steps), 6) if steps else None
+
+
+def measure_tilt(slices: Sequence[Slice]) -> float:
+    """Return the angle in degrees between the normal of the planes and the way from the first slice to the last.
+
+    Example:
+        >>> plane = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        >>> places = (0.0, 0.0, 0.0), (0.0, 1.0, 1.0)
+        >>> round(measure_tilt([Slice("1", None, place, plane, (9, 9), (1.0, 1.0)) for place in places]), 6)
+        45.0
+    """
+    ordered = _order(slices)
+    depths = _list_depths(ordered)
+    if len(ordered) < 2 or depths[-1] - depths[0] < SAME_PLACE:
+        return 0.0
+    length = math.dist(ordered[-1].position, ordered[0].position)
+    return math.degrees(math.acos(min(1.0, (depths[-1] - depths[0]) / length)))
+
+
+def _order(slices: Sequence[Slice]) -> list[Slice]:
+    """Return the slices in the order of their places, [] if a place is unknown."""
+    if not slices or any(compute_depth(item.position, slices[0].orientation) is None for item in slices):
+        return []
+    return sorted(slices, key=lambda item: compute_depth(item.position, slices[0].orientation) or 0.0)
 
 
 def _list_depths(slices: Sequence[Slice]) -> list[float]:
@@ -97,10 +129,45 @@ def find_series_problems(slices: Sequence[Slice]) -> Iterator[tuple[str, str]]:
         yield "error", f"{turned} of {len(slices)} slices have another orientation than the first"
         return
     depths = _list_depths(slices)
-    if not depths:
-        yield "warning", "not all slices have a position; they are taken in order of their instance number"
-    else:
+    if depths:
         yield from _find_uneven_steps(depths)
+    elif any(item.position for item in slices):
+        yield "error", f"{sum(not item.position for item in slices)} of {len(slices)} slices have no position"
+    else:
+        yield "warning", "the slices have no position; they are taken in order of their instance number"
+
+
+def find_misplaced_slices(slices: Sequence[Slice]) -> Iterator[tuple[str, str]]:
+    """Yield severity and description of each reason why one affine, sheared or not, does not place all slices.
+
+    The slices have no other problem.
+    """
+    ordered = _order(slices)
+    if len(ordered) < 2:
+        return
+    offsets = list(_measure_offsets(ordered))
+    along, sideways = (max(column) for column in zip(*offsets, strict=True))
+    if max(along, sideways) > _OFF_LINE:
+        how = "unevenly spaced" if along >= sideways else "shifted within their planes"
+        off = f"up to {max(along, sideways):.2g} voxels off"
+        yield "error", f"the slices are {how}, {off}: no affine places them all"
+    claimed = max((abs(item.tilt) for item in ordered if item.tilt is not None), default=0.0)
+    if measure_tilt(ordered) < _TILT <= claimed:
+        message = f"the header claims a gantry tilt of {claimed:g} degrees, the places of the slices show none"
+        yield "warning", f"{message}; taken as corrected"
+
+
+def _measure_offsets(ordered: Sequence[Slice]) -> Iterator[tuple[float, float]]:
+    """Yield how far each slice lies off the even line from the first to the last, along it and sideways, in voxels."""
+    depths = _list_depths(ordered)
+    first, last, end = ordered[0], ordered[-1], len(ordered) - 1
+    step = (depths[-1] - depths[0]) / end
+    for index, item in enumerate(ordered):
+        share = index / end
+        line = [(1 - share) * a + share * b for a, b in zip(first.position, last.position, strict=True)]
+        along = abs(depths[index] - depths[0] - index * step)
+        sideways = math.sqrt(max(0.0, math.dist(item.position, line) ** 2 - along**2))
+        yield along / step, sideways / min(item.spacing or (1.0,))
 
 
 def _find_uneven_steps(depths: list[float]) -> Iterator[tuple[str, str]]:

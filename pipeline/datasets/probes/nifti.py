@@ -26,6 +26,8 @@ _CHUNK = 1 << 20
 _MAX_TRAILER = 1 << 20
 _MAX_EXTENSION = 1 << 26
 _MAX_FILE_DIMENSIONS = 7
+# Codes of units of length other than mm: their name, and millimetres.
+_OTHER_UNITS = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}
 
 
 def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
@@ -38,7 +40,7 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
 
     Raises:
         ImageError: ``suffix-mismatch``, ``truncated``, ``checksum-mismatch``, ``damaged-header``, ``too-large``,
-            ``ndim``, ``empty-volume``, ``image-mode``, ``not-an-image``.
+            ``ndim``, ``empty-volume``, ``image-mode``, ``not-an-image``, ``affine``.
     """
     try:
         zipped = source.head(2) == _GZIP
@@ -61,6 +63,10 @@ def _explain_gzip(error: Exception, source: ImageSource) -> ImageError:
     if isinstance(error, gzip.BadGzipFile) and ("CRC" in text or "length" in text):
         message = "the voxels do not have the checksum at the end of the gzip data: bits have changed"
         return ImageError("checksum-mismatch", message, _RESTORE)
+    if isinstance(error, gzip.BadGzipFile) and "Not a gzipped file" in text:
+        name = source.path.name
+        message = "bytes that are not gzip data follow its end"
+        return ImageError("truncated", message, f"gzip -dc '{name}' > '{name.removesuffix('.gz')}' leaves them out")
     message = f"damaged gzip data ({text.lower()})"
     if isinstance(error, EOFError):
         message = f"cut off: the gzip data end early, at {source.size()} bytes"
@@ -121,6 +127,7 @@ class _Layout:
         self.offset = self._check_offset()
         self.slope, self.inter = self._check_scaling()
         self._check_size()
+        self._check_units()
 
     def _check_type(self) -> Any:
         from nibabel.spatialimages import HeaderDataError
@@ -167,6 +174,17 @@ class _Layout:
         if math.isinf(slope) or not math.isfinite(inter):
             raise _damaged(f"the header scales by {slope:g} and adds {inter:g}")
         return slope, inter
+
+    def _check_units(self) -> None:
+        """Refuse lengths in metres or micrometres, which all readers take as millimetres."""
+        code = int(self.header["xyzt_units"]) & 7
+        if code not in _OTHER_UNITS:
+            return
+        unit, factor = _OTHER_UNITS[code]
+        sizes = " x ".join(f"{abs(float(size)):g}" for size in self.header["pixdim"][1:4])
+        message = f"the header gives lengths in {unit}, readers take them as mm: voxels of {sizes} mm"
+        hint = f"multiply the affine by {factor:g} unless it holds mm, and set the unit: header.set_xyzt_units('mm')"
+        raise ImageError("affine", message, hint)
 
     def _check_size(self) -> None:
         """Compare the size in the header with that of the file, before memory is allocated."""

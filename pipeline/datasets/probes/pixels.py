@@ -8,11 +8,14 @@ import numpy as np
 from pipeline.datasets.probes import Content
 from pipeline.datasets.probes.fingerprints import compute_fingerprint
 
+#: Largest distance from a whole number at which a mask's value is rounded to it
+NEAR = 0.01
+
 
 def summarise_pixels(array: Any, is_mask: bool) -> Content:
     """Return range and finiteness of a numpy array of any shape and numeric type.
 
-    Masks get the number of pixels of each value, images a digest and a fingerprint.
+    Masks get the number of pixels of each value, rounded as `round_labels` does, images a digest and a fingerprint.
     """
     digest = "" if is_mask else compute_digest(array)
     fingerprint = None if is_mask else compute_fingerprint(array)
@@ -24,8 +27,21 @@ def summarise_pixels(array: Any, is_mask: bool) -> Content:
         first = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), array.shape))
         array = array[finite]
     low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-    counts = _count_values(array) if is_mask and array.size else {}
+    counts = _count_values(round_labels(array)) if is_mask and array.size else {}
     return Content(low, high, non_finite, counts, first, digest, fingerprint)
+
+
+def round_labels(array: Any) -> Any:
+    """Return the values of a mask, those within 0.01 of a whole number rounded: 0.9999 is a 1 that was scaled.
+
+    Example:
+        >>> round_labels(np.array([0.0, 0.9999, 2.005, 0.5])).tolist()
+        [0.0, 1.0, 2.0, 0.5]
+    """
+    if array.dtype.kind != "f":
+        return array
+    nearest = np.rint(array)
+    return np.where(np.abs(array - nearest) <= NEAR, nearest, array)
 
 
 def _count_values(array: Any) -> dict[float, int]:

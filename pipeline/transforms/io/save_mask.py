@@ -43,9 +43,9 @@ class SaveMask(Transform):
     Args:
         output_dir: folder of the results.
         postfix: added to the case's name, so that no mask has the name of an input file.
-        values: grey value of each label: a list by label (``[0, 255]``), or a mapping (with JSON's text keys:
+        values: value of each label in the file: a list by label (``[0, 255]``), or a mapping (with JSON's text keys:
             ``{"1": 255}``) in which 0 stays 0. By default labels and instances keep their numbers.
-        dtype: "uint8", or "uint16" for more than 255 labels or instances.
+        dtype: "uint8" or "uint16"; by default "uint8", but "uint16" if one of the ``values`` needs it.
         overlay: also write ``<name>_overlay.png``: the picture with the outline of every label; for a volume, the three
             planes through the mask's centre.
         figure: also write ``<name>_figure.png``: image, prediction and overlay side by side; for a volume, the axial
@@ -74,21 +74,22 @@ class SaveMask(Transform):
         output_dir: str | os.PathLike[str],
         postfix: str = "pred",
         values: Mapping[int | str, int] | Sequence[int] | None = None,
-        dtype: Literal["uint8", "uint16"] = "uint8",
+        dtype: Literal["uint8", "uint16"] | None = None,
         overlay: bool | str = False,
         figure: bool | str = False,
         channels: Sequence[int] | None = None,
     ) -> None:
         if not postfix:
             raise ValueError("postfix must not be empty: a mask would get the name of its image")
-        if dtype not in _LIMITS:
+        if dtype not in (None, *_LIMITS):
             raise ValueError(f"dtype must be 'uint8' or 'uint16', got {dtype!r}")
         if channels is not None and len(channels) not in (1, 3):
             raise ValueError(f"channels must list one or three channels, got {list(channels)}")
         self.output_dir = Path(output_dir)
         self.postfix = postfix
-        self.values = None if values is None else _read_values(values, dtype)
-        self.dtype = dtype
+        self.values = None if values is None else _read_values(values, dtype or "uint16")
+        wide = max((self.values or {0: 0}).values()) > _LIMITS["uint8"]
+        self.dtype = dtype or ("uint16" if wide else "uint8")
         self.overlay = read_flag(overlay, "overlay")
         self.figure = read_flag(figure, "figure")
         self.channels = channels

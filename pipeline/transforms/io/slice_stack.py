@@ -21,6 +21,7 @@ SLICE_PATHS = "slice_paths"
 
 # Masks of other slices, such as JPEG, are written as PNG, because JPEG would change their values.
 _TIFF = (".tif", ".tiff")
+_HIGHEST = 65_535
 
 
 class LoadSliceStack(Transform):
@@ -91,9 +92,9 @@ class LoadSliceStackd(DictTransform, array=LoadSliceStack):
 class SaveSliceStack(Transform):
     """Write a predicted volume as one mask file per slice, on the grid of the slices and in their format.
 
-    Masks are 8-bit files ``<output_dir>/<folder of the slice>/<slice name>_<postfix>.tif`` with background 0 and
-    foreground ``foreground_value``, or the grey value of each label. JPEG slices get PNG masks. Files are written under
-    a temporary name and renamed, so an existing mask is complete.
+    Masks are files ``<output_dir>/<folder of the slice>/<slice name>_<postfix>.tif`` with background 0 and foreground
+    ``foreground_value``, or the value of each label; 8-bit unless a value needs 16 bits. JPEG slices get PNG masks.
+    Files are written under a temporary name and renamed, so an existing mask is complete.
 
     Args:
         output_dir: folder of the results.
@@ -101,10 +102,10 @@ class SaveSliceStack(Transform):
         foreground_value: grey value of the foreground.
         overlay: also write ``<slice name>_overlay.png``: the slice with the mask's outline.
         channels: channels of the image file shown as red, green and blue in the overlay.
-        values: grey value of each label, background first, for masks of several labels; replaces ``foreground_value``.
+        values: value of each label, background first, for masks of several labels; replaces ``foreground_value``.
 
     Raises:
-        ValueError: ``postfix`` is empty, or a grey value is not in 0 to 255.
+        ValueError: ``postfix`` is empty, ``foreground_value`` is not in 1 to 255, or a value not in 0 to 65535.
     """
 
     def __init__(
@@ -121,11 +122,11 @@ class SaveSliceStack(Transform):
         if not 1 <= foreground_value <= 255:
             raise ValueError(f"foreground_value must lie in 1 to 255, got {foreground_value}")
         table = (0, foreground_value) if values is None else tuple(values)
-        if len(table) < 2 or not all(0 <= value <= 255 for value in table):
-            raise ValueError(f"values must list at least two grey values from 0 to 255, got {list(table)}")
+        if len(table) < 2 or not all(0 <= value <= _HIGHEST for value in table):
+            raise ValueError(f"values must list at least two numbers from 0 to {_HIGHEST}, got {list(table)}")
         self.output_dir = Path(output_dir)
         self.postfix = postfix
-        self.table = np.array(table, dtype=np.uint8)
+        self.table = np.array(table, dtype=np.uint8 if max(table) <= 255 else np.uint16)
         self.overlay = read_flag(overlay, "overlay")
         self.channels = tuple(channels)
 

@@ -14,10 +14,14 @@ from monai.utils import MetaKeys
 from numpy.typing import NDArray
 
 from pipeline.atomic import write_atomically
+from pipeline.datasets.probes.nifti_affine import measure_distance
+from pipeline.datasets.probes.series_image import list_series, read_affine
+from pipeline.issues import InputError
 from pipeline.pictures.figures import draw_labels
 from pipeline.pictures.gallery import GalleryRow
 from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
 from pipeline.pictures.planes import cut_largest, draw_planes
+from pipeline.transforms.io.volume_reader import VolumeReader
 
 # Masks of JPEG images are PNG, because JPEG changes values; so are those of BMP images.
 _PICTURES = {".tif": ".tif", ".tiff": ".tiff", **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), ".png")}
@@ -33,6 +37,8 @@ _SCANNER = 1  # NIfTI's code for the coordinates of the scanner
 _SAME_PLACE = 1e-3  # mm
 # Largest distance between a mask and its image, as a share of the smallest voxel size.
 _ROUNDING = 0.01
+# The same between a series and its files, whose positions are rounded.
+_OFF_PLACE = 0.5
 
 
 class SourceFile(ABC):
@@ -99,8 +105,6 @@ def require_place(item: torch.Tensor, affine: NDArray[Any], grid: tuple[int, ...
     Raises:
         ValueError: a corner is off by more than 1 % of the smallest voxel size.
     """
-    from pipeline.datasets.probes.nifti_affine import measure_distance
-
     if not isinstance(item, MetaTensor):
         return
     distance = measure_distance(np.asarray(item.affine.cpu()), affine, grid)
@@ -152,7 +156,7 @@ class _Volume(SourceFile):
         return GalleryRow(name, np.repeat(plane.image[..., None], _RGB, axis=-1), plane.labels)
 
     def _show(self, channels: Sequence[int] | None) -> NDArray[Any]:
-        voxels: NDArray[Any] = np.asarray(LoadImage(image_only=True)(str(self.path)))
+        voxels: NDArray[Any] = np.asarray(LoadImage(reader=VolumeReader, image_only=True)(str(self.path)))
         return voxels if voxels.ndim == _AXES else voxels[..., channels[0] if channels else 0]
 
     def _write(self, image: Any, target: Path) -> None:
@@ -190,6 +194,20 @@ class SeriesFolder(_Volume):
             raise ValueError(f"{path}: the mask's meta data lack {' or '.join(keys)}; load the image with LoadImaged")
         grid, affine = (np.asarray(meta[key]) for key in keys)
         super().__init__(path, path.name, grid[:_AXES], affine)
+        self._require_tilt()
+
+    def _require_tilt(self) -> None:
+        """Refuse an image that was loaded as if its slices were perpendicular to their way, where they are not."""
+        series = list_series(self.path)
+        if not series:
+            return
+        distance = measure_distance(read_affine(series[0]), self.affine, self.grid)
+        if distance > _OFF_PLACE * float(np.linalg.norm(self.affine[:_AXES, :_AXES], axis=0).min()):
+            reader = f"{VolumeReader.__module__}.{VolumeReader.__name__}"
+            raise InputError(
+                f"{self.path}: the series is tilted, but was loaded as if it were not, up to {distance:.3g} mm from its"
+                f' place; give LoadImaged the "reader": "{reader}"'
+            )
 
     def write(self, labels: NDArray[Any], target: Path) -> None:
         """Write the mask ``(X, Y, Z)``."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from monai.transforms import Transform
 
+from pipeline.datasets.probes.pixels import NEAR
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item
 
@@ -17,7 +18,8 @@ class EncodeMask(Transform):
     """Replace the values of a mask by label ids, and reject any value that was not declared.
 
     MONAI's ``MapLabelValue`` keeps unknown values, so with a mask stored as {0, 1} instead of {0, 255}, or changed by
-    JPEG, training would silently use wrong labels.
+    JPEG, training would silently use wrong labels. Values within 0.01 of a whole number are rounded to it, because
+    tools that scale or resample masks write 0.9999 for 1.
 
     The arguments correspond to a manifest's ``mask_values``, ``binarize``, ``color_map`` and ``ignore_index``.
 
@@ -58,6 +60,9 @@ class EncodeMask(Transform):
         self.threshold = threshold
         self.colors = None if colors is None else _read_colors(colors)
         self.ignore_index = ignore_index
+        taken = {*self.labels, *self.labels.values()} if threshold is None and colors is None else set()
+        if ignore_index in taken:
+            raise ValueError(f"ignore_index {ignore_index} is also a value or the id of a label; choose another number")
 
     def __call__(self, mask: torch.Tensor) -> torch.Tensor:
         """Encode a mask ``(1, *spatial)``, or ``(3, *spatial)`` with colours.
@@ -73,6 +78,7 @@ class EncodeMask(Transform):
             return self._replace(_pack_colors(mask, where), self.colors, where, _show_colour)
         if mask.shape[0] != 1:
             raise ValueError(f"{where} has {mask.shape[0]} channels, expected 1")
+        mask = _round(mask)
         if self.threshold is not None:
             return self._binarize(mask, self.threshold, where)
         return self._replace(mask, self.labels, where, _show_number)
@@ -119,6 +125,13 @@ def _read_colors(colors: Mapping[str, int]) -> dict[int, int]:
     if wrong or len(labels) < 2:
         raise ValueError(f'colors must list at least two colours "#rrggbb", got {dict(colors)}')
     return labels
+
+
+def _round(mask: torch.Tensor) -> torch.Tensor:
+    if not mask.is_floating_point():
+        return mask
+    nearest = mask.round()
+    return torch.where((mask - nearest).abs() <= NEAR, nearest, mask)
 
 
 def _pack_colors(mask: torch.Tensor, where: str) -> torch.Tensor:

@@ -114,6 +114,16 @@ def test_ignored_voxels_keep_their_value(volumes: tuple[Manifest, Path], tmp_pat
     assert (tmp_path / "out/labelsTr/case_0.nii.gz").read_bytes() == (root / "mask 0.nii.gz").read_bytes()
 
 
+def test_ignored_voxels_never_become_a_label(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, root = volumes
+    ignoring = replace(manifest, labels={0: "background", 1: "organ"}, mask_values={0: 0, 5: 1}, ignore_index=1)
+    convert_manifest(ignoring, root, "decathlon", tmp_path / "out", check=False)
+    assert json.loads((tmp_path / "out/dataset.json").read_text())["ignore_index"] == 2
+    paths = root / "mask 0.nii.gz", tmp_path / "out/labelsTr/case_0.nii.gz"
+    before, after = (nibabel.load(path).get_fdata() for path in paths)
+    np.testing.assert_array_equal(after, np.select([before == 5, before == 1], [1, 2]))
+
+
 def test_ambiguous_label_names_are_refused(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, root = volumes
     for labels, message in (
@@ -150,9 +160,12 @@ def read_back(folder: Path) -> tuple[Manifest, Path]:
 
 def test_round_trip_of_volumes(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:
     convert_manifest(*volumes, "decathlon", tmp_path / "out")
-    again = read_back(tmp_path / "out")
-    compare(volumes, again, {f"case {index}": f"case_{index}" for index in range(6)})
-    assert [case.split for case in again[0].cases] == ["train"] * 4 + ["test"] * 2
+    again, root = read_back(tmp_path / "out")
+    # The reader numbers the labels 0, 1, 5 without gaps.
+    assert (again.labels[2], again.mask_values) == ("posterior", {0: 0, 1: 1, 5: 2})
+    own = replace(again, labels=volumes[0].labels, mask_values={value: value for value in again.mask_values})
+    compare(volumes, (own, root), {f"case {index}": f"case_{index}" for index in range(6)})
+    assert [case.split for case in again.cases] == ["train"] * 4 + ["test"] * 2
 
 
 def test_round_trip_of_stacks(lgg_phantom: Path, tmp_path: Path) -> None:

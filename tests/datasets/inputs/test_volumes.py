@@ -3,10 +3,13 @@
 import gzip
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from monai.transforms import LoadImaged
 
@@ -204,14 +207,53 @@ def test_two_series_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_series_that_the_reader_would_part(tmp_path: Path) -> None:
-    import pydicom
-
     files = write_dicom(tmp_path / "s")
     dataset = pydicom.dcmread(files[0])
     dataset.SeriesDate = "20000102"
     dataset.save_as(files[0])
     with pytest.raises(InputError, match=r"/s holds 2 DICOM series, of which only one would be read"):
         find_volumes(tmp_path)
+
+
+def widen(dataset: Any) -> None:
+    dataset.PixelSpacing = [1.5, 1.0]
+
+
+def crop(dataset: Any) -> None:
+    dataset.PixelData = dataset.pixel_array[:4].tobytes()
+    dataset.Rows = 4
+
+
+def turn(dataset: Any) -> None:
+    dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+
+
+def turn_slightly(dataset: Any) -> None:
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, 0.999992, 0.004]
+
+
+def lose_place(dataset: Any) -> None:
+    del dataset.ImagePositionPatient
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (widen, r"different pixel spacings: 1 x 1 \(3 files\), 1.5 x 1 \(1 files\)"),
+        (crop, "holds 2 DICOM series .* belong to different series"),
+        (turn, "holds 2 DICOM series .* belong to different series"),
+        (turn_slightly, "1 of 4 slices have another orientation than the first|holds 2 DICOM series"),
+        (lose_place, "1 of 4 slices have no position"),
+    ],
+)
+def test_a_slice_unlike_the_others(change: Callable[[Any], None], message: str, tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "s")[2]
+    dataset = pydicom.dcmread(path)
+    change(dataset)
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=message) as caught:
+        find_volumes(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_broken_slice(tmp_path: Path) -> None:

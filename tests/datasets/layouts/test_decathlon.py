@@ -1,6 +1,7 @@
 """Tasks of the Decathlon are read with and without dataset.json, and nothing is guessed in silence."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ def test_with_dataset_json(root: Path) -> None:
     manifest = draft.manifest
     assert draft.notes == ()
     assert (manifest.name, manifest.licence, manifest.source) == ("Brain", "CC0", "somewhere")
-    assert manifest.labels == {0: "background", 1: "left", 3: "right"}
-    assert manifest.mask_values == {0: 0, 1: 1, 3: 3}
+    assert manifest.labels == {0: "background", 1: "left", 2: "right"}
+    assert manifest.mask_values == {0: 0, 1: 1, 3: 2}
     assert (manifest.channels, manifest.spacing_policy) == (("MRI",), "header")
     assert [(case.case_id, case.split) for case in manifest.cases] == [
         *((name, "train") for name in NAMES),
@@ -68,7 +69,7 @@ def test_with_dataset_json(root: Path) -> None:
         "dtype": "float32",
         "spacing": [1, 1, 1],
         "foreground": 16,
-        "voxels": {"0": 320, "3": 16},
+        "voxels": {"0": 320, "2": 16},
     }
     assert manifest.cases[3].label is None
     # Which volumes are of one person is not known, and not made up.
@@ -77,7 +78,8 @@ def test_with_dataset_json(root: Path) -> None:
 
 def test_without_dataset_json_the_values_of_the_masks_are_the_labels(root: Path) -> None:
     draft = read(root)
-    assert draft.manifest.labels == {0: "background", 1: "label 1", 3: "label 3"}
+    assert draft.manifest.labels == {0: "background", 1: "label 1", 2: "label 3"}
+    assert draft.manifest.mask_values == {0: 0, 1: 1, 3: 2}
     assert draft.manifest.name == "Task99_Brain"
     assert [case.case_id for case in draft.manifest.cases] == [*NAMES, "brain_002"]
     (note,) = draft.notes
@@ -87,12 +89,20 @@ def test_without_dataset_json_the_values_of_the_masks_are_the_labels(root: Path)
 
 
 def test_labels_can_be_named(root: Path) -> None:
-    assert read(root, labels="0=background,1=left,3=right").manifest.labels == {0: "background", 1: "left", 3: "right"}
+    assert read(root, labels="0=background,1=left,3=right").manifest.labels == {0: "background", 1: "left", 2: "right"}
     describe(root)
-    assert read(root, labels="0=no,1=yes,3=maybe").manifest.labels == {0: "no", 1: "yes", 3: "maybe"}
+    assert read(root, labels="0=no,1=yes,3=maybe").manifest.labels == {0: "no", 1: "yes", 2: "maybe"}
     for text in ("left,right", "0=a,0=b", "1=left", "0=a,x=b", "0=a,1="):
         with pytest.raises(InputError, match="--labels"):
             read(root, labels=text)
+
+
+def test_a_table_without_background_is_completed_as_the_message_says(root: Path) -> None:
+    describe(root, labels={"1": "left one", "3": "right"})
+    with pytest.raises(InputError, match="does not name 0, the background; name all: --labels ") as caught:
+        read(root)
+    (text,) = shlex.split(str(caught.value).rpartition("--labels ")[2])
+    assert read(root, labels=text).manifest.labels == {0: "background", 1: "left one", 2: "right"}
 
 
 def test_a_folder_of_official_name_has_the_official_labels(root: Path, tmp_path: Path) -> None:

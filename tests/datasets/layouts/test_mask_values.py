@@ -63,7 +63,12 @@ def test_values_are_read_off_or_told(
         ((1, 255), "the masks hold 0, 1, 255; list the values of the labels, background first: --mask-values 0,1,255"),
         ((2, 3), "the masks hold 0, 2, 3; list the values of the labels, background first: --mask-values 0,2,3"),
         ((0,), "the masks hold 0; list the values of the labels, background first: --mask-values 0,255"),
-        (tuple(range(240, 249)), "the masks hold 10 values (0, 240, 241, 242, 243, 244, 245, 246, ...), which are no"),
+        (
+            tuple(range(240, 249)),
+            "the masks hold 10 values (0, 240, 241, 242, 243, 244, 245, 246, ...); list the values of the labels,"
+            " background first: --mask-values 0,240,241,242,243,244,245,246,247,248; or --binarize 128 for blurred"
+            " borders; --mask-values instances if each is an object",
+        ),
     ],
 )
 def test_values_that_could_mean_anything_are_refused(tmp_path: Path, found: tuple[int, ...], message: str) -> None:

@@ -60,7 +60,8 @@ def test_a_whole_series_has_no_problem() -> None:
         ([*stack(0, 1), replace(stack(2)[0], shape=(8, 7))], "error", "sizes: 9 x 7 (2 files), 8 x 7 (1 files)"),
         ([*stack(0, 1), replace(stack(2)[0], spacing=(1.0, 2.0))], "error", "pixel spacings"),
         ([*stack(0, 1), replace(stack(2)[0], orientation=FLAT[3:] + FLAT[:3])], "error", "another orientation"),
-        ([*stack(0, 1), replace(stack(2)[0], position=())], "warning", "not all slices have a position"),
+        ([*stack(0, 1), replace(stack(2)[0], position=())], "error", "1 of 3 slices have no position"),
+        ([replace(item, position=()) for item in stack(0, 1)], "warning", "the slices have no position"),
     ],
 )
 def test_problems(slices: list[Slice], severity: str, message: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import itk
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 import torch
@@ -16,6 +17,7 @@ from monai.transforms import (
     Compose,
     DivisiblePadd,
     Invertd,
+    LoadImage,
     LoadImaged,
     Orientationd,
     Resized,
@@ -27,6 +29,7 @@ from pipeline.datasets.phantoms.dicom import Geometry, write_series
 from pipeline.issues import InputError
 from pipeline.pictures.figures import PALETTE
 from pipeline.transforms import SaveMask, SaveMaskd
+from pipeline.transforms.io.volume_reader import VolumeReader
 
 PICTURE = LoadImaged("image", reader="PILReader", reverse_indexing=False, ensure_channel_first=True)
 VOLUME = LoadImaged("image", ensure_channel_first=True)
@@ -137,6 +140,16 @@ def test_grey_values_of_labels(values, tmp_path: Path) -> None:
     (path,) = SaveMask(tmp_path / "out", postfix="tumour", values=values)(mask)
     assert path.name == "a_tumour.png"
     assert np.array_equal(read_pixels(path), np.array([0, 100, 255])[mask[0].numpy()])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.nii.gz"])
+def test_values_of_labels_that_need_16_bits(name: str, tmp_path: Path) -> None:
+    write_volume(tmp_path / name) if name.endswith("gz") else write_picture(tmp_path / name)
+    mask = load_mask(tmp_path / name, labels=2)
+    (path,) = SaveMask(tmp_path / "out", values=[0, 205, 850])(mask)
+    found = np.asarray(nib.load(path).dataobj) if name.endswith("gz") else read_pixels(path)
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, np.array([0, 205, 850])[mask[0].numpy()])
 
 
 def test_the_case_names_its_files(tmp_path: Path) -> None:
@@ -273,12 +286,15 @@ def test_a_series_gets_a_nifti_mask_where_itk_puts_the_series(tmp_path: Path) ->
 
 
 def test_shear_is_left_to_the_sform(tmp_path: Path) -> None:
-    write_series(tmp_path / "s", np.ones((4, 5, 6), np.int16), Geometry(), "P")
-    mask = load_mask(tmp_path / "s")
-    sheared = np.asarray(mask.meta["original_affine"]) @ np.array([[1, 0.3, 0, 0], *np.eye(4)[1:]])
-    mask.meta["original_affine"], mask.affine = sheared, torch.as_tensor(sheared)
-    SaveMask(tmp_path / "out")(mask)
+    files = write_series(tmp_path / "s", np.ones((4, 5, 6), np.int16), Geometry(), "P")
+    for index, path in enumerate(files):
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient = [0, 0.3 * index, index]
+        dataset.save_as(path)
+    image = LoadImage(reader=VolumeReader, ensure_channel_first=True)(str(tmp_path / "s"))
+    SaveMask(tmp_path / "out")(make_mask(image))
     found = nib.load(tmp_path / "out/s_pred.nii.gz")
+    sheared = [[-1, 0, 0, 0], [0, -1, -0.3, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(found.affine, sheared, atol=1e-6)
     assert int(found.header["qform_code"]) == 0
 
@@ -334,9 +350,10 @@ def test_a_case_stays_in_the_output_folder(case_id: str, tmp_path: Path) -> None
     [
         ({"postfix": ""}, "postfix must not be empty"),
         ({"dtype": "int32"}, "dtype must be 'uint8' or 'uint16', got 'int32'"),
-        ({"values": [0, 256]}, r"from 0 to 255 \(uint8\), got \[0, 256\]"),
-        ({"values": {"-1": 3}}, "from 0 to 255"),
-        ({"values": {"1": -3}}, "from 0 to 255"),
+        ({"values": [0, 256], "dtype": "uint8"}, r"from 0 to 255 \(uint8\), got \[0, 256\]"),
+        ({"values": [0, 65536]}, r"from 0 to 65535 \(uint16\), got \[0, 65536\]"),
+        ({"values": {"-1": 3}}, "from 0 to 65535"),
+        ({"values": {"1": -3}}, "from 0 to 65535"),
         ({"channels": [0, 1]}, "one or three channels"),
     ],
 )

@@ -369,7 +369,20 @@ def test_each_label_has_its_grey_value_and_outline(tmp_path):
         save({"pred": mask * 2})
 
 
-@pytest.mark.parametrize("values", [[0], [0, 256], [-1, 2]])
+def test_values_that_need_16_bits(tmp_path):
+    paths = [tmp_path / "p" / f"p_{k}.png" for k in (1, 2)]
+    paths[0].parent.mkdir()
+    for path in paths:
+        Image.fromarray(np.zeros((4, 5), np.uint8)).save(path)
+    mask = LoadSliceStack()(paths) * 0
+    mask[0, 1, 2, 0], mask[0, 3, 4, 1] = 1, 2
+    files = SaveSliceStack(tmp_path / "out", values=[0, 205, 850])(mask)
+    found = [np.asarray(Image.open(path)) for path in files]
+    assert [(int(pixels.max()), int(np.count_nonzero(pixels))) for pixels in found] == [(205, 1), (850, 1)]
+    assert (found[0][1, 2], found[1][3, 4]) == (205, 850)
+
+
+@pytest.mark.parametrize("values", [[0], [0, 65536], [-1, 2]])
 def test_bad_grey_values_are_refused(tmp_path, values):
-    with pytest.raises(ValueError, match="at least two grey values from 0 to 255"):
+    with pytest.raises(ValueError, match="at least two numbers from 0 to 65535"):
         SaveSliceStack(tmp_path, values=values)
