@@ -22,6 +22,7 @@ ARROWS = {
     "transforms": {"crf", "datasets", "pictures"},
     "handlers": {"metrics", "parallel", "pictures", "weights"},
     "inferers": {"parallel", "weights"},
+    "networks": {"weights"},
     "losses": {"parallel"},
 }
 # The same inside `pipeline.datasets`, where modules of the folder itself are rooms too.

@@ -4,9 +4,11 @@ from pipeline.handlers.checkpoints.encoder_weights_loader import EncoderWeightsL
 from pipeline.handlers.checkpoints.network_checkpoint_loader import NetworkCheckpointLoader
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
 from pipeline.handlers.logs.case_metrics_saver import CaseMetricsSaver
+from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.logs.learning_rate_log import LearningRateLog
 from pipeline.handlers.logs.prediction_gallery import PredictionGallery
 from pipeline.handlers.logs.segmentation_figures import SegmentationFigures
+from pipeline.handlers.logs.summary_writer_end import SummaryWriterEnd
 from pipeline.handlers.run.graceful_stop import GracefulStop
 from pipeline.handlers.run.output_folder_guard import OutputFolderGuard
 from pipeline.handlers.run.run_lock import RunLock
@@ -14,6 +16,7 @@ from pipeline.handlers.run.run_record import RunRecord
 from pipeline.handlers.run.training_run import TrainingRun
 from pipeline.handlers.training.early_stop import EarlyStop
 from pipeline.handlers.training.epoch_seed import EpochSeed
+from pipeline.handlers.training.final_validation import FinalValidation
 from pipeline.handlers.training.gradient_clip import GradientClip
 from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
 from pipeline.handlers.training.threshold_search import ThresholdSearch
@@ -21,8 +24,10 @@ from pipeline.handlers.training.threshold_search import ThresholdSearch
 __all__ = [
     "CaseMetricsSaver",
     "EarlyStop",
+    "EmptyPredictions",
     "EncoderWeightsLoader",
     "EpochSeed",
+    "FinalValidation",
     "GracefulStop",
     "GradientClip",
     "LearningRateLog",
@@ -33,6 +38,7 @@ __all__ = [
     "RunLock",
     "RunRecord",
     "SegmentationFigures",
+    "SummaryWriterEnd",
     "ThresholdSearch",
     "TrainingCheckpoint",
     "TrainingRun",

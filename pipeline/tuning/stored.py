@@ -1,6 +1,5 @@
 """Save a predicted case as plain tensors, and load it with ``weights_only=True``."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from monai.data import MetaTensor
 
 from pipeline.atomic import write_atomically
+from pipeline.weights import read_plain
 
 _VERSION = 1
 _NARROW = 255  # labels that fit are kept in one byte
@@ -48,11 +48,11 @@ def load_case(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str,
         ('a.png', torch.float32, True, 0.5)
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_plain(path)
         if content["version"] != _VERSION:
             return None
         return {key: _unpack(value, device) for key, value in content["data"].items()}, float(content["seconds"])
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

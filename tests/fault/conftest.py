@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "handlers"))
+sys.path[:0] = [str(Path(__file__).parents[1] / "handlers"), str(Path(__file__).parent)]
 
 # torch imports _dynamo, slow, when it makes the first optimizer.
-PRELOAD = ["pytest", "torch._dynamo", "monai.engines", "monai.handlers", "monai.transforms", "pipeline.handlers"]
+PRELOAD = [
+    *("pytest", "torch._dynamo", "torch.utils.tensorboard", "monai.bundle", "monai.engines", "monai.handlers"),
+    *("monai.transforms", "pipeline.datasets", "pipeline.handlers", "pipeline.transforms"),
+]
 
 
 def _run_logged(target, arguments, log):

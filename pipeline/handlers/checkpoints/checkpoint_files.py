@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine
+
+from pipeline.weights import read_plain
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -49,13 +50,11 @@ def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     for path in find_last(folder):
         try:
-            # weights_only: a checkpoint from elsewhere cannot run code.
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_plain(path)
             if not isinstance(content, dict) or "trainer" not in content:
                 raise ValueError("has no training state")
-        except Exception as error:  # torch raises EOFError, RuntimeError, UnpicklingError, OSError ...
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            _LOGGER.warning("skipped %s: it cannot be loaded (%s)", path, reason)
+        except ValueError as error:
+            _LOGGER.warning("skipped %s: it %s", path, error)
             continue
         return path, content
     return None

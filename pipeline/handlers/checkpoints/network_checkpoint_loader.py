@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine
 
+from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
@@ -24,6 +25,8 @@ class NetworkCheckpointLoader(OneLineHandler):
     MONAI's ``CheckpointLoader`` does the same, but answers a missing or unrelated file with a long traceback. MONAI's
     federated client switches off handlers whose name ends in ``CheckpointLoader``, so this name does, too.
 
+    If the network with these weights finds nothing in any case, the log says so at the end, see `EmptyPredictions`.
+
     Raises:
         InputError: when the run starts: the file is missing, is not a checkpoint of plain tensors, or its keys or
             shapes differ from the network's.
@@ -33,6 +36,12 @@ class NetworkCheckpointLoader(OneLineHandler):
     load_path: str | Path | Sequence[str | Path]
     network: torch.nn.Module  #: network that gets the weights; every key must fit
     network_key: str = "network"  #: entry of the network in a *last* checkpoint
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine``, the evaluator, starts, and watch its predictions."""
+        super().attach(engine)
+        files = ", ".join(map(str, list_checkpoints(self.load_path)))
+        EmptyPredictions(f"was {files} trained long enough, and on images like these?").attach(engine)
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights."""

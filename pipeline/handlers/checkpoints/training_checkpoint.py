@@ -1,7 +1,6 @@
 """Write the best and last checkpoints of a training, and resume from them."""
 
 import logging
-import pickle
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,19 +11,21 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint
 
 from pipeline.atomic import format_bytes
 from pipeline.flags import read_flag
 from pipeline.handlers.checkpoints.atomic_save import OVERHEAD, count_bytes, remove_stale, save_state
 from pipeline.handlers.checkpoints.checkpoint_files import LAST_PATTERN, find_last, improves, name_last, read_newest
+from pipeline.handlers.checkpoints.restoring import list_rates, restore_objects
+from pipeline.handlers.checkpoints.run_settings import check_settings, describe_settings
 from pipeline.handlers.run.exits import keep_one_line
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import agree_on, collect, exit_together
 from pipeline.parallel.wrapped import unwrap_network
+from pipeline.weights import read_plain
 
 _LOGGER = logging.getLogger(__name__)
-_RESERVED = ("trainer", "scaler", "best")
+_RESERVED = ("trainer", "scaler", "best", "settings")
 _LOGS = 1_000_000  # bytes reserved for TensorBoard, tables and run.json
 
 
@@ -39,7 +40,8 @@ class TrainingCheckpoint:
     leaves complete files only.
 
     A resumed run continues after the last complete epoch. With `EpochSeed` its losses are exactly those of an
-    uninterrupted run.
+    uninterrupted run. Its length, learning rate and other hyper-parameters may change: from here on it goes on as an
+    uninterrupted run with the new settings would, see `restore_objects`. Other cases or another network are refused.
 
     Raises:
         InputError: when the run starts: there is nothing to resume from, the checkpoint does not fit, ``output_dir``
@@ -60,6 +62,9 @@ class TrainingCheckpoint:
     resume: bool | str = False  #: continue from the newest checkpoint that can be loaded
     best_name: str = "model.pt"  #: file name of the best weights
     network_key: str = "network"  #: name of the network in ``to_save``
+    loader: Any = None  #: of the training; with it a resume notices other cases and another batch size
+    seed: int | None = None  #: of the run; with it a resume notices another one
+    manifest: str | Path | None = None  #: file of the dataset; with it a resume notices another one
 
     def __post_init__(self) -> None:
         if self.network_key not in self.to_save:
@@ -76,6 +81,8 @@ class TrainingCheckpoint:
         self.best_metric: float | None = None
         self.best_epoch: int | None = None
         self._verified = False
+        self._first_rates = list_rates(self.to_save)
+        self._settings: dict[str, Any] = {}
 
     def attach(self, engine: Engine) -> None:
         """Save after every epoch of ``engine``, the trainer, and after every validation in it."""
@@ -102,6 +109,11 @@ class TrainingCheckpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in remove_stale(self.folder, (LAST_PATTERN, re.escape(self.best_name))):
                 _LOGGER.info("removed %s of a killed run", path)
+        self._settings = {
+            **describe_settings(self.to_save, self.loader, self.evaluator, self.seed, self.manifest),
+            "epoch_length": trainer.state.epoch_length,
+            "first_rates": self._first_rates,
+        }
         if self.resume:
             self._restore(trainer)
         elif find_last(self.folder):
@@ -145,6 +157,7 @@ class TrainingCheckpoint:
         state = {name: self._collect(name) for name in self.to_save}
         state["trainer"] = {**trainer.state_dict(), "epoch": trainer.state.epoch}
         state["best"] = {"metric": self.best_metric, "epoch": self.best_epoch, "key_metric": self.key_metric}
+        state["settings"] = self._settings
         scaler = getattr(trainer, "scaler", None)
         if scaler is not None:
             state["scaler"] = scaler.state_dict()
@@ -171,11 +184,10 @@ class TrainingCheckpoint:
         missing = sorted(set(self.to_save) - set(content))
         if missing:
             raise InputError(f"resume: {path} has no {', '.join(missing)}; it belongs to another experiment")
-        try:
-            Checkpoint.load_objects(to_load=self.to_save, checkpoint=content)
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(f"resume: {path} does not fit this experiment: {reason}") from None
+        # Older checkpoints have no settings.
+        settings = {"epoch_length": content["trainer"]["epoch_length"], **content.get("settings", {})}
+        restore_objects(self.to_save, content, settings.get("first_rates"), path)
+        check_settings(settings, self._settings, path)
         if getattr(trainer, "scaler", None) is not None and "scaler" in content:
             trainer.scaler.load_state_dict(content["scaler"])  # type: ignore[attr-defined]
         self._restore_best(content["best"])
@@ -207,9 +219,6 @@ class TrainingCheckpoint:
 
 def _restore_counters(trainer: Engine, saved: Mapping[str, Any], path: Path) -> None:
     epoch, length, wanted = saved["epoch"], trainer.state.epoch_length, trainer.state.max_epochs
-    if length is not None and length != saved["epoch_length"]:
-        text = "an epoch now has %s iterations instead of %s: the resumed run is not exact"
-        _LOGGER.warning(text, length, saved["epoch_length"])
     counters = {**trainer.state_dict(), **saved, "epoch_length": length or saved["epoch_length"]}
     del counters["iteration"]  # ignite accepts one of the two, and a resumed run starts with a complete epoch
     trainer.load_state_dict({**counters, "max_epochs": max(epoch, wanted)})
@@ -223,12 +232,11 @@ def _restore_counters(trainer: Engine, saved: Mapping[str, Any], path: Path) -> 
 
 def _verify(path: Path) -> None:
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:
+        read_plain(path)
+    except ValueError as error:
         path.unlink()
-        reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"a checkpoint must hold plain tensors and numbers, to_save contains something else: {reason}"
+            f"a checkpoint must hold plain tensors and numbers, to_save contains something else: the file {error}"
         ) from None
 
 

@@ -1,5 +1,6 @@
 """Write pictures of validation cases to TensorBoard."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class SegmentationFigures:
             from torch.utils.tensorboard import SummaryWriter
 
             self.summary_writer = SummaryWriter(str(self.log_dir))
+            weakref.finalize(self, self.summary_writer.close)  # its thread would last as long as the process
         return self.summary_writer
 
     def _flush(self) -> None:

@@ -5,32 +5,42 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine
+from monai.engines import Evaluator
 
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
+from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.logs.learning_rate_log import LearningRateLog
+from pipeline.handlers.logs.summary_writer_end import SummaryWriterEnd
 from pipeline.handlers.run.graceful_stop import GracefulStop
 from pipeline.handlers.run.run_lock import RunLock
 from pipeline.handlers.run.run_record import RunRecord
 from pipeline.handlers.training.early_stop import EarlyStop
 from pipeline.handlers.training.epoch_seed import EpochSeed
+from pipeline.handlers.training.final_validation import FinalValidation
 from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
+
+_ADVICE = (
+    "usual in the first epochs; if it lasts, check the labels with `python -m pipeline dataset check --deep` "
+    "or try another learning_rate"
+)
 
 
 class TrainingRun:
-    """Attach the eight handlers that make a training safe to stop, exact to resume and easy to trace.
+    """Attach the handlers that make a training safe to stop, exact to resume and easy to trace.
 
-    In this order: `RunLock`, `GracefulStop`, `EpochSeed`, `NonFiniteGuard`, `TrainingCheckpoint`, `EarlyStop`,
-    `RunRecord`, `LearningRateLog`. Each of them can be used on its own instead, for example to leave one out.
+    In this order: `RunLock`, `GracefulStop`, `EpochSeed`, `NonFiniteGuard`, `FinalValidation`, `TrainingCheckpoint`,
+    `EarlyStop`, `RunRecord`, `EmptyPredictions`, `LearningRateLog`, `SummaryWriterEnd`. Each of them can be used on its
+    own instead, for example to leave one out.
 
     Args:
         output_dir, to_save, evaluator, key_metric, resume: see `TrainingCheckpoint`.
         loader, seed: see `EpochSeed`.
         patience: see `EarlyStop`.
         manifest, dataset_dir: see `RunRecord`.
-        summary_writer: TensorBoard's writer, for the learning rate; None writes no curve.
+        summary_writer: TensorBoard's writer, for the learning rate; closed at the end. None writes no curve.
 
     Raises:
-        InputError, ValueError: as the eight handlers.
+        InputError, ValueError: as these handlers.
 
     Note:
         In ``train#handlers`` it comes after ``LrScheduleHandler`` and ``ValidationHandler``, so that an epoch's
@@ -41,7 +51,7 @@ class TrainingRun:
         self,
         output_dir: str | Path,
         loader: Any,
-        evaluator: Engine,
+        evaluator: Evaluator,
         to_save: Mapping[str, Any],
         key_metric: str = "val_mean_dice",
         seed: int = 0,
@@ -56,14 +66,19 @@ class TrainingRun:
             GracefulStop(),
             EpochSeed(seed, loader),
             NonFiniteGuard(output_dir),
-            TrainingCheckpoint(output_dir, to_save, evaluator, key_metric, resume=resume),
+            FinalValidation(evaluator),
+            TrainingCheckpoint(
+                output_dir, to_save, evaluator, key_metric, resume=resume, loader=loader, seed=seed, manifest=manifest
+            ),
             EarlyStop(evaluator, key_metric, patience),
             RunRecord(output_dir, seed, manifest, dataset_dir, evaluator),
         ]
+        self.evaluator = evaluator
         if summary_writer is not None:
-            self.handlers.append(LearningRateLog(summary_writer, to_save["optimizer"]))
+            self.handlers += [LearningRateLog(summary_writer, to_save["optimizer"]), SummaryWriterEnd(summary_writer)]
 
     def attach(self, engine: Engine) -> None:
         """Attach all of them to ``engine``, the trainer."""
         for handler in self.handlers:
             handler.attach(engine)
+        EmptyPredictions(_ADVICE, engine).attach(self.evaluator)

@@ -63,6 +63,6 @@ class EarlyStop:
         """Stop the training if the patience is exhausted; the first of several processes decides."""
         state: Any = trainer.state
         if agree_on(state.early_stop_count >= self.patience):
-            text = "stopped early: %s has not improved on %s for %d validations; raise patience to continue"
+            text = "stopped early: %s has not improved on %s for %d validations; raise early_stop_patience to continue"
             _LOGGER.info(text, self.key_metric, state.early_stop_best, state.early_stop_count)
             trainer.terminate()

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline.issues import InputError
+from pipeline.weights import read_plain
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -73,10 +73,11 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path, device="cpu")
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path} is damaged or holds more than plain tensors: {reason}") from None
+            content = read_plain(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged or not in the format safetensors: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} {error}") from None
     while isinstance(content, Mapping) and not any(isinstance(value, torch.Tensor) for value in content.values()):
         inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         if not inner:

@@ -47,8 +47,8 @@ def test_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (torch.nn.Conv2d(2, 5, 1), "size mismatch for weight.*1 more"),
-        (torch.nn.BatchNorm2d(3, affine=False), "Missing key.*weight"),
+        (torch.nn.Conv2d(2, 5, 1), r"weight is \(5, 2, 1, 1\), expected \(3, 2, 1, 1\) \(and 1 more difference\)"),
+        (torch.nn.BatchNorm2d(3, affine=False), "weight is missing"),
     ],
 )
 def test_weights_of_another_network(other: torch.nn.Module, message: str, tmp_path: Path) -> None:
@@ -58,26 +58,12 @@ def test_weights_of_another_network(other: torch.nn.Module, message: str, tmp_pa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 broken"])
-def test_damaged_file(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "model.pt").write_bytes(content)
-    with pytest.raises(InputError, match="is not a checkpoint of plain tensors"):
-        load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))
-
-
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self):
             return Path.touch, (tmp_path / "ran",)
 
     torch.save({"network": Payload()}, tmp_path / "model.pt")
-    with pytest.raises(InputError, match="is not a checkpoint of plain tensors"):
+    with pytest.raises(InputError, match="holds more than tensors, an object of getattr, which may run code"):
         load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("content", [torch.zeros(3), {"a": 1}, [1, 2]])
-def test_no_state_dict(content: object, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(InputError, match="holds no state dict"):
-        load(tmp_path / "model.pt", torch.nn.Conv2d(2, 3, 1))

@@ -1,4 +1,4 @@
-"""TrainingRun: each of its eight handlers does its work, in the order in which they would be listed one by one."""
+"""TrainingRun: each of its handlers does its work, in the order in which they would be listed one by one."""
 
 import json
 import os
@@ -28,6 +28,9 @@ class Scalars:
     def add_scalar(self, tag, value, step):
         self.written.append((tag, step))
 
+    def close(self):
+        self.closed = True
+
 
 def build(folder, max_epochs=4, one_by_one=False, after=(), writer=None, **options):
     set_determinism(3)
@@ -47,10 +50,12 @@ def build(folder, max_epochs=4, one_by_one=False, after=(), writer=None, **optio
             schedule,
             handlers.NonFiniteGuard(folder),
             validation,
+            handlers.FinalValidation(evaluator),
             handlers.TrainingCheckpoint(folder, to_save, evaluator, KEY),
             handlers.EarlyStop(evaluator, KEY),
             handlers.RunRecord(folder, 3, evaluator=evaluator),
             handlers.LearningRateLog(writer, optimizer),
+            handlers.SummaryWriterEnd(writer),
         ]
     else:
         run = [
@@ -68,6 +73,8 @@ def build(folder, max_epochs=4, one_by_one=False, after=(), writer=None, **optio
         train_handlers=[*run, LossLog(folder / "losses.txt"), *after],
     )
     trainer.evaluator = evaluator
+    if one_by_one:
+        handlers.EmptyPredictions("look", trainer).attach(evaluator)
     return trainer
 
 
@@ -107,9 +114,10 @@ def test_each_part_does_its_work(tmp_path):
     assert (record["status"], record["seed"], record["epochs"]) == ("finished", 3, 2)
     assert record["best"]["metric"] == KEY
     assert writer.written == [("learning_rate", 1), ("learning_rate", 2)]
+    assert writer.closed
 
 
-def test_it_computes_what_the_eight_compute(tmp_path):
+def test_it_computes_what_they_compute(tmp_path):
     build(tmp_path / "single", one_by_one=True, writer=Scalars()).run()
     build(tmp_path / "together").run()
     single, together = (read_losses(tmp_path / name / "losses.txt") for name in ("single", "together"))
