@@ -56,16 +56,14 @@ def read_training(bundle: Path, settings: dict[str, Any]) -> ConfigParser:
 
 
 def find_rot(config: ConfigParser, epochs: int) -> list[str]:
-    """Take the first case of each epoch as a training does; return what the first epoch that changes it changes."""
+    """Take the first case once an epoch as a training does; return what of the cache has changed at the end."""
     dataset = config.get_parsed_content("train#dataset")
     assert isinstance(dataset, CacheDataset)
     watch = Watch(dataset._cache)
     for epoch in range(epochs):
         set_rnd(dataset, epoch)
         dataset[0]
-        if changes := watch.list_changes():
-            return [f"epoch {epoch}: {where}" for where in changes]
-    return []
+    return watch.list_changes()
 
 
 def find_writers(config: ConfigParser) -> dict[str, list[str]]:
