@@ -1,5 +1,6 @@
-"""MONAI-style transforms that MONAI lacks: ``Foo`` for arrays, ``Food`` for dictionaries."""
+"""MONAI-style transforms that MONAI lacks: ``Foo`` for arrays, ``Food`` for dictionaries; and one ``Compose``."""
 
+from pipeline.transforms.from_cache import ComposeFromCache
 from pipeline.transforms.intensity.alpha import DropAlpha, DropAlphad
 from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
 from pipeline.transforms.intensity.normalize_foreground import NormalizeForeground, NormalizeForegroundd
@@ -31,6 +32,7 @@ from pipeline.transforms.post.small_components import RemoveSmallComponents, Rem
 # fmt: off
 __all__ = [
     "BorderWeightMap", "BorderWeightMapd",
+    "ComposeFromCache",
     "DenseCRF", "DenseCRFd",
     "DropAlpha", "DropAlphad",
     "EachLabel", "EachLabeld",

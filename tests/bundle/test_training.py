@@ -19,6 +19,7 @@ from pipeline.datasets.probes import probe_image
 from pipeline.reports.run_summary import read_scores
 from tests.bundle.conftest import BUNDLES, build, join_stacks, read_json, write_pictures
 from tests.bundles.running import read_scalars
+from tests.cached_items import find_rot, find_writers, read_training
 
 QUICK: dict[str, Any] = {"logging_file": False, "amp": False}
 
@@ -73,18 +74,35 @@ def objects(tmp_path: Path) -> UserDataset:
     return read_dataset(build(folder, change={"mask_type": "instance", "mask_values": {}}), folder)
 
 
-@pytest.mark.parametrize(
+each_template = pytest.mark.parametrize(
     ("template", "data"), [("pictures", "grey"), ("stacks", "stacks"), ("volumes", "volumes"), ("objects", "objects")]
 )
+
+
+def make_from_template(template: str, dataset: UserDataset) -> str:
+    """Make a bundle; returns its folder of configs."""
+    create_bundle("mine", read_template(template), dataset, Path("bundles"), rehearse=False)
+    return "bundles/mine/configs"
+
+
+@each_template
 def test_a_template_trains_with_its_phantom(
     template: str, data: str, place: Path, request: pytest.FixtureRequest
 ) -> None:
-    create_bundle("mine", read_template(template), request.getfixturevalue(data), Path("bundles"), rehearse=False)
-    configs = "bundles/mine/configs"
+    configs = make_from_template(template, request.getfixturevalue(data))
     run(config_file=[f"{configs}/train.json", f"{configs}/phantom.json"], max_epochs=1, **QUICK)
     losses = read_scalars(Path("bundles/mine/output"))["train_loss"]
     assert losses
     assert all(math.isfinite(loss) for _, loss in losses)
+
+
+@each_template
+def test_training_with_a_template_leaves_the_cache_as_it_is(
+    template: str, data: str, place: Path, request: pytest.FixtureRequest
+) -> None:
+    make_from_template(template, request.getfixturevalue(data))
+    assert find_rot(read_training(Path("bundles/mine"), {}), epochs=200) == []
+    assert find_writers(read_training(Path("bundles/mine"), {})) == {}
 
 
 def test_pictures_with_two_labels_from_stacks_with_one(colour: UserDataset, place: Path) -> None:
