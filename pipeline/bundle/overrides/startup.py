@@ -15,6 +15,7 @@ from pipeline.bundle.overrides.ids import is_remark, look_up
 from pipeline.bundle.overrides.literals import keep_texts, make_literal
 from pipeline.bundle.overrides.overrides import Overrides, describe_first
 from pipeline.bundle.overrides.suggestions import find_nearest
+from pipeline.bundle.overrides.value_types import suits
 from pipeline.issues import InputError, Issue
 
 _ROOT, _CONFIGS = "bundle_root", "configs"
@@ -97,7 +98,9 @@ def check_run_id(run: Run) -> list[Issue]:
     for name in ("run_id", "init_id", "final_id"):
         value = run.arguments.get(name)
         if value is not None and str(value) not in run.workflow.parser:
-            hint = "several configs are given as --config_file \"['a.json','b.json']\""
+            path = str(value).endswith((".json", ".yaml", ".yml"))
+            several = "several configs are given as --config_file \"['a.json','b.json']\""
+            hint = several if path else f"leave it out: the default is {name.removesuffix('_id')}"
             issues.append(Issue("unknown-key", "error", f"{name} {value!r} is no id of the config", name, hint=hint))
     return issues
 
@@ -105,7 +108,7 @@ def check_run_id(run: Run) -> list[Issue]:
 def check_files(run: Run, overrides: Overrides) -> list[Issue]:
     """Return what is wrong in the configs that change the first one.
 
-    They may bring keys of their own; a key that nothing uses and that is nearly one of the bundle's is misspelt.
+    They may bring keys of their own; one that nothing uses, and that in name and kind is nearly another, is misspelt.
     """
     from monai.bundle import ConfigParser
 
@@ -117,8 +120,9 @@ def check_files(run: Run, overrides: Overrides) -> list[Issue]:
         others = {key for config in (*contents[:number], *contents[number + 1 :]) for key in config}
         for issue in Overrides(before, own, context=overrides.base).find_issues():
             elsewhere = issue.record in others or any(issue.record in other for other in overrides.elsewhere.values())
-            near = find_nearest(issue.record, list(before), _ALIKE) or "#" in issue.record
-            if issue.code != "unknown-key" or (near and not elsewhere):
+            near = find_nearest(issue.record, list(before), _ALIKE)
+            misspelt = "#" in issue.record or (near and suits(before[near], own[issue.record]))
+            if issue.code != "unknown-key" or (misspelt and not elsewhere):
                 issues.append(replace(issue, message=f"{file}: {issue.message}"))
     return issues
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fire
@@ -17,12 +18,19 @@ import pytest
 from monai.bundle import ConfigWorkflow, create_workflow
 
 from pipeline.bundle import StartupCheck
-from pipeline.bundle.overrides.command_line import find_run
+from pipeline.bundle.overrides.command_line import Run, find_run
+from pipeline.bundle.overrides.startup import check_files, keep_config_texts, read_overrides
 from pipeline.issues import InputError
 from tests.bundle.overrides.typing_lines import ROOT
+from tests.bundles.conftest import NAMES
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 COMMAND = [sys.executable, "-m", "monai.bundle", "run"]
+COMBINATIONS = (
+    *("train evaluate phantom", "train evaluate refine tta phantom", "train evaluate postprocessing", "train paper"),
+    *("train multi_gpu_train phantom", "train losses", "train origin phantom", "train evaluate origin"),
+    *("inference refine tta ensemble phantom", "inference postprocessing", "inference phantom"),
+)
 # What a run gets, instead of a training.
 SEEN: dict[str, Any] = {}
 CONFIG = {
@@ -137,7 +145,7 @@ def test_a_root_that_was_given_stays(bundle: Path, tmp_path: Path) -> None:
         (["--output_dir", "--resume", "true"], "output_dir expects a text such as a path, got True"),
         (["--extra", "2"], "unknown key extra; it is a key of more.json, which is not for this run"),
         (["bundles/tiny/configs/more.json"], "run_id 'bundles/tiny/configs/more.json' is no id of the config; "),
-        (["--run_id", "runn"], "run_id 'runn' is no id of the config; "),
+        (["--run_id", "runn"], "run_id 'runn' is no id of the config; leave it out: the default is run"),
         (["--input", "None"], "input expects a text such as 'data', got 'None'"),
     ],
 )  # fmt: skip
@@ -247,6 +255,17 @@ def test_a_config_of_ones_own_is_checked(bundle: Path, content: dict[str, Any], 
         type_run(bundle, configs="['bundles/tiny/configs/train.json','mine.json']")
     assert str(caught.value).startswith(line)
     assert SEEN == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_combination_of_the_suites_configs_is_refused(name: str) -> None:
+    folder = ROOT / "bundles" / name / "configs"
+    for configs in COMBINATIONS:
+        files = [path for config in configs.split() if (path := folder / f"{config}.json").is_file()]
+        run = Run(SimpleNamespace(config_root_path=folder), tuple(map(str, files)), {})
+        overrides = read_overrides(run)
+        assert check_files(run, overrides) == [], configs
+        assert keep_config_texts(overrides.base) == {}, configs
 
 
 def test_a_config_of_ones_own_may_bring_keys(bundle: Path) -> None:
