@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from shlex import quote
 from typing import Any
 
 from pipeline.bundle.kinds import Kind, find_kind_of_data
 from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.layouts import LAYOUTS
+from pipeline.datasets.layouts.volumes import quote_labels
 from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.datasets.probes import expected_format
@@ -253,8 +253,7 @@ def _suggest_label(manifest: Manifest) -> str:
         return "give it a label: name it in labels and mask_values of the manifest, and remove ignore_index"
     names = {value: manifest.labels.get(label, "") for value, label in manifest.mask_values.items()}
     names[manifest.ignore_index] = "unsure"
-    text = ",".join(f"{value}={name}" for value, name in sorted(names.items()))
-    return f"make them a label: build the manifest again with --labels {quote(text)}"
+    return f"make them a label: build the manifest again with --labels {quote_labels(names)}"
 
 
 _WORDS: Mapping[str, str] = {"train": "training", "val": "validation"}

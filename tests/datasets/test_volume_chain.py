@@ -15,6 +15,7 @@ from monai.transforms import Compose, LoadImaged, Orientationd
 
 from pipeline.datasets import find_volumes, load_datalist, write_manifest
 from pipeline.datasets.checks.integrity import check_manifest
+from pipeline.datasets.convert.conversion import convert_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.issues import InputError
@@ -123,6 +124,16 @@ def mirror_both(pair: dict[str, Any]) -> None:
 def test_the_label_lies_on_the_lesion(change: Any, write: Callable[..., Path]) -> None:
     root = write(change)
     require_lesion(root, build(root))
+
+
+@pytest.mark.parametrize("target", ["decathlon", "nnunet"])
+def test_scaled_labels_are_converted_to_whole_numbers(target: str, write: Callable[..., Path], tmp_path: Path) -> None:
+    root = write(scale_labels)
+    convert_manifest(build(root), root, target, tmp_path / "Dataset001_X")
+    for path in (tmp_path / "Dataset001_X/labelsTr").iterdir():
+        label = nib.load(path)
+        assert label.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(np.asarray(label.dataobj), LESION)
 
 
 @pytest.mark.parametrize("length", [1, 512, 100_000])

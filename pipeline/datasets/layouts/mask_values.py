@@ -77,8 +77,8 @@ def propose_mask_values(values: Iterable[float]) -> str:
 def _explain_values(found: list[float], text: str, whole: bool) -> str:
     """Return why values are not labels, and the options that say what they are."""
     shown = ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-    # Half of 255, or of the largest value of probabilities.
-    threshold = f"--binarize {128 if found[-1] >= 128 else found[-1] / 2:g}"
+    # Half of 255, or of the largest value: that of probabilities is 1.
+    threshold = f"--binarize {found[-1] / 2 if 0 < found[-1] < 128 else 128:g}"
     if whole and len(found) <= MAX_LABELS:
         example = text if len(found) > 1 and found[0] == 0 else "0,255"
         what = f"{len(found)} values ({shown})" if len(found) > _SHOWN else shown

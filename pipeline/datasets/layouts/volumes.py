@@ -125,11 +125,22 @@ def number_labels(values: Mapping[int, str], where: str) -> dict[str, Any]:
         {0: 0, 205: 1, 420: 2}
     """
     if 0 not in values:
-        named = ",".join(f"{value}={name}" for value, name in {0: "background", **values}.items())
-        raise InputError(f"{where} does not name 0, the background; name all: --labels {quote(named)}")
+        named = quote_labels({0: "background", **values})
+        raise InputError(f"{where} does not name 0, the background; name all: --labels {named}")
     ordered = sorted(values)
     labels = {label: values[value] for label, value in enumerate(ordered)}
     return {"labels": labels, "mask_values": {value: label for label, value in enumerate(ordered)}}
+
+
+def quote_labels(values: Mapping[int, str]) -> str:
+    """Return the value of the option ``--labels`` that names these values, quoted for a shell.
+
+    Example:
+        >>> quote_labels({2: "left, upper", 0: "background"})
+        "'0=background,2=left  upper'"
+    """
+    names = {value: re.sub("[,=]", " ", name).strip() or f"label {value}" for value, name in sorted(values.items())}
+    return quote(",".join(f"{value}={name}" for value, name in names.items()))
 
 
 def parse_labels(text: str) -> dict[int, str]:

@@ -126,6 +126,21 @@ def test_a_tilted_volume_in_nifti_keeps_its_places(tmp_path: Path) -> None:
     assert measure_errors(mask.get_fdata() == 1, mask.affine, places).max() < 0.5
 
 
+@pytest.mark.parametrize("bundle", ["hippocampus_segresnet", "hippocampus_unetr"])
+def test_the_crf_gets_the_image_of_a_tilted_series(bundle: str, tmp_path: Path) -> None:
+    places = write_tilted(tmp_path / "series", turn("x", 20))
+    folder = ROOT / "bundles" / bundle / "configs"
+    configs = [json.loads((folder / name).read_text()) for name in ("inference.json", "refine.json")]
+    parser = ConfigParser({**configs[0], **configs[1], "input": str(tmp_path / "series"), "skip_crf": False})
+    batch = next(iter(parser.get_parsed_content("dataloader")))
+    (item,) = decollate_batch(batch | {"pred": torch.cat([batch["image"]] * 3, dim=1)})
+    for transform in (*parser.get_parsed_content("to_probabilities"), parser.get_parsed_content("refine")[0]):
+        item = transform(item)
+    original = item["original"]
+    assert original.shape == (1, SIDE, SIDE, SLICES)
+    assert measure_errors(original[0].numpy() > 500, original.affine.numpy(), places).max() < 0.01
+
+
 def test_a_config_with_another_reader_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "series"
     write_tilted(folder, turn("x", 20))
