@@ -1,8 +1,9 @@
-"""Time of one training case from the cache: never copied (as it changes the cache), copied by MONAI, as the bundle does.
+"""Time of one training case from the cache: never copied, copied by MONAI, or copied as the bundle says.
 
-Every bundle runs at its own image size on a phantom, in turns, with one thread and the same random draws; seconds of
-the processor count, for the machine may be busy, and the best of the repetitions. A stack of the LGG phantom is made
-as deep as the real ones.
+A cache whose items are never copied is changed by what trains on it; it is here as the lower limit. Every bundle runs
+at its own image size on a phantom, in turns, with one thread and the same random draws; seconds of the processor count,
+for the machine may be busy, and the best of the repetitions. A stack of the LGG phantom is made as deep as the real
+ones.
 
 Example:
     python benchmarks/cached_items.py --bundles isic_unet lgg_unet --json cached.json
@@ -36,7 +37,7 @@ COMPOSE = {"_target_": "Compose"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "never copied": {"copy_cache": False, "preprocessing": COMPOSE},
     "copied by MONAI": {"copy_cache": True, "preprocessing": COMPOSE},
-    "as the bundle does": {},
+    "as the bundle says": {},
 }
 
 
@@ -86,6 +87,7 @@ def compare(bundle: Path, repetitions: int, seconds: float) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundles", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--repetitions", type=int, default=4)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigParser, run
+from monai.data.utils import decollate_batch, list_data_collate
+from monai.transforms import Compose, CopyItemsd
 
 from pipeline.datasets import load_datalist
 from pipeline.datasets.digests import compute_sha256
@@ -18,6 +20,7 @@ from pipeline.reports.run_summary import read_scores
 from tests.bundles.conftest import ROOT, read_json, write_phantom
 from tests.bundles.expressions import find_references, list_texts
 from tests.bundles.running import EXACT, Trained, configs, infer, load_prediction, load_truth, read_refinement
+from tests.cached_items import Watch
 
 
 def list_chain(bundle: Path, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -217,3 +220,27 @@ def test_with_every_step_on_evaluation_scores_the_masks_that_inference_writes(
         assert torch.equal(mask, scored[case]), case
     assert any(mask.any() for mask in written.values()), "something is found"
     assert any(not torch.equal(mask, raw[case]) for case, mask in written.items()), "the steps do something"
+
+
+def test_no_step_writes_into_the_image_the_label_the_prediction_or_the_cache(
+    found: tuple[Trained, dict[str, Any]],
+) -> None:
+    trained, network = found
+    config = ConfigParser()
+    config.read_config(configs(trained.bundle, "train.json", "evaluate.json", "refine.json", "phantom.json"))
+    knobs = {**network, **switch(trained.bundle, skip=False), **trained.data, "bundle_root": str(trained.bundle)}
+    config.update({**knobs, "amp": False, "validate#dataset#cache_rate": 1.0, "validate#dataset#progress": False})
+    dataset, inferer = config.get_parsed_content("validate#dataset"), config.get_parsed_content("validate#inferer")
+    cache = Watch(dataset._cache)
+    batch = list_data_collate([dataset[0]])
+    batch["pred"] = inferer(batch["image"], config.get_parsed_content("network"))
+    (case,) = decollate_batch(batch)
+    given = Watch({key: case[key].as_subclass(torch.Tensor) for key in ("image", "label", "pred")})
+    chain = config.get_parsed_content("validate#postprocessing")
+    result = chain(case)
+    assert given.list_changes() == cache.list_changes() == []
+    assert result["pred"].any(), "something is found"
+    copies = [index for index, step in enumerate(chain.transforms) if isinstance(step, CopyItemsd)]
+    for index in copies:  # probabilities for ThresholdSearch
+        (case,) = decollate_batch(batch)
+        assert torch.equal(result["prob"], Compose(chain.transforms[:index])(case)["pred"])
