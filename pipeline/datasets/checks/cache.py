@@ -25,7 +25,7 @@ from pipeline.atomic import write_atomically
 from pipeline.datasets.files import State
 from pipeline.datasets.probes import Content, Probe
 
-_VERSION = f"{__version__}/2"
+_VERSION = f"{__version__}/3"
 # A file that changed so shortly before it was read may change again with the same times.
 _FRESH_NS = 2_000_000_000
 

@@ -39,7 +39,7 @@ def check_shapes(view: CaseView) -> Iterator[Issue]:
         if expected != probe.shape:
             message = f"the image is {format_size(probe.shape)}, the manifest says {format_size(expected)}"
             yield view.error("shape-mismatch", path, message, "build the manifest again if the image is correct")
-    for image_path, mask_path in zip(view.case.image, view.case.label or (), strict=False):
+    for image_path, mask_path in view.pairs():
         image, mask = view.probes.get(image_path), view.probes.get(mask_path)
         if image and mask and image.shape != mask.shape:
             turned = image.shape == mask.shape[::-1]
@@ -100,9 +100,7 @@ CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     geometry.check_axis_order,
     geometry.check_patch,
     geometry.check_series,
-    masks.check_mask_encoding,
-    masks.check_whole_numbers,
-    masks.check_label_values,
+    *masks.VALUE_CHECKS,
     check_finite,
     check_constant,
     check_intensity,

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes.pixels import merge_channels
 from pipeline.issues import InputError
 
 #: Label of pixels that are not scored
@@ -178,7 +179,10 @@ def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDA
         raise InputError(f"{case.case_id}: cannot read {paths[0]}: {error}") from None
     labels = [label for label, _ in masks]
     _require_one_shape(case, labels)
-    return (Volume(labels[0]), masks[0][1]) if not is_volume(manifest, case) else (_stack(labels), None)
+    if is_volume(manifest, case):
+        return _stack(labels), None
+    # Several masks of one picture are united.
+    return (Volume(np.maximum.reduce(labels)), None) if len(labels) > 1 else (Volume(labels[0]), masks[0][1])
 
 
 def _rasterise(manifest: Manifest, path: str, root: Path) -> NDArray[np.int32]:
@@ -195,7 +199,8 @@ def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.in
         colours = np.asarray(picture.convert("RGB") if coloured else [], np.int32)
     if not coloured:
         stored = _read_pixels(root / path)
-        return encode_labels(manifest, stored, path), stored if is_plain(root / path) else None
+        plain = stored.ndim == 2 and is_plain(root / path)
+        return encode_labels(manifest, merge_channels(stored), path), stored if plain else None
     codes = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
     table = {int(name[1:], 16): label for name, label in manifest.color_map.items()}
     return _look_up(codes, table, path), None

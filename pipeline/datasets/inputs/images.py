@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 #: Files next to the images that are not inputs: masks of datasets and outputs of a run
 IMAGE_EXCLUDE = (
-    *("*_mask.*", "*_segmentation.*", "*_superpixels.*"),
+    *("*_mask.*", "*_mask_[0-9]*.*", "*_segmentation.*", "*_superpixels.*"),
     *("*_pred.*", "*_overlay.*", "*_figure.*"),
 )
 
@@ -27,7 +27,7 @@ def find_inputs(
     input: str | os.PathLike[str],
     *,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
-    exclude: Sequence[str] = ("*_mask.*", "*_pred.*", "*_overlay.*"),
+    exclude: Sequence[str] = ("*_mask.*", "*_mask_[0-9]*.*", "*_pred.*", "*_overlay.*"),
     channels: int | None = None,
 ) -> list[dict[str, Any]]:
     """Find stacks of slices for inference, and check that they can be read before the network starts.

@@ -36,6 +36,8 @@ class ManifestDraft:
     manifest: Manifest  #: the manifest, still without digests and measured facts, which `complete_draft` adds
     #: warnings for the user: files that belong to no case, images without annotation, choices made
     notes: tuple[Issue, ...] = ()
+    #: whether the user said what the masks' values mean; then other values are refused, not only noted
+    declared: bool = False
 
 
 def list_files(root: Path, published: Iterable[str] = ()) -> Listing:

@@ -63,6 +63,8 @@ def propose_mask_values(values: Iterable[float]) -> str:
     if whole and len(found) <= _SHOWN:
         example = text if len(found) > 1 and found[0] == 0 else "0,255"
         hint = f"list the values of the labels, background first: --mask-values {example}"
+        if found == [0, 1, 255]:
+            hint += " (two labels) or --mask-values 0,1=lesion,255=lesion (one)"
         raise InputError(f"the masks hold {shown}; {hint}; or --binarize 128 for blurred borders")
     hint = "--binarize 128 reads lossy masks, --mask-values instances masks with one number per object"
     raise InputError(f"the masks hold {len(found)} values ({shown}), which are not labels; {hint}")
@@ -72,9 +74,9 @@ def observe_values(listing: Listing, paths: Sequence[str]) -> set[float]:
     """Return all values of masks on disk; raise `InputError` if a mask is coloured."""
     found: set[float] = set()
     for path, mask in probe_masks(listing, paths):
-        if mask.channels != 1:
-            hint = "save the masks in grey, or give the grey values with --mask-values"
-            raise InputError(f"{listing.root}: the mask {path} has {mask.channels} channels, expected 1; {hint}")
+        if mask.channels != 1 and not mask.header.get("grey"):
+            message = f"the mask {path} has {mask.channels} channels that differ, expected grey"
+            raise InputError(f"{listing.root}: {message}; save the masks in grey, one value for each label")
         found |= set(mask.content.counts if mask.content else ())
     return found
 
@@ -91,3 +93,11 @@ def probe_masks(listing: Listing, paths: Iterable[str]) -> Iterator[tuple[str, P
     on_disk = set(listing.files)
     found = map_threads(probe, [path for path in paths if path in on_disk])
     return ((path, mask) for path, mask in found if mask is not None)
+
+
+def probe_mode(listing: Listing, path: str) -> str:
+    """Return Pillow's mode of a mask on disk, "" for other formats and if it cannot be read."""
+    try:
+        return str(probe_image(listing.root / path, decode=False, is_mask=True).header.get("mode", ""))
+    except (ImageError, OSError):
+        return ""

@@ -52,8 +52,8 @@ class Case:
     case_id: str  #: unique name of the case
     subject: str  #: the patient, or the film of a frame; cases of one subject stay together in a split. "" if unknown.
     image: tuple[str, ...]  #: files of the image in order, relative to the dataset's folder, POSIX
-    #: files of the mask in the same order; None if the case has no mask. A mask that is drawn from COCO annotations is
-    #: ``"<file>.json#<image id>"``.
+    #: files of the mask in the same order; None if the case has no mask. A picture may have several masks, which are
+    #: united. A mask that is drawn from COCO annotations is ``"<file>.json#<image id>"``.
     label: tuple[str, ...] | None = None
     split: Split = "train"  #: ``"train"``, ``"val"`` or ``"test"``
     #: cross-validation fold in which a case that is not ``"test"`` serves as validation; None without folds
@@ -68,6 +68,10 @@ class Case:
     def files(self) -> tuple[str, ...]:
         """Return all files of the case, images first, each once, without the fragments of annotation files."""
         return tuple(dict.fromkeys(split_fragment(path)[0] for path in self.image + (self.label or ())))
+
+    def has_several_masks(self) -> bool:
+        """Return whether one image file has several mask files, whose union is the mask."""
+        return len(self.image) == 1 and len(self.label or ()) > 1
 
     def subject_key(self) -> str:
         """Return the subject in the form used for comparison, see `make_subject_key`."""

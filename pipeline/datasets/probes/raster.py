@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
 from pipeline.datasets.probes.damage import explain_damage
-from pipeline.datasets.probes.pixels import summarise_pixels
+from pipeline.datasets.probes.pixels import OPAQUE, is_grey, merge_channels, summarise_pixels
 
 # Pillow knows forty formats, some of which start other programs; only these are tried, the commonest first.
 FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
@@ -17,8 +17,9 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     """Read a 2-D image; see `pipeline.datasets.probes.probe_image`.
 
     The header holds Pillow's ``mode``, ``exif_orientation`` if it is not 1, ``palette`` (a colour ``"#rrggbb"`` by
-    index) of palette masks, and once decoded ``alpha`` (``"opaque"`` or ``"varies"``). Coloured masks are counted by
-    colour, packed as 0xRRGGBB; an alpha channel is left out of the statistics.
+    index) of palette masks, and once decoded ``alpha`` (``"opaque"`` or ``"varies"``), and ``grey`` if red, green and
+    blue are equal. Masks are counted by grey value, coloured ones by colour, packed as 0xRRGGBB; an alpha channel is
+    left out of the statistics.
     """
     from PIL import Image
 
@@ -43,6 +44,15 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     except Exception as error:
         # For damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error, KeyError and others.
         raise explain_damage(source, error) from None
+
+
+def read_mask(source: ImageSource) -> Any:
+    """Return the pixels of a mask ``(H, W)`` as they are stored; raise `ValueError` or `OSError` if it is not grey."""
+    import numpy as np
+    from PIL import Image
+
+    with source.open() as stream, Image.open(stream, formats=FORMATS) as image:
+        return merge_channels(np.asarray(image))
 
 
 def _describe(image: Any, is_mask: bool) -> dict[str, Any]:
@@ -77,8 +87,16 @@ def _summarise(image: Any, is_mask: bool, header: dict[str, Any]) -> Content:
 
     array = np.asarray(image)
     if image.mode in ("RGBA", "LA"):
-        header["alpha"] = "opaque" if array[..., -1].min() == 255 else "varies"
+        header["alpha"] = "opaque" if array[..., -1].min() == OPAQUE else "varies"
         array = array[..., :-1] if image.mode == "RGBA" else array[..., 0]
+    if image.mode in ("RGB", "RGBA", "LA") and (image.mode == "LA" or is_grey(array)):
+        header["grey"] = True
     if is_mask and array.ndim == 3 and array.shape[-1] == 3:
-        array = (array.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=-1, dtype=np.uint32)
+        array = array[..., 0] if "grey" in header else _pack_colours(array)
     return summarise_pixels(array, is_mask)
+
+
+def _pack_colours(array: Any) -> Any:
+    import numpy as np
+
+    return (array.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=-1, dtype=np.uint32)
