@@ -93,6 +93,7 @@ CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     check_channels,
     geometry.check_dimensions,
     image_files.check_alpha,
+    image_files.check_garbled,
     image_files.check_orientation,
     check_shapes,
     geometry.check_grids,

@@ -181,7 +181,8 @@ class Inspection:
             if fragment:
                 from pipeline.datasets.coco import probe_annotations
 
-                return probe_annotations(source.path, fragment, self.manifest, decode)
+                turn = self.manifest.find_turn(path)
+                return probe_annotations(source.path, fragment, self.manifest, decode, turn)
             return probe_image(source, decode=decode, is_mask=is_mask, max_pixels=self.options.max_pixels)
         except ImageError as error:
             return Issue(error.code, "error", error.message, record=record, path=path, hint=error.hint)

@@ -56,7 +56,7 @@ def check_label_values(view: CaseView) -> Iterator[Issue]:
             pixels = sum(counts[value] for value in wrong)
             message = f"holds {_show(wrong)} ({pixels} pixels), the manifest allows {_show(sorted(allowed))}"
             hint = propose_values(view.manifest, counts)
-            if wrong == [255] and len(counts) > 2:
+            if wrong == [255] and "--mask-values" not in hint:
                 hint += '; if 255 means "do not score": "ignore_index": 255'
             yield view.error("label-values", path, message, hint)
     yield from _check_colours(view)

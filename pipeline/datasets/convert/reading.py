@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes.orientation import turn_to_stored
 from pipeline.datasets.probes.pixels import merge_channels
 from pipeline.issues import InputError
 
@@ -189,7 +190,7 @@ def _rasterise(manifest: Manifest, path: str, root: Path) -> NDArray[np.int32]:
     file, image_id = split_fragment(path)
     categories, crowd = read_policy(manifest)
     mask = rasterise(read_annotations(root / file), image_id, categories, crowd, manifest.mask_type == "instance")
-    return np.asarray(mask, np.int32)
+    return np.asarray(turn_to_stored(mask, manifest.find_turn(path)), np.int32)
 
 
 def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.int32], NDArray[Any] | None]:

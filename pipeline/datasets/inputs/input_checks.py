@@ -17,6 +17,7 @@ _LOGGER = logging.getLogger(__name__)
 _CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     contents.check_format,
     image_files.check_image_mode,
+    image_files.check_garbled,
     image_files.check_orientation,
     geometry.check_affines,
     geometry.check_series,
@@ -27,6 +28,7 @@ _CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
 _HINTS = {
     "dicom-series": "restore the missing files, and put each series into a separate folder",
     "suffix-mismatch": "rename the file",
+    "exif-orientation": "its mask gets the same orientation",
 }
 _VOLUME_AXES = 3
 

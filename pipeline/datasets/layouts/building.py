@@ -149,7 +149,8 @@ class _Build:
         if fragment:
             from pipeline.datasets.coco import probe_annotations
 
-            return probe_annotations(source.path, fragment, self.manifest, True)
+            turn = self.manifest.find_turn(path)
+            return probe_annotations(source.path, fragment, self.manifest, True, turn)
         # Images are decoded too, because the manifest must not record cut-off files as good.
         return probe_image(source, decode=True, is_mask=is_mask)
 

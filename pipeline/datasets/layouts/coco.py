@@ -15,6 +15,7 @@ from pipeline.datasets.coco.annotations import CocoFile, CocoImage
 from pipeline.datasets.coco.checks import check_annotations
 from pipeline.datasets.coco.labels import join_categories, map_categories
 from pipeline.datasets.layouts import naming
+from pipeline.datasets.layouts.coco_turns import ORIENTATIONS, find_turns
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
 from pipeline.datasets.manifests.manifest import Case, Split
 from pipeline.datasets.probes import find_ending
@@ -39,7 +40,12 @@ class _Part:
 
 
 def read(
-    listing: Listing, *, categories: str = "merge", unannotated: str = "drop", crowd: str = "ignore"
+    listing: Listing,
+    *,
+    categories: str = "merge",
+    unannotated: str = "drop",
+    crowd: str = "ignore",
+    orientation: str = "auto",
 ) -> ManifestDraft:
     """Read a folder with COCO annotations.
 
@@ -53,6 +59,8 @@ def read(
         unannotated: ``"drop"``: an image without annotation is left out, because its labels may be lost;
             ``"negative"``: it is a case with an empty mask.
         crowd: ``"ignore"``: annotations marked ``iscrowd`` are left out; ``"merge"``: they are drawn like others.
+        orientation: the pixels on which outlines of photographs with an EXIF orientation were drawn, see
+            `find_turns`.
 
     Returns:
         The draft; its notes hold the findings of `check_annotations`.
@@ -63,11 +71,14 @@ def read(
     """
     naming.require_choice("unannotated", unannotated, ("drop", "negative"))
     naming.require_choice("crowd", crowd, ("ignore", "merge"))
+    naming.require_choice("orientation", orientation, ORIENTATIONS)
     parts = [_locate(listing, path, file) for path, file in _find_files(listing)]
     used: Counter[int] = sum((part.file.used_categories() for part in parts), Counter())
     table = join_categories([replace(part.file, name=part.path) for part in parts])
     labels, names = map_categories(categories, table, used)
     cases = _make_cases(parts, keep_unannotated=unannotated == "negative")
+    sizes = {f"{part.path}#{image.image_id}": (image.height, image.width) for part, image in _list_images(parts)}
+    drawn, turns = find_turns(listing, cases, sizes, orientation)
     licences = dict.fromkeys(licence for part in parts for licence in part.file.licences)
     manifest = naming.start_manifest(
         "coco",
@@ -77,10 +88,10 @@ def read(
         labels=names,
         mask_values={label: label for label in names},
         channels=naming.CHANNELS.get(naming.count_channels(listing, [case.image[0] for case in cases]), ()),
-        coco={"categories": {str(number): label for number, label in labels.items()}, "crowd": crowd},
+        coco={"categories": {str(number): label for number, label in labels.items()}, "crowd": crowd, **drawn},
         cases=cases,
     )
-    notes = (*_note_findings(parts, labels, unannotated, crowd), *_note_merged(labels, names, used))
+    notes = (*_note_findings(parts, labels, unannotated, crowd), *turns, *_note_merged(labels, names, used))
     return ManifestDraft(manifest, (*notes, *_note_others(listing, parts)))
 
 
@@ -152,6 +163,10 @@ def _make_cases(parts: Sequence[_Part], *, keep_unannotated: bool) -> tuple[Case
         subject = source if sources[source] > 1 else ""
         cases.append(Case(case_id, subject, (path,), (f"{part.path}#{image.image_id}",), part.split))
     return naming.sort_cases(cases)
+
+
+def _list_images(parts: Sequence[_Part]) -> Iterator[tuple[_Part, CocoImage]]:
+    return ((part, image) for part in parts for image in part.file.images.values())
 
 
 def _select_images(parts: Sequence[_Part], *, keep_unannotated: bool) -> Iterator[tuple[_Part, CocoImage]]:

@@ -103,8 +103,10 @@ class Manifest:
     color_map: Mapping[str, int] = field(default_factory=dict)
     ignore_index: int | None = None  #: value of a mask that belongs to no class and is left out of loss and score
     intensity_range: tuple[float, float] | None = None  #: smallest and largest value that an image may hold; None: any
-    #: how masks are drawn from annotations: ``categories`` (label id of each category id) and ``crowd`` (``"ignore"``
-    #: or ``"merge"``); None for masks that are files
+    #: how masks are drawn from annotations: ``categories`` (label id of each category id), ``crowd`` (``"ignore"`` or
+    #: ``"merge"``), and for photographs with an EXIF orientation ``orientation`` (``"displayed"`` or ``"stored"``: the
+    #: pixels on which the outlines were drawn) and ``turned`` (the tag by which each drawn mask is turned to the stored
+    #: pixels, by label path); None for masks that are files
     coco: Mapping[str, Any] | None = None
     #: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``, with ``"exclude": [case
     #: ids]`` if cases are left out of training too, such as the frames between two parts of a film
@@ -112,3 +114,7 @@ class Manifest:
     layout: str = ""  #: reader in `pipeline.datasets.layouts` that made the manifest
     citations: tuple[str, ...] = ()  #: papers to cite
     schema_version: int = SCHEMA_VERSION  #: version of the file format
+
+    def find_turn(self, label: str) -> int:
+        """Return the EXIF orientation by which the drawn mask of a label path is turned to the stored pixels, or 1."""
+        return int(((self.coco or {}).get("turned") or {}).get(label, 1))

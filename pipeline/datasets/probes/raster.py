@@ -5,12 +5,12 @@ from typing import Any
 
 from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
 from pipeline.datasets.probes.damage import explain_damage
+from pipeline.datasets.probes.orientation import QUARTER_TURNS, read_orientation
 from pipeline.datasets.probes.pixels import OPAQUE, is_grey, merge_channels, summarise_pixels
 
 # Pillow knows forty formats, some of which start other programs; only these are tried, the commonest first.
 FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 _DTYPES = {"1": "bool", "I": "int32", "F": "float32", "I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16"}
-_ORIENTATION = 274
 
 
 def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> Probe:
@@ -57,9 +57,13 @@ def read_mask(source: ImageSource) -> Any:
 
 def _describe(image: Any, is_mask: bool) -> dict[str, Any]:
     header: dict[str, Any] = {"mode": image.mode}
-    orientation = _read_orientation(image)
+    orientation = read_orientation(image)
     if orientation != 1:
         header["exif_orientation"] = orientation
+        mapped = image.format == "TIFF" and image.info.get("compression") == "raw" and len(image.getbands()) == 1
+        if mapped and image.mode != "1" and orientation in QUARTER_TURNS:
+            # Pillow maps the file into memory in the shape that it has after the turn.
+            header["garbled"] = True
     if is_mask and image.mode == "P":
         header["palette"] = _name_colours(bytes(image.getpalette("RGB") or []))
     return header
@@ -69,17 +73,6 @@ def _describe(image: Any, is_mask: bool) -> dict[str, Any]:
 def _name_colours(palette: bytes) -> list[str]:
     """Return the colours of a palette; cached, because most masks of a dataset share one."""
     return [f"#{palette[i : i + 3].hex()}" for i in range(0, len(palette) - 2, 3)]
-
-
-def _read_orientation(image: Any) -> int:
-    if image.format == "TIFF":
-        value = image.tag_v2.get(_ORIENTATION, 1)
-    elif "exif" in image.info or "Raw profile type exif" in image.info:
-        value = image.getexif().get(_ORIENTATION, 1)
-    else:
-        return 1
-    # Some writers store invalid values such as 0, which readers take for upright.
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _summarise(image: Any, is_mask: bool, header: dict[str, Any]) -> Content:

@@ -139,7 +139,8 @@ def test_a_turned_photograph_gives_a_warning(tmp_path: Path, caplog: pytest.LogC
         assert len(find_images(tmp_path, channels=3)) == 2
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as stored (and 1 more)"
+        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as stored; its mask gets the"
+        " same orientation (and 1 more)"
     )
 
 
