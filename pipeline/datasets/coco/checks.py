@@ -1,5 +1,6 @@
 """Checks of annotation files, alone and as the masks of a dataset; a probe for each mask that is drawn from them."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -104,10 +105,15 @@ def _check_file(file: CocoFile, owners: Mapping[str, Case], manifest: Manifest, 
 def _check_owners(file: CocoFile, owners: Mapping[str, Case], relative: str) -> Iterator[Issue]:
     for image_id, case in owners.items():
         image = file.images.get(image_id)
-        if image and PurePosixPath(image.file_name).name != PurePosixPath(case.image[0]).name:
+        if image and _fold(image.file_name) != _fold(case.image[0]):
             message = f"image {image_id} of the annotations is {image.file_name}, the case has {case.image[0]}"
             hint = "the annotations have changed; build the manifest again"
             yield Issue("coco-reference", "error", message, record=case.case_id, path=relative, hint=hint)
+
+
+def _fold(path: str) -> str:
+    """Return the name of a file as disks that ignore case and Unicode forms compare it."""
+    return unicodedata.normalize("NFC", PurePosixPath(path).name).casefold()
 
 
 def check_annotations(
