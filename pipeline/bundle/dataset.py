@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -236,7 +237,7 @@ def _require_trainable(path: Path, dataset: UserDataset) -> None:
         )
     for split in ("train", "val"):
         if not parts[split]:
-            hint = f"first: python -m pipeline dataset split {path} --folds 5"
+            hint = f"first: python -m pipeline dataset split {shlex.quote(str(path))} --folds 5"
             raise InputError(f"{path} has no {_WORDS[split]} cases; {hint}")
     bare = [case.case_id for split in ("train", "val") for case in parts[split] if case.label is None]
     if bare:

@@ -15,8 +15,7 @@ from pipeline.datasets.coco.annotations import CocoFile, CocoImage
 from pipeline.datasets.coco.checks import check_annotations
 from pipeline.datasets.coco.labels import join_categories, map_categories
 from pipeline.datasets.layouts import naming
-from pipeline.datasets.layouts.coco_places import locate_images, note_spelling
-from pipeline.datasets.layouts.coco_turns import ORIENTATIONS, find_turns
+from pipeline.datasets.layouts.coco_images import ORIENTATIONS, find_turns, locate_images, note_spelling
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
 from pipeline.datasets.manifests.manifest import Case, Split
 from pipeline.datasets.probes import find_ending
