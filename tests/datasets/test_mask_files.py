@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from monai.transforms import Compose, LoadImaged
+import tifffile
+from monai.transforms import Compose, LoadImage, LoadImaged
 from PIL import Image
 
 from pipeline.commands.cli import main
@@ -325,3 +326,40 @@ def test_channels_and_sizes_that_differ_are_said_at_build(tmp_path: Path, capsys
     text = capsys.readouterr().err
     assert "note: channels images/a1.png [a1]: 2 channels, the manifest names 3" in text
     assert "note: shape-mismatch masks/a2.png [a2]: the mask is 40 x 30, its image images/a2.png is 40 x 56" in text
+
+
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, bool])
+def test_masks_that_count_from_white_are_refused(
+    dtype: type, declared: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether the stored or the shown 0 is the background, no reader can know."""
+    root, manifest = tmp_path / "data", tmp_path / "m.json"
+    write_picture(root / "images" / "a.png")
+    (root / "masks").mkdir()
+    stored = FIRST if dtype is bool else FIRST.astype(dtype) * 255
+    tifffile.imwrite(root / "masks" / "a.tif", stored, photometric="miniswhite")
+    options = ["--mask-values", "0,1=x,255=x"] if declared else []
+    text = refuse(root, manifest, capsys, *options)
+    assert "(WhiteIsZero), which not all programs apply; look at it, and save it as PNG with 0 as black" in text
+    assert build(root, manifest, *options, "--skip-broken") == (0 if declared else 1)
+    if declared:
+        with pytest.raises(InputError, match=r"inverted-grey masks/a\.tif"):
+            load_datalist(manifest, root, "all")
+        assert check(root, manifest) == 1
+        manifest.unlink()
+    Image.fromarray(FIRST.astype(np.uint8) * 255).save(root / "masks" / "a.png")
+    (root / "masks" / "a.tif").unlink()
+    assert build(root, manifest, *options) == 0
+    assert read_manifest(manifest).cases[0].facts["foreground"] == FIRST.sum()
+
+
+def test_pictures_that_count_from_white_are_read_as_shown_or_refused(tmp_path: Path) -> None:
+    shown = np.arange(80, dtype=np.uint8).reshape(8, 10)
+    tifffile.imwrite(tmp_path / "a.tif", 255 - shown, photometric="miniswhite")
+    (item,) = find_images(tmp_path, channels=1)
+    read = LoadImage(reader="PILReader", reverse_indexing=False, ensure_channel_first=True)
+    assert np.array_equal(np.asarray(read(item["image"]))[0], shown)
+    tifffile.imwrite(tmp_path / "b.tif", shown.astype(np.uint16), photometric="miniswhite")
+    with pytest.raises(InputError, match=r"b\.tif: the grey scale of this TIFF is inverted"):
+        find_images(tmp_path, channels=1)

@@ -28,7 +28,8 @@ def check_channels(view: CaseView) -> Iterator[Issue]:
     for path, probe in view.images():
         found = {probe.channels, probe.channels - (probe.header.get("mode") in ("RGBA", "LA"))}
         if wanted and wanted not in found and not geometry.has_fourth_axis(probe):
-            yield view.error("channels", path, f"{probe.channels} channels, the manifest names {wanted}")
+            hint = "save all images in colour or all in grey (Pillow: image.convert), then build the manifest again"
+            yield view.error("channels", path, f"{probe.channels} channels, the manifest names {wanted}", hint)
 
 
 def check_shapes(view: CaseView) -> Iterator[Issue]:
@@ -94,6 +95,7 @@ CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     geometry.check_dimensions,
     image_files.check_alpha,
     image_files.check_garbled,
+    image_files.check_inversion,
     image_files.check_orientation,
     check_shapes,
     geometry.check_grids,

@@ -12,6 +12,8 @@ from pipeline.issues import Issue
 IMAGE_MODES = frozenset({"1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 MASK_MODES = IMAGE_MODES | {"P"}
 
+INVERTED_HINT = "look at it, and save it as PNG with 0 as black (in ImageJ: Image > Lookup Tables > Grays)"
+
 
 def check_image_mode(view: CaseView) -> Iterator[Issue]:
     """Yield ``image-mode`` for pictures whose mode is not an array of intensities or labels."""
@@ -41,6 +43,19 @@ def check_garbled(view: CaseView) -> Iterator[Issue]:
         if probe.header.get("garbled"):
             message = "an uncompressed grey TIFF with an EXIF orientation by 90 degrees, which Pillow and MONAI garble"
             yield view.error("garbled-tiff", path, message, "turn the pixels and remove the tag, or save it as PNG")
+
+
+def check_inversion(view: CaseView) -> Iterator[Issue]:
+    """Yield ``inverted-grey`` for TIFF files whose grey scale counts from white, where programs read other values.
+
+    Pillow turns the values of pictures of 1 and 8 bits as the tag says, and leaves others as they are stored. Programs
+    that write masks (ImageJ) and that read them disagree on which of two values is the background.
+    """
+    masks = {path for path, _ in view.masks()}
+    for path, probe in view.probes.items():
+        if probe.header.get("inverted") and (path in masks or probe.header["mode"] not in ("1", "L")):
+            message = "the grey scale of this TIFF is inverted (WhiteIsZero), which not all programs apply"
+            yield view.error("inverted-grey", path, message, INVERTED_HINT)
 
 
 def check_orientation(view: CaseView) -> Iterator[Issue]:

@@ -24,6 +24,8 @@ IGNORED = -1
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 # EXIF tag of a picture's orientation.
 _ORIENTATION = 0x0112
+# TIFF tag of the meaning of 0: white, or black.
+_PHOTOMETRIC = 262
 # ITK's readers are not thread-safe in Python.
 _ITK = threading.Lock()
 
@@ -111,10 +113,11 @@ def _read_pixels(path: Path) -> NDArray[Any]:
 
 
 def is_plain(path: Path) -> bool:
-    """Return whether every program reads the same pixels: no palette, alpha, 1-bit pixels or EXIF orientation."""
+    """Return whether every program reads the same pixels: no palette, alpha, 1 bit, EXIF orientation or inversion."""
     with Image.open(path) as picture:
         turned = picture.getexif().get(_ORIENTATION, 1) != 1
-        return picture.mode in ("L", "RGB", "I;16", "I", "F") and not turned
+        inverted = picture.format == "TIFF" and getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+        return picture.mode in ("L", "RGB", "I;16", "I", "F") and not turned and not inverted
 
 
 def read_nifti(path: Path) -> Volume:

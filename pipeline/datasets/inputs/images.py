@@ -86,7 +86,8 @@ def _find_unreadable(files: Sequence[str], channels: int | None, pool: ThreadPoo
             continue
         first = first or found
         if channels is not None and found.channels != channels:
-            yield f"{file}: has {found.channels} channels, expected {channels}"
+            hint = f"the network was trained on slices of {channels} channels, in one file per slice"
+            yield f"{file}: has {found.channels} channels, expected {channels}; {hint}"
         elif (found.shape, found.channels) != (first.shape, first.channels):
             yield f"{file}: is {found.shape} x {found.channels}, but {files[0]} is {first.shape} x {first.channels}"
 
@@ -112,8 +113,8 @@ def find_images(
 
     Args:
         input: a picture, a folder of pictures, or a folder of such folders.
-        channels: required number of channels; an additional opaque alpha channel is allowed, because
-            `pipeline.transforms.DropAlphad` removes it. None accepts any number.
+        channels: required number of channels. What `pipeline.transforms.DropAlphad` converts is allowed: an additional
+            opaque alpha channel, grey saved in colour for one channel, and grey for three. None accepts any number.
         suffixes: endings of image files, compared without case.
         exclude: patterns of names of files that are not images. Hidden files are always ignored.
 

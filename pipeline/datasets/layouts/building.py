@@ -52,6 +52,9 @@ def complete_draft(
     if problems and not skip_broken:
         hint = "--skip-broken leaves such cases out"
         raise InputError(f"{listing.root}: {summarise(problems)}; restore the files, or {hint}")
+    inverted = [issue for result in results for issue in result.findings if issue.code == "inverted-grey"]
+    if inverted and not skip_broken:
+        raise InputError(f"{listing.root}: {summarise(inverted)}")
     if draft.declared:
         _require_declared_values(draft.manifest, listing, results)
     kept = tuple(result.case for result in results if not result.problems)

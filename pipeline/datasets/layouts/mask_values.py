@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from pipeline.datasets.checks.image_files import INVERTED_HINT
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.layouts.listing import Listing
 from pipeline.datasets.probes import ImageError, Probe, probe_image
@@ -77,6 +78,9 @@ def observe_values(listing: Listing, paths: Sequence[str]) -> set[float]:
         if mask.channels != 1 and not mask.header.get("grey"):
             message = f"the mask {path} has {mask.channels} channels that differ, expected grey"
             raise InputError(f"{listing.root}: {message}; save the masks in grey, one value for each label")
+        if mask.header.get("inverted"):
+            message = f"the grey scale of the mask {path} is inverted (WhiteIsZero), which not all programs apply"
+            raise InputError(f"{listing.root}: {message}; {INVERTED_HINT}")
         found |= set(mask.content.counts if mask.content else ())
     return found
 

@@ -10,6 +10,8 @@ from pipeline.datasets.probes.pixels import OPAQUE, is_grey, merge_channels, sum
 
 # Pillow knows forty formats, some of which start other programs; only these are tried, the commonest first.
 FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
+_PHOTOMETRIC = 262
+_WHITE_IS_ZERO = 0
 _DTYPES = {"1": "bool", "I": "int32", "F": "float32", "I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16"}
 
 
@@ -17,9 +19,9 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
     """Read a 2-D image; see `pipeline.datasets.probes.probe_image`.
 
     The header holds Pillow's ``mode``, ``exif_orientation`` if it is not 1, ``palette`` (a colour ``"#rrggbb"`` by
-    index) of palette masks, and once decoded ``alpha`` (``"opaque"`` or ``"varies"``), and ``grey`` if red, green and
-    blue are equal. Masks are counted by grey value, coloured ones by colour, packed as 0xRRGGBB; an alpha channel is
-    left out of the statistics.
+    index) of palette masks, ``inverted`` if a TIFF file counts from white, ``garbled`` if Pillow reads it wrongly; and
+    once decoded ``alpha`` (``"opaque"`` or ``"varies"``), and ``grey`` if red, green and blue are equal. Masks are
+    counted by grey value, coloured ones by colour, packed as 0xRRGGBB; an alpha channel is left out of the statistics.
     """
     from PIL import Image
 
@@ -64,6 +66,8 @@ def _describe(image: Any, is_mask: bool) -> dict[str, Any]:
         if mapped and image.mode != "1" and orientation in QUARTER_TURNS:
             # Pillow maps the file into memory in the shape that it has after the turn.
             header["garbled"] = True
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        header["inverted"] = True
     if is_mask and image.mode == "P":
         header["palette"] = _name_colours(bytes(image.getpalette("RGB") or []))
     return header
