@@ -185,12 +185,23 @@ def name_files(root: Path, files: Sequence[Path], endings: Sequence[str]) -> lis
     ]
 
 
+def _require_present(file: Path) -> None:
+    """Refuse a file that would be left out in silence, such as a link to a picture that is gone."""
+    from pipeline.datasets.files import check_presence
+
+    problem = check_presence(file.parent, file.name)
+    if problem:
+        hint = f"; {problem.hint}" if problem.hint else ""
+        raise InputError(f"{file}: {problem.message}{hint}")
+
+
 def _list_files(folder: Path, suffixes: Sequence[str], exclude: Iterable[str]) -> list[Path]:
     """Return the images of a folder, without its folders, in the order of their numbers."""
     found = []
     for file in sorted(folder.iterdir(), key=lambda item: slice_key(item.stem)):
         name = file.name.lower()
-        hidden = name.startswith(".") or not name.endswith(tuple(suffixes)) or not file.is_file()
+        hidden = name.startswith(".") or not name.endswith(tuple(suffixes)) or file.is_dir()
         if not hidden and not any(fnmatch.fnmatch(name, pattern.lower()) for pattern in exclude):
+            _require_present(file)
             found.append(file)
     return found

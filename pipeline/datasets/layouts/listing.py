@@ -69,10 +69,17 @@ def _walk(folder: str, prefix: str = "", above: frozenset[tuple[int, int]] = fro
     if identity in above:
         return
     for entry in ordered:
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
         else:
             yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; what is wrong with it is reported where it is used
+        return False
 
 
 def note(code: str, message: str, *, path: str = "", hint: str = "") -> Issue:
