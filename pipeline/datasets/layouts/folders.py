@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from pipeline.datasets.layouts import naming
@@ -86,8 +87,7 @@ def read(
     kept, notes = _drop_unpaired(listing, files, pairs, unpaired)
     labels = {path: (first, *further.get(path, ())) for path, first in pairs.items()}
     cases = _make_cases(kept, labels, _find_subjects(kept, subject))
-    masks = sorted(path for paths in labels.values() for path in paths)
-    meaning, decided = _explain_values(listing, masks, mask_values, binarize)
+    meaning, decided = _explain_values(listing, sorted(chain.from_iterable(labels.values())), mask_values, binarize)
     _require_one_label(listing, meaning, further)
     number = naming.count_channels(listing, [case.image[0] for case in cases])
     manifest = replace(
