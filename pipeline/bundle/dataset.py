@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,6 +54,11 @@ class UserDataset:
         return self.manifest.coco is not None
 
     @property
+    def united(self) -> bool:
+        """Whether images have several masks, which are united."""
+        return any(case.has_several_masks() for case in self.manifest.cases)
+
+    @property
     def is_eight_bit(self) -> bool:
         """Whether all images hold 8-bit values, as far as the manifest knows."""
         return {case.facts.get("dtype") for case in self.manifest.cases} <= {"uint8", None}
@@ -65,14 +71,16 @@ class UserDataset:
 
     def encoding(self) -> dict[str, Any]:
         """Return the arguments of `pipeline.transforms.EncodeMaskd` that turn the masks' values into label ids."""
+        return {**self._encode_values(), **({"unite": True} if self.united else {})}
+
+    def _encode_values(self) -> dict[str, Any]:
         if self.manifest.binarize is not None:
             return {"threshold": self.manifest.binarize}
         if self.manifest.color_map:
             return {"colors": dict(self.manifest.color_map)}
         values = dict(self.manifest.mask_values) or {label: label for label in range(len(self.labels))}
-        if list(values.values()) == list(range(len(self.labels))):
-            return {"values": list(values)}
-        return {"values": {str(value): label for value, label in values.items()}}
+        counts_up = list(values.values()) == list(range(len(self.labels)))
+        return {"values": list(values) if counts_up else {str(value): label for value, label in values.items()}}
 
     def grey_values(self) -> list[int]:
         """Return the value with which each label is written: the masks' own where 16 bits hold it."""
@@ -119,7 +127,9 @@ class UserDataset:
         inside = f"{self.image_folder()}/" if self.image_folder() != "." else ""
         patterns = set()
         for case in self.manifest.cases:
-            for image, mask in zip(case.image, case.label or (), strict=False):
+            masks = case.label or ()
+            images = case.image * len(masks) if case.has_several_masks() else case.image
+            for image, mask in zip(images, masks, strict=False):
                 name = PurePosixPath(mask).name
                 near = mask.startswith(inside) and "#" not in mask
                 if not near or any(fnmatch.fnmatch(name.lower(), pattern) for pattern in known):
@@ -236,7 +246,7 @@ def _require_trainable(path: Path, dataset: UserDataset) -> None:
         )
     for split in ("train", "val"):
         if not parts[split]:
-            hint = f"first: python -m pipeline dataset split {path} --folds 5"
+            hint = f"first: python -m pipeline dataset split {shlex.quote(str(path))} --folds 5"
             raise InputError(f"{path} has no {_WORDS[split]} cases; {hint}")
     bare = [case.case_id for split in ("train", "val") for case in parts[split] if case.label is None]
     if bare:

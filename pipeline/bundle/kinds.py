@@ -85,7 +85,7 @@ def is_fit(source: Kind, data: Kind, *, drawn: bool = False) -> bool:
     Args:
         source: the kind of the bundle.
         data: the kind of the dataset.
-        drawn: masks are drawn from COCO annotations, which the loader of stacks does not read.
+        drawn: masks are drawn from COCO annotations, or several files united, which the loader of stacks does not read.
     """
     if source.objects != data.objects:
         return False
@@ -107,10 +107,12 @@ def require_fit(name: str, source: Kind, manifest: Manifest, path: Path, folders
     Raises:
         InputError: the kinds differ.
     """
-    data, drawn = find_kind_of_data(manifest), manifest.coco is not None
+    united = any(case.has_several_masks() for case in manifest.cases)
+    data, drawn = find_kind_of_data(manifest), united or manifest.coco is not None
     if is_fit(source, data, drawn=drawn):
         return
-    found = f"{path} lists {data.describe()}" + (", with masks drawn from COCO annotations" if drawn else "")
+    masks = ", with several masks for one picture" if united else ", with masks drawn from COCO annotations"
+    found = f"{path} lists {data.describe()}" + (masks if drawn else "")
     also = " or single pictures" if source.shape == "stacks" else ""
     raise InputError(f"{name} is for {source.describe()}{also}, but {found}; {_name_fitting(data, drawn, folders)}")
 

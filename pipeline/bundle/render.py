@@ -89,6 +89,7 @@ def _gather(draft: Draft) -> dict[str, Any]:
         "label_names": dict(enumerate(name_labels(dataset.labels), start=1)),
         "encoding": {} if dataset.kind.objects else dataset.encoding(),
         "drawn": dataset.drawn,
+        "united": dataset.united,
         "single": dataset.kind.shape == "pictures",
         "eight_bit": dataset.is_eight_bit,
         "label_values": values,

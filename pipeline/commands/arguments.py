@@ -37,6 +37,11 @@ def add_jobs(parser: Any) -> None:
     parser.add_argument("--jobs", metavar="N", type=positive, help="threads (default: one per core)")
 
 
+def add_overwrite(parser: Any) -> None:
+    """Declare ``--overwrite``, without which a manifest is not written over another one."""
+    parser.add_argument("--overwrite", action="store_true", help="replace a manifest that exists and differs")
+
+
 def add_layout_parsers(
     parser: argparse.ArgumentParser, names: Iterable[str], examples: Callable[[Layout], Sequence[str]]
 ) -> Iterator[tuple[Layout, Any]]:

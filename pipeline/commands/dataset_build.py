@@ -1,13 +1,16 @@
 """The command ``pipeline dataset build``: its arguments and its run."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
-from pipeline.commands.arguments import add_layout_parsers
+from pipeline.commands.arguments import add_layout_parsers, add_overwrite
+from pipeline.commands.dataset_split import DEFAULT_FOLDS
 from pipeline.commands.progress import show_progress
 from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
-from pipeline.datasets.manifests.manifest_file import write_manifest
+from pipeline.datasets.manifests.manifest import Manifest
+from pipeline.datasets.manifests.manifest_file import require_replaceable, write_new_manifest
 
 
 def _make_examples(layout: Layout) -> list[str]:
@@ -22,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for layout, leaf in add_layout_parsers(parser, LAYOUTS, _make_examples):
         leaf.add_argument("root", metavar="ROOT", type=Path, help="the dataset's folder, as downloaded")
         leaf.add_argument("-o", "--output", metavar="MANIFEST", type=Path, required=True, help="manifest to write")
+        add_overwrite(leaf)
         leaf.add_argument(
             "--checksums",
             metavar="FILE",
@@ -50,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
     # One line per file; datasets seldom have more than some ten thousand.
     require_space(args.output, 10_000_000)
+    if not args.overwrite:
+        require_replaceable(args.output)
     checksums = read_checksums(args.checksums) if args.checksums else None
     options = {option.name: getattr(args, option.name) for option in LAYOUTS[args.layout].options}
     draft = read_layout(
@@ -58,10 +64,21 @@ def run(args: argparse.Namespace) -> int:
     notes = list(draft.notes)
     if args.card:
         notes += compare_with_card(draft.manifest, args.card)
-    write_manifest(draft.manifest, args.output)
+    write_new_manifest(draft.manifest, args.output, overwrite=args.overwrite)
     for line in format_notes(notes):
         print(line, file=sys.stderr)
     print("\n".join([f"{args.output}:", *format_summary(draft.manifest)]))
-    print(f"next: python -m pipeline dataset check {args.output} --dataset_dir {args.root} --deep")
-    print(f"then: python -m pipeline dataset split {args.output} --seed 0")
+    output, root = (shlex.quote(str(path)) for path in (args.output, args.root))
+    print(f"next: python -m pipeline dataset check {output} --dataset_dir {root} --deep")
+    folds = _choose_folds(draft.manifest)
+    if folds:
+        print(f"then: python -m pipeline dataset split {output} --seed 0{folds}".rstrip())
     return 0
+
+
+def _choose_folds(manifest: Manifest) -> str:
+    """Return the option that divides few subjects, a space for many, "" if they cannot be divided."""
+    free = {case.subject_key() for case in manifest.cases if case.split != "test"}
+    if len(free) >= DEFAULT_FOLDS or any(case.split == "val" for case in manifest.cases):
+        return " "
+    return f" --folds {len(free)}" if len(free) > 1 else ""

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.commands.arguments import add_overwrite
 from pipeline.datasets.manifests.manifest import Manifest
-from pipeline.datasets.manifests.manifest_file import read_manifest, write_manifest
+from pipeline.datasets.manifests.manifest_file import read_manifest, write_new_manifest
 from pipeline.issues import InputError
 
 DEFAULT_FOLDS = 5
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--named", metavar="NAME=FILE", action="append", default=[], help=text)
     add("-o", "--output", metavar="FILE", type=Path, help="manifest to write (default: MANIFEST)")
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,11 +69,17 @@ def run(args: argparse.Namespace) -> int:
         if not name or not file:
             raise InputError(f"--named expects NAME=FILE, got {entry!r}")
         manifest = add_named_split(manifest, name, *read_named_split(Path(file)))
-    path = write_manifest(manifest, args.output or args.manifest)
+    output = args.output or args.manifest
+    path = write_new_manifest(manifest, output, overwrite=args.overwrite or _is_same_file(output, args.manifest))
     for line in describe_changes(before, manifest, args.resplit):
         print(f"note: {line}", file=sys.stderr)
     print("\n".join([f"{path}:", *describe_folds(manifest)]))
     return 0
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    """Return whether two paths are one existing file."""
+    return path.exists() and path.samefile(other)
 
 
 def _choose_folds(manifest: Manifest, args: argparse.Namespace) -> int:

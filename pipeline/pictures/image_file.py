@@ -10,6 +10,9 @@ from PIL import Image
 
 from pipeline.atomic import write_atomically
 
+# EXIF tag of a picture's orientation.
+_ORIENTATION = 0x0112
+
 
 def read_pixels(path: str | os.PathLike[str], kind: str = "picture") -> NDArray[Any]:
     """Return the pixels of a picture file as ``(H, W, C)`` in the file's own dtype and row order.
@@ -47,16 +50,26 @@ def to_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
     return scaled
 
 
-def write_picture(pixels: NDArray[Any], target: Path, kind: str = "PNG") -> None:
+def write_picture(pixels: NDArray[Any], target: Path, kind: str = "PNG", orientation: int = 1) -> None:
     """Write a picture through a temporary file in the same folder, then rename it.
 
     Args:
         pixels: ``(H, W)`` of 8 or 16 bits, or ``(H, W, 3)`` of 8 bits.
         target: the file; its folder is created.
         kind: Pillow's name of the format.
+        orientation: EXIF tag by which viewers turn the picture; 1 writes none.
 
     Raises:
         OSError: the file cannot be written; an older file of that name is unchanged.
     """
     with write_atomically(target, "wb", sync=False) as stream:
-        Image.fromarray(pixels).save(stream, format=kind)
+        Image.fromarray(pixels).save(stream, format=kind, **_tag(kind, orientation))
+
+
+def _tag(kind: str, orientation: int) -> dict[str, Any]:
+    if orientation == 1:
+        return {}
+    exif = Image.Exif()
+    exif[_ORIENTATION] = orientation
+    # Pillow maps an uncompressed grey TIFF file into memory in the shape that it has after the turn, which garbles it.
+    return {"exif": exif, **({"compression": "tiff_lzw"} if kind == "TIFF" else {})}

@@ -11,6 +11,7 @@ from pipeline.transforms.intensity.random_channels import (
     RandGammaByChanneld,
 )
 from pipeline.transforms.io.coco_mask import LoadCocoMask, LoadCocoMaskd
+from pipeline.transforms.io.mask_files import LoadMasks, LoadMasksd
 from pipeline.transforms.io.save_mask import SaveMask, SaveMaskd
 from pipeline.transforms.io.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
 from pipeline.transforms.io.source_image import LoadSource, LoadSourced
@@ -40,6 +41,7 @@ __all__ = [
     "EncodeMask", "EncodeMaskd",
     "LabelInstances", "LabelInstancesd",
     "LoadCocoMask", "LoadCocoMaskd",
+    "LoadMasks", "LoadMasksd",
     "LoadSliceStack", "LoadSliceStackd",
     "LoadSource", "LoadSourced",
     "MorphologicalClosing", "MorphologicalClosingd",

@@ -9,6 +9,8 @@ from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.probes import Probe
 from pipeline.issues import Issue
 
+_COLOUR_MODES = ("RGB", "RGBA")
+
 
 @dataclass(frozen=True)
 class CaseView:
@@ -18,6 +20,8 @@ class CaseView:
     case: Case  #: the case
     probes: Mapping[str, Probe]  #: facts of each readable file by path; of an annotated mask by path and fragment
     options: CheckOptions = field(default_factory=CheckOptions)  #: limits and thresholds
+    #: voxels of each label id in the union of several masks of one image; None if unknown
+    united: Mapping[int, int] | None = None
 
     def images(self) -> Iterator[tuple[str, Probe]]:
         """Yield path and probe of each image file that was read."""
@@ -26,6 +30,12 @@ class CaseView:
     def masks(self) -> Iterator[tuple[str, Probe]]:
         """Yield path and probe of each mask that was read."""
         return self._known(self.case.label or ())
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield the paths of each mask's image and of the mask: by position, or all masks with the only image."""
+        masks = self.case.label or ()
+        images = self.case.image * len(masks) if self.case.has_several_masks() else self.case.image
+        return zip(images, masks, strict=False)
 
     def _known(self, paths: tuple[str, ...]) -> Iterator[tuple[str, Probe]]:
         return ((path, self.probes[path]) for path in paths if path in self.probes)
@@ -60,6 +70,8 @@ def count_labels(view: CaseView) -> dict[int, int] | None:
 
     Values become labels by the manifest's rules; the ignored value is left out, an unknown one stays as it is.
     """
+    if view.case.has_several_masks():
+        return None if view.united is None else dict(view.united)
     total: Counter[int] = Counter()
     for path in view.case.label or ():
         probe = view.probes.get(path)
@@ -83,17 +95,19 @@ def label_of(manifest: Manifest, probe: Probe, value: float) -> int:
 
 def uses_colours(manifest: Manifest, probe: Probe) -> bool:
     """Return whether the pixels of a mask are colours that the manifest's ``color_map`` defines."""
-    return bool(manifest.color_map) and (has_colours(probe) or "palette" in probe.header)
+    return bool(manifest.color_map) and (probe.header.get("mode") in _COLOUR_MODES or "palette" in probe.header)
 
 
 def has_colours(probe: Probe) -> bool:
-    """Return whether each value of a mask is a colour, packed as 0xRRGGBB."""
-    return probe.header.get("mode") in ("RGB", "RGBA")
+    """Return whether each value of a decoded mask is a colour, packed as 0xRRGGBB; grey ones are counted as grey."""
+    return probe.header.get("mode") in _COLOUR_MODES and not probe.header.get("grey")
 
 
 def name_colour(probe: Probe, value: float) -> str:
     """Return the colour ``"#rrggbb"`` of a value of a coloured or palette mask."""
     palette = probe.header.get("palette")
+    if palette is None and probe.header.get("grey"):
+        return "#" + 3 * f"{int(value):02x}"
     if palette is None:
         return f"#{int(value):06x}"
     return str(palette[int(value)]) if int(value) < len(palette) else "#000000"

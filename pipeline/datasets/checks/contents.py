@@ -28,7 +28,8 @@ def check_channels(view: CaseView) -> Iterator[Issue]:
     for path, probe in view.images():
         found = {probe.channels, probe.channels - (probe.header.get("mode") in ("RGBA", "LA"))}
         if wanted and wanted not in found and not geometry.has_fourth_axis(probe):
-            yield view.error("channels", path, f"{probe.channels} channels, the manifest names {wanted}")
+            hint = "save all images in colour or all in grey (Pillow: image.convert), then build the manifest again"
+            yield view.error("channels", path, f"{probe.channels} channels, the manifest names {wanted}", hint)
 
 
 def check_shapes(view: CaseView) -> Iterator[Issue]:
@@ -39,7 +40,7 @@ def check_shapes(view: CaseView) -> Iterator[Issue]:
         if expected != probe.shape:
             message = f"the image is {format_size(probe.shape)}, the manifest says {format_size(expected)}"
             yield view.error("shape-mismatch", path, message, "build the manifest again if the image is correct")
-    for image_path, mask_path in zip(view.case.image, view.case.label or (), strict=False):
+    for image_path, mask_path in view.pairs():
         image, mask = view.probes.get(image_path), view.probes.get(mask_path)
         if image and mask and image.shape != mask.shape:
             turned = image.shape == mask.shape[::-1]
@@ -93,6 +94,8 @@ CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     check_channels,
     geometry.check_dimensions,
     image_files.check_alpha,
+    image_files.check_garbled,
+    image_files.check_inversion,
     image_files.check_orientation,
     check_shapes,
     geometry.check_grids,
@@ -101,9 +104,7 @@ CASE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     geometry.check_patch,
     geometry.check_series,
     geometry.check_grey_scale,
-    masks.check_mask_encoding,
-    masks.check_whole_numbers,
-    masks.check_label_values,
+    *masks.VALUE_CHECKS,
     check_finite,
     check_constant,
     check_intensity,

@@ -118,7 +118,7 @@ def check_affines(view: CaseView) -> Iterator[Issue]:
 
 def check_axis_order(view: CaseView) -> Iterator[Issue]:
     """Yield ``axis-order`` once for an image and a mask in formats whose readers order axes differently."""
-    for image_path, path in zip(view.case.image, view.case.label or (), strict=False):
+    for image_path, path in view.pairs():
         image, mask = view.probes.get(image_path), view.probes.get(path)
         if image is None or mask is None or "COCO" in (image.format, mask.format):
             continue

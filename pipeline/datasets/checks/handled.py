@@ -21,6 +21,10 @@ HANDLED: tuple[tuple[str, Callable[[CaseView, str, Probe], bool]], ...] = (
         lambda view, _, p: p.header.get("alpha") == "opaque" and p.channels != len(view.manifest.channels),
     ),
     ("files stored with 1 bit per pixel", lambda view, _, p: p.header.get("mode") == "1"),
+    (
+        "pictures whose grey scale is inverted, which Pillow applies",
+        lambda view, path, p: not _is_mask(view, path) and "inverted" in p.header and p.header["mode"] in ("1", "L"),
+    ),
     ("files stored with the high byte first", lambda view, _, p: p.header.get("mode") == "I;16B"),
 )
 OTHER_FORM = "files whose names have another Unicode form on the disk"

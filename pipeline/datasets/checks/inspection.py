@@ -2,15 +2,17 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from pipeline.datasets.checks.cache import Entry, FileCache
 from pipeline.datasets.checks.case_view import CaseView, count_foreground
 from pipeline.datasets.checks.contents import CASE_CHECKS
+from pipeline.datasets.checks.masks import VALUE_CHECKS
 from pipeline.datasets.checks.options import CheckOptions
+from pipeline.datasets.checks.union import count_union
 from pipeline.datasets.files import State, check_presence, compare_digest, locate_file, read_stable_file, take_state
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import ImageError, ImageSource, Probe, probe_image
@@ -52,9 +54,11 @@ class Inspection:
         options: CheckOptions,
         cache: FileCache | None = None,
         trust_cache: bool = False,
+        sample: Collection[str] = (),
     ) -> None:
         self.manifest, self.root, self.level, self.options = manifest, root, level, options
         self.cache, self.trusted = cache, cache if trust_cache else None
+        self.sample = frozenset(sample)
         self.shared: dict[str, _Reading] = {}
         self._abandoned = False
 
@@ -93,13 +97,30 @@ class Inspection:
                 return CaseResult(case, ())
             readings[path], probe = self._inspect(case, path, path in masks, issues)
             probes |= {path: probe} if probe else {}
-        view = CaseView(self.manifest, case, probes, self.options)
+        united = None
+        if case.has_several_masks():
+            sources = {path: reading.source for path, reading in readings.items() if reading.source}
+            united = count_union(self.manifest, case, sources, probes)
+        view = CaseView(self.manifest, case, probes, self.options, united)
         if probes:
             issues += [issue for check in CASE_CHECKS for issue in check(view)]
+            issues += [issue for issue in self._check_sample(view, readings) if issue not in issues]
         self._remember(view, readings, issues)
         foreground = count_foreground(view)
         digests = {split_fragment(path)[0]: reading.digest for path, reading in readings.items() if reading.digest}
         return CaseResult(case, tuple(issues), None if foreground is None else foreground == 0, view, digests)
+
+    def _check_sample(self, view: CaseView, readings: Mapping[str, _Reading]) -> list[Issue]:
+        """Decode one mask of a case of the sample, and check its values; its facts do not count as the case's."""
+        masks = [path for path, probe in view.masks() if probe.content is None and not split_fragment(path)[1]]
+        if view.case.case_id not in self.sample or not masks:
+            return []
+        path = masks[len(masks) // 2]
+        probe = self._probe(view.case.case_id, path, readings[path], "", True, True)
+        if isinstance(probe, Issue):
+            return [probe]
+        alone = replace(view, probes={path: probe})
+        return [issue for check in VALUE_CHECKS for issue in check(alone)]
 
     def _inspect(self, case: Case, path: str, is_mask: bool, issues: list[Issue]) -> tuple[_Reading, Probe | None]:
         """Read a file and return its facts; problems are added to ``issues``."""
@@ -160,7 +181,8 @@ class Inspection:
             if fragment:
                 from pipeline.datasets.coco import probe_annotations
 
-                return probe_annotations(source.path, fragment, self.manifest, decode)
+                turn = self.manifest.find_turn(path)
+                return probe_annotations(source.path, fragment, self.manifest, decode, turn)
             return probe_image(source, decode=decode, is_mask=is_mask, max_pixels=self.options.max_pixels)
         except ImageError as error:
             return Issue(error.code, "error", error.message, record=record, path=path, hint=error.hint)

@@ -1,6 +1,7 @@
 """Checks of masks: encoding, values, amount of foreground."""
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipeline.datasets.checks.case_view import CaseView, count_labels, has_colours, name_colour, uses_colours
 from pipeline.datasets.manifests.manifest import Manifest
@@ -8,6 +9,8 @@ from pipeline.datasets.probes import Probe
 from pipeline.issues import Issue
 
 _SHOWN = 8
+# More values than this are blurred borders or numbers of objects, not labels.
+_MOST_LABELS = 32
 
 
 def check_mask_encoding(view: CaseView) -> Iterator[Issue]:
@@ -17,14 +20,16 @@ def check_mask_encoding(view: CaseView) -> Iterator[Issue]:
             message = "the mask is a JPEG, whose compression changes values"
             hint = 'save it as PNG, or declare "binarize": 128 in the manifest (values of at least 128 are label 1)'
             yield view.error("lossy-mask", path, message, hint)
-        if (
-            probe.channels != 1
-            and probe.header.get("ndim", 0) <= 3
-            and not (has_colours(probe) and view.manifest.color_map)
-        ):
-            message = f"the mask has {probe.channels} channels, expected 1"
+        if _has_channels(probe) and not (has_colours(probe) and view.manifest.color_map):
+            message = f"the mask has {probe.channels} channels, expected grey"
             hint = 'save it as 8-bit grey, or declare its colours in the manifest: "color_map": {"#ffffff": 1, ...}'
             yield view.error("color-mask", path, message, hint)
+
+
+def _has_channels(probe: Probe) -> bool:
+    """Return whether a mask has several channels that differ; those of a picture are known once it is decoded."""
+    known = probe.content is not None or "mode" not in probe.header
+    return probe.channels != 1 and probe.header.get("ndim", 0) <= 3 and known and not probe.header.get("grey")
 
 
 def check_whole_numbers(view: CaseView) -> Iterator[Issue]:
@@ -50,11 +55,12 @@ def check_label_values(view: CaseView) -> Iterator[Issue]:
         if wrong:
             pixels = sum(counts[value] for value in wrong)
             message = f"holds {_show(wrong)} ({pixels} pixels), the manifest allows {_show(sorted(allowed))}"
-            hint = "correct the mask, or mask_values in the manifest"
-            if wrong == [255]:
+            hint = propose_values(view.manifest, counts)
+            if wrong == [255] and "--mask-values" not in hint:
                 hint += '; if 255 means "do not score": "ignore_index": 255'
             yield view.error("label-values", path, message, hint)
     yield from _check_colours(view)
+    yield from _check_threshold(view)
 
 
 def _allowed_values(manifest: Manifest, probe: Probe) -> set[int] | None:
@@ -79,9 +85,52 @@ def _check_colours(view: CaseView) -> Iterator[Issue]:
             yield view.error("label-values", path, message, "correct the mask, or color_map in the manifest")
 
 
+def _check_threshold(view: CaseView) -> Iterator[Issue]:
+    """Yield ``label-values`` for masks of two values that a threshold for blurred masks would make empty."""
+    threshold = view.manifest.binarize
+    for path, probe in view.masks():
+        values = probe.content.counts if probe.content else {}
+        if threshold is not None and probe.format != "JPEG" and len(values) == 2 and max(values) < threshold:
+            message = f"holds {_show(list(values))}, all below the threshold {threshold:g}, so its foreground is lost"
+            typed = ",".join(f"{value:g}" for value in sorted(values))
+            hint = f"save it with 0 and 255; if no mask is blurred, --mask-values {typed} instead of --binarize"
+            yield view.error("label-values", path, message, hint)
+
+
+def propose_values(manifest: Manifest, values: Iterable[float]) -> str:
+    """Return what to do about masks with other values than the manifest's: the option to type where there is one.
+
+    Args:
+        manifest: the dataset; only the layout ``folders`` leaves the values to the user.
+        values: of the masks.
+
+    Example:
+        >>> labels = {0: "background", 1: "cell"}
+        >>> manifest = Manifest("x", "segmentation", "", "", labels, {0: 0, 1: 1}, (), (), layout="folders")
+        >>> propose_values(manifest, [0, 255])
+        'build the manifest with --mask-values 0,255=cell'
+    """
+    found, names = sorted(values), [name for _, name in sorted(manifest.labels.items())]
+    if manifest.layout != "folders" or len(found) < 2 or found[0] < 0:
+        return "correct the mask, or mask_values in the manifest"
+    if len(found) > _MOST_LABELS or any(value % 1 for value in found):
+        return "build the manifest with --binarize 128 if the borders are blurred, or correct the masks"
+    given = names if len(names) == len(found) else ["" for _ in found]
+    words = [f"{value:g}={name}" if name and value else f"{value:g}" for value, name in zip(found, given, strict=True)]
+    return f"build the manifest with --mask-values {shlex.quote(','.join(words))}"
+
+
 def _show(values: Sequence[float] | Sequence[str]) -> str:
     shown = [value if isinstance(value, str) else f"{value:g}" for value in sorted(values)[:_SHOWN]]
     return ", ".join(shown) + (", ..." if len(values) > _SHOWN else "")
+
+
+# What a few masks show of all: the default check decodes only a sample of them.
+VALUE_CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
+    check_mask_encoding,
+    check_whole_numbers,
+    check_label_values,
+)
 
 
 def check_foreground(view: CaseView) -> Iterator[Issue]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.datasets.manifests.manifest import Manifest, normalise_subject
+from pipeline.datasets.manifests.manifest import Case, Manifest, normalise_subject
+from pipeline.datasets.probes import expected_format
 from pipeline.issues import Issue, Severity
 
 
@@ -59,14 +60,20 @@ def _find_repeated(places: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str
 def find_unpaired_slices(manifest: Manifest) -> Iterator[Issue]:
     """Yield ``shape-mismatch`` for each case whose number of mask files does not fit its image files.
 
-    Each file of a stack has a mask; the channels of an image and the files of a series share one.
+    Each file of a stack has a mask; the channels of an image and the files of a series share one. A picture may have
+    several masks, which are united.
     """
     for case in manifest.cases:
         wanted = len(case.image) if manifest.stacking == "slices" else 1
-        if case.label is not None and len(case.label) != wanted:
+        united = manifest.stacking == "slices" and case.has_several_masks() and _is_picture(case)
+        if case.label is not None and len(case.label) != wanted and not united:
             message = f"{len(case.image)} image files, but {len(case.label)} mask files"
             path = case.image[0] if case.image else ""
             yield Issue("shape-mismatch", "error", message, record=case.case_id, path=path)
+
+
+def _is_picture(case: Case) -> bool:
+    return all(expected_format(path) not in ("NIfTI", "DICOM") for path in case.files())
 
 
 def find_wrong_splits(manifest: Manifest) -> Iterator[Issue]:

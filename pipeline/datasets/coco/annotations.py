@@ -9,12 +9,14 @@ from pipeline.issues import Issue
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An image as the file describes it: id as text, POSIX path inside the folder of images, size in pixels."""
+    """An image as the file describes it."""
 
-    image_id: str
-    file_name: str
-    height: int
-    width: int
+    image_id: str  #: its id, as text
+    file_name: str  #: its path inside the folder of images, POSIX, without ``.`` and ``..``
+    height: int  #: in pixels
+    width: int  #: in pixels
+    #: the path was absolute or led out of the folder, as on another computer: only its end can be looked for
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Checks of annotation files, alone and as the masks of a dataset; a probe for each mask that is drawn from them."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pipeline.datasets.coco.rle import measure_runs
 from pipeline.datasets.coco.segmentations import measure_box
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import ImageError, Probe
+from pipeline.datasets.probes.orientation import QUARTER_TURNS, turn_to_stored
 from pipeline.datasets.probes.pixels import summarise_pixels
 from pipeline.issues import InputError, Issue
 
@@ -33,11 +35,12 @@ def read_policy(manifest: Manifest) -> tuple[dict[int, int], Crowd]:
     return categories, "merge" if manifest.coco.get("crowd") == "merge" else "ignore"
 
 
-def probe_annotations(path: Path, image_id: str, manifest: Manifest, decode: bool) -> Probe:
+def probe_annotations(path: Path, image_id: str, manifest: Manifest, decode: bool, turn: int = 1) -> Probe:
     """Describe a mask that is drawn from annotations, as `pipeline.datasets.probes.probe_image` does for files.
 
-    The manifest defines the label of each category and the treatment of crowds. Without ``decode``, only the size is
-    read. Raises `ImageError` if the file cannot be read, or the mask would be incomplete.
+    The manifest defines the label of each category and the treatment of crowds; ``turn`` is the EXIF orientation by
+    which the mask is turned to the stored pixels. Without ``decode``, only the size is read. Raises `ImageError` if the
+    file cannot be read, or the mask would be incomplete.
     """
     try:
         categories, crowd = read_policy(manifest)
@@ -53,10 +56,10 @@ def probe_annotations(path: Path, image_id: str, manifest: Manifest, decode: boo
         raise ImageError("unreadable-file", str(error)) from None
     return Probe(
         format="COCO",
-        shape=(image.height, image.width),
+        shape=(image.width, image.height) if turn in QUARTER_TURNS else (image.height, image.width),
         channels=1,
         pages=1,
-        content=None if mask is None else summarise_pixels(mask, True),
+        content=None if mask is None else summarise_pixels(turn_to_stored(mask, turn), True),
         dtype="uint16" if instances else "uint8",
     )
 
@@ -90,6 +93,10 @@ def _check_file(file: CocoFile, owners: Mapping[str, Case], manifest: Manifest, 
     instances = manifest.mask_type == "instance"
     shapes: dict[str, Any] = {image_id: case.facts.get("shape") or () for image_id, case in owners.items()}
     sizes = {image_id: (shape[0], shape[1]) for image_id, shape in shapes.items() if len(shape) >= 2}
+    for image_id in sizes:
+        # The annotations have the size that viewers show.
+        if manifest.find_turn(f"{relative}#{image_id}") in QUARTER_TURNS:
+            sizes[image_id] = sizes[image_id][::-1]
     unused = {issue for key in file.images.keys() - owners.keys() for issue in file.broken.get(key, ())}
     for issue in check_annotations(file, categories=categories, crowd=crowd, instances=instances, sizes=sizes):
         yield replace(issue, path=relative, severity="warning" if issue in unused else issue.severity)
@@ -98,10 +105,15 @@ def _check_file(file: CocoFile, owners: Mapping[str, Case], manifest: Manifest, 
 def _check_owners(file: CocoFile, owners: Mapping[str, Case], relative: str) -> Iterator[Issue]:
     for image_id, case in owners.items():
         image = file.images.get(image_id)
-        if image and PurePosixPath(image.file_name).name != PurePosixPath(case.image[0]).name:
+        if image and _fold(image.file_name) != _fold(case.image[0]):
             message = f"image {image_id} of the annotations is {image.file_name}, the case has {case.image[0]}"
             hint = "the annotations have changed; build the manifest again"
             yield Issue("coco-reference", "error", message, record=case.case_id, path=relative, hint=hint)
+
+
+def _fold(path: str) -> str:
+    """Return the name of a file as disks that ignore case and Unicode forms compare it."""
+    return unicodedata.normalize("NFC", PurePosixPath(path).name).casefold()
 
 
 def check_annotations(

@@ -2,10 +2,11 @@
 
 import itertools
 import math
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import Any, TypeGuard
 
 from pipeline.datasets.coco.annotations import CocoAnnotation, CocoCategory, CocoFile, CocoImage
@@ -24,6 +25,10 @@ _LOSSY = {
     "degenerate-polygon": "outlines that are not polygons are left out",
     "clipped": "outlines that extend beyond their image are cut at its border",
 }
+_SPELLING = {
+    "backslash-path": "write / in file names",
+    "path-escape": "write file names relative to the folder of images",
+}
 _INTEGER_LIMIT = 2**63
 
 
@@ -41,13 +46,14 @@ class _Reader:
         self.data, self.name = data, name
         self.issues: list[Issue] = []
         self.images: dict[str, CocoImage] = {}
-        self.file_names: set[str] = set()
+        self.file_names: dict[str, str] = {}
         self.categories: dict[int, CocoCategory] = {}
         self.annotations: defaultdict[str, list[CocoAnnotation]] = defaultdict(list)
         self.annotated: set[str] = set()
         self.annotation_ids: set[str] = set()
         self.broken: defaultdict[str, list[Issue]] = defaultdict(list)
         self.skipped: Counter[str] = Counter()
+        self.spelt: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
 
     def read(self) -> CocoFile:
         if not isinstance(self.data, dict):
@@ -57,6 +63,10 @@ class _Reader:
         for key, read_row in readers.items():
             for place, row in self._rows(key):
                 read_row(place, row)
+        for code, found in self.spelt.items():
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            place, message = found[0]
+            self._add(code, message + more, place, _SPELLING[code], severity="warning")
         for key in filter(self.skipped.get, _LOSSY):
             code = "coco-bounds" if key == "clipped" else key
             self._add(code, f"{_LOSSY[key]}: {self.skipped[key]}", severity="warning")
@@ -118,7 +128,7 @@ class _Reader:
             self._break(row["id"], issue)
             return
         before = len(self.issues)
-        file_name = self._file_name(row["file_name"], place)
+        file_name, is_foreign = self._file_name(row["file_name"], place, key)
         for name in ("height", "width"):
             if type(row[name]) is not int or row[name] < 1:
                 self._add("manifest-schema", f"{name} is {show(row[name])}, expected an integer from 1", place)
@@ -129,24 +139,34 @@ class _Reader:
         if errors:
             self.broken[key] += errors
         else:
-            self.images[key] = CocoImage(key, file_name, row["height"], row["width"])
+            self.images[key] = CocoImage(key, file_name, row["height"], row["width"], is_foreign)
 
-    def _file_name(self, value: Any, place: str) -> str:
+    def _file_name(self, value: Any, place: str, key: str) -> tuple[str, bool]:
+        """Return the path in one spelling, and whether it is of another computer."""
         if not _is_text(value) or not value:
             self._add("manifest-schema", f"file_name is {show(value)}, expected a path", place)
-            return ""
+            return "", False
         if "\\" in value:
-            message = f"file_name {show(value)} has backslashes, read as /"
-            self._add("backslash-path", message, place, "write / in file names", severity="warning")
-            value = value.replace("\\", "/")
-        windows = PureWindowsPath(value)
-        if windows.drive or windows.root or ".." in PurePosixPath(value).parts:
-            self._add("path-escape", f"file_name {show(value)} leaves the folder of images", place)
-        if value in self.file_names:
+            self.spelt["backslash-path"].append((place, f"file_name {show(value)} has backslashes, read as /"))
+        path = value.replace("\\", "/")
+        windows = PureWindowsPath(path)
+        parts = posixpath.normpath(path[len(windows.drive) :].lstrip("/")).split("/")
+        is_foreign = bool(windows.drive or windows.root) or parts[0] == ".."
+        inside = [part for part in parts if part != ".."]
+        if is_foreign:
+            message = (
+                f"file_name {show(value)} leaves the folder of images; its end is looked for in the dataset's folder"
+            )
+            self.spelt["path-escape"].append((place, message))
+        name = "/".join(inside)
+        if name in ("", "."):
+            self._add("manifest-schema", f"file_name is {show(value)}, expected a path", place)
+        elif name in self.file_names:
             hint = "give all annotations of a file to one image"
-            self._add("duplicate-path", f"file_name {show(value)} occurs twice", place, hint)
-        self.file_names.add(value)
-        return PurePosixPath(value).as_posix()
+            issue = self._add("duplicate-path", f"file_name {show(value)} occurs twice", place, hint)
+            self._break(self.file_names[name], issue)
+        self.file_names.setdefault(name, key)
+        return name, is_foreign
 
     def _read_annotation(self, place: str, row: dict[str, Any]) -> None:
         before = len(self.issues)

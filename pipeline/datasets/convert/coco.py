@@ -15,6 +15,7 @@ from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import IGNORED, is_volume
 from pipeline.datasets.convert.volumes import name_labels
 from pipeline.datasets.manifests.manifest import split_fragment
+from pipeline.datasets.probes.orientation import turn_to_stored
 from pipeline.issues import InputError
 
 Segmentation = dict[str, Any]
@@ -95,11 +96,17 @@ def _copy_annotations(conversion: Conversion, path: str) -> Iterator[tuple[int, 
     """Yield the shapes that the manifest's rules draw, in order: later ones lie on top."""
     file, image_id = split_fragment(path)
     categories, crowd = read_policy(conversion.manifest)
+    turn = conversion.manifest.find_turn(path)
     try:
         annotations = read_annotations(conversion.root / file)
         image = annotations.image(image_id)
         for annotation in select_annotations(annotations, image_id, categories, crowd):
-            yield categories[annotation.category_id], _to_text(encode_annotation(annotation, image))
+            shape = encode_annotation(annotation, image)
+            # The picture is written as it is stored, without its orientation.
+            yield (
+                categories[annotation.category_id],
+                _to_text(shape) if turn == 1 else _encode(turn_to_stored(coco_mask.decode(shape), turn)),
+            )
     except AnnotationError as error:
         raise InputError(str(error)) from None
 

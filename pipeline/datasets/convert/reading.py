@@ -14,7 +14,8 @@ from PIL import Image
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import expected_format
-from pipeline.datasets.probes.pixels import round_labels
+from pipeline.datasets.probes.orientation import turn_to_stored
+from pipeline.datasets.probes.pixels import merge_channels, round_labels
 from pipeline.datasets.probes.series_image import compute_affine, read_series
 from pipeline.issues import InputError
 
@@ -24,6 +25,8 @@ IGNORED = -1
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 # EXIF tag of a picture's orientation.
 _ORIENTATION = 0x0112
+# TIFF tag of the meaning of 0: white, or black.
+_PHOTOMETRIC = 262
 # ITK's readers are not thread-safe in Python.
 _ITK = threading.Lock()
 
@@ -111,10 +114,11 @@ def _read_pixels(path: Path) -> NDArray[Any]:
 
 
 def is_plain(path: Path) -> bool:
-    """Return whether every program reads the same pixels: no palette, alpha, 1-bit pixels or EXIF orientation."""
+    """Return whether every program reads the same pixels: no palette, alpha, 1 bit, EXIF orientation or inversion."""
     with Image.open(path) as picture:
         turned = picture.getexif().get(_ORIENTATION, 1) != 1
-        return picture.mode in ("L", "RGB", "I;16", "I", "F") and not turned
+        inverted = picture.format == "TIFF" and getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+        return picture.mode in ("L", "RGB", "I;16", "I", "F") and not turned and not inverted
 
 
 def read_nifti(path: Path) -> Volume:
@@ -185,14 +189,17 @@ def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDA
         raise InputError(f"{case.case_id}: cannot read {paths[0]}: {error}") from None
     labels = [label for label, _ in masks]
     _require_one_shape(case, labels)
-    return (Volume(labels[0]), masks[0][1]) if not is_volume(manifest, case) else (_stack(labels), None)
+    if is_volume(manifest, case):
+        return _stack(labels), None
+    # Several masks of one picture are united.
+    return (Volume(np.maximum.reduce(labels)), None) if len(labels) > 1 else (Volume(labels[0]), masks[0][1])
 
 
 def _rasterise(manifest: Manifest, path: str, root: Path) -> NDArray[np.int32]:
     file, image_id = split_fragment(path)
     categories, crowd = read_policy(manifest)
     mask = rasterise(read_annotations(root / file), image_id, categories, crowd, manifest.mask_type == "instance")
-    return np.asarray(mask, np.int32)
+    return np.asarray(turn_to_stored(mask, manifest.find_turn(path)), np.int32)
 
 
 def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.int32], NDArray[Any] | None]:
@@ -202,7 +209,8 @@ def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.in
         colours = np.asarray(picture.convert("RGB") if coloured else [], np.int32)
     if not coloured:
         stored = _read_pixels(root / path)
-        return encode_labels(manifest, stored, path), stored if is_plain(root / path) else None
+        plain = stored.ndim == 2 and is_plain(root / path)
+        return encode_labels(manifest, merge_channels(stored), path), stored if plain else None
     codes = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
     table = {int(name[1:], 16): label for name, label in manifest.color_map.items()}
     return _look_up(codes, table, path), None

@@ -1,5 +1,6 @@
 """Describe sources and downloads to the user: the list, instructions, results and the next commands."""
 
+import shlex
 from pathlib import Path
 
 from pipeline.atomic import format_bytes
@@ -43,11 +44,11 @@ def describe_download(source: Source, out: Path, record: DownloadRecord, is_new:
 
 
 def _next_commands(source: Source, root: Path) -> list[str]:
-    known = Path("data_manifests") / f"{source.name}.json"
+    known, folder = Path("data_manifests") / f"{source.name}.json", shlex.quote(str(root))
     if known.is_file():
-        return [f"next: python -m pipeline dataset check {known} --dataset_dir {root}"]
+        return [f"next: python -m pipeline dataset check {known} --dataset_dir {folder}"]
     manifest = f"{source.name}.json"
     return [
-        f"next: python -m pipeline dataset build {source.layout} {root} -o {manifest}",
-        f"then: python -m pipeline dataset check {manifest} --dataset_dir {root} --deep",
+        f"next: python -m pipeline dataset build {source.layout} {folder} -o {manifest}",
+        f"then: python -m pipeline dataset check {manifest} --dataset_dir {folder} --deep",
     ]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 #: Files next to the images that are not inputs: masks of datasets and outputs of a run
 IMAGE_EXCLUDE = (
-    *("*_mask.*", "*_segmentation.*", "*_superpixels.*"),
+    *("*_mask.*", "*_mask_[0-9]*.*", "*_segmentation.*", "*_superpixels.*"),
     *("*_pred.*", "*_overlay.*", "*_figure.*"),
 )
 
@@ -27,7 +27,7 @@ def find_inputs(
     input: str | os.PathLike[str],
     *,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
-    exclude: Sequence[str] = ("*_mask.*", "*_pred.*", "*_overlay.*"),
+    exclude: Sequence[str] = ("*_mask.*", "*_mask_[0-9]*.*", "*_pred.*", "*_overlay.*"),
     channels: int | None = None,
 ) -> list[dict[str, Any]]:
     """Find stacks of slices for inference, and check that they can be read before the network starts.
@@ -86,7 +86,8 @@ def _find_unreadable(files: Sequence[str], channels: int | None, pool: ThreadPoo
             continue
         first = first or found
         if channels is not None and found.channels != channels:
-            yield f"{file}: has {found.channels} channels, expected {channels}"
+            hint = f"the network was trained on slices of {channels} channels, in one file per slice"
+            yield f"{file}: has {found.channels} channels, expected {channels}; {hint}"
         elif (found.shape, found.channels) != (first.shape, first.channels):
             yield f"{file}: is {found.shape} x {found.channels}, but {files[0]} is {first.shape} x {first.channels}"
 
@@ -112,8 +113,8 @@ def find_images(
 
     Args:
         input: a picture, a folder of pictures, or a folder of such folders.
-        channels: required number of channels; an additional opaque alpha channel is allowed, because
-            `pipeline.transforms.DropAlphad` removes it. None accepts any number.
+        channels: required number of channels. What `pipeline.transforms.DropAlphad` converts is allowed: an additional
+            opaque alpha channel, grey saved in colour for one channel, and grey for three. None accepts any number.
         suffixes: endings of image files, compared without case.
         exclude: patterns of names of files that are not images. Hidden files are always ignored.
 
@@ -184,12 +185,23 @@ def name_files(root: Path, files: Sequence[Path], endings: Sequence[str]) -> lis
     ]
 
 
+def _require_present(file: Path) -> None:
+    """Refuse a file that would be left out in silence, such as a link to a picture that is gone."""
+    from pipeline.datasets.files import check_presence
+
+    problem = check_presence(file.parent, file.name)
+    if problem:
+        hint = f"; {problem.hint}" if problem.hint else ""
+        raise InputError(f"{file}: {problem.message}{hint}")
+
+
 def _list_files(folder: Path, suffixes: Sequence[str], exclude: Iterable[str]) -> list[Path]:
     """Return the images of a folder, without its folders, in the order of their numbers."""
     found = []
     for file in sorted(folder.iterdir(), key=lambda item: slice_key(item.stem)):
         name = file.name.lower()
-        hidden = name.startswith(".") or not name.endswith(tuple(suffixes)) or not file.is_file()
+        hidden = name.startswith(".") or not name.endswith(tuple(suffixes)) or file.is_dir()
         if not hidden and not any(fnmatch.fnmatch(name, pattern.lower()) for pattern in exclude):
+            _require_present(file)
             found.append(file)
     return found

@@ -1,6 +1,7 @@
 """Check the input files of inference before the network starts, and report problems in one line."""
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ _LOGGER = logging.getLogger(__name__)
 _CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
     contents.check_format,
     image_files.check_image_mode,
+    image_files.check_garbled,
+    image_files.check_inversion,
     image_files.check_orientation,
     geometry.check_affines,
     geometry.check_series,
@@ -28,8 +31,11 @@ _CHECKS: tuple[Callable[[CaseView], Iterator[Issue]], ...] = (
 _HINTS = {
     "dicom-series": "restore the missing files, and put each series into a separate folder",
     "suffix-mismatch": "rename the file",
+    "exif-orientation": "its mask gets the same orientation",
 }
 _VOLUME_AXES = 3
+# Pillow's mode, and its name, by number of channels.
+_MODES = {1: ("L", "grey"), 3: ("RGB", "colour")}
 
 
 def require_sound(root: Path, cases: Sequence[Case], channels: int | None) -> None:
@@ -92,15 +98,33 @@ def _check_channels(view: CaseView, path: str, probe: Probe, channels: int | Non
         yield view.error("ndim", path, f"the image is {format_size(probe.shape)}, expected a volume with 3 axes")
     if channels is None or probe.channels == channels:
         return
-    alpha = probe.header.get("alpha")
-    if alpha and probe.channels == channels + 1:
-        if alpha != "opaque":
-            yield view.error("alpha-varies", path, "the alpha channel is not opaque everywhere", "flatten the file")
-    elif geometry.has_fourth_axis(probe):
+    if geometry.has_fourth_axis(probe):
         message = f"the volume has a fourth axis of {probe.channels}, expected {channels}"
         yield view.error("ndim", path, message, "save one file per volume")
+        return
+    alpha = probe.header.get("alpha")
+    colours = probe.channels - bool(alpha)
+    if alpha == "varies" and channels in (1, 3, colours):
+        yield view.error("alpha-varies", path, "the alpha channel is not opaque everywhere", "flatten the file")
+    elif colours == channels:
+        return
+    elif (colours, channels) == (1, 3) and "mode" in probe.header:
+        yield view.warning("grey-picture", path, "grey, read as equal red, green and blue")
+    elif (colours, channels) == (3, 1) and probe.header.get("grey"):
+        yield view.warning("grey-picture", path, "grey saved in colour, read as one channel")
     else:
-        yield view.error("channels", path, f"has {probe.channels} channels, expected {channels}")
+        message = f"has {probe.channels} channels, expected {channels}"
+        yield view.error("channels", path, message, suggest_conversion(view, path, channels))
+
+
+def suggest_conversion(view: CaseView, path: str, channels: int) -> str:
+    """Return the command that saves a picture with another number of channels, where there is one."""
+    if channels not in _MODES or "mode" not in view.probes[path].header:
+        return f"the network was trained on images of {channels} channels"
+    mode, kind = _MODES[channels]
+    target = f"{path.rpartition('.')[0]}_{kind}.png"
+    code = f"from PIL import Image; Image.open({path!r}).convert({mode!r}).save({target!r})"
+    return f"the network was trained on {kind} pictures; in its folder: python -c {shlex.quote(code)}"
 
 
 _INPUTS = Manifest("inputs", "segmentation", "", "", {0: "background"}, {0: 0}, channels=(), cases=())

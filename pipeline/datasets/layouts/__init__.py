@@ -45,6 +45,13 @@ class Layout:
 _COCO_OPTIONS = (
     LayoutOption("categories", "merge: all are one label; keep; or CATEGORY=LABEL,... (0: left out)", "merge"),
     LayoutOption("unannotated", "images without annotation: left out, or empty", "drop", ("drop", "negative")),
+    LayoutOption(
+        "orientation",
+        "where photographs have an EXIF orientation: outlines drawn as viewers show them, or on the stored pixels;"
+        " auto: as their size says",
+        "auto",
+        ("auto", "displayed", "stored"),
+    ),
     LayoutOption("crowd", "annotations marked iscrowd: left out, or drawn", "ignore", ("ignore", "merge")),
 )
 _CELL_OPTIONS = (

@@ -1,10 +1,13 @@
 """Complete a reader's draft: digests of all files, sizes and label counts of all cases, in parallel."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.datasets.checks.case_view import CaseView, count_foreground, count_labels
+from pipeline.datasets.checks.contents import CASE_CHECKS
+from pipeline.datasets.checks.masks import propose_values
+from pipeline.datasets.checks.union import count_union
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence, compare_digest, read_file
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
@@ -17,10 +20,12 @@ Progress = Callable[[Iterable["Measured"], int], Iterable["Measured"]]
 
 @dataclass(frozen=True)
 class Measured:
-    """A case with digests and facts, and the problems that keep it from being used."""
+    """A case with digests and facts."""
 
-    case: Case
-    problems: tuple[Issue, ...] = ()
+    case: Case  #: the case
+    problems: tuple[Issue, ...] = ()  #: files that keep it from being used
+    findings: tuple[Issue, ...] = ()  #: errors of the checks of a case
+    values: frozenset[float] = frozenset()  #: values of its masks
 
 
 def complete_draft(
@@ -47,13 +52,36 @@ def complete_draft(
     if problems and not skip_broken:
         hint = "--skip-broken leaves such cases out"
         raise InputError(f"{listing.root}: {summarise(problems)}; restore the files, or {hint}")
+    inverted = [issue for result in results for issue in result.findings if issue.code == "inverted-grey"]
+    if inverted and not skip_broken:
+        raise InputError(f"{listing.root}: {summarise(inverted)}")
+    if draft.declared:
+        _require_declared_values(draft.manifest, listing, results)
     kept = tuple(result.case for result in results if not result.problems)
     if not kept:
         first = f": {summarise(problems)}" if problems else ""
         raise InputError(f"{listing.root}: no case is left{first}")
     skipped = (replace(issue, severity="warning") for issue in problems)
-    notes = (*draft.notes, *_note_files(listing, kept), *skipped)
+    notes = (*draft.notes, *_note_files(listing, kept), *_note_findings(results), *skipped)
     return ManifestDraft(replace(draft.manifest, cases=_fill_planes(kept)), notes)
+
+
+def _require_declared_values(manifest: Manifest, listing: Listing, results: Sequence[Measured]) -> None:
+    """Refuse masks that hold other values than the user said, and name the option that says it right."""
+    wrong = [issue for result in results for issue in result.findings if issue.code == "label-values"]
+    if wrong:
+        values = {value for result in results for value in result.values}
+        hint = propose_values(manifest, values) if manifest.binarize is None else wrong[0].hint
+        raise InputError(f"{listing.root}: {summarise([replace(issue, hint='') for issue in wrong])}; {hint}")
+
+
+def _note_findings(results: Iterable[Measured]) -> Iterator[Issue]:
+    """Yield a note for each kind of error that the check of the dataset will find, such as channels that differ."""
+    found = [issue for result in results for issue in result.findings]
+    for code in dict.fromkeys(issue.code for issue in found):
+        same = [issue for issue in found if issue.code == code]
+        more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+        yield replace(same[0], severity="warning", message=f"{same[0].message}{more}")
 
 
 def _note_files(listing: Listing, cases: tuple[Case, ...]) -> Iterator[Issue]:
@@ -78,22 +106,23 @@ class _Build:
         if all(path in self.absent for path in case.files()):
             digests = {path: self.published[path] for path in case.files()}
             return Measured(replace(case, sha256=digests))
-        digests, probes = dict[str, str](), dict[str, Probe]()
+        digests, probes, sources = dict[str, str](), dict[str, Probe](), dict[str, ImageSource]()
         problems: list[Issue] = []
         for path in (*case.image, *(case.label or ())):
             found = self._read(path, case.case_id)
             if isinstance(found, Issue):
                 problems.append(found)
                 continue
-            file, source, digests[file] = found
+            file, sources[path], digests[file] = found
             try:
-                probes[path] = self._probe(path, source, path in (case.label or ()))
+                probes[path] = self._probe(path, sources[path], path in (case.label or ()))
             except ImageError as error:
                 issue = Issue(error.code, "error", error.message, record=case.case_id, path=path, hint=error.hint)
                 problems.append(issue)
-        view = CaseView(self.manifest, case, probes)
+        united = count_union(self.manifest, case, sources, probes) if case.has_several_masks() else None
+        view = CaseView(self.manifest, case, probes, united=united)
         facts = _merge(_measure(view), case.facts)
-        return Measured(replace(case, sha256=digests, facts=facts), tuple(problems))
+        return Measured(replace(case, sha256=digests, facts=facts), tuple(problems), *_check(view))
 
     def _read(self, path: str, record: str) -> tuple[str, ImageSource, str] | Issue:
         """Return file, bytes and digest; or the reason why the file cannot be used."""
@@ -123,9 +152,17 @@ class _Build:
         if fragment:
             from pipeline.datasets.coco import probe_annotations
 
-            return probe_annotations(source.path, fragment, self.manifest, True)
+            turn = self.manifest.find_turn(path)
+            return probe_annotations(source.path, fragment, self.manifest, True, turn)
         # Images are decoded too, because the manifest must not record cut-off files as good.
         return probe_image(source, decode=True, is_mask=is_mask)
+
+
+def _check(view: CaseView) -> tuple[tuple[Issue, ...], frozenset[float]]:
+    """Return the errors in the files that were read, and the values of the masks."""
+    issues = (issue for check in CASE_CHECKS for issue in check(view)) if view.probes else ()
+    values = (value for _, probe in view.masks() if probe.content for value in probe.content.counts)
+    return tuple(issue for issue in issues if issue.severity == "error"), frozenset(values)
 
 
 def _measure(view: CaseView) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Roboflow: ``train/``, ``valid/`` (or ``val/``) and ``test/``, each with images a
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -15,10 +15,11 @@ from pipeline.datasets.coco.annotations import CocoFile, CocoImage
 from pipeline.datasets.coco.checks import check_annotations
 from pipeline.datasets.coco.labels import join_categories, map_categories
 from pipeline.datasets.layouts import naming
+from pipeline.datasets.layouts.coco_images import ORIENTATIONS, find_turns, locate_images, note_spelling
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
 from pipeline.datasets.manifests.manifest import Case, Split
 from pipeline.datasets.probes import find_ending
-from pipeline.issues import InputError, Issue
+from pipeline.issues import InputError, Issue, summarise
 
 _ROBOFLOW_COPY = re.compile(r"(?P<source>.+)\.rf\.[0-9A-Za-z]+$")
 _WORD = re.compile(r"[a-z]+")
@@ -26,20 +27,25 @@ _WORD = re.compile(r"[a-z]+")
 
 @dataclass(frozen=True)
 class _Part:
-    """An annotation file with its split and the folder of its images."""
+    """An annotation file."""
 
-    path: str
-    file: CocoFile
-    split: Split
-    named: bool
-    folder: str
+    path: str  #: relative to the dataset's folder
+    file: CocoFile  #: its content
+    split: Split  #: the split of its images
+    named: bool  #: whether its name or folder says so
+    places: Mapping[str, str]  #: path of each image relative to the dataset's folder, by its file name
 
     def image_path(self, image: CocoImage) -> str:
-        return self.folder + image.file_name
+        return self.places[image.file_name]
 
 
 def read(
-    listing: Listing, *, categories: str = "merge", unannotated: str = "drop", crowd: str = "ignore"
+    listing: Listing,
+    *,
+    categories: str = "merge",
+    unannotated: str = "drop",
+    crowd: str = "ignore",
+    orientation: str = "auto",
 ) -> ManifestDraft:
     """Read a folder with COCO annotations.
 
@@ -53,6 +59,8 @@ def read(
         unannotated: ``"drop"``: an image without annotation is left out, because its labels may be lost;
             ``"negative"``: it is a case with an empty mask.
         crowd: ``"ignore"``: annotations marked ``iscrowd`` are left out; ``"merge"``: they are drawn like others.
+        orientation: the pixels on which outlines of photographs with an EXIF orientation were drawn, see
+            `find_turns`.
 
     Returns:
         The draft; its notes hold the findings of `check_annotations`.
@@ -63,11 +71,14 @@ def read(
     """
     naming.require_choice("unannotated", unannotated, ("drop", "negative"))
     naming.require_choice("crowd", crowd, ("ignore", "merge"))
+    naming.require_choice("orientation", orientation, ORIENTATIONS)
     parts = [_locate(listing, path, file) for path, file in _find_files(listing)]
     used: Counter[int] = sum((part.file.used_categories() for part in parts), Counter())
     table = join_categories([replace(part.file, name=part.path) for part in parts])
     labels, names = map_categories(categories, table, used)
     cases = _make_cases(parts, keep_unannotated=unannotated == "negative")
+    sizes = {f"{part.path}#{image.image_id}": (image.height, image.width) for part, image in _list_images(parts)}
+    drawn, turns = find_turns(listing, cases, sizes, orientation)
     licences = dict.fromkeys(licence for part in parts for licence in part.file.licences)
     manifest = naming.start_manifest(
         "coco",
@@ -77,10 +88,10 @@ def read(
         labels=names,
         mask_values={label: label for label in names},
         channels=naming.CHANNELS.get(naming.count_channels(listing, [case.image[0] for case in cases]), ()),
-        coco={"categories": {str(number): label for number, label in labels.items()}, "crowd": crowd},
+        coco={"categories": {str(number): label for number, label in labels.items()}, "crowd": crowd, **drawn},
         cases=cases,
     )
-    notes = (*_note_findings(parts, labels, unannotated, crowd), *_note_merged(labels, names, used))
+    notes = (*_note_findings(parts, labels, unannotated, crowd), *turns, *_note_merged(labels, names, used))
     return ManifestDraft(manifest, (*notes, *_note_others(listing, parts)))
 
 
@@ -111,35 +122,22 @@ def _locate(listing: Listing, path: str, file: CocoFile) -> _Part:
     parts = PurePosixPath(path).with_suffix("").parts
     words = [word for part in reversed(parts) for word in _WORD.findall(part.lower()) if word in naming.SPLIT_NAMES]
     own = "".join(f"{part}/" for part in parts[:-1])
-    found = _count_folders(listing, file)
-    if file.images and not found:
-        first = next(iter(file.images.values())).file_name
-        message = f"none of the {len(file.images)} images of {path} is in {listing.root}, for example {first}"
-        raise InputError(f"{message}; put the images next to the annotations")
 
-    def rank(folder: str) -> tuple[int, bool, bool, int]:
+    def rank(folder: str) -> tuple[bool, bool, int]:
         same_split = bool(words) and words[0] in _WORD.findall(folder.lower())
-        return found[folder], folder == own, same_split, -len(folder)
+        return folder == own, same_split, -len(folder)
 
-    folder = max(found, key=rank) if found else own
-    return _Part(path, file, naming.SPLIT_NAMES[words[0]] if words else "train", bool(words), folder)
-
-
-def _count_folders(listing: Listing, file: CocoFile) -> Counter[str]:
-    """Return how many images of an annotation file each folder holds."""
-    by_name: defaultdict[str, list[str]] = defaultdict(list)
-    for path in listing.known():
-        by_name[PurePosixPath(path).name].append(path)
-    found: Counter[str] = Counter()
-    for image in file.images.values():
-        for path in by_name.get(PurePosixPath(image.file_name).name, ()):
-            if f"/{path}".endswith(f"/{image.file_name}"):
-                found[path.removesuffix(image.file_name)] += 1
-    return found
+    places = locate_images(listing, path, list(file.images.values()), rank)
+    return _Part(path, file, naming.SPLIT_NAMES[words[0]] if words else "train", bool(words), places)
 
 
 def _make_cases(parts: Sequence[_Part], *, keep_unannotated: bool) -> tuple[Case, ...]:
     rows = list(_select_images(parts, keep_unannotated=keep_unannotated))
+    broken = [
+        replace(issue, path=part.path) for part in parts for found in part.file.broken.values() for issue in found
+    ]
+    if not rows and broken:
+        raise InputError(f"no image can be used: {summarise(broken)}")
     if not rows:
         raise InputError("no image has an annotation; --unannotated negative keeps images without")
     stems = Counter(_stem(image) for _, image in rows)
@@ -154,14 +152,22 @@ def _make_cases(parts: Sequence[_Part], *, keep_unannotated: bool) -> tuple[Case
     return naming.sort_cases(cases)
 
 
+def _list_images(parts: Sequence[_Part]) -> Iterator[tuple[_Part, CocoImage]]:
+    return ((part, image) for part in parts for image in part.file.images.values())
+
+
 def _select_images(parts: Sequence[_Part], *, keep_unannotated: bool) -> Iterator[tuple[_Part, CocoImage]]:
-    owner: dict[str, str] = {}
+    owner: dict[str, tuple[str, CocoImage]] = {}
     for part in parts:
         unannotated = set(part.file.unannotated())
         for image in part.file.images.values():
             path = part.image_path(image)
-            if owner.setdefault(path, part.path) != part.path:
-                raise InputError(f"{path} is annotated in {owner[path]} and in {part.path}; keep one of the files")
+            other, first = owner.setdefault(path, (part.path, image))
+            if other != part.path:
+                raise InputError(f"{path} is annotated in {other} and in {part.path}; keep one of the files")
+            if first is not image:
+                message = f"{path} is two images of {part.path}, {first.file_name} and {image.file_name}"
+                raise InputError(f"{message}; give all its annotations to one image")
             if keep_unannotated or image.image_id not in unannotated:
                 yield part, image
 
@@ -197,6 +203,8 @@ def _note_merged(labels: Mapping[int, int], names: Mapping[int, str], used: Coll
 def _note_others(listing: Listing, parts: Sequence[_Part]) -> Iterator[Issue]:
     if not any(part.named for part in parts):
         yield naming.note_no_splits("folder or file is named train, val or test")
+    for part in parts:
+        yield from note_spelling(part.path, list(part.file.images.values()), part.places, listing)
     mine = {part.image_path(image) for part in parts for image in part.file.images.values()}
     pictures = [path for path in listing.files if find_ending(path) and path not in mine]
     yield from note_names("unmatched-file", "without a row in an annotation file", pictures)

@@ -9,12 +9,26 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from pipeline.datasets.layouts import naming
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.layouts.mask_values import name_strays, observe_values, parse_mask_values, propose_mask_values
-from pipeline.datasets.layouts.pairing import IMAGE_FOLDERS, MASK_FOLDERS, Context, NamedFile, pair_files
+from pipeline.datasets.layouts.mask_values import (
+    name_strays,
+    observe_values,
+    parse_mask_values,
+    probe_mode,
+    propose_mask_values,
+)
+from pipeline.datasets.layouts.pairing import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    Context,
+    NamedFile,
+    find_further_masks,
+    pair_files,
+)
 from pipeline.datasets.layouts.patterns import PathPattern, split_ending
 from pipeline.datasets.manifests.manifest import Case, Split
 from pipeline.datasets.probes import expected_format
@@ -48,7 +62,8 @@ def read(
     """Read images and masks that are matched by name.
 
     A case is an image. Without patterns, images lie in a folder ``images`` and masks in ``masks`` or ``labels``, at any
-    depth. Images of a split without any mask become cases without label.
+    depth. Images of a split without any mask become cases without label. Masks ``x_mask_1.png``, ``x_mask_2.png``
+    beside ``x_mask.png`` are further masks of the same picture, whatever the patterns match: the union counts.
 
     Args:
         listing: the folder.
@@ -73,9 +88,12 @@ def read(
     naming.require_choice("unpaired", unpaired, ("refuse", "drop"))
     files = _sort_files(listing, image, mask)
     pairs = pair_files(files.images, files.masks)
+    further, files = _take_further(listing, files, pairs)
     kept, notes = _drop_unpaired(listing, files, pairs, unpaired)
-    cases = _make_cases(kept, pairs, _find_subjects(kept, subject))
-    meaning, decided = _explain_values(listing, sorted(pairs.values()), mask_values, binarize)
+    labels = {path: (first, *further.get(path, ())) for path, first in pairs.items()}
+    cases = _make_cases(kept, labels, _find_subjects(kept, subject))
+    meaning, decided = _explain_values(listing, sorted(chain.from_iterable(labels.values())), mask_values, binarize)
+    _require_one_label(listing, meaning, further)
     manifest = replace(
         _DATASET,
         name=naming.name_dataset(listing, "folders"),
@@ -85,7 +103,8 @@ def read(
         **meaning,
     )
     others = note_names("unmatched-file", "are neither image nor mask", files.others)
-    return ManifestDraft(manifest, (*notes, *decided, *_note_choices(cases, subject), *others))
+    notes += (*decided, *_note_further(further), *_note_choices(cases, subject), *others)
+    return ManifestDraft(manifest, tuple(notes), declared=bool(mask_values or binarize))
 
 
 def _name_channels(listing: Listing, cases: Sequence[Case], channels: str | None) -> tuple[str, ...]:
@@ -123,6 +142,32 @@ def _sort_files(listing: Listing, image: str | None, mask: str | None) -> _Files
             others.append(path)
     _require_files(listing, image, mask, has_images=bool(images), has_masks=bool(masks))
     return _Files(tuple(images), tuple(masks), tuple(others))
+
+
+def _take_further(listing: Listing, files: _Files, pairs: Mapping[str, str]) -> tuple[dict[str, list[str]], _Files]:
+    """Return the further masks of each image, and the files without them."""
+    paired = {*pairs, *pairs.values()}
+    rest = [path for path in listing.known() if path not in paired and expected_format(path) not in ("", "DICOM")]
+    further = find_further_masks(pairs, rest)
+    taken = {path for paths in further.values() for path in paths}
+    for image, paths in further.items():
+        if expected_format(image) == "NIfTI":
+            message = f"{pairs[image]} and {paths[0]} are masks of one volume, {image}"
+            raise InputError(f"{listing.root}: {message}; merge them into one file, which holds all labels")
+    return further, _Files(
+        tuple(file for file in files.images if file.path not in taken),
+        tuple(file for file in files.masks if file.path not in taken),
+        tuple(path for path in files.others if path not in taken),
+    )
+
+
+def _require_one_label(listing: Listing, meaning: Mapping[str, Any], further: Mapping[str, Sequence[str]]) -> None:
+    """Refuse several masks of a picture unless their union is clear."""
+    if further and (len(meaning["labels"]) != 2 or meaning["mask_type"] != "semantic"):
+        image, paths = next(iter(further.items()))
+        message = f"{image} has several masks, for example {paths[0]}, which can be united only if they hold one label"
+        hint = "give their values one name, --mask-values 0,1=lesion,2=lesion, or merge the files into one"
+        raise InputError(f"{listing.root}: {message}; {hint}")
 
 
 def _require_files(listing: Listing, image: str | None, mask: str | None, *, has_images: bool, has_masks: bool) -> None:
@@ -185,7 +230,9 @@ def _find_subjects(images: Sequence[NamedFile], subject: str | None) -> dict[str
     return {path: name for path, name in found.items() if name is not None}
 
 
-def _make_cases(images: Sequence[NamedFile], pairs: Mapping[str, str], subjects: Mapping[str, str]) -> tuple[Case, ...]:
+def _make_cases(
+    images: Sequence[NamedFile], labels: Mapping[str, tuple[str, ...]], subjects: Mapping[str, str]
+) -> tuple[Case, ...]:
     stems = Counter(file.stem for file in images)
     cases: dict[str, Case] = {}
     for file in images:
@@ -194,7 +241,7 @@ def _make_cases(images: Sequence[NamedFile], pairs: Mapping[str, str], subjects:
             case_id=_make_id(name),
             subject=_make_id(subjects[file.path]) if subjects else "",
             image=(file.path,),
-            label=(pairs[file.path],) if file.path in pairs else None,
+            label=labels.get(file.path),
             split=_find_split(file.path),
         )
         other = cases.setdefault(case.case_id, case)
@@ -236,6 +283,9 @@ def _read_values(listing: Listing, masks: Sequence[str]) -> tuple[dict[str, Any]
     found = observe_values(listing, masks)
     if not found:
         return parse_mask_values("0,1"), []
+    if len(found) == 3 and {0, 1} < found and 1 not in observe_values(listing, _skip_bits(listing, masks)):
+        # 1 is the foreground of the masks of 1 bit, and the other value that of the grey ones.
+        return parse_mask_values(f"0,1=foreground,{max(found):g}=foreground"), []
     try:
         meaning = parse_mask_values(propose_mask_values(found))
     except InputError as error:
@@ -243,6 +293,18 @@ def _read_values(listing: Listing, masks: Sequence[str]) -> tuple[dict[str, Any]
     names = ", ".join(f"{value} = {meaning['labels'][label]}" for value, label in meaning["mask_values"].items())
     hint = "--mask-values gives them other names"
     return meaning, [note("mask-values", f"read from all masks: {names}", hint=hint)]
+
+
+def _skip_bits(listing: Listing, masks: Sequence[str]) -> list[str]:
+    """Return the masks that are not stored with 1 bit per pixel."""
+    return [path for path in masks if probe_mode(listing, path) != "1"]
+
+
+def _note_further(further: Mapping[str, Sequence[str]]) -> Iterator[Issue]:
+    if further:
+        image, paths = next(iter(further.items()))
+        message = f"{len(further)} images have several masks, which are united: {image} has {paths[0]} too"
+        yield note("several-masks", message)
 
 
 def _note_choices(cases: Sequence[Case], subject: str | None) -> Iterator[Issue]:

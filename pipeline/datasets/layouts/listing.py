@@ -36,6 +36,8 @@ class ManifestDraft:
     manifest: Manifest  #: the manifest, still without digests and measured facts, which `complete_draft` adds
     #: warnings for the user: files that belong to no case, images without annotation, choices made
     notes: tuple[Issue, ...] = ()
+    #: whether the user said what the masks' values mean; then other values are refused, not only noted
+    declared: bool = False
 
 
 def list_files(root: Path, published: Iterable[str] = ()) -> Listing:
@@ -67,10 +69,17 @@ def _walk(folder: str, prefix: str = "", above: frozenset[tuple[int, int]] = fro
     if identity in above:
         return
     for entry in ordered:
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
         else:
             yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; what is wrong with it is reported where it is used
+        return False
 
 
 def note(code: str, message: str, *, path: str = "", hint: str = "") -> Issue:

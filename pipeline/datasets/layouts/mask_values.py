@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.datasets.checks.image_files import INVERTED_HINT
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.layouts.listing import Listing
 from pipeline.datasets.probes import ImageError, Probe, probe_image
@@ -83,6 +84,8 @@ def _explain_values(found: list[float], text: str, whole: bool) -> str:
         example = text if len(found) > 1 and found[0] == 0 else "0,255"
         what = f"{len(found)} values ({shown})" if len(found) > _SHOWN else shown
         hint = f"list the values of the labels, background first: --mask-values {example}"
+        if found == [0, 1, 255]:
+            hint += " (two labels) or --mask-values 0,1=lesion,255=lesion (one)"
         objects = "; --mask-values instances if each is an object" if len(found) > _SHOWN else ""
         return f"the masks hold {what}; {hint}; or {threshold} for blurred borders{objects}"
     hint = f"{threshold} takes values from there on as label"
@@ -94,9 +97,12 @@ def observe_values(listing: Listing, paths: Sequence[str]) -> dict[float, Occurr
     """Return all values of masks on disk and where they occur; raise `InputError` if a mask is coloured."""
     found: dict[float, Occurrence] = {}
     for path, mask in probe_masks(listing, paths):
-        if mask.channels != 1:
-            hint = "save the masks in grey, or give the grey values with --mask-values"
-            raise InputError(f"{listing.root}: the mask {path} has {mask.channels} channels, expected 1; {hint}")
+        if mask.channels != 1 and not mask.header.get("grey"):
+            message = f"the mask {path} has {mask.channels} channels that differ, expected grey"
+            raise InputError(f"{listing.root}: {message}; save the masks in grey, one value for each label")
+        if mask.header.get("inverted"):
+            message = f"the grey scale of the mask {path} is inverted (WhiteIsZero), which not all programs apply"
+            raise InputError(f"{listing.root}: {message}; {INVERTED_HINT}")
         for value, pixels in (mask.content.counts if mask.content else {}).items():
             seen = found.get(value)
             found[value] = replace(seen, masks=seen.masks + 1) if seen else Occurrence(path, pixels)
@@ -131,3 +137,11 @@ def probe_masks(listing: Listing, paths: Iterable[str]) -> Iterator[tuple[str, P
     on_disk = set(listing.files)
     found = map_threads(probe, [path for path in paths if path in on_disk])
     return ((path, mask) for path, mask in found if mask is not None)
+
+
+def probe_mode(listing: Listing, path: str) -> str:
+    """Return Pillow's mode of a mask on disk, "" for other formats and if it cannot be read."""
+    try:
+        return str(probe_image(listing.root / path, decode=False, is_mask=True).header.get("mode", ""))
+    except (ImageError, OSError):
+        return ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from pipeline.datasets.layouts.patterns import split_ending
+from pipeline.datasets.ordering import slice_key
 from pipeline.issues import InputError
 
 Context = tuple[str, ...]
@@ -21,6 +22,8 @@ MASK_FOLDERS = frozenset(
 )
 _MASK_WORDS = "masks?|segmentations?|seg|labels?|labelmap|gt|ground_?truth|annotations?"
 _IMAGE_WORDS = "images?|img|input"
+# ``x_mask_1``, ``x_mask1``, ``x_mask (1)``: a further mask of the image of ``x_mask``.
+_FURTHER = re.compile(rf"(?P<first>(?:.*[-_. ])?(?:{_MASK_WORDS}))[-_. ]?(?:\d+|\(\d+\))", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,28 @@ def strip_words(stem: str, *, is_mask: bool) -> str:
     short = re.sub(rf"[-_. ](?:{words})$", "", stem, flags=re.IGNORECASE)
     short = re.sub(rf"^(?:{words})[-_. ]", "", short, flags=re.IGNORECASE) if short == stem else short
     return short or stem
+
+
+def find_further_masks(pairs: Mapping[str, str], paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return the further masks of each image: files beside its mask whose names are the mask's with a number.
+
+    Args:
+        pairs: path of each image's first mask, by path of the image.
+        paths: files that are not in a pair.
+
+    Returns:
+        Further masks by path of the image, sorted by number.
+
+    Example:
+        >>> find_further_masks({"a.png": "a_mask.png"}, ["a_mask_10.png", "a_mask_2.png", "b_mask_1.png", "a_1.png"])
+        {'a.png': ['a_mask_2.png', 'a_mask_10.png']}
+    """
+    owners = {split_ending(mask)[0]: image for image, mask in pairs.items()}
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(paths, key=lambda path: slice_key(split_ending(path)[0].rstrip(")"))):
+        folder, slash, name = split_ending(path)[0].rpartition("/")
+        match = _FURTHER.fullmatch(name)
+        owner = owners.get(f"{folder}{slash}{match['first']}") if match else None
+        if owner is not None:
+            found[owner].append(path)
+    return dict(found)

@@ -52,8 +52,8 @@ class Case:
     case_id: str  #: unique name of the case
     subject: str  #: the patient, or the film of a frame; cases of one subject stay together in a split. "" if unknown.
     image: tuple[str, ...]  #: files of the image in order, relative to the dataset's folder, POSIX
-    #: files of the mask in the same order; None if the case has no mask. A mask that is drawn from COCO annotations is
-    #: ``"<file>.json#<image id>"``.
+    #: files of the mask in the same order; None if the case has no mask. A picture may have several masks, which are
+    #: united. A mask that is drawn from COCO annotations is ``"<file>.json#<image id>"``.
     label: tuple[str, ...] | None = None
     split: Split = "train"  #: ``"train"``, ``"val"`` or ``"test"``
     #: cross-validation fold in which a case that is not ``"test"`` serves as validation; None without folds
@@ -68,6 +68,10 @@ class Case:
     def files(self) -> tuple[str, ...]:
         """Return all files of the case, images first, each once, without the fragments of annotation files."""
         return tuple(dict.fromkeys(split_fragment(path)[0] for path in self.image + (self.label or ())))
+
+    def has_several_masks(self) -> bool:
+        """Return whether one image file has several mask files, whose union is the mask."""
+        return len(self.image) == 1 and len(self.label or ()) > 1
 
     def subject_key(self) -> str:
         """Return the subject in the form used for comparison, see `make_subject_key`."""
@@ -99,8 +103,10 @@ class Manifest:
     color_map: Mapping[str, int] = field(default_factory=dict)
     ignore_index: int | None = None  #: value of a mask that belongs to no class and is left out of loss and score
     intensity_range: tuple[float, float] | None = None  #: smallest and largest value that an image may hold; None: any
-    #: how masks are drawn from annotations: ``categories`` (label id of each category id) and ``crowd`` (``"ignore"``
-    #: or ``"merge"``); None for masks that are files
+    #: how masks are drawn from annotations: ``categories`` (label id of each category id), ``crowd`` (``"ignore"`` or
+    #: ``"merge"``), and for photographs with an EXIF orientation ``orientation`` (``"displayed"`` or ``"stored"``: the
+    #: pixels on which the outlines were drawn) and ``turned`` (the tag by which each drawn mask is turned to the stored
+    #: pixels, by label path); None for masks that are files
     coco: Mapping[str, Any] | None = None
     #: further validation sets by name: ``{name: {"description": ..., "val": [case ids]}}``, with ``"exclude": [case
     #: ids]`` if cases are left out of training too, such as the frames between two parts of a film
@@ -108,3 +114,7 @@ class Manifest:
     layout: str = ""  #: reader in `pipeline.datasets.layouts` that made the manifest
     citations: tuple[str, ...] = ()  #: papers to cite
     schema_version: int = SCHEMA_VERSION  #: version of the file format
+
+    def find_turn(self, label: str) -> int:
+        """Return the EXIF orientation by which the drawn mask of a label path is turned to the stored pixels, or 1."""
+        return int(((self.coco or {}).get("turned") or {}).get(label, 1))

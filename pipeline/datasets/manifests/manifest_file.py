@@ -15,6 +15,7 @@ _HEAD = (
     *("schema_version", "name", "layout", "task", "licence", "source", "citations"),
     *("labels", "mask_values", "channels", "spacing_policy"),
 )
+_KEPT = "nothing was written; --overwrite replaces it, or choose another -o"
 # Keys that are written unless they have their default, which most manifests do.
 _OPTIONAL: dict[str, Any] = {
     **{"stacking": "slices", "mask_type": "semantic", "binarize": None, "color_map": {}},
@@ -64,6 +65,32 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Path:
     with write_atomically(target) as stream:
         stream.write(dump_manifest(manifest))
     return target
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse, before a dataset is read, to write a manifest over a file that it would not be equal to.
+
+    Raises:
+        InputError: the file exists and holds folds or named splits, which only a split makes, or is not a manifest.
+    """
+    if not path.exists():
+        return
+    manifest, _ = parse_manifest(read_bytes(path))
+    if manifest is None:
+        raise InputError(f"{path} exists and is not a manifest; {_KEPT}")
+    if manifest.named_splits or any(case.fold is not None for case in manifest.cases):
+        raise InputError(f"{path} exists and holds folds or named splits, which would be lost; {_KEPT}")
+
+
+def write_new_manifest(manifest: Manifest, path: Path, *, overwrite: bool = False) -> Path:
+    """Write a manifest where none is, or an equal one; with ``overwrite`` over another one too.
+
+    Raises:
+        InputError: the file exists and differs.
+    """
+    if not overwrite and path.exists() and read_bytes(path) != dump_manifest(manifest).encode():
+        raise InputError(f"{path} exists and differs; {_KEPT}")
+    return write_manifest(manifest, path)
 
 
 def dump_manifest(manifest: Manifest) -> str:

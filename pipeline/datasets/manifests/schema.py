@@ -234,9 +234,13 @@ class _SchemaReader(FieldReader):
         if data.get("coco") is None:
             return None
         entry: dict[str, Any] = self.get(data, "coco", "", dict)
-        self.check_keys(entry, "coco", ("categories", "crowd"), ())
+        self.check_keys(entry, "coco", ("categories", "crowd"), ("orientation", "turned"))
         self.integer_keys(entry, "categories", int, place="coco", wanted="a label id")
         self.choice(entry, "crowd", "coco", ("ignore", "merge"))
+        self.choice(entry, "orientation", "coco", ("displayed", "stored"))
+        for path, tag in self.get(entry, "turned", "coco", dict).items():
+            if not is_kind(tag, int) or not 2 <= tag <= 8:
+                self.wrong(f"coco.turned.{path}", "an EXIF orientation from 2 to 8", tag)
         return dict(entry)
 
 

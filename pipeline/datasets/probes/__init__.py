@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -97,7 +98,8 @@ def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_
         max_pixels: larger images are refused from their header, before anything is decoded.
 
     Raises:
-        ImageError: ``unsupported-format``, ``not-an-image``, ``truncated``, ``too-large``.
+        ImageError: ``unsupported-format``, ``not-a-file``, ``not-an-image``, ``truncated``, ``too-large``.
+        OSError: there is no such file.
     """
     source = source if isinstance(source, ImageSource) else ImageSource(source)
     ending = find_ending(source.path.name) or (".dcm" if is_dicom(source) else "")
@@ -105,6 +107,9 @@ def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_
         suffix = PurePosixPath(source.path.name).suffix.lower()
         known = ", ".join(sorted(FORMATS))
         raise ImageError("unsupported-format", f"no reader for {suffix or 'a name without ending'!r}; known: {known}")
+    if source.data is None and not stat.S_ISREG(os.stat(source.path).st_mode):
+        # Reading a pipe would wait for ever.
+        raise ImageError("not-a-file", "a folder or a device, not a file", "put the image there")
     module = importlib.import_module(f"pipeline.datasets.probes.{FORMATS[ending][1]}")
     probe: Probe = module.probe(source, decode, is_mask, max_pixels)
     return probe

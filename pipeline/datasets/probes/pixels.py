@@ -10,6 +10,8 @@ from pipeline.datasets.probes.fingerprints import compute_fingerprint
 
 #: Largest distance from a whole number at which a mask's value is rounded to it
 NEAR = 0.01
+# Value of an alpha channel of 8 bits that hides nothing.
+OPAQUE = 255
 
 
 def summarise_pixels(array: Any, is_mask: bool) -> Content:
@@ -51,6 +53,34 @@ def _count_values(array: Any) -> dict[float, int]:
         return {float(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
     values, numbers = np.unique(array, return_counts=True)
     return {float(value): int(number) for value, number in zip(values, numbers, strict=True)}
+
+
+def is_grey(array: Any) -> bool:
+    """Return whether all colours ``(H, W, 3)`` are grey: red, green and blue are equal everywhere."""
+    return bool((array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all())
+
+
+def merge_channels(pixels: Any) -> Any:
+    """Return a picture ``(H, W)`` or ``(H, W, C)`` as grey ``(H, W)`` where nothing is lost.
+
+    An opaque alpha channel is dropped, and equal red, green and blue become one channel. 1-bit pixels become 0 and 1.
+
+    Raises:
+        ValueError: the alpha channel is not opaque everywhere, or the channels differ.
+
+    Example:
+        >>> merge_channels(np.full((1, 2, 3), 7, np.uint8)).tolist()
+        [[7, 7]]
+    """
+    array = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
+    array = array[..., None] if array.ndim == 2 else array
+    if array.shape[-1] in (2, 4):
+        if array[..., -1].min() < OPAQUE:
+            raise ValueError("the alpha channel is not opaque everywhere")
+        array = array[..., :-1]
+    if array.shape[-1] != 1 and not (array.shape[-1] == 3 and is_grey(array)):
+        raise ValueError(f"{array.shape[-1]} channels that differ, expected grey")
+    return array[..., 0]
 
 
 def compute_digest(array: Any) -> str:

@@ -1,4 +1,4 @@
-"""Opaque alpha channels of pictures, removed."""
+"""Pictures saved with more or fewer channels than the others: opaque alpha, grey in colour, grey among colours."""
 
 import torch
 from monai.transforms import Transform
@@ -7,13 +7,18 @@ from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item
 
 _OPAQUE = 255
+# Grey or three colours, without and with alpha.
+_COLOURS = (1, 3)
+_WITH_ALPHA = (2, 4)
 
 
 class DropAlpha(Transform):
-    """Remove an opaque alpha channel, so that a few RGBA files among RGB ones need no conversion.
+    """Bring a picture to the wanted channels where nothing is lost, so that a few odd files need no conversion.
 
-    MONAI's reader gives RGBA pictures 4 channels, and grey pictures with alpha 2. An alpha channel that is not opaque
-    is an error: the stored colours differ from the colours that a viewer shows.
+    An opaque alpha channel is removed: MONAI's reader gives RGBA pictures 4 channels, and grey pictures with alpha 2.
+    An alpha channel that is not opaque is an error: the stored colours differ from the colours that a viewer shows.
+    A grey picture that was saved in colour, its channels equal, becomes grey for a network of one channel; a grey
+    picture is repeated as red, green and blue for a network of three.
 
     Args:
         channels: number of channels without alpha.
@@ -22,6 +27,8 @@ class DropAlpha(Transform):
         >>> image = torch.tensor([[[7.0]], [[8.0]], [[9.0]], [[255.0]]])
         >>> DropAlpha()(image).flatten().tolist(), DropAlpha()(image[:3]).flatten().tolist()
         ([7.0, 8.0, 9.0], [7.0, 8.0, 9.0])
+        >>> DropAlpha()(image[:1]).flatten().tolist(), DropAlpha(1)(image[[0, 0, 0]]).flatten().tolist()
+        ([7.0, 7.0, 7.0], [7.0])
     """
 
     def __init__(self, channels: int = 3) -> None:
@@ -30,7 +37,7 @@ class DropAlpha(Transform):
         self.channels = channels
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Return ``(channels, *spatial)`` of an 8-bit image ``(channels, *spatial)`` or ``(channels + 1, *spatial)``.
+        """Return ``(channels, *spatial)`` of an 8-bit picture ``(C, *spatial)``.
 
         Raises:
             ValueError: another number of channels, or an alpha channel that is not 255 everywhere.
@@ -39,11 +46,17 @@ class DropAlpha(Transform):
         if found == self.channels:
             return image
         where = name_item(image)
-        if found != self.channels + 1:
-            raise ValueError(f"{where} has {found} channels, expected {self.channels}, or one more for alpha")
-        if not bool((image[-1] == _OPAQUE).all()):
-            raise ValueError(f"{where} has an alpha channel that is not opaque everywhere; flatten the file")
-        return image[:-1]
+        if found == self.channels + 1 or (found in _WITH_ALPHA and self.channels in _COLOURS):
+            if not bool((image[-1] == _OPAQUE).all()):
+                raise ValueError(f"{where} has an alpha channel that is not opaque everywhere; flatten the file")
+            image = image[:-1]
+        if image.shape[0] == self.channels:
+            return image
+        if (image.shape[0], self.channels) == (1, 3):
+            return torch.cat([image] * 3)
+        if (image.shape[0], self.channels) == (3, 1) and bool((image == image[:1]).all()):
+            return image[:1]
+        raise ValueError(f"{where} has {found} channels, expected {self.channels}, or one more for alpha")
 
 
 class DropAlphad(DictTransform, array=DropAlpha):

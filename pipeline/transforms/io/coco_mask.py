@@ -13,6 +13,7 @@ from monai.utils import ImageMetaKey
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import split_fragment
 from pipeline.datasets.manifests.manifest_file import read_manifest
+from pipeline.datasets.probes.orientation import turn_to_stored
 from pipeline.flags import read_flag
 from pipeline.issues import InputError
 from pipeline.transforms.dictionary import DictTransform
@@ -22,7 +23,8 @@ class LoadCocoMask(Transform):
     """Draw the mask of an image from its annotations.
 
     The manifest says which category gets which label and how annotations marked ``iscrowd`` are treated, so training,
-    checks and the manifest's voxel counts agree.
+    checks and the manifest's voxel counts agree. Where a photograph has an EXIF orientation and its outlines were drawn
+    as viewers show it, the mask is turned to the stored pixels, which MONAI reads.
 
     Args:
         manifest: manifest file written by ``dataset build coco``.
@@ -42,7 +44,9 @@ class LoadCocoMask(Transform):
         reverse_indexing: bool | str = True,
         dtype: Any = torch.float32,
     ) -> None:
-        self.categories, self.crowd = read_policy(read_manifest(manifest))
+        data = read_manifest(manifest)
+        self.categories, self.crowd = read_policy(data)
+        self.turns = {label: data.find_turn(label) for case in data.cases for label in case.label or ()}
         self.instances = read_flag(instances, "instances")
         self.reverse_indexing = read_flag(reverse_indexing, "reverse_indexing")
         self.dtype = dtype
@@ -69,11 +73,18 @@ class LoadCocoMask(Transform):
         except InputError as error:  # SystemExit would end a data-loading worker silently
             raise ValueError(str(error)) from None
         mask = rasterise(annotations, image_id, self.categories, self.crowd, self.instances)
+        mask = turn_to_stored(mask, self._find_turn(os.fspath(paths[0])))
         mask = mask.T if self.reverse_indexing else mask
         # int32 first: torch has no arithmetic for uint16.
         pixels = torch.as_tensor(np.ascontiguousarray(mask[None], dtype=np.int32)).to(self.dtype)
         meta = {ImageMetaKey.FILENAME_OR_OBJ: os.fspath(paths[0]), ImageMetaKey.SPATIAL_SHAPE: np.array(mask.shape)}
         return MetaTensor(pixels, affine=torch.eye(4, dtype=torch.float64), meta=meta)
+
+    def _find_turn(self, path: str) -> int:
+        """Return the turn of the manifest's label that a path ends with, the longest if there are several."""
+        parts = path.replace(os.sep, "/").split("/")
+        ends = ("/".join(parts[index:]) for index in range(len(parts)))
+        return next((self.turns[end] for end in ends if end in self.turns), 1)
 
 
 class LoadCocoMaskd(DictTransform, array=LoadCocoMask):

@@ -155,7 +155,7 @@ class SaveMask(Transform):
         written = [target]
         if self.overlay:
             written.append(self.output_dir / f"{name}_overlay.png")
-            write_picture(source.draw(labels, self.channels), written[-1])
+            source.write_overlay(labels, self.channels, written[-1])
         if self.figure:
             written.append(self.output_dir / f"{name}_figure.png")
             write_picture(draw_gallery([source.take_row(name, labels, self.channels)], width=384), written[-1])

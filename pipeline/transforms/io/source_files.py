@@ -12,9 +12,11 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from monai.utils import MetaKeys
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.atomic import write_atomically
 from pipeline.datasets.probes.nifti_affine import measure_distance
+from pipeline.datasets.probes.orientation import read_orientation, turn_to_stored
 from pipeline.datasets.probes.series_image import list_series, read_affine
 from pipeline.issues import InputError
 from pipeline.pictures.figures import draw_labels
@@ -62,6 +64,10 @@ class SourceFile(ABC):
     @abstractmethod
     def write(self, labels: NDArray[Any], target: Path) -> None:
         """Write a mask on the image's grid, atomically."""
+
+    def write_overlay(self, labels: NDArray[Any], channels: Sequence[int] | None, target: Path) -> None:
+        """Write the image with the outline of every label as PNG, atomically."""
+        write_picture(self.draw(labels, channels), target)
 
     @abstractmethod
     def draw(self, labels: NDArray[Any], channels: Sequence[int] | None) -> NDArray[np.uint8]:
@@ -113,15 +119,30 @@ def require_place(item: torch.Tensor, affine: NDArray[Any], grid: tuple[int, ...
 
 
 class PictureFile(SourceFile):
-    """A picture; its mask has the same format, or PNG if that format would change values."""
+    """A picture; its mask has the same format, or PNG if that format would change values.
+
+    A photograph may have an EXIF orientation, by which viewers turn it. Its mask gets the same one, so that both agree
+    in programs that apply it and in those that do not. Pillow has applied that of a TIFF file to the pixels.
+    """
 
     def __init__(self, path: Path) -> None:
         self._pixels = read_pixels(path)
+        with Image.open(path) as image:
+            self.orientation = read_orientation(image)
         super().__init__(path, path.stem, _PICTURES[path.suffix.lower()], self._pixels.shape[:2])
 
     def write(self, labels: NDArray[Any], target: Path) -> None:
         """Write the mask ``(H, W)``."""
-        write_picture(labels, target, "PNG" if self.suffix == ".png" else "TIFF")
+        if self.suffix == ".png":
+            write_picture(labels, target, "PNG", self.orientation)
+        else:
+            write_picture(
+                np.ascontiguousarray(turn_to_stored(labels, self.orientation)), target, "TIFF", self.orientation
+            )
+
+    def write_overlay(self, labels: NDArray[Any], channels: Sequence[int] | None, target: Path) -> None:
+        """Write the picture with the outline of every label, which viewers turn as they turn the picture."""
+        write_picture(self.draw(labels, channels), target, "PNG", self.orientation if self.suffix == ".png" else 1)
 
     def draw(self, labels: NDArray[Any], channels: Sequence[int] | None) -> NDArray[np.uint8]:
         """Return the picture with the outline of every label."""

@@ -8,10 +8,12 @@ import torch
 from monai.transforms import Transform
 
 from pipeline.datasets.probes.pixels import NEAR
+from pipeline.flags import read_flag
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_OPAQUE = 255
 
 
 class EncodeMask(Transform):
@@ -21,7 +23,8 @@ class EncodeMask(Transform):
     JPEG, training would silently use wrong labels. Values within 0.01 of a whole number are rounded to it, because
     tools that scale or resample masks write 0.9999 for 1.
 
-    The arguments correspond to a manifest's ``mask_values``, ``binarize``, ``color_map`` and ``ignore_index``.
+    The arguments correspond to a manifest's ``mask_values``, ``binarize``, ``color_map`` and ``ignore_index``. A grey
+    mask that was saved in colour, its red, green and blue equal, is read as grey; an opaque alpha channel is dropped.
 
     Args:
         values: grey value of each label id, background first; or the label id of each grey value, where several values
@@ -30,6 +33,8 @@ class EncodeMask(Transform):
         colors: for coloured masks ``(3, *spatial)`` or ``(4, *spatial)`` of 8-bit values: label id of each colour
             ``"#rrggbb"``; an opaque alpha channel is dropped; ``values`` is not used.
         ignore_index: a value without a class, which is kept for losses that ignore it.
+        unite: the channels are several masks of one image (see `pipeline.transforms.LoadMasksd`): each is encoded,
+            and their union is returned, the highest label where they overlap.
 
     Example:
         >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 255.0]]])).tolist()
@@ -44,6 +49,8 @@ class EncodeMask(Transform):
         [[0, 2]]
         >>> EncodeMask({0: 0, 1: 1, 2: 1}, ignore_index=255)(torch.tensor([[0, 2, 255]])).tolist()
         [[0, 1, 255]]
+        >>> EncodeMask([0, 255], unite=True)(torch.tensor([[0, 255, 0], [0, 0, 255]])).tolist()
+        [[0, 1, 1]]
     """
 
     def __init__(
@@ -53,9 +60,13 @@ class EncodeMask(Transform):
         threshold: float | None = None,
         colors: Mapping[str, int] | None = None,
         ignore_index: int | None = None,
+        unite: bool | str = False,
     ) -> None:
         if threshold is not None and colors is not None:
             raise ValueError("set threshold or colors, not both")
+        self.unite = read_flag(unite, "unite")
+        if self.unite and (colors is not None or ignore_index is not None):
+            raise ValueError("unite takes grey masks, without colors and ignore_index")
         self.labels = _read_values(values)
         self.threshold = threshold
         self.colors = None if colors is None else _read_colors(colors)
@@ -65,19 +76,22 @@ class EncodeMask(Transform):
             raise ValueError(f"ignore_index {ignore_index} is also a value or the id of a label; choose another number")
 
     def __call__(self, mask: torch.Tensor) -> torch.Tensor:
-        """Encode a mask ``(1, *spatial)``, or ``(3, *spatial)`` with colours.
+        """Encode a mask ``(1, *spatial)``, or ``(C, *spatial)`` with colours, alpha, or several masks to unite.
 
         Returns:
             Label ids ``(1, *spatial)`` in the mask's dtype.
 
         Raises:
-            ValueError: the mask has another number of channels, or a value that is not declared.
+            ValueError: the mask has channels that differ, or a value that is not declared.
         """
         where = name_item(mask, "mask")
         if self.colors is not None:
             return self._replace(_pack_colors(mask, where), self.colors, where, _show_colour)
-        if mask.shape[0] != 1:
-            raise ValueError(f"{where} has {mask.shape[0]} channels, expected 1")
+        if self.unite:
+            return self._encode(mask, where).amax(dim=0, keepdim=True)
+        return self._encode(_take_grey(mask, where), where)
+
+    def _encode(self, mask: torch.Tensor, where: str) -> torch.Tensor:
         mask = _round(mask)
         if self.threshold is not None:
             return self._binarize(mask, self.threshold, where)
@@ -134,11 +148,23 @@ def _round(mask: torch.Tensor) -> torch.Tensor:
     return torch.where((mask - nearest).abs() <= NEAR, nearest, mask)
 
 
+def _take_grey(mask: torch.Tensor, where: str) -> torch.Tensor:
+    """Return a mask that was saved in colour or with an opaque alpha channel as grey ``(1, *spatial)``."""
+    channels = mask.shape[0]
+    if channels == 1:
+        return mask
+    colours = mask[:-1] if channels in (2, 4) and bool((mask[-1] == _OPAQUE).all()) else mask
+    if colours.shape[0] in (1, 3) and bool((colours == colours[:1]).all()):
+        return colours[:1]
+    hint = "save it in grey, give colors, or load several masks of one image with LoadMasksd"
+    raise ValueError(f"{where} has {channels} channels, expected 1, or 3 that are equal; {hint}")
+
+
 def _pack_colors(mask: torch.Tensor, where: str) -> torch.Tensor:
     """Return colours as numbers 0xRRGGBB ``(1, *spatial)``; float32 holds them exactly."""
     if mask.shape[0] not in (3, 4):
         raise ValueError(f"{where} has {mask.shape[0]} channels, expected 3 (red, green, blue)")
-    if mask.shape[0] == 4 and not bool((mask[3] == 255).all()):
+    if mask.shape[0] == 4 and not bool((mask[3] == _OPAQUE).all()):
         raise ValueError(f"{where} has an alpha channel that is not opaque everywhere")
     wide = mask.to(torch.float32 if mask.is_floating_point() else torch.int32)
     return wide[0:1] * 65536 + wide[1:2] * 256 + wide[2:3]
@@ -156,6 +182,6 @@ class EncodeMaskd(DictTransform, array=EncodeMask):
     """Dictionary version of :class:`EncodeMask`, with the same further arguments.
 
     Args:
-        keys: items that hold masks ``(1, *spatial)``, or ``(3, *spatial)`` with colours.
+        keys: items that hold masks ``(1, *spatial)``, or ``(C, *spatial)`` with colours, alpha, or several masks.
         allow_missing_keys: skip keys that a case does not have.
     """

@@ -140,19 +140,19 @@ DAMAGES = {
         MASK,
         lambda p: set_pixel(p, 1),
         "label-values",
-        "deep",
+        "default",
         "after",
         text="holds 1 (1 pixels), the manifest allows 0, 255",
     ),
     "mask value 1, no checksum": Damage(MASK, lambda p: set_pixel(p, 1), "label-values", "default", "without"),
     "16-bit mask": Damage(
-        MASK, lambda p: save(p, np.full((24, 32), 300, np.uint16)), "label-values", "deep", "after", text="holds 300"
+        MASK, lambda p: save(p, np.full((24, 32), 300, np.uint16)), "label-values", "default", "after", text="holds 300"
     ),
     "many mask values": Damage(
         MASK,
         lambda p: save(p, np.arange(768, dtype=np.uint8).reshape(24, 32)),
         "label-values",
-        "deep",
+        "default",
         "after",
         text="8, ...",
     ),
@@ -160,7 +160,12 @@ DAMAGES = {
         IMAGE, lambda p: save(p, np.zeros((24, 32), np.uint8)), "channels", "default", "after", text="1 channels, the"
     ),
     "coloured mask": Damage(
-        MASK, lambda p: save(p, np.zeros((24, 32, 3), np.uint8)), "color-mask", "default", "after", text="3 channels"
+        MASK,
+        lambda p: save(p, np.eye(24, 96, dtype=np.uint8).reshape(24, 32, 3)),
+        "color-mask",
+        "default",
+        "after",
+        text="3 channels",
     ),
     "several pages": Damage(MASK, save_pages, "ndim", "default", "after", text="3 pages"),
     "JPEG named tif": Damage(

@@ -56,10 +56,10 @@ def test_a_good_file_has_no_findings():
         ({"image": {"id": 2}}, "duplicate-id", "images[1]]: image id 2 occurs twice"),
         ({"image": {"id": "2"}}, "duplicate-id", "image id 2 occurs twice"),
         ({"image": {"file_name": "b.png"}}, "duplicate-path", "file_name 'b.png' occurs twice"),
-        ({"image": {"file_name": "../a.png"}}, "path-escape", "'../a.png' leaves the folder of images"),
-        ({"image": {"file_name": "x/../../a.png"}}, "path-escape", "leaves the folder"),
-        ({"image": {"file_name": "/etc/passwd"}}, "path-escape", "leaves the folder"),
-        ({"image": {"file_name": "C:\\a.png"}}, "path-escape", "leaves the folder"),
+        ({"image": {"file_name": "./b.png"}}, "duplicate-path", "file_name 'b.png' occurs twice"),
+        ({"image": {"file_name": ".\\x\\..\\b.png"}}, "duplicate-path", "occurs twice"),
+        ({"image": {"file_name": "C:\\"}}, "manifest-schema", "expected a path"),
+        ({"image": {"file_name": ".."}}, "manifest-schema", "expected a path"),
         ({"image": {"file_name": ""}}, "manifest-schema", "file_name is '', expected a path"),
         ({"image": {"file_name": "a\u0000.png"}}, "manifest-schema", "expected a path"),
         ({"image": {"file_name": "\ud800.png"}}, "manifest-schema", "expected a path"),
@@ -145,6 +145,27 @@ def test_backslashes_are_read_as_slashes_with_a_warning():
     file = parse(make_file(image={"file_name": "sub\\a.png"}))
     assert file.images["1"].file_name == "sub/a.png"
     assert [(issue.code, issue.severity) for issue in file.issues] == [("backslash-path", "warning")]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("../a.png", "a.png"),
+        ("x/../../a.png", "a.png"),
+        ("..\\JPEGImages\\a.png", "JPEGImages/a.png"),
+        ("/etc/passwd", "etc/passwd"),
+        ("C:\\Users\\me\\a.png", "Users/me/a.png"),
+        ("C:a.png", "a.png"),
+        ("\\\\server\\share\\x\\a.png", "x/a.png"),
+    ],
+)
+def test_a_path_of_another_computer_is_cut_to_its_inside(name, read):
+    file = parse(make_file(image={"file_name": name}))
+    image = file.images["1"]
+    assert (image.file_name, image.is_foreign) == (read, True)
+    found = [issue for issue in file.issues if issue.code == "path-escape"]
+    assert [issue.severity for issue in found] == ["warning"]
+    assert "leaves the folder of images; its end is looked for" in found[0].message
 
 
 def test_an_image_with_one_bad_annotation_is_not_drawn_and_others_are():

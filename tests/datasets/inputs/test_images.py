@@ -1,15 +1,20 @@
 """find_images: the pictures that are found, their ids, and inputs that are refused in one line."""
 
 import logging
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from monai.transforms import LoadImage
 from PIL import Image
 
 from pipeline.datasets import find_images
 from pipeline.issues import InputError
+from pipeline.transforms import DropAlpha
 
 
 def write(path: Path, shape: tuple[int, ...] = (8, 10, 3), dtype: type = np.uint8, **options: object) -> Path:
@@ -57,8 +62,49 @@ def test_masks_results_and_hidden_files_are_no_images(tmp_path: Path) -> None:
 def test_channels(shape: tuple[int, ...], channels: int, tmp_path: Path) -> None:
     path = write(tmp_path / "x.png", shape)
     assert find_images(path, channels=channels) == find_images(path)
-    with pytest.raises(InputError, match=rf"x\.png: has {channels} channels, expected 2$"):
+    hint = "the network was trained on images of 2 channels"
+    with pytest.raises(InputError, match=rf"x\.png: has {channels} channels, expected 2; {hint}$"):
         find_images(path, channels=2)
+
+
+def load(path: Path, channels: int) -> np.ndarray:
+    """Return a picture as prediction reads it."""
+    (item,) = find_images(path, channels=channels)
+    read = LoadImage(reader="PILReader", reverse_indexing=False, ensure_channel_first=True)
+    return np.asarray(DropAlpha(channels)(read(item["image"])))
+
+
+@pytest.mark.parametrize("alpha", ["", "A"])
+def test_grey_is_read_as_colour_and_grey_in_colour_as_grey(
+    alpha: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grey = np.arange(80, dtype=np.uint8).reshape(8, 10)
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        Image.fromarray(grey).convert("L" + alpha).save(tmp_path / f"{number}" / "grey.png")
+        Image.fromarray(grey).convert("RGB" + alpha).save(tmp_path / f"{number}" / "colour.png")
+    assert np.array_equal(load(tmp_path / "0" / "grey.png", 3), np.stack([grey] * 3))
+    assert np.array_equal(load(tmp_path / "0" / "colour.png", 1), grey[None])
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert len(find_images(tmp_path, channels=3)) == len(find_images(tmp_path, channels=1)) == 6
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/0/grey.png: grey, read as equal red, green and blue (and 2 more)",
+        f"{tmp_path}/0/colour.png: grey saved in colour, read as one channel (and 2 more)",
+    ]
+
+
+def test_a_colour_picture_for_a_grey_network_is_refused_with_the_command_to_type(tmp_path: Path) -> None:
+    path = write(tmp_path / "it's (1).png")
+    with pytest.raises(
+        InputError, match="has 3 channels, expected 1; the network was trained on grey pictures"
+    ) as caught:
+        find_images(path, channels=1)
+    words = shlex.split(str(caught.value).split("in its folder: ")[1])
+    subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
+    with Image.open(path) as image:
+        wanted = np.asarray(image.convert("L"))
+    assert np.array_equal(load(tmp_path / "it's (1)_grey.png", 1)[0], wanted)
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("RGBA", 3), ("LA", 1)])
@@ -125,9 +171,9 @@ def test_bad_pictures_are_named_in_one_line(make, message: str, tmp_path: Path) 
 
 def test_the_first_bad_picture_is_named_and_the_others_counted(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.png"):
-        write(tmp_path / name, (8, 10))
-    with pytest.raises(InputError, match=r"a\.png: has 1 channels, expected 3 \(and 2 more\)$"):
-        find_images(tmp_path, channels=3)
+        write(tmp_path / name)
+    with pytest.raises(InputError, match=r"a\.png: has 3 channels, expected 1; .* \(and 2 more\)$"):
+        find_images(tmp_path, channels=1)
 
 
 def test_a_turned_photograph_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -139,7 +185,8 @@ def test_a_turned_photograph_gives_a_warning(tmp_path: Path, caplog: pytest.LogC
         assert len(find_images(tmp_path, channels=3)) == 2
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as stored (and 1 more)"
+        f"{tmp_path}/a.jpg: EXIF orientation 6: viewers turn the image, MONAI reads it as stored; its mask gets the"
+        " same orientation (and 1 more)"
     )
 
 

@@ -181,7 +181,7 @@ def test_a_fourth_axis_is_channels(shape: tuple[int, ...], channels: int | None,
 
 
 def test_a_volume_with_too_few_channels(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has 1 channels, expected 4$"):
+    with pytest.raises(InputError, match=r"has 1 channels, expected 4; the network was"):
         find_volumes(write_volume(tmp_path / "x.nii.gz"), channels=4)
 
 

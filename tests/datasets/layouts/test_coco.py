@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import yaml
 from PIL import Image
 
 from pipeline.commands.cli import main
-from pipeline.datasets import read_manifest
+from pipeline.datasets import load_datalist, read_manifest
 from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
 from pipeline.issues import InputError
+from pipeline.transforms import LoadCocoMask
 
 ROBOFLOW = "_annotations.coco.json"
 
@@ -266,6 +268,101 @@ def test_what_cannot_be_read_as_one_dataset(tmp_path):
     write_part(tmp_path / "empty", f"train/{ROBOFLOW}", {"a.png": []})
     with pytest.raises(InputError, match="no image has an annotation; --unannotated negative keeps"):
         read_layout("coco", tmp_path / "empty")
+
+
+def write_windows(root, names, *, folder="JPEGImages", files=None):
+    """Write annotations in ``labels/`` whose file names are ``names``, and the pictures in another folder."""
+    images, rows = [], []
+    for number, name in enumerate(names):
+        file = root / (files[number] if files else f"{folder}/{number}.jpg")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((50, 60, 3), 9 * number, np.uint8)).save(file, format="JPEG")
+        images.append({"id": number, "file_name": name, "width": 60, "height": 50})
+        outline = [5, 5, 25, 5, 25, 25, 5, 25]
+        rows.append({"id": number, "image_id": number, "category_id": 1, "segmentation": [outline]})
+    content = {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "lesion"}]}
+    (root / "labels").mkdir()
+    (root / "labels" / "annotations.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "JPEGImages\\",
+        ".\\JPEGImages\\",
+        "..\\JPEGImages\\",
+        "../JPEGImages/",
+        "C:\\Users\\me\\data\\JPEGImages\\",
+        "C:\\Users\\me\\data\\",
+        "C:JPEGImages\\",
+        "\\\\server\\share\\set\\JPEGImages\\",
+        "/home/me/data/JPEGImages/",
+        "D:/set/jpegimages/",
+    ],
+)
+def test_file_names_of_another_computer_are_found_by_their_end(tmp_path, prefix):
+    root, manifest = tmp_path / "data", tmp_path / "m.json"
+    write_windows(root, [f"{prefix}{number}.jpg" for number in range(4)])
+    assert main(["dataset", "build", "coco", str(root), "-o", str(manifest)]) == 0
+    data = read_manifest(manifest)
+    assert [case.image for case in data.cases] == [(f"JPEGImages/{number}.jpg",) for number in range(4)]
+    assert {case.facts["foreground"] for case in data.cases} == {400}
+    assert main(["dataset", "check", str(manifest), "--dataset_dir", str(root), "--deep", "--no-near"]) == 0
+    items = load_datalist(manifest, root, "all")
+    draw = LoadCocoMask(manifest)
+    assert [np.asarray(draw(item["label"])).sum() for item in items] == [400] * 4
+
+
+def test_what_is_not_found_is_named_with_what_was_looked_for(tmp_path):
+    write_windows(tmp_path / "some", [f"C:\\me\\set\\{number}.jpg" for number in range(3)])
+    (tmp_path / "some" / "JPEGImages" / "1.jpg").unlink()
+    with pytest.raises(InputError, match=r"missing-file JPEGImages/1\.jpg \[1\]: the file does not exist"):
+        read_layout("coco", tmp_path / "some")
+    write_windows(tmp_path / "none", ["C:\\me\\set\\0.jpg"], files=["JPEGImages/other.jpg"])
+    with pytest.raises(InputError) as error:
+        read_layout("coco", tmp_path / "none")
+    for part in (
+        "none of the 1 images of labels/annotations.json is in ",
+        "for example me/set/0.jpg (looked for files that end in me/set/0.jpg or set/0.jpg or 0.jpg)",
+        "put the images next to the annotations",
+    ):
+        assert part in str(error.value)
+
+
+def test_rows_that_cannot_be_used_are_named_instead_of_missing_annotations(tmp_path):
+    write_windows(tmp_path, ["C:\\"], files=["0.jpg"])
+    with pytest.raises(InputError, match=r"no image can be used: manifest-schema labels.*file_name is 'C:"):
+        read_layout("coco", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("A.JPG", "a.jpg"),
+        ("Images/a.jpg", "images/A.jpg"),
+        (unicodedata.normalize("NFD", "Läsion é.jpg"), unicodedata.normalize("NFC", "Läsion é.jpg")),
+        (unicodedata.normalize("NFC", "Läsion é.jpg"), unicodedata.normalize("NFD", "Läsion é.jpg")),
+        ("./x//../a.jpg", "a.jpg"),
+    ],
+)
+def test_spellings_of_one_file(tmp_path, name, file):
+    root, manifest = tmp_path / "data", tmp_path / "m.json"
+    write_windows(root, [name, "other.jpg"], files=[file, "other.jpg"])
+    assert main(["dataset", "build", "coco", str(root), "-o", str(manifest)]) == 0
+    assert {case.image for case in read_manifest(manifest).cases} == {(file,), ("other.jpg",)}
+    assert main(["dataset", "check", str(manifest), "--dataset_dir", str(root), "--deep", "--no-near"]) == 0
+
+
+@pytest.mark.parametrize("other", ["A.jpg", "./a.jpg", "x\\..\\a.jpg"])
+def test_one_file_in_two_spellings_is_refused(tmp_path, other):
+    write_windows(tmp_path, ["a.jpg", other, "b.jpg"], files=["a.jpg", "a.jpg", "b.jpg"])
+    with pytest.raises(InputError, match=r"a\.jpg.* (is two images of labels/annotations\.json|occurs twice)"):
+        read_layout("coco", tmp_path)
+
+
+def test_two_files_that_differ_in_case_stay_two(tmp_path):
+    write_windows(tmp_path, ["a.jpg", "A.jpg"], files=["a.jpg", "A.jpg"])
+    assert [case.image for case in read_layout("coco", tmp_path).manifest.cases] == [("A.jpg",), ("a.jpg",)]
 
 
 @pytest.mark.parametrize(

@@ -97,4 +97,4 @@ def test_lossy_and_coloured_masks_are_refused(tmp_path: Path) -> None:
     assert read_layout("folders", tmp_path, binarize="128").manifest.cases[0].facts["foreground"] > 0
     (tmp_path / "masks" / "a.jpg").unlink()
     write_image(tmp_path / "masks" / "a.png", bands=3)
-    assert "the mask masks/a.png has 3 channels, expected 1; save the masks in grey" in told(tmp_path)
+    assert "the mask masks/a.png has 3 channels that differ, expected grey; save the masks in grey" in told(tmp_path)

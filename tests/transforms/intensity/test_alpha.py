@@ -29,11 +29,24 @@ def test_one_pixel_that_is_not_opaque_is_refused():
         DropAlpha()(image)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 5])
-def test_other_numbers_of_channels_are_refused(channels):
-    image = MetaTensor(torch.zeros(channels, 2, 2), meta={"filename_or_obj": "p/a.png"})
-    with pytest.raises(ValueError, match=rf"image p/a\.png has {channels} channels, expected 3, or one more"):
-        DropAlpha()(image)
+@pytest.mark.parametrize(("found", "channels"), [(5, 3), (3, 4), (1, 2), (4, 2)])
+def test_other_numbers_of_channels_are_refused(found, channels):
+    image = MetaTensor(torch.zeros(found, 2, 2), meta={"filename_or_obj": "p/a.png"})
+    with pytest.raises(ValueError, match=rf"image p/a\.png has {found} channels, expected {channels}, or one more"):
+        DropAlpha(channels)(image)
+
+
+@pytest.mark.parametrize("alpha", [0, 1])
+def test_grey_becomes_colour_and_equal_colours_grey(alpha):
+    grey = MetaTensor(torch.arange(4.0).reshape(1, 2, 2), meta={"filename_or_obj": "a.png"})
+    opaque = [torch.full((1, 2, 2), 255.0)] * alpha
+    colour = DropAlpha(3)(torch.cat([grey, *opaque]))
+    assert torch.equal(colour, grey[[0, 0, 0]])
+    assert torch.equal(DropAlpha(1)(torch.cat([colour, *opaque])), grey)
+    assert colour.meta["filename_or_obj"] == "a.png"
+    colour[1, 0, 0] += 1
+    with pytest.raises(ValueError, match=f"has {3 + alpha} channels, expected 1"):
+        DropAlpha(1)(torch.cat([colour, *opaque]))
 
 
 def test_channels_must_be_positive():

@@ -47,9 +47,32 @@ def test_many_values_are_cut_short_and_fractions_and_nan_are_shown():
         EncodeMask()(torch.tensor([[0.0, float("nan")]]))
 
 
-def test_several_channels_are_refused():
-    with pytest.raises(ValueError, match="mask has 3 channels, expected 1"):
-        EncodeMask()(torch.zeros(3, 4, 4))
+@pytest.mark.parametrize("channels", [2, 3, 4, 5])
+def test_channels_that_differ_are_refused(channels: int):
+    mask = torch.zeros(channels, 4, 4)
+    mask[0, 1, 1] = 255
+    with pytest.raises(ValueError, match=f"mask has {channels} channels, expected 1, or 3 that are equal; save it"):
+        EncodeMask()(mask)
+
+
+@pytest.mark.parametrize(("copies", "alpha"), [(1, 0), (3, 0), (1, 1), (3, 1)])
+def test_grey_saved_in_colour_or_with_an_opaque_alpha_is_grey(copies: int, alpha: int):
+    grey = torch.tensor([[[0.0, 255.0, 0.0]]])
+    mask = torch.cat([grey] * copies + [torch.full_like(grey, 255)] * alpha)
+    assert EncodeMask()(mask).tolist() == [[[0, 1, 0]]]
+    assert EncodeMask(threshold=128)(mask).tolist() == [[[0, 1, 0]]]
+
+
+def test_several_masks_are_united_after_their_values_are_read():
+    # An inverted mask: the background has the higher value.
+    masks = torch.tensor([[[255, 0, 255, 0]], [[255, 255, 0, 0]]])
+    assert EncodeMask({255: 0, 0: 1}, unite=True)(masks).tolist() == [[[0, 1, 1, 1]]]
+    assert EncodeMask({0: 0, 1: 1, 255: 1}, unite="true")(masks // 255).tolist() == [[[1, 1, 1, 0]]]
+    assert EncodeMask(threshold=128, unite=True)(masks).tolist() == [[[1, 1, 1, 0]]]
+    with pytest.raises(ValueError, match="mask has the values"):
+        EncodeMask(unite=True)(masks + 1)
+    with pytest.raises(ValueError, match="unite takes grey masks"):
+        EncodeMask(colors={"#000000": 0, "#ffffff": 1}, unite=True)
 
 
 def test_message_names_the_file():
