@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 COMMAND = [sys.executable, "-m", "monai.bundle", "run"]
 COMBINATIONS = (
     *("train evaluate phantom", "train evaluate refine tta phantom", "train evaluate postprocessing", "train paper"),
-    *("train multi_gpu_train phantom", "train losses", "train origin phantom", "train evaluate origin"),
+    *("train multi_gpu_train phantom", "train losses", "train origin", "train evaluate origin"),
     *("inference refine tta ensemble phantom", "inference postprocessing", "inference phantom"),
 )
 # What a run gets, instead of a training.
