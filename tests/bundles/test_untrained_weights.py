@@ -1,4 +1,4 @@
-"""Weights that find nothing: training, evaluation and inference say so in one line, and a short training leaves them."""
+"""Weights that find nothing: each workflow says so in one line; a training shorter than the interval leaves weights."""
 
 from __future__ import annotations
 
