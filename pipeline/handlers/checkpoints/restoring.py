@@ -90,8 +90,10 @@ def _restore(item: Any, state: Mapping[str, Any], path: Path, *, keep_rates: boo
 
 
 def _restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any], *, keep_rates: bool) -> None:
-    groups = []
-    for now, then in zip(optimizer.state_dict()["param_groups"], state["param_groups"], strict=True):
+    fresh, groups = optimizer.state_dict()["param_groups"], []
+    if len(fresh) != len(state["param_groups"]):
+        raise ValueError(f"it has {len(state['param_groups'])} groups of parameters, expected {len(fresh)}")
+    for now, then in zip(fresh, state["param_groups"], strict=True):
         rate = {"lr": then["lr"]} if keep_rates else {}
         groups.append({**now, **rate, "params": then["params"]})
     optimizer.load_state_dict({**state, "param_groups": groups})
@@ -127,6 +129,8 @@ def _replay(scheduler: LRScheduler, steps: int, path: Path) -> None:
 
 
 def _check_plateau(scheduler: ReduceLROnPlateau, state: Mapping[str, Any], path: Path) -> None:
+    if "num_bad_epochs" not in state:
+        raise ValueError(f"it is not the state of a ReduceLROnPlateau; set it back, {_NEW_RUN}")
     for name, value in scheduler.state_dict().items():
         if name not in _SEEN and name in state and state[name] != value:
             raise InputError(

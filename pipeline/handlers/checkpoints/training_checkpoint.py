@@ -179,7 +179,8 @@ class TrainingCheckpoint:
     def _restore(self, trainer: Engine) -> None:
         found = read_newest(self.folder)
         if found is None:
-            raise InputError(f"resume: no loadable checkpoint in {self.folder}; start a new run with --resume false")
+            advice = "in another --output_dir" if find_last(self.folder) else "with --resume false"
+            raise InputError(f"resume: no loadable checkpoint in {self.folder}; start a new run {advice}")
         path, content = found
         missing = sorted(set(self.to_save) - set(content))
         if missing:

@@ -222,6 +222,19 @@ def test_a_plateau_with_other_settings_is_refused(now: dict[str, Any], message: 
     assert str(caught.value).endswith("set it back, or start a new run in another --output_dir")
 
 
+def test_a_plateau_in_place_of_another_schedule_is_refused() -> None:
+    first = Training(SCHEDULES["StepLR"], 12)
+    first.step(3)
+    with pytest.raises(InputError, match="lr_scheduler: it is not the state of a ReduceLROnPlateau; set it back, or"):
+        restore(plateau(), first)
+
+
+def test_a_plateau_may_be_replaced() -> None:
+    second = Training(SCHEDULES["PolynomialLR"], 12)
+    restore(second, plateau(scores=[0.5, 0.4, 0.3, 0.2]))
+    assert second.step(3) == Training(SCHEDULES["PolynomialLR"], 12).step(7)[4:]
+
+
 class Average:
     """Any object with a state, such as a moving average of weights."""
 
@@ -256,7 +269,9 @@ def test_another_number_of_groups() -> None:
     first, second = Training(SCHEDULES["StepLR"], 12), Training(SCHEDULES["StepLR"], 12)
     second.objects["optimizer"] = torch.optim.SGD(second.network.parameters(), 0.1)
     del first.objects["lr_scheduler"], second.objects["lr_scheduler"]
-    with pytest.raises(InputError, match="does not fit this experiment: optimizer: "):
+    with pytest.raises(
+        InputError, match="does not fit this experiment: optimizer: it has 2 groups of parameters, expected 1"
+    ):
         restore(second, first)
 
 

@@ -140,6 +140,17 @@ def test_nothing_to_resume_from(tmp_path):
         InputError, match=r"^resume: no loadable checkpoint in .*; start a new run with --resume false$"
     ):
         Run(tmp_path, [0.5], resume=True).run()
+    assert Run(tmp_path, [0.5], resume="false").run().trained == [1, 1]
+
+
+def test_nothing_but_damaged_checkpoints(tmp_path):
+    folder = tmp_path / "run"
+    Run(folder, [0.5, 0.6]).run()
+    for path in find_last(folder):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"no loadable checkpoint in .*; start a new run in another --output_dir$"):
+        Run(folder, [0.5], resume=True).run()
+    assert Run(tmp_path / "other", [0.5]).run().trained == [1, 1]
 
 
 def test_a_fresh_run_does_not_mix_with_an_earlier_one(tmp_path):
