@@ -233,7 +233,8 @@ def test_no_step_writes_into_the_image_the_label_the_prediction_or_the_cache(
     dataset, inferer = config.get_parsed_content("validate#dataset"), config.get_parsed_content("validate#inferer")
     cache = Watch(dataset._cache)
     batch = list_data_collate([dataset[0]])
-    batch["pred"] = inferer(batch["image"], config.get_parsed_content("network"))
+    with torch.no_grad():
+        batch["pred"] = inferer(batch["image"], config.get_parsed_content("network"))
     (case,) = decollate_batch(batch)
     given = Watch({key: case[key].as_subclass(torch.Tensor) for key in ("image", "label", "pred")})
     chain = config.get_parsed_content("validate#postprocessing")
