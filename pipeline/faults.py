@@ -15,6 +15,11 @@ from typing import Any, NamedTuple
 from pipeline.atomic import format_bytes
 from pipeline.issues import join_lines
 
+try:
+    import resource  # here, because an import needs an open file
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 #: Knobs that save memory, and the value below which they cannot go; None for sizes
 SAVING = {
     "batch_size": 1,
@@ -50,6 +55,9 @@ _SHARED_MEMORY = r"torch_\d+_\d+|/dev/shm|out of shared memory|Bus error"
 _WORKER = r"DataLoader worker \(pids?(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)"
 _ERRNO = r"\[Errno (\d+)\] ([^:]+)(?:: b?(['\"])(.*?)\3)?"
 _NO_ACCESS = r"No such file or no access: '(.*)'"
+_NO_READER = "cannot find a suitable reader for file: "
+_PARAGRAPH = "\n\n"
+_TRACE = "Traceback (most recent call last):\n"
 _READING = r"applying transform <\S*\.\w*Load\w* object"
 _WORKER_TRACE = "\nOriginal Traceback"
 _NEXT_CAUSE = "\n\nThe above exception was the direct cause of the following exception:\n\n"
@@ -157,11 +165,19 @@ def _unpack(error: BaseException) -> Iterator[Cause]:
     if not found or "Caught " not in head:
         yield Cause(type(error).__name__, text)
         return
+    if _NO_READER in trace:  # the traces of all readers follow
+        yield Cause("RuntimeError", trace[trace.index(_NO_READER) :])
+        return
     for chunk in trace.split(_NEXT_CAUSE):
-        lines = chunk.rpartition(_NEXT_CONTEXT)[2].splitlines()
-        after = next((k for k, line in enumerate(lines) if k and line and not line.startswith(" ")), len(lines) - 1)
-        kind, _, message = "\n".join(lines[after:]).partition(": ")
-        yield Cause(kind.strip().rpartition(".")[2], message.strip())
+        yield _read_end(chunk.rpartition(_NEXT_CONTEXT)[2])
+
+
+def _read_end(trace: str) -> Cause:
+    """Read kind and message after the indented lines of a trace."""
+    lines = trace.splitlines()
+    after = next((k for k, line in enumerate(lines) if k and line and not line.startswith(" ")), len(lines) - 1)
+    kind, _, message = "\n".join(lines[after:]).partition(": ")
+    return Cause(kind.strip().rpartition(".")[2], message.strip())
 
 
 def _find_gpu_memory(causes: Sequence[Cause]) -> Iterator[Fault]:
@@ -208,12 +224,25 @@ def _find_limits(causes: Sequence[Cause]) -> Iterator[Fault]:
 
 
 def _find_reading(causes: Sequence[Cause]) -> Iterator[Fault]:
+    for _, text in causes:
+        if _NO_READER in text:
+            yield _explain_readers(text)
     if any(re.search(_READING, text) for _, text in causes):
-        first = causes[0]
-        path, reason = next(_read_os_errors(causes), ("", ""))
-        known = f"cannot read {path}: {reason}"
-        what = known if path else f"an image or mask cannot be read: {_shorten(first.text or first.kind)}"
-        yield Fault(what, path=path, reading=True, loading=True)
+        path, reason = next(_read_os_errors(causes), ("", _shorten(causes[0].text or causes[0].kind)))
+        what = f"cannot read {path}" if path else "an image or mask cannot be read"
+        yield Fault(f"{what}: {reason}", path=path, reading=True, loading=True)
+
+
+def _explain_readers(text: str) -> Fault:
+    """Take the reason of the reader that was asked first, the one that the config names."""
+    path = text[text.index(_NO_READER) + len(_NO_READER) :].partition(".\n")[0]
+    chain = [_NEXT_CAUSE.strip(), _NEXT_CONTEXT.strip()]
+    traces = [trace.strip() for trace in text.split(_TRACE)[1:]]
+    last = next((trace for trace in traces if not trace.endswith(tuple(chain))), "")
+    first = _read_end(f" \n{last.partition(_PARAGRAPH)[0]}") if last else Cause("", "no reader fits")
+    _, reason = next(_read_os_errors([first]), ("", first.text))
+    reason = _shorten(reason.replace(f" '{path}'", "") or first.kind)
+    return Fault(f"cannot read {path}: {reason}", path=path, reading=True, loading=True)
 
 
 def _find_disk(causes: Sequence[Cause]) -> Iterator[Fault]:
@@ -299,11 +328,7 @@ def _read_amount(text: str) -> str:
 
 
 def _read_limit() -> str:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return ""
-    return f", {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} are allowed"
+    return f", {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} are allowed" if resource else ""
 
 
 def _can_be_lower(name: str, value: Any) -> bool:

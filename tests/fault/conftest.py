@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "handlers"))
+sys.path[:0] = [str(Path(__file__).parents[1] / "handlers"), str(Path(__file__).parent)]
 
 # torch imports _dynamo, slow, when it makes the first optimizer.
 PRELOAD = ["pytest", "torch._dynamo", "monai.engines", "monai.handlers", "monai.transforms", "pipeline.handlers"]
+PRELOAD += ["fire", "monai.bundle", "monai.networks.nets", "torch.utils.tensorboard", "pipeline.transforms", "mischief"]
 
 
 def _run_logged(target, arguments, log):

@@ -88,7 +88,10 @@ def find_line(error: BaseException, engine: Engine | None = None) -> InputError 
         error: the exception.
         engine: the engine that it ended, if it had started.
     """
-    return explain_lost_process(error) or _find_own_message(error) or explain_fault(error, engine)
+    try:
+        return explain_lost_process(error) or _find_own_message(error) or explain_fault(error, engine)
+    except Exception:  # without memory or files even this may fail; the error itself matters more
+        return None
 
 
 def _find_own_message(error: BaseException) -> InputError | None:

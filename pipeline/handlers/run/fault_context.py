@@ -45,7 +45,10 @@ class Settings:
     @property
     def checkpoints(self) -> list[Path]:
         """The checkpoints that the run can be resumed from."""
-        return find_last(self.output_dir) if self.output_dir is not None else []
+        try:
+            return find_last(self.output_dir) if self.output_dir is not None else []
+        except OSError:
+            return []
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Place:
 
     cases: list[str] = field(default_factory=list)  #: ids of the case, or of the cases of the batch
     engine: Engine | None = None  #: the engine that ran
+    loading: bool = False  #: the batch of the next iteration was being loaded
 
     def describe(self) -> str:
         """Return it in brackets."""
@@ -61,8 +65,9 @@ class Place:
         if self.cases:
             more = f" and {len(self.cases) - _MOST_CASES} more" if len(self.cases) > _MOST_CASES else ""
             parts.append(f"case{'s' * (len(self.cases) > 1)} {', '.join(self.cases[:_MOST_CASES])}{more}")
-        if self.engine is not None and self.engine.state.iteration:
-            parts.append(f"epoch {self.engine.state.epoch}, iteration {self.engine.state.iteration}")
+        if self.engine is not None and self.engine.state.epoch:
+            iteration = self.engine.state.iteration + self.loading
+            parts.append(f"epoch {self.engine.state.epoch}, iteration {iteration}")
         return f" ({'; '.join(parts)})" if parts else ""
 
 
@@ -84,7 +89,9 @@ def explain_fault(error: BaseException, engine: Engine | None = None) -> InputEr
     frames = list(_walk_frames(error))
     settings = read_settings(frames)
     output = _is_output(fault, settings)
-    place = Place([] if output else find_cases(fault, frames, engine), engine)
+    place = find_place(fault, frames, engine)
+    if output:
+        place.cases.clear()
     what = f"cannot write to {fault.what}" if output else fault.what
     parts = [f"{what}{place.describe()}", *_advise(fault, settings.for_engine(engine))]
     trace = write_trace(error, settings.output_dir)
@@ -106,17 +113,35 @@ def read_settings(frames: Sequence[FrameType]) -> Settings:
     return Settings()
 
 
-def find_cases(fault: Fault, frames: Sequence[FrameType], engine: Engine | None) -> list[str]:
+def find_place(fault: Fault, frames: Sequence[FrameType], engine: Engine | None) -> Place:
     """Find the case that was being loaded, or else the cases of the batch that was being computed."""
-    loads = fault.loading or any(frame.f_globals.get("__name__") == _LOADER for frame in frames)
-    if engine is not None and not loads:
-        return list_case_ids(engine.state.batch)
+    loading = fault.loading or any(frame.f_globals.get("__name__") == _LOADER for frame in frames)
+    if engine is not None and not loading:
+        return Place(list_case_ids(engine.state.batch), engine)
+    return Place(_find_case(frames) or _find_owner(fault.what, engine), engine, loading)
+
+
+def _find_case(frames: Sequence[FrameType]) -> list[str]:
+    """Find the case in the variables of a transform or a dataset."""
     for frame in frames:
         for value in list(frame.f_locals.values()):
             if isinstance(value, Mapping) and isinstance(value.get("case_id"), str):
                 return [value["case_id"]]
-    loader = getattr(engine.state, "dataloader", None) if engine is not None else None
-    return _find_owner(fault.path, getattr(getattr(loader, "dataset", None), "data", None))
+    return []
+
+
+def _find_owner(text: str, engine: Engine | None) -> list[str]:
+    """Find the case of the engine's dataset one of whose files a text names."""
+    loader = getattr(getattr(engine, "state", None), "dataloader", None)
+    items = getattr(getattr(loader, "dataset", None), "data", None)
+    for item in items if isinstance(items, Sequence) else ():
+        if isinstance(item, Mapping) and "case_id" in item:
+            files = [part for value in item.values() for part in (value if isinstance(value, list) else [value])]
+            if any(
+                isinstance(file, (str, os.PathLike)) and os.sep in str(file) and str(file) in text for file in files
+            ):
+                return [str(item["case_id"])]
+    return []
 
 
 def write_trace(error: BaseException, folder: Path | None) -> Path | None:
@@ -154,15 +179,6 @@ def _walk_frames(error: BaseException) -> Iterator[FrameType]:
     for frame, _ in traceback.walk_stack(sys._getframe()):
         if frame.f_globals.get("__name__") != __name__:
             yield frame
-
-
-def _find_owner(path: str, items: Any) -> list[str]:
-    """Return the case that a file belongs to."""
-    for item in items if path and isinstance(items, Sequence) else ():
-        files = [part for value in item.values() for part in (value if isinstance(value, list) else [value])]
-        if path in map(str, files) and "case_id" in item:
-            return [str(item["case_id"])]
-    return []
 
 
 def _is_output(fault: Fault, settings: Settings) -> bool:

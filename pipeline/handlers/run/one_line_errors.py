@@ -5,6 +5,8 @@ import threading
 from types import TracebackType
 from typing import Any
 
+from tqdm import tqdm
+
 from pipeline.faults import describe_first, find_fault
 from pipeline.handlers.run.exits import find_line
 from pipeline.issues import InputError
@@ -44,6 +46,8 @@ def print_error(kind: type[BaseException], error: BaseException, trace: Tracebac
         sys.__excepthook__(kind, error, trace)
         line = InputError(f"{describe_first(error)}; the trace above shows where")
     record_failure(line)
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()  # otherwise the line would follow a bar in its row
     print(line, file=sys.stderr, flush=True)
 
 
