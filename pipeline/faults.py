@@ -32,6 +32,7 @@ SAVING = {
     "num_workers": 0,
 }
 _NETWORK = ("batch_size", "sw_batch_size", "roi_size", "image_size", "slices_per_patient", "tiles_per_frame")
+_LOADING = ("num_workers", "batch_size", "cache_rate")
 _SIZES = ("roi_size", "image_size", "input_size")
 _LONGEST = 300
 # Modules in which sizes meet.
@@ -81,6 +82,7 @@ class Fault:
     path: str = ""  #: the file or folder that it is about
     reading: bool = False  #: a file of a case cannot be read
     loading: bool = False  #: it came while cases were loaded, whatever the main process was doing
+    traced: bool = True  #: the trace of the error says more
 
 
 def explain(error: BaseException, values: Mapping[str, Any] | None = None) -> str | None:
@@ -105,7 +107,7 @@ def explain(error: BaseException, values: Mapping[str, Any] | None = None) -> st
 def find_fault(error: BaseException) -> Fault | None:
     """Return what the error means, if it is known."""
     causes = list_causes(error)
-    return next((fault for find in (*_KINDS, *_find_place(error)) for fault in find(causes)), None)
+    return next((fault for find in (*_find_place(error), *_KINDS) for fault in find(causes)), None)
 
 
 def advise(fault: Fault, values: Mapping[str, Any] | None = None) -> str:
@@ -207,10 +209,21 @@ def _find_lost_worker(causes: Sequence[Cause]) -> Iterator[Fault]:
         match = re.search(_WORKER, text)
         if match and (match[2] or "").strip() == "Killed":
             what = f"worker {match[1]} of the loader was killed (SIGKILL), as the system does when memory (RAM) is full"
-            yield Fault(what, lower=("num_workers", "batch_size", "cache_rate"), loading=True)
+            yield Fault(what, lower=_LOADING, loading=True, traced=False)
         elif match:
             how = f"crashed ({match[2].strip()})" if match[2] else "ended without saying why"
-            yield Fault(f"worker {match[1]} of the loader {how}", "load without workers, --num_workers 0", loading=True)
+            yield Fault(
+                f"worker {match[1]} of the loader {how}",
+                "load without workers, --num_workers 0",
+                loading=True,
+                traced=False,
+            )
+
+
+def _find_cut_connection(causes: Sequence[Cause]) -> Iterator[Fault]:
+    if causes[0].kind in ("ConnectionResetError", "ConnectionRefusedError", "BrokenPipeError", "EOFError"):
+        what = "a worker of the loader ended while it sent its cases, as if it was killed for lack of memory (RAM)"
+        yield Fault(what, lower=_LOADING, loading=True, traced=False)
 
 
 def _find_limits(causes: Sequence[Cause]) -> Iterator[Fault]:
@@ -250,10 +263,11 @@ def _find_disk(causes: Sequence[Cause]) -> Iterator[Fault]:
         yield Fault(f"{path}: {reason}" if path else reason, path=path)
 
 
-def _find_place(error: BaseException) -> Sequence[Any]:
-    """Return what else to look for where the error was raised: only a network or a loss says so little about sizes."""
-    modules = {str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)}
-    return (_find_sizes,) if any(module.startswith(_SIZED) for module in modules) else ()
+def _find_place(error: BaseException) -> list[Any]:
+    """Return what else an error may mean where it was raised: in a network or a loss, or where workers send cases."""
+    frames = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    finders: list[Any] = [_find_sizes] if any(frame.startswith(_SIZED) for frame in frames) else []
+    return [_find_cut_connection, *finders] if "torch.multiprocessing.reductions" in frames else finders
 
 
 def _find_sizes(causes: Sequence[Cause]) -> Iterator[Fault]:

@@ -101,8 +101,8 @@ def test_a_mask_that_vanishes_while_training(run, data, workers, capsys):
     match = re.match(pattern, ended.line)
     assert match, ended.line
     assert match[1] == match[2]
-    assert ended.line.endswith(f"trace in {ended.folder}/error.txt")
-    assert "No such file" in (ended.folder / "error.txt").read_text()
+    assert ended.line.endswith(f"trace in {ended.folder}/error_trace.txt")
+    assert "No such file" in (ended.folder / "error_trace.txt").read_text()
     record = json.loads((ended.folder / "run.json").read_text())
     assert (record["status"], record["error"]) == ("failed", ended.line)
     assert main(find_command(ended.line)) == 1
@@ -151,7 +151,7 @@ def test_no_memory_of_the_gpu(run):
 
 def test_a_worker_that_is_killed(run):
     line = run(harm("kill worker", iteration=1), num_workers=2, cache_rate=0.5).line
-    assert re.match(r"worker \d+ of the loader was killed \(SIGKILL\)", line)
+    assert re.match(r"worker \d+ of the loader was killed \(SIGKILL\).*epoch 1, iteration 2\); ", line)
     assert "lower --num_workers (now 2), --batch_size (now 2) or --cache_rate (now 0.5)" in line
 
 

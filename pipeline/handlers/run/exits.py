@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from ignite.engine import Engine, Events
 
 from pipeline.handlers.run.fault_context import explain_fault
+from pipeline.handlers.run.loading_order import record_order
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import explain_lost_process, record_failure
 
@@ -88,10 +89,14 @@ def find_line(error: BaseException, engine: Engine | None = None) -> InputError 
         error: the exception.
         engine: the engine that it ended, if it had started.
     """
-    try:
-        return explain_lost_process(error) or _find_own_message(error) or explain_fault(error, engine)
-    except Exception:  # without memory or files even this may fail; the error itself matters more
-        return None
+    for _ in range(2):
+        try:
+            return explain_lost_process(error) or _find_own_message(error) or explain_fault(error, engine)
+        except RuntimeError as other:  # torch says at any moment, in its signal handler, that a worker is lost
+            error = other
+        except Exception:  # without memory or files even this may fail, and the error itself matters more
+            break
+    return None
 
 
 def _find_own_message(error: BaseException) -> InputError | None:
@@ -120,6 +125,7 @@ def _find_exits(engine: Engine) -> _Exits:
         if isinstance(handler, _Exits):
             return handler
     exits = _Exits()
+    engine.add_event_handler(Events.STARTED, record_order)
     engine.add_event_handler(Events.EXCEPTION_RAISED, exits)
     handlers.insert(0, handlers.pop())  # to the front: ignite has no priorities
     return exits

@@ -21,10 +21,13 @@ from pipeline.atomic import write_atomically
 from pipeline.faults import SAVING, Fault, advise, find_fault
 from pipeline.handlers.checkpoints.checkpoint_files import find_last
 from pipeline.handlers.run.batch_cases import list_case_ids
+from pipeline.handlers.run.loading_order import find_lost_cases
 from pipeline.issues import InputError
 
 _LOADER = "torch.utils.data.dataloader"
 _MOST_CASES = 4
+#: Pattern of the names under which traces are written
+TRACE_FILES = "error_trace*.txt"
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Place:
 def explain_fault(error: BaseException, engine: Engine | None = None) -> InputError | None:
     """Return the line to show instead of an error whose reason is the machine, a file or a setting.
 
-    The trace goes to ``error.txt`` in the output folder, if that can be written.
+    The trace goes to ``error_trace.txt`` in the output folder, if that can be written.
 
     Args:
         error: the exception.
@@ -94,7 +97,7 @@ def explain_fault(error: BaseException, engine: Engine | None = None) -> InputEr
         place.cases.clear()
     what = f"cannot write to {fault.what}" if output else fault.what
     parts = [f"{what}{place.describe()}", *_advise(fault, settings.for_engine(engine))]
-    trace = write_trace(error, settings.output_dir)
+    trace = write_trace(error, settings.output_dir) if fault.traced else None
     line = InputError("; ".join([*parts, *([f"trace in {trace}"] if trace else [])]))
     line.__cause__ = error
     return line
@@ -118,7 +121,8 @@ def find_place(fault: Fault, frames: Sequence[FrameType], engine: Engine | None)
     loading = fault.loading or any(frame.f_globals.get("__name__") == _LOADER for frame in frames)
     if engine is not None and not loading:
         return Place(list_case_ids(engine.state.batch), engine)
-    return Place(_find_case(frames) or _find_owner(fault.what, engine), engine, loading)
+    cases = _find_case(frames) or _find_owner(fault.what, engine)
+    return Place(cases or ([] if engine is None else find_lost_cases(engine, fault.what)), engine, loading)
 
 
 def _find_case(frames: Sequence[FrameType]) -> list[str]:
@@ -145,11 +149,11 @@ def _find_owner(text: str, engine: Engine | None) -> list[str]:
 
 
 def write_trace(error: BaseException, folder: Path | None) -> Path | None:
-    """Write the trace of an error to ``error.txt``; return None if there is no folder or it cannot be written."""
+    """Write the trace of an error to ``error_trace.txt``; return None if there is no folder or it cannot be written."""
     if folder is None or not folder.is_dir():
         return None
     rank = idist.get_rank()
-    path = folder / (f"error_{rank}.txt" if rank else "error.txt")
+    path = folder / (f"error_trace_{rank}.txt" if rank else "error_trace.txt")
     text = "".join(traceback.format_exception(error))
     home = str(Path.home())
     try:
