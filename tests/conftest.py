@@ -46,13 +46,15 @@ def _has_gpu() -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def heed_ctrl_c() -> None:
-    """Handle SIGINT even where a shell started the tests in the background with the signal ignored.
+def heed_signals() -> None:
+    """Handle SIGINT and SIGTERM even where the tests were started in the background with these signals ignored.
 
-    Children inherit an ignored signal; tests that interrupt a command would then wait in vain.
+    Children inherit an ignored signal; tests that interrupt a command would then wait in vain. SIGHUP stays ignored,
+    because that is what ``nohup`` is for.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

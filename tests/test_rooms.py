@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pipeline"
 MOST_MODULES = 18
 # What every room may use.
-GROUND = {"pipeline", "issues", "atomic", "flags"}
+GROUND = {"pipeline", "issues", "atomic", "flags", "faults"}
 # Room -> the rooms that it may import, besides itself and the ground. A room that is not named here may import none.
 ARROWS = {
     "__main__": {"commands"},

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from pipeline import __version__
 from pipeline.commands.installation import describe_rivals
+from pipeline.faults import find_fault
 from pipeline.issues import InputError, format_examples, join_lines
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -177,6 +178,7 @@ def _print_error(error: BaseException, *, debug: bool) -> int:
         traceback.print_exception(error)
     text = join_lines(str(error))
     if not isinstance(error, InputError | OSError):
-        text = f"{type(error).__name__}: {text}; this is a bug, --debug shows where"
+        fault = find_fault(error)
+        text = fault.what if fault else f"{type(error).__name__}: {text}; this is a bug, --debug shows where"
     print(f"error: {text}", file=sys.stderr)
     return EXIT_FAILURE

@@ -10,6 +10,7 @@ from pipeline.handlers.logs.prediction_gallery import PredictionGallery
 from pipeline.handlers.logs.segmentation_figures import SegmentationFigures
 from pipeline.handlers.logs.summary_writer_end import SummaryWriterEnd
 from pipeline.handlers.run.graceful_stop import GracefulStop
+from pipeline.handlers.run.one_line_errors import OneLineErrors
 from pipeline.handlers.run.output_folder_guard import OutputFolderGuard
 from pipeline.handlers.run.run_lock import RunLock
 from pipeline.handlers.run.run_record import RunRecord
@@ -33,6 +34,7 @@ __all__ = [
     "LearningRateLog",
     "NetworkCheckpointLoader",
     "NonFiniteGuard",
+    "OneLineErrors",
     "OutputFolderGuard",
     "PredictionGallery",
     "RunLock",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import faults
 from pipeline.bundle.config_files import EVALUATE, TRAIN, read_config, suggest_name
 from pipeline.bundle.configs import find_references, list_texts
 from pipeline.bundle.overrides.ids import MISSING, look_up
@@ -142,7 +143,7 @@ def explain(place: str) -> Iterator[None]:
             cause = cause.__cause__
         if isinstance(cause, InputError):
             raise cause from None
-        raise InputError(f"{place}: {type(cause).__name__}: {cause}") from error
+        raise InputError(f"{place}: {faults.explain(error) or f'{type(cause).__name__}: {cause}'}") from error
 
 
 @contextmanager

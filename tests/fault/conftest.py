@@ -12,8 +12,9 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "handlers"), str(Path(__file__).
 
 # torch imports _dynamo, slow, when it makes the first optimizer.
 PRELOAD = [
-    *("pytest", "torch._dynamo", "torch.utils.tensorboard", "monai.bundle", "monai.engines", "monai.handlers"),
-    *("monai.transforms", "pipeline.datasets", "pipeline.handlers", "pipeline.transforms"),
+    *("fire", "pytest", "torch._dynamo", "torch.utils.tensorboard"),
+    *("monai.bundle", "monai.engines", "monai.handlers", "monai.networks.nets", "monai.transforms"),
+    *("pipeline.datasets", "pipeline.handlers", "pipeline.transforms", "mischief"),
 ]
 
 

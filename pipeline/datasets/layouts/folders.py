@@ -283,7 +283,7 @@ def _read_values(listing: Listing, masks: Sequence[str]) -> tuple[dict[str, Any]
     found = observe_values(listing, masks)
     if not found:
         return parse_mask_values("0,1"), []
-    if len(found) == 3 and {0, 1} < found and 1 not in observe_values(listing, _skip_bits(listing, masks)):
+    if len(found) == 3 and {0, 1} < set(found) and 1 not in observe_values(listing, _skip_bits(listing, masks)):
         # 1 is the foreground of the masks of 1 bit, and the other value that of the grey ones.
         return parse_mask_values(f"0,1=foreground,{max(found):g}=foreground"), []
     try:

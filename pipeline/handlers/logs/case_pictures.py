@@ -14,7 +14,7 @@ from monai.transforms import SpatialResample
 from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
 
-from pipeline.handlers.training.non_finite_guard import list_case_ids
+from pipeline.handlers.run.batch_cases import list_case_ids
 from pipeline.pictures.figures import as_rgb, resize_labels, resize_picture
 from pipeline.pictures.image_file import read_pixels
 

@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 from ignite.engine import Engine, Events
 
+from pipeline.handlers.run.fault_context import explain_fault
+from pipeline.handlers.run.loading_order import record_order
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import explain_lost_process, record_failure
 
@@ -72,12 +74,29 @@ class _Exits:
 
     def __call__(self, engine: Engine, error: BaseException) -> None:
         if error is not self._raised:  # ignite reports an iteration's exception again for the run
-            error = explain_lost_process(error) or _find_own_message(error) or error
+            error = find_line(error, engine) or error
             for callback in self.callbacks:
                 error = callback(engine, error) or error
             record_failure(error)
             self._raised = error
         raise error
+
+
+def find_line(error: BaseException, engine: Engine | None = None) -> InputError | None:
+    """Return the line to show instead of an error; None if its reason is unknown and its trace is needed.
+
+    Args:
+        error: the exception.
+        engine: the engine that it ended, if it had started.
+    """
+    for _ in range(2):
+        try:
+            return explain_lost_process(error) or _find_own_message(error) or explain_fault(error, engine)
+        except RuntimeError as other:  # torch says at any moment, in its signal handler, that a worker is lost
+            error = other
+        except Exception:  # without memory or files even this may fail, and the error itself matters more
+            break
+    return None
 
 
 def _find_own_message(error: BaseException) -> InputError | None:
@@ -99,21 +118,21 @@ def _is_raised_here(error: BaseException) -> bool:
 
 
 def _find_exits(engine: Engine) -> _Exits:
-    if not any(isinstance(item, _HideSystemExit) for item in engine.logger.filters):
-        engine.logger.addFilter(_HideSystemExit())
+    if not any(isinstance(item, _HideException) for item in engine.logger.filters):
+        engine.logger.addFilter(_HideException())
     handlers = engine._event_handlers[Events.EXCEPTION_RAISED]
     for handler, _, _ in handlers:
         if isinstance(handler, _Exits):
             return handler
     exits = _Exits()
+    engine.add_event_handler(Events.STARTED, record_order)
     engine.add_event_handler(Events.EXCEPTION_RAISED, exits)
     handlers.insert(0, handlers.pop())  # to the front: ignite has no priorities
     return exits
 
 
-class _HideSystemExit(logging.Filter):
+class _HideException(logging.Filter):
+    """Keep ignite from logging, once for the iteration and once for the run, an error that is raised anyway."""
+
     def filter(self, record: logging.LogRecord) -> bool:
-        error = sys.exc_info()[1]
-        if record.levelno < logging.ERROR or error is None:
-            return True
-        return not isinstance(error, SystemExit) and explain_lost_process(error) is None
+        return record.levelno < logging.ERROR or sys.exc_info()[1] is None

@@ -94,6 +94,7 @@ class GracefulStop:
             # torchrun sends SIGTERM as soon as one process is gone; this one is already ending.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # A signal to the whole process group also ends the loader's workers, which is reported as an error.
-        if self._signal is not None and isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        cause = error.__cause__ or error
+        if self._signal is not None and isinstance(cause, RuntimeError) and "DataLoader worker" in str(cause):
             return SystemExit(128 + self._signal)
         return None

@@ -79,8 +79,11 @@ class RunLock:
     def release(self, engine: Engine, error: BaseException | None = None) -> None:
         """Release the lock if it is held."""
         if self._held:
-            self.path.unlink(missing_ok=True)
             self._held = False
+            with contextlib.suppress(
+                OSError
+            ):  # the folder is gone: an error here would hide the one that ended the run
+                self.path.unlink()
 
     def _refuse(self, holder: dict[str, Any]) -> str:
         where = "" if holder["host"] == socket.gethostname() else f" on {holder['host']}"

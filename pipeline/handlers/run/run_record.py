@@ -23,6 +23,7 @@ from ignite.engine import Engine, Events
 
 from pipeline.handlers.checkpoints.atomic_save import remove_stale, write_json
 from pipeline.handlers.run.exits import on_exception
+from pipeline.handlers.run.fault_context import TRACE_FILES
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
 
@@ -75,6 +76,8 @@ class RunRecord:
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             remove_stale(self.path.parent, (re.escape(self.path.name),))
+            for trace in self.path.parent.glob(TRACE_FILES):  # of an earlier run that failed
+                trace.unlink(missing_ok=True)
             self._started = datetime.now(UTC)
             self._record = {
                 "status": "running",

@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from pipeline.handlers.checkpoints.checkpoint_files import find_last
+from pipeline.handlers.run.batch_cases import list_case_ids
 from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import any_process, collect, exit_together
@@ -61,24 +62,6 @@ class NonFiniteGuard(OneLineHandler):
         if newest:
             yield f"last checkpoint {newest[0]}"
         yield "try `python -m pipeline dataset check --deep`, a lower learning_rate, or amp false"
-
-
-def list_case_ids(batch: Any) -> list[str]:
-    """List the case ids of a batch in order, without repetition.
-
-    Args:
-        batch: a dict with a list under ``case_id``, or MONAI's decollated list of dicts.
-
-    Example:
-        >>> list_case_ids({"case_id": ["a", "a", "b"]}), list_case_ids([{"case_id": "a"}, {"image": 0}])
-        (['a', 'b'], ['a'])
-    """
-    if isinstance(batch, Mapping):
-        found = batch.get("case_id", [])
-        return list(dict.fromkeys([found] if isinstance(found, str) else map(str, found)))
-    if isinstance(batch, (list, tuple)):
-        return list(dict.fromkeys(case_id for item in batch for case_id in list_case_ids(item)))
-    return []
 
 
 def _read_loss(output: Any) -> float | None:
