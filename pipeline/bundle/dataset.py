@@ -2,6 +2,8 @@
 
 import fnmatch
 import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +15,10 @@ from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.datasets.probes import expected_format
-from pipeline.issues import InputError
+from pipeline.issues import InputError, join_lines
 
+# Signs that have a meaning in a pattern, or in MONAI's configs.
+_ODD = re.compile(r"[][!*?@%$#:]|[^ -~\w]")
 PLACEHOLDERS = ("foreground", "object", "label ", "channel ")
 
 
@@ -137,11 +141,12 @@ def _find_pattern(image: str, mask: str) -> str:
         >>> _find_pattern("scan 1", "scan 1_lesion"), _find_pattern("a", "mask_a"), _find_pattern("a", "a")
         ('*_lesion.*', 'mask_*', '')
     """
-    if mask != image and mask.startswith(image):
-        return f"*{mask[len(image) :]}.*"
-    if mask != image and mask.endswith(image):
-        return f"{mask[: -len(image)]}*"
-    return ""
+    pattern = ""
+    if mask.startswith(image):
+        pattern = f"*{_ODD.sub('?', mask[len(image) :])}.*"
+    elif mask.endswith(image):
+        pattern = f"{_ODD.sub('?', mask[: -len(image)])}*"
+    return "" if fnmatch.fnmatch(f"{image}.png", pattern) else pattern
 
 
 def read_dataset(
@@ -173,8 +178,8 @@ def read_dataset(
         manifest,
         Path(os.path.abspath(path)),
         None if folder is None else Path(os.path.abspath(os.path.expanduser(folder))),
-        _name_channels(path, manifest, channels),
-        _name_labels(path, manifest, labels),
+        tuple(map(join_lines, _name_channels(path, manifest, channels))),
+        tuple(map(join_lines, _name_labels(path, manifest, labels))),
     )
     _require_trainable(path, dataset)
     if dataset.folder is not None:
@@ -227,7 +232,7 @@ def _require_trainable(path: Path, dataset: UserDataset) -> None:
         )
     for split in ("train", "val"):
         if not parts[split]:
-            hint = f"first: python -m pipeline dataset split {path} --folds 5"
+            hint = f"first: python -m pipeline dataset split {shlex.quote(str(path))} --folds 5"
             raise InputError(f"{path} has no {_WORDS[split]} cases; {hint}")
     bare = [case.case_id for split in ("train", "val") for case in parts[split] if case.label is None]
     if bare:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.bundle.config_files import INFERENCE, METADATA, TRAIN, find_bundles, read_config
-from pipeline.issues import InputError
+from pipeline.issues import InputError, show_controls
 
 NO_WEIGHTS, SHIPPED, DOWNLOAD = "none", "shipped", "to download"
 
@@ -90,7 +91,33 @@ def name_config(bundle: Path, name: str, bundle_root: str) -> list[str]:
     """
     words = ["--config_file", shlex.quote(str(bundle / "configs" / name))]
     here = os.path.abspath(bundle_root) == os.path.abspath(bundle)
-    return words if here else [*words, "--bundle_root", shlex.quote(str(bundle))]
+    return words if here else [*words, "--bundle_root", quote_path(bundle)]
+
+
+def quote_path(path: str | Path) -> str:
+    """Return a path as a word of a shell that MONAI's command line takes for this path.
+
+    MONAI runs a value that begins with ``$``, and reads digits as a number and commas as a list.
+
+    Example:
+        >>> quote_path("$data"), quote_path("2024/a b"), quote_path("data/kaggle_3m")
+        ("'./$data'", "'./2024/a b'", 'data/kaggle_3m')
+    """
+    text = str(path)
+    is_plain = re.fullmatch(r"[./~].*|(?!(None|True|False)$)[A-Za-z_][^,:#\[({]*", text, re.DOTALL)
+    return shlex.quote(text if is_plain else f"./{text}")
+
+
+def quote_files(paths: Iterable[str | Path]) -> str:
+    """Return config files as a word of a shell that MONAI's command line reads as a list.
+
+    Example:
+        >>> print(quote_files(["a.json", "b.json"]), quote_files(["$x.json"]))
+        "['a.json','b.json']" '['"'"'$x.json'"'"']'
+    """
+    text = f"[{','.join(repr(str(path)) for path in paths)}]"
+    # Between double quotes a shell still runs these.
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
 
 
 def print_bundles(folder: Path, as_json: bool = False) -> int:
@@ -110,7 +137,7 @@ def print_bundles(folder: Path, as_json: bool = False) -> int:
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
     else:
-        print("\n".join(_format(entries)))
+        print("\n".join(map(show_controls, _format(entries))))
     return int(any(entry.problem for entry in entries))
 
 

@@ -1,6 +1,7 @@
 """The command ``pipeline dataset build``: its arguments and its run."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from pipeline.commands.arguments import add_layout_parsers
 from pipeline.commands.progress import show_progress
 from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
 from pipeline.datasets.manifests.manifest_file import write_manifest
+from pipeline.issues import show_controls
 
 
 def _make_examples(layout: Layout) -> list[str]:
@@ -61,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     write_manifest(draft.manifest, args.output)
     for line in format_notes(notes):
         print(line, file=sys.stderr)
-    print("\n".join([f"{args.output}:", *format_summary(draft.manifest)]))
-    print(f"next: python -m pipeline dataset check {args.output} --dataset_dir {args.root} --deep")
-    print(f"then: python -m pipeline dataset split {args.output} --seed 0")
+    output, root = (show_controls(shlex.quote(str(path))) for path in (args.output, args.root))
+    print("\n".join([f"{show_controls(args.output)}:", *format_summary(draft.manifest)]))
+    print(f"next: python -m pipeline dataset check {output} --dataset_dir {root} --deep")
+    print(f"then: python -m pipeline dataset split {output} --seed 0")
     return 0

@@ -1,6 +1,7 @@
 """`load_datalist`, the one function that training configs call."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -126,7 +127,8 @@ def _require_intact(manifest: Manifest, root: Path, cases: Sequence[Case], sourc
     )
     errors = report.errors()
     if errors:
-        command = f"python -m pipeline dataset check {os.fspath(source)} --dataset_dir {root} --deep"
+        paths = f"{shlex.quote(os.fspath(source))} --dataset_dir {shlex.quote(str(root))}"
+        command = f"python -m pipeline dataset check {paths} --deep"
         raise InputError(f"{summarise(errors)}; list all: {command}")
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from pipeline.atomic import write_atomically
 from pipeline.bundle.config_files import EVALUATE, INFERENCE, TRAIN, read_config
+from pipeline.bundle.configs import make_inert
 from pipeline.bundle.formatting import format_config
+from pipeline.bundle.overview import quote_files, quote_path
 from pipeline.issues import InputError
 from pipeline.statistics.paired import Difference
 from pipeline.tuning.ablation import Row
@@ -188,7 +190,7 @@ def check_output(path: Path) -> None:
 def write_files(result: Result) -> None:
     """Write the override file, and the ablation as JSON and Markdown."""
     texts = {
-        result.output: format_config({"_desc_": _describe(result), **result.override}),
+        result.output: format_config({"_desc_": make_inert(_describe(result)), **result.override}),
         result.ablation.with_suffix(".json"): format_config(to_dict(result)),
         result.ablation: format_markdown(result),
     }
@@ -197,21 +199,24 @@ def write_files(result: Result) -> None:
             stream.write(text)
 
 
-def list_commands(workflow: Workflow, output: Path, values: Mapping[str, Any], default_root: bool) -> list[str]:
+def list_commands(
+    workflow: Workflow, output: Path, values: Mapping[str, Any], images: Path, default_root: bool
+) -> list[str]:
     """Return the commands that evaluate and predict with the override file.
 
     Args:
         workflow: the bundle's evaluation.
         output: the file.
         values: values by id that were given on the command line.
+        images: folder of images to predict, without masks that could be taken for images.
         default_root: whether the configs find the bundle without ``--bundle_root``.
     """
     bundle = workflow.bundle
     commands = []
     for files in ((TRAIN, EVALUATE), (INFERENCE,)):
         paths = [*(bundle / "configs" / name for name in files), *workflow.extras, output]
-        words = ["python -m monai.bundle run --config_file", f'"[{",".join(repr(str(path)) for path in paths)}]"']
-        words += [] if default_root else ["--bundle_root", shlex.quote(str(bundle))]
+        words = ["python -m monai.bundle run --config_file", quote_files(paths)]
+        words += [] if default_root else ["--bundle_root", quote_path(bundle)]
         known = read_config(bundle, files[-1])
         for name, value in values.items():
             root = name.split("#")[0]
@@ -221,7 +226,7 @@ def list_commands(workflow: Workflow, output: Path, values: Mapping[str, Any], d
             if len(files) > 1:
                 words += [f"--{shlex.quote(name)}", _quote(value)]
             elif name == "dataset_dir":
-                words += ["--input", _quote(value)]
+                words += ["--input", quote_path(images)]
             elif root in known:
                 words += [f"--{shlex.quote(name)}", _quote(value)]
         commands.append(" ".join(words))

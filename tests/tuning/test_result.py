@@ -137,11 +137,11 @@ def test_commands_name_what_the_configs_do_not_know(tmp_path: Path) -> None:
     options = {"dataset_dir": "my data", "split": "val", "fold": 1, "flips": [[0]], "checkpoint": "w.pt"}
     options |= {"threshold": 0.3, "refine#0#keys": "label"}  # the file decides on these
     workflow = Workflow(bundle, (), None, {}, "dice")
-    evaluate, predict = list_commands(workflow, tmp_path / "p.json", options, default_root=False)
+    evaluate, predict = list_commands(workflow, tmp_path / "p.json", options, Path("my data/scans"), False)
     assert f"'{bundle}/configs/train.json','{bundle}/configs/evaluate.json','{tmp_path}/p.json'" in evaluate
     assert f"--bundle_root '{bundle}' --dataset_dir 'my data' --fold 1 --flips '[[0]]' --checkpoint w.pt" in evaluate
     assert f"'{bundle}/configs/inference.json','{tmp_path}/p.json'" in predict
-    assert predict.endswith("--input 'my data' --flips '[[0]]' --checkpoint w.pt")
+    assert predict.endswith("--input 'my data/scans' --flips '[[0]]' --checkpoint w.pt")
     assert "threshold" not in evaluate
     assert "refine" not in evaluate
 
