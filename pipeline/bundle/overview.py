@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.bundle.config_files import INFERENCE, METADATA, TRAIN, find_bundles, read_config
 from pipeline.issues import InputError, show_controls
 
-NO_WEIGHTS, SHIPPED, DOWNLOAD = "none", "shipped", "to download"
+NO_WEIGHTS, SHIPPED, DOWNLOAD, TRAINED = "none", "shipped", "to download", "trained here"
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Entry:
     network: str = ""  #: class of the network, without its package
     dimensions: int | None = None  #: spatial dimensions of the network, None if its config does not say
     parameters: int | None = None  #: number of the network's parameters, None if the metadata do not say
-    weights: str = NO_WEIGHTS  #: ``"shipped"``, ``"to download"`` or ``"none"``
+    weights: str = NO_WEIGHTS  #: ``"shipped"``, ``"to download"``, ``"trained here"`` or ``"none"``
     validation_score: Any = None  #: as the metadata state it, None without
     train: str = ""  #: the command that trains it
+    predict: str = ""  #: the command that predicts with the weights of a training here, "" before the first one
 
 
 def list_bundles(folder: Path) -> list[Entry]:
@@ -55,6 +56,10 @@ def _describe(bundle: Path) -> Entry:
     network = train.get("network_def")
     if not isinstance(network, dict) or not isinstance(network.get("_target_"), str):
         return Entry(bundle.name, str(bundle), problem=f"{bundle / 'configs' / TRAIN}: no network_def with _target_")
+    root = str(train.get("bundle_root", ""))
+    run = "python -m monai.bundle run"
+    trained = bundle / "output" / "model.pt"
+    predict = [run, *name_config(bundle, INFERENCE, root), "--checkpoint", quote_path(trained), "--input DIR"]
     return Entry(
         name=bundle.name,
         path=str(bundle),
@@ -65,13 +70,16 @@ def _describe(bundle: Path) -> Entry:
         parameters=metadata.get("network_parameters"),
         weights=_find_weights(bundle),
         validation_score=metadata.get("validation_score"),
-        train=" ".join(["python -m monai.bundle run", *name_config(bundle, TRAIN, str(train.get("bundle_root", "")))]),
+        train=" ".join([run, *name_config(bundle, TRAIN, root)]),
+        predict=" ".join(predict) if trained.is_file() else "",
     )
 
 
 def _find_weights(bundle: Path) -> str:
     if (bundle / "models" / "model.pt").is_file():
         return SHIPPED
+    if (bundle / "output" / "model.pt").is_file():
+        return TRAINED
     return DOWNLOAD if (bundle / "large_files.yml").is_file() else NO_WEIGHTS
 
 
@@ -153,9 +161,10 @@ def _format(entries: Sequence[Entry]) -> Iterator[str]:
             yield f"{entry.name}: BROKEN: {entry.problem}"
             continue
         yield f"{entry.name}: {entry.task}"
-        yield from (
-            f"  {text}" for text in (f"data   {entry.data}" if entry.data else "", f"train  {entry.train}") if text
-        )
+        for word in ("data", "train", "predict"):
+            text = getattr(entry, word)
+            if text:
+                yield f"  {word:<7} {text}"
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from pipeline.tuning.workflow import REFINE, Workflow
 _WIDTH = 100
 # With fewer subjects not even gains in all of them are significant: 2 * 0.5**5 > 0.05, by the sign test.
 _FEW = 6
-_HEADER = ("post-processing", "over", "score", "gain here", "held-out gain", "95 % interval", "s/case")
+_HEADER = ("post-processing", "on", "over", "score", "gain here", "held-out", "95 % interval", "s/case")
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ def format_table(result: Result) -> list[str]:
         *_warn_of_few(facts["subjects"]),
         *_warn_of_ungrouped(facts["ungrouped"]),
         "",
-        "gain here: on the cases that chose the values. held-out gain: on subjects that did not choose them",
+        "gain here: on the cases that chose the values. held-out: gain on subjects that did not choose them",
         f"({facts['folds']} folds); interval: paired bootstrap by subject, {facts['resamples']} resamples, "
         f"seed {facts['seed']}.",
+        "on: yes if the gain is certain, however small. A larger gain that is not certain stays off.",
         "kept so far: the steps above that are on. all: every step with its best value, on or off.",
         f"s/case: median of these steps; the network takes {result.network_seconds:.2g} s.",
         "",
@@ -125,7 +126,8 @@ def describe_choice(choice: Choice) -> str:
 
 def _describe_gain(gain: Difference) -> str:
     low, high = gain.low or 0.0, gain.high or 0.0
-    return f"{_sign(gain.mean)} ({_round(low)} to {_round(high)}) {'includes zero' if high >= 0 else 'is a loss'}"
+    verdict = "is not certain: the interval includes zero" if high >= 0 else "is a loss"
+    return f"{_sign(gain.mean)} ({_round(low)} to {_round(high)}) {verdict}"
 
 
 def to_dict(result: Result) -> dict[str, Any]:
@@ -240,8 +242,10 @@ def _quote(value: Any) -> str:
 def _format_row(result: Result, row: Row) -> tuple[str, ...]:
     gain = row.gain
     has_interval = gain is not None and gain.low is not None
+    kept = {choice.step.name: "yes" if choice.is_kept else "no" for choice in result.choices}
     return (
         row.name,
+        kept.get(row.name, "-"),
         row.over or "-",
         f"{row.score:.4f}",
         "-" if row.in_sample is None else _sign(row.in_sample),

@@ -179,7 +179,7 @@ def test_names_of_files_and_folders(trap: Trap) -> None:
     assert f"$import {MODULE}" not in json.dumps(metadata)
     # A name that is not UTF-8 cannot stand in a manifest.
     for folder in ("images", "masks"):
-        os.link(root / folder / f"{stems[0]}.png", os.fsencode(root / folder) + b"/\xff.png")
+        os.link(root / folder / f"{stems[0]}.png", os.fsencode(root / folder) + b"/\xff 9.png")
     line = call("dataset", "build", "folders", str(root), "-o", "n.json", "--mask-values", "0,255", code=1)
     assert "its name is not UTF-8; rename it" in line
     call("dataset", "build", "folders", str(root), "-o", "n.json", "--mask-values", "0,255", "--skip-broken")
