@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +17,8 @@ import markdown
 import nibabel as nib
 import numpy as np
 import pytest
-from monai.bundle import ConfigParser
+from fire import parser as fire_parser
+from monai.bundle import ConfigParser, run
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -27,7 +30,8 @@ from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.manifests.manifest_file import read_manifest, write_manifest
 from pipeline.datasets.splits.splits import split_manifest
 from pipeline.issues import InputError, join_lines
-from tests.bundle.conftest import build, read_json, write_pictures
+from pipeline.reports.run_summary import read_scores
+from tests.bundle.conftest import ROOT, build, read_json, write_pictures
 from tests.security.hostile import MODULE, NAMES, PRINTABLE, Trap, call, iterate_texts, read_as_monai, set_trap
 
 
@@ -301,3 +305,61 @@ def test_layouts_make_texts_showable(trap: Trap) -> None:
     assert manifest.channels == tuple(join_lines(name) or f"channel {k}" for k, name in enumerate(NAMES, 1))
     write_manifest(manifest, "m.json")
     assert read_manifest("m.json") == manifest
+
+
+@pytest.mark.parametrize("text", [f"$import {MODULE}", "@fold", "%canary.json::key"])
+def test_tune_takes_names_as_they_are(trap: Trap, text: str) -> None:
+    data = ("--dataset_dir", text, "--manifest", f"{text}.json", "--checkpoint", text)
+    line = call("tune", str(ROOT / "bundles/lgg_attunet"), *data, code=1)
+    assert f"cannot read the manifest ./{text}.json" in line
+    for option in ("--split", "--fold"):
+        line = call("tune", str(ROOT / "bundles/lgg_attunet"), *data, option, text, code=1)
+        assert line.startswith(f"error: {option}: {text!r} begins with {text[0]}, which MONAI would run")
+    trap.require_silence()
+
+
+def test_printed_commands_are_safe_in_a_shell_and_for_monai(trap: Trap) -> None:
+    for folder in (f"$import {MODULE}", '$(touch hit) `touch hit` "x"', "2024", "a,b", "it's"):
+        root = write_pictures(Path(folder) / "data")
+        manifest = build(root, mask_values="0,255=lesion")
+        words = ("--template", "pictures", "--manifest", str(manifest), "--dataset_dir", str(root))
+        out = call("bundle", "new", "fresh", *words, "--output", f"{folder}/bundles")
+        commands = [line.partition(": ")[2].strip() for line in out.splitlines()[-4:]]
+        for command in commands:
+            done = subprocess.run(["sh", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True)
+            typed = done.stdout.split("\0")[:-1]
+            given = dict(itertools.pairwise(typed))
+            files = fire_parser.DefaultParseValue(given.get("--config_file", "[]"))
+            assert all(Path(file).is_file() for file in ([files] if isinstance(files, str) else files))
+            for knob in ("--dataset_dir", "--input", "--bundle_root", "--checkpoint"):
+                value = given.get(knob)
+                assert value is None or fire_parser.DefaultParseValue(value) == value, (knob, value)
+                assert value is None or value[0] not in "$@%"
+        trap.require_silence()
+
+
+@pytest.mark.slow
+def test_a_run_on_files_with_such_names(trap: Trap) -> None:
+    """Train, score, report and predict: no name is run, and each case has its row and its mask."""
+    stems = [stem for stem in dict.fromkeys(map(name_file, NAMES)) if not re.search(r"^\.|\\|json#|^ +$", stem)]
+    root = write_pictures(Path(f"@{MODULE} data"), number=len(stems))
+    for index, stem in enumerate(stems):
+        for folder in ("images", "masks"):
+            (root / folder / f"scan_{index}.png").rename(root / folder / f"{stem}.png")
+    call("dataset", "build", "folders", str(root), "-o", "m.json", "--mask-values", "0,255=$import canary")
+    call("dataset", "split", "m.json", "--folds", "2")
+    words = ("--template", "pictures", "--manifest", "m.json", "--dataset_dir", str(root))
+    call("bundle", "new", "fresh", *words)
+    bundle = Path("bundles/fresh")
+    names = (["train", "phantom"], ["train", "evaluate", "phantom"], ["inference", "phantom"])
+    files = [[str(bundle / f"configs/{name}.json") for name in group] for group in names]
+    weights = {"checkpoint": str(bundle / "output/model.pt")}
+    run(config_file=files[0], max_epochs=1, **{"train#dataset#num_workers": 0, "validate#dataset#num_workers": 0})
+    run(config_file=files[1], **weights, **{"validate#dataset#num_workers": 0})
+    run(config_file=files[2], **weights, output_dir="masks", overlay=True)
+    out = call("report", str(bundle / "output/evaluate"))
+    assert "dice_image" in out
+    validated = [case.case_id for case in read_manifest("m.json").cases if case.fold == 0]
+    assert set(read_scores(bundle / "output/evaluate/dice_image_raw.csv")) == set(validated)
+    assert len(list(Path("masks").rglob("*_pred.png"))) == len(stems)
+    trap.require_silence()
