@@ -52,6 +52,8 @@ def check_name(name: str, output: Path) -> None:
         raise InputError(f"a bundle cannot have the name {name!r}: expected {rule}{hint}; --output names the folder")
     if not os.path.abspath(output).isprintable():
         raise InputError(f"{output}: expected a folder whose name and path can be printed; choose another --output")
+    if is_there(output) and not output.is_dir():
+        raise InputError(f"{output} is a file, expected a folder of bundles; choose another --output")
     if is_there(output / name):
         raise InputError(f"{output / name} exists and is not overwritten; choose another name, or another --output")
 

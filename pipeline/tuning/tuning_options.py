@@ -21,7 +21,7 @@ class Options:
     """What is tuned, on which cases, and how thoroughly.
 
     Raises:
-        InputError: the split must not be tuned on, or a number is less than 1.
+        InputError: the split must not be tuned on, a number is too small, or the cache is a file.
     """
 
     bundle: Path  #: its folder
@@ -45,6 +45,10 @@ class Options:
             )
         if self.candidates < 1 or self.resamples < 1:
             raise InputError("--candidates and --resamples expect a number from 1")
+        if self.seed < 0:
+            raise InputError(f"--seed expects a number from 0, got {self.seed}")
+        if self.cache is not None and self.cache.exists() and not self.cache.is_dir():
+            raise InputError(f"--cache {self.cache}: expected a folder, but it is a file; choose another name")
 
 
 def read_steps(text: str) -> list[str]:
