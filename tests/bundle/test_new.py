@@ -198,7 +198,7 @@ def test_commands_are_right_where_they_are_typed(repo: Path, monkeypatch: pytest
     assert shlex.split(lines[-2])[-1] == "my bundles/mine/output/evaluate"
 
 
-@pytest.mark.parametrize("name", ["Mine", "my-bundle", "../mine", "a/b", "", "1st", "two__lines", "a" * 31, "ä", ".x"])
+@pytest.mark.parametrize("name", ["Mine", "my-bundle", "../mine", "a/b", "1st", "two__lines", "a" * 31, "ä", ".x"])
 def test_names_that_no_bundle_can_have(repo: Path, capsys: Capture, name: str) -> None:
     text = refuse(capsys, *((name, *MINE[1:]) if not name.startswith("-") else ()))
     assert f"a bundle cannot have the name {name!r}" in text
