@@ -6,16 +6,35 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
+# Spaces of other scripts, and the marks that join or part letters in some.
+_HARMLESS = " \xa0\u202f\u3000\u200c\u200d"
+
+
+def show_controls(text: object) -> str:
+    r"""Return the text with control characters and marks of writing direction as escapes.
+
+    Names come from files that others wrote; a terminal would obey the codes in them.
+
+    Example:
+        >>> show_controls("a\u202eb\n\x1b[31m")
+        'a\\u202eb\\n\\x1b[31m'
+    """
+    return "".join(
+        char if char.isprintable() or char in _HARMLESS else char.encode("unicode_escape").decode("ascii")
+        for char in str(text)
+    )
 
 
 def join_lines(text: str) -> str:
-    r"""Return the text as one line; spaces within a line are kept, because they may be part of a path.
+    r"""Return the text as one line without codes that a terminal would obey, see `show_controls`.
+
+    Spaces within a line are kept, because they may be part of a path.
 
     Example:
-        >>> join_lines("a  b\n  c")
-        'a  b c'
+        >>> join_lines("a  b\n  c\x1b[0m")
+        'a  b c\\x1b[0m'
     """
-    return " ".join(line.strip() for line in text.splitlines())
+    return show_controls(" ".join(line.strip() for line in text.splitlines()))
 
 
 @dataclass(frozen=True)

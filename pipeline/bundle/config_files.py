@@ -52,6 +52,8 @@ def find_bundle(name: str, folders: Sequence[Path]) -> Path:
         return known[name]
     if (Path(name) / "configs").is_dir():
         return Path(name)
+    if Path(name).is_dir():
+        raise InputError(f"{name} is not a bundle; expected a folder with configs/ in it, or a bundle's name")
     if not known:
         where = " and ".join(dict.fromkeys(str(folder) for folder in folders))
         hint = "type the command in the folder that holds bundles/, or give the bundle's path"

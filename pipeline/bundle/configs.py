@@ -8,6 +8,8 @@ Config = dict[str, Any]
 _REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:(?:#|::)\w+)*)")
 # With these MONAI begins an expression, a reference and a macro that reads another file.
 SIGNS = ("$", "@", "%")
+# Relative references and macros, which MONAI resolves anywhere in a text.
+RELATIVE = re.compile(r"(?<=[@%])(?=#|::)")
 
 
 def read_target(item: Any) -> str:
@@ -64,18 +66,20 @@ def make_inert(item: Any, prefix: str = " ") -> Any:
     """Return a value in which no text is an expression, a reference or a macro for MONAI.
 
     Names of datasets, labels, channels and folders come from files that others wrote. A text that begins with ``$``,
-    ``@`` or ``%`` would be run, so it gets a prefix.
+    ``@`` or ``%`` would be run, so it gets a prefix; MONAI does not strip a space. A relative reference (``@#``), which
+    MONAI follows anywhere in a text, gets a space inside.
 
     Args:
         item: a text, or a list or object with texts; the keys of an object count too.
-        prefix: what keeps the meaning: ``"./"`` for a relative path, ``"*"`` for a pattern.
+        prefix: ``"./"`` for relative paths, which keep their meaning and are not changed inside.
 
     Example:
-        >>> make_inert({"name": "$print(1)", "labels": ["liver", "@seed"]}), make_inert("%x/data", "./")
-        ({'name': ' $print(1)', 'labels': ['liver', ' @seed']}, './%x/data')
+        >>> make_inert({"name": "$print(1)", "labels": ["a@##b", "@seed"]}), make_inert("%x/data", "./")
+        ({'name': ' $print(1)', 'labels': ['a@ ##b', ' @seed']}, './%x/data')
     """
     if isinstance(item, str):
-        return prefix + item if item.startswith(SIGNS) else item
+        text = item if prefix.strip() else RELATIVE.sub(" ", item)
+        return prefix + text if text.startswith(SIGNS) else text
     if isinstance(item, list | tuple):
         return [make_inert(value, prefix) for value in item]
     if isinstance(item, dict):

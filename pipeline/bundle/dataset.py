@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from pipeline.datasets.layouts.volumes import quote_labels
 from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.datasets.probes import expected_format
-from pipeline.issues import InputError
+from pipeline.issues import InputError, join_lines
 
 # Of an unsigned type with 16 bits.
 _HIGHEST = 65_535
+# Signs that have a meaning in a pattern, or in MONAI's configs.
+_ODD = re.compile(r"[][!*?@%$#:]|[^ -~\w]")
 PLACEHOLDERS = ("foreground", "object", "label ", "channel ")
 
 
@@ -156,11 +159,12 @@ def _find_pattern(image: str, mask: str) -> str:
         >>> _find_pattern("scan 1", "scan 1_lesion"), _find_pattern("a", "mask_a"), _find_pattern("a", "a")
         ('*_lesion.*', 'mask_*', '')
     """
-    if mask != image and mask.startswith(image):
-        return f"*{mask[len(image) :]}.*"
-    if mask != image and mask.endswith(image):
-        return f"{mask[: -len(image)]}*"
-    return ""
+    pattern = ""
+    if mask.startswith(image):
+        pattern = f"*{_ODD.sub('?', mask[len(image) :])}.*"
+    elif mask.endswith(image):
+        pattern = f"{_ODD.sub('?', mask[: -len(image)])}*"
+    return "" if fnmatch.fnmatch(f"{image}.png", pattern) else pattern
 
 
 def read_dataset(
@@ -192,8 +196,8 @@ def read_dataset(
         manifest,
         Path(os.path.abspath(path)),
         None if folder is None else Path(os.path.abspath(os.path.expanduser(folder))),
-        _name_channels(path, manifest, channels),
-        _name_labels(path, manifest, labels),
+        tuple(map(join_lines, _name_channels(path, manifest, channels))),
+        tuple(map(join_lines, _name_labels(path, manifest, labels))),
     )
     _require_trainable(path, dataset)
     if dataset.folder is not None:

@@ -96,7 +96,7 @@ class Draft:
         path = self.locate_manifest()
         relative = Path(os.path.relpath(path, self.folder)).as_posix()
         text = f"$@bundle_root + '/{relative}'"
-        plain = (
-            path.is_relative_to(self.root) and not any(mark in relative for mark in "'\\@%#{}") and relative.isascii()
-        )
+        # MONAI takes an expression with the word import for a statement, before it puts the references in.
+        odd = any(mark in relative for mark in (*"'\\@%#{}", "import"))
+        plain = path.is_relative_to(self.root) and relative.isascii() and relative.isprintable() and not odd
         return text if plain and len(text) <= _LONGEST else str(path)

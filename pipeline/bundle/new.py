@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pipeline.atomic import write_atomically
 from pipeline.bundle.config_files import BUNDLES, EVALUATE, INFERENCE, METADATA, TRAIN
-from pipeline.bundle.configs import Config
+from pipeline.bundle.configs import RELATIVE, Config
 from pipeline.bundle.dataset import UserDataset
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.formatting import format_config
 from pipeline.bundle.kinds import require_fit
-from pipeline.bundle.overview import name_config
+from pipeline.bundle.overview import name_config, quote_files, quote_path
 from pipeline.bundle.recipe import Recipe
 from pipeline.bundle.render import render_configs
 from pipeline.bundle.texts import list_notes, make_metadata, write_card, write_data_license
@@ -50,6 +50,10 @@ def check_name(name: str, output: Path) -> None:
         hint = f", for example {proposal}" if _NAME.fullmatch(proposal) else ""
         rule = f"small letters, digits and single underscores, a letter first, at most {_LONGEST_NAME}"
         raise InputError(f"a bundle cannot have the name {name!r}: expected {rule}{hint}; --output names the folder")
+    if not os.path.abspath(output).isprintable():
+        raise InputError(f"{output}: expected a folder whose name and path can be printed; choose another --output")
+    if is_there(output) and not output.is_dir():
+        raise InputError(f"{output} is a file, expected a folder of bundles; choose another --output")
     if is_there(output / name):
         raise InputError(f"{output / name} exists and is not overwritten; choose another name, or another --output")
 
@@ -78,6 +82,7 @@ def create_bundle(
     folders = [BUNDLES, output, *([recipe.source.parent] if recipe.source else [])]
     require_fit(recipe.title, recipe.kind, dataset.manifest, dataset.path, dict.fromkeys(folders))
     draft = Draft(name, Path(os.path.abspath(output / name)), dataset, recipe, authors)
+    _check_paths(draft)
     configs = render_configs(draft)
     parameters = None
     if rehearse:
@@ -92,6 +97,12 @@ def create_bundle(
     _write(draft, target, files)
     commands = tuple(_list_commands(draft, configs, target))
     return Created(target, draft.locate_manifest(), list_notes(draft, configs[TRAIN]), commands)
+
+
+def _check_paths(draft: Draft) -> None:
+    for path in (draft.bundle_root, draft.dataset_dir, draft.input, str(draft.locate_manifest())):
+        if RELATIVE.search(path):
+            raise InputError(f"{path}: MONAI takes @# and %# in a path for a reference; rename the folder or file")
 
 
 def _list_commands(draft: Draft, configs: dict[str, Config], target: Path) -> list[str]:
@@ -111,11 +122,11 @@ def _list_commands_of_card(draft: Draft) -> list[str]:
 
 def _join_commands(bundle: Path, data: Sequence[str], images: Sequence[str]) -> list[str]:
     train, evaluate, inference = (bundle / "configs" / file for file in (TRAIN, EVALUATE, INFERENCE))
-    output, checkpoint = bundle / "output", shlex.quote(str(bundle / "output/model.pt"))
+    output, checkpoint = bundle / "output", quote_path(bundle / "output/model.pt")
     run = "python -m monai.bundle run --config_file"
     commands = (
         [run, shlex.quote(str(train)), *data],
-        [run, f"\"['{train}','{evaluate}']\"", *data, "--checkpoint", checkpoint],
+        [run, quote_files([train, evaluate]), *data, "--checkpoint", checkpoint],
         ["python -m pipeline report", shlex.quote(str(output / "evaluate"))],
         [run, shlex.quote(str(inference)), *images, "--checkpoint", checkpoint, "--overlay true"],
     )
@@ -128,7 +139,7 @@ def _name_folder(draft: Draft, knob: str, config: Config) -> list[str]:
         return [f"--{knob}", "DIR"]
     value = str(config[knob])
     right = os.path.normpath(draft.root / value)
-    return [] if os.path.abspath(value) == right else [f"--{knob}", shlex.quote(os.path.relpath(right))]
+    return [] if os.path.abspath(value) == right else [f"--{knob}", quote_path(os.path.relpath(right))]
 
 
 def _write(draft: Draft, target: Path, files: dict[str, str]) -> None:

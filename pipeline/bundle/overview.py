@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.bundle.config_files import INFERENCE, METADATA, TRAIN, find_bundles, read_config
-from pipeline.issues import InputError
+from pipeline.issues import InputError, show_controls
 
-NO_WEIGHTS, SHIPPED, DOWNLOAD = "none", "shipped", "to download"
+NO_WEIGHTS, SHIPPED, DOWNLOAD, TRAINED = "none", "shipped", "to download", "trained here"
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,10 @@ class Entry:
     network: str = ""  #: class of the network, without its package
     dimensions: int | None = None  #: spatial dimensions of the network, None if its config does not say
     parameters: int | None = None  #: number of the network's parameters, None if the metadata do not say
-    weights: str = NO_WEIGHTS  #: ``"shipped"``, ``"to download"`` or ``"none"``
+    weights: str = NO_WEIGHTS  #: ``"shipped"``, ``"to download"``, ``"trained here"`` or ``"none"``
     validation_score: Any = None  #: as the metadata state it, None without
     train: str = ""  #: the command that trains it
+    predict: str = ""  #: the command that predicts with the weights of a training here, "" before the first one
 
 
 def list_bundles(folder: Path) -> list[Entry]:
@@ -54,6 +56,10 @@ def _describe(bundle: Path) -> Entry:
     network = train.get("network_def")
     if not isinstance(network, dict) or not isinstance(network.get("_target_"), str):
         return Entry(bundle.name, str(bundle), problem=f"{bundle / 'configs' / TRAIN}: no network_def with _target_")
+    root = str(train.get("bundle_root", ""))
+    run = "python -m monai.bundle run"
+    trained = bundle / "output" / "model.pt"
+    predict = [run, *name_config(bundle, INFERENCE, root), "--checkpoint", quote_path(trained), "--input DIR"]
     return Entry(
         name=bundle.name,
         path=str(bundle),
@@ -64,13 +70,16 @@ def _describe(bundle: Path) -> Entry:
         parameters=metadata.get("network_parameters"),
         weights=_find_weights(bundle),
         validation_score=metadata.get("validation_score"),
-        train=" ".join(["python -m monai.bundle run", *name_config(bundle, TRAIN, str(train.get("bundle_root", "")))]),
+        train=" ".join([run, *name_config(bundle, TRAIN, root)]),
+        predict=" ".join(predict) if trained.is_file() else "",
     )
 
 
 def _find_weights(bundle: Path) -> str:
     if (bundle / "models" / "model.pt").is_file():
         return SHIPPED
+    if (bundle / "output" / "model.pt").is_file():
+        return TRAINED
     return DOWNLOAD if (bundle / "large_files.yml").is_file() else NO_WEIGHTS
 
 
@@ -90,7 +99,33 @@ def name_config(bundle: Path, name: str, bundle_root: str) -> list[str]:
     """
     words = ["--config_file", shlex.quote(str(bundle / "configs" / name))]
     here = os.path.abspath(bundle_root) == os.path.abspath(bundle)
-    return words if here else [*words, "--bundle_root", shlex.quote(str(bundle))]
+    return words if here else [*words, "--bundle_root", quote_path(bundle)]
+
+
+def quote_path(path: str | Path) -> str:
+    """Return a path as a word of a shell that MONAI's command line takes for this path.
+
+    MONAI runs a value that begins with ``$``, and reads digits as a number and commas as a list.
+
+    Example:
+        >>> quote_path("$data"), quote_path("2024/a b"), quote_path("data/kaggle_3m")
+        ("'./$data'", "'./2024/a b'", 'data/kaggle_3m')
+    """
+    text = str(path)
+    is_plain = re.fullmatch(r"[./~].*|(?!(None|True|False)$)[A-Za-z_][^,:#\[({]*", text, re.DOTALL)
+    return shlex.quote(text if is_plain else f"./{text}")
+
+
+def quote_files(paths: Iterable[str | Path]) -> str:
+    """Return config files as a word of a shell that MONAI's command line reads as a list.
+
+    Example:
+        >>> print(quote_files(["a.json", "b.json"]), quote_files(["$x.json"]))
+        "['a.json','b.json']" '['"'"'$x.json'"'"']'
+    """
+    text = f"[{','.join(repr(str(path)) for path in paths)}]"
+    # Between double quotes a shell still runs these.
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
 
 
 def print_bundles(folder: Path, as_json: bool = False) -> int:
@@ -110,7 +145,7 @@ def print_bundles(folder: Path, as_json: bool = False) -> int:
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
     else:
-        print("\n".join(_format(entries)))
+        print("\n".join(map(show_controls, _format(entries))))
     return int(any(entry.problem for entry in entries))
 
 
@@ -126,9 +161,10 @@ def _format(entries: Sequence[Entry]) -> Iterator[str]:
             yield f"{entry.name}: BROKEN: {entry.problem}"
             continue
         yield f"{entry.name}: {entry.task}"
-        yield from (
-            f"  {text}" for text in (f"data   {entry.data}" if entry.data else "", f"train  {entry.train}") if text
-        )
+        for word in ("data", "train", "predict"):
+            text = getattr(entry, word)
+            if text:
+                yield f"  {word:<7} {text}"
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

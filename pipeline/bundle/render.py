@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pipeline.bundle.config_files import EVALUATE, INFERENCE, TRAIN
-from pipeline.bundle.configs import Config, find_references, list_texts, make_inert, read_target
+from pipeline.bundle.configs import Config, find_references, list_texts, read_target
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.fitting import count_repeats, fit_cache_rate, fit_sizes, needs_balanced_crops
 from pipeline.issues import InputError
@@ -22,6 +22,7 @@ CONFIGS = (
 _MORE = {"objects": ("paper.json",)}
 _FINDERS = {"volumes": "find_volumes", "stacks": "find_inputs"}
 # Words that follow "dice_" in the names of other metrics.
+_LONGEST_LABEL = 60
 _TAKEN = ("image", "volume", "patient", "case", "pooled", "slice_nonempty")
 
 
@@ -158,8 +159,7 @@ def find_excluded(draft: Draft) -> list[str] | None:
     finder = getattr(datasets, name_finder(draft))
     usual = list(inspect.signature(finder).parameters["exclude"].default)
     found = draft.dataset.masks_among_images(tuple(usual))
-    # A longer pattern is still right where MONAI would take the first letter for an expression.
-    return found and [*usual, *make_inert(found, "*")]
+    return found and [*usual, *found]
 
 
 def name_labels(labels: Iterable[str]) -> list[str]:
@@ -174,7 +174,8 @@ def name_labels(labels: Iterable[str]) -> list[str]:
     """
     names: list[str] = []
     for number, label in enumerate(list(labels)[1:], start=1):
-        name = re.sub(r"\W+", "_", label.casefold(), flags=re.ASCII).strip("_") or "label"
+        # Metrics name files, and file systems refuse long names.
+        name = re.sub(r"\W+", "_", label.casefold(), flags=re.ASCII)[:_LONGEST_LABEL].strip("_") or "label"
         names.append(f"{name}_{number}" if name in (*names, *_TAKEN) else name)
     return names
 

@@ -11,9 +11,12 @@ from pipeline.bundle.config_files import TRAIN
 from pipeline.bundle.configs import Config, make_inert, read_target
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.fitting import find_large_pictures, fit_cache_rate
+from pipeline.bundle.overview import quote_files
 from pipeline.bundle.render import REFINE, find_excluded, name_repeat, render
 from pipeline.datasets.probes import expected_format
+from pipeline.issues import join_lines
 
+_PAGE = re.compile(r"https?://[\w./~%?=&+-]+[\w/]")
 NO_AUTHOR = "TODO: your name"
 UNKNOWN = "not stated in the files"
 Configs = dict[str, Config]
@@ -29,7 +32,7 @@ def make_metadata(draft: Draft, configs: Configs, parameters: int | None) -> dic
     """
     values = _describe(draft, configs, parameters)
     shape = find_input_shape(draft, configs[TRAIN])
-    authors = draft.authors or NO_AUTHOR
+    authors = join_lines(draft.authors) or NO_AUTHOR
     text = render("metadata.json", {**values, "find_version": _find_version, "shape": shape, "authors": authors})
     inert: dict[str, Any] = make_inert(json.loads(text))
     return inert
@@ -45,6 +48,8 @@ def write_card(draft: Draft, configs: Configs, parameters: int | None, commands:
         commands: that train, evaluate, report and predict.
     """
     values = {
+        "plain": escape_markdown,
+        "quote_files": quote_files,
         "commands": commands,
         "folds": len({case.fold for case in draft.dataset.manifest.cases if case.fold is not None}),
         "preprocessing": list(_list_steps(configs[TRAIN])),
@@ -80,6 +85,24 @@ def find_input_shape(draft: Draft, train: Config) -> list[int]:
     shape: list[int] = next(train[name] for name in ("image_size", "input_size", "roi_size") if name in train)
     # Slices go through the network one by one.
     return shape[:2] if draft.template == "stacks" else shape
+
+
+def escape_markdown(text: str) -> str:
+    r"""Return a text as Markdown that shows it and does nothing else: no links, tables, formulas or HTML.
+
+    Addresses of pages stay links, on which a reader must click.
+
+    Example:
+        >>> print(escape_markdown("a|b <i>x</i> _y_ left_kidney https://a.org/b_c"))
+        a\|b &lt;i&gt;x&lt;/i&gt; \_y\_ left_kidney https://a.org/b_c
+    """
+    words = (word if _PAGE.fullmatch(word) else _escape_word(word) for word in join_lines(text).split(" "))
+    return " ".join(words)
+
+
+def _escape_word(word: str) -> str:
+    entities = re.sub(r"&(?=#|\w+;)", "&amp;", word).replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"[\\`*\[\]|~$]|(?<!\w)(?<!&)#|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", entities)
 
 
 def join_names(names: tuple[str, ...]) -> str:

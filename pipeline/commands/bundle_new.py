@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.issues import InputError
+from pipeline.issues import InputError, join_lines
 
 if TYPE_CHECKING:
     from pipeline.bundle.dataset import UserDataset
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     authors = args.authors or (ask("authors, for the metadata", "--author NAMES", "") if is_interactive() else "")
     created = create_bundle(args.name, recipe, dataset, args.output, authors=authors)
     print(f"{created.path}: made from {recipe.origin}")
-    print("\n".join(f"  {note}" for note in created.notes))
+    print("\n".join(f"  {join_lines(note)}" for note in created.notes))
     print(f"manifest: {created.manifest}")
     for word, command in zip(("train", "evaluate", "report", "predict"), created.commands, strict=True):
         print(f"{word + ':':<10}{command}")

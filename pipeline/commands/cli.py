@@ -151,6 +151,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, extras = build_parser().parse_known_args(argv)
     if extras:
         args.parser.refuse_extras(extras)
+    if "" in (sys.argv[1:] if argv is None else argv):
+        args.parser.error("an argument is empty; is a variable of the shell not set?")
     if not hasattr(args, "run"):
         args.parser.print_help(sys.stderr)
         return EXIT_USAGE
@@ -177,6 +179,8 @@ def _print_error(error: BaseException, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     text = join_lines(str(error))
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        text = join_lines(f"{os.fsdecode(error.filename)}: {error.strerror.lower()}")
     if not isinstance(error, InputError | OSError):
         fault = find_fault(error)
         text = fault.what if fault else f"{type(error).__name__}: {text}; this is a bug, --debug shows where"

@@ -11,6 +11,7 @@ from pipeline.commands.progress import show_progress
 from pipeline.datasets.layouts import LAYOUTS, Layout, read_layout
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.manifests.manifest_file import require_replaceable, write_new_manifest
+from pipeline.issues import show_controls
 
 
 def _make_examples(layout: Layout) -> list[str]:
@@ -67,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     write_new_manifest(draft.manifest, args.output, overwrite=args.overwrite)
     for line in format_notes(notes):
         print(line, file=sys.stderr)
-    print("\n".join([f"{args.output}:", *format_summary(draft.manifest)]))
-    output, root = (shlex.quote(str(path)) for path in (args.output, args.root))
+    output, root = (show_controls(shlex.quote(str(path))) for path in (args.output, args.root))
+    print("\n".join([f"{show_controls(args.output)}:", *format_summary(draft.manifest)]))
     print(f"next: python -m pipeline dataset check {output} --dataset_dir {root} --deep")
     folds = _choose_folds(draft.manifest)
     if folds:

@@ -13,6 +13,7 @@ from pipeline.commands.arguments import add_dataset_dir, add_jobs, positive
 from pipeline.commands.termination import exit_on_sigterm
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.manifests.manifest_file import read_bytes
+from pipeline.issues import show_controls
 
 if TYPE_CHECKING:
     from pipeline.datasets.checks.integrity import Report
@@ -167,4 +168,4 @@ def _print(args: argparse.Namespace, report: Report) -> None:
 
 
 def _title(args: argparse.Namespace) -> str:
-    return f"{args.manifest} against {args.dataset_dir} ({args.level} check)"
+    return show_controls(f"{args.manifest} against {args.dataset_dir} ({args.level} check)")

@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.bundle.config_files import BUNDLES, find_bundle
     from pipeline.tuning.result import format_table, to_dict
     from pipeline.tuning.tune import tune
-    from pipeline.tuning.tuning_options import Options, read_assignments, read_steps, read_value
+    from pipeline.tuning.tuning_options import Options, read_assignments, read_plain, read_steps, read_value
 
-    given = {name: getattr(args, name) for name in ("dataset_dir", "manifest", "split", "fold", "checkpoint")}
-    values = {name: value for name, value in given.items() if value is not None}
+    given = {name: getattr(args, name) for name in ("dataset_dir", "manifest", "checkpoint", "split", "fold")}
+    values = {name: read_plain(name, value) for name, value in given.items() if value is not None}
     if "fold" in values:
         values["fold"] = read_value(values["fold"])
     options = Options(

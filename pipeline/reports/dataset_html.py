@@ -20,7 +20,7 @@ from pipeline.datasets.checks.leaks.copies import count_blank_images, list_image
 from pipeline.datasets.checks.leaks.manifest_leaks import Leak, name_part
 from pipeline.datasets.checks.report import plural
 from pipeline.datasets.manifests.manifest import Case, Manifest, normalise_subject
-from pipeline.issues import Issue
+from pipeline.issues import Issue, show_controls
 from pipeline.reports.thumbnails import draw_data_uri
 
 if TYPE_CHECKING:
@@ -103,19 +103,6 @@ def render_html(report: Report, *, title: str, manifest: Manifest | None, root: 
         blank=count_blank_images(views),
         max_pairs=MAX_PAIRS,
         percentages=[f"{quantile:.0%}" for quantile in _QUANTILES],
-    )
-
-
-def show_controls(text: object) -> str:
-    r"""Return the text with control characters and marks of writing direction as escapes.
-
-    Example:
-        >>> show_controls("a\u202eb\n")
-        'a\\u202eb\\n'
-    """
-    return "".join(
-        char if char.isprintable() or char == " " else char.encode("unicode_escape").decode("ascii")
-        for char in str(text)
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.issues import InputError
+from pipeline.issues import InputError, show_controls
 from pipeline.statistics.intervals import RESAMPLES, SEED, bootstrap_mean
 
 #: Names of metrics for which smaller is better (``hd95_posterior``)
@@ -52,7 +52,8 @@ def read_scores(table: str | Path) -> dict[str, float]:
     if not rows or "filename" not in rows[0] or "mean" not in rows[0]:
         raise InputError(f"{path}: expected a table of scores with the columns filename and mean")
     scores: dict[str, float] = {}
-    for case, text in ((row["filename"], row["mean"]) for row in rows):
+    # An apostrophe keeps spreadsheets from computing a name, see `pipeline.handlers.CaseMetricsSaver`.
+    for case, text in ((re.sub("^'(?=[=+@-])", "", row["filename"]), row["mean"]) for row in rows):
         if case in scores:
             raise InputError(f"{path}: {case} occurs twice, expected one line per case")
         try:
@@ -149,7 +150,7 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
         json.dump([*(asdict(summary) for summary in summaries), *singles], sys.stdout, indent=2)
         print()
     else:
-        print("\n".join([*_format_table(summaries), *_format_values(values)]))
+        print("\n".join(map(show_controls, [*_format_table(summaries), *_format_values(values)])))
     return 0
 
 

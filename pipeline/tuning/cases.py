@@ -3,8 +3,9 @@
 import functools
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,28 @@ def load_cases(workflow: Workflow) -> list[LabelledCase]:
         )
         for name, item in found.items()
     ]
+
+
+def find_image_folder(cases: Sequence[LabelledCase]) -> Path:
+    """Return a folder with images of the cases to predict, relative to the current one if it lies in it.
+
+    Inference looks in a folder and in the folders in it. A folder of folders is taken only if it holds no folder of
+    masks, which would be taken for images.
+    """
+    images, masks = (_list_folders(case.item[key] for case in cases) for key in _FILES)
+    common = Path(os.path.commonpath(images))
+    is_near = all(common in (folder, folder.parent) for folder in images)
+    apart = [folder for folder in masks if folder not in images and folder.is_relative_to(common)]
+    found = common if is_near and not apart else images[0]
+    return Path(os.path.relpath(found)) if found.is_relative_to(Path.cwd()) else found
+
+
+def _list_folders(entries: Iterable[str | Sequence[str]]) -> list[Path]:
+    """Return the folders of files, sorted; a series of DICOM files is its folder."""
+    paths = (
+        Path(split_fragment(path)[0]) for entry in entries for path in ([entry] if isinstance(entry, str) else entry)
+    )
+    return sorted({path if path.is_dir() else path.parent for path in paths})
 
 
 def _make_key(case_id: str, item: dict[str, Any], digest: Callable[[Path], str]) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 
 from pipeline.atomic import write_atomically
 from pipeline.bundle.config_files import EVALUATE, INFERENCE, TRAIN, read_config
+from pipeline.bundle.configs import make_inert
 from pipeline.bundle.formatting import format_config
+from pipeline.bundle.overview import quote_files, quote_path
 from pipeline.issues import InputError
 from pipeline.statistics.paired import Difference
 from pipeline.tuning.ablation import Row
@@ -23,7 +25,7 @@ from pipeline.tuning.workflow import REFINE, Workflow
 _WIDTH = 100
 # With fewer subjects not even gains in all of them are significant: 2 * 0.5**5 > 0.05, by the sign test.
 _FEW = 6
-_HEADER = ("post-processing", "over", "score", "gain here", "held-out gain", "95 % interval", "s/case")
+_HEADER = ("post-processing", "on", "over", "score", "gain here", "held-out", "95 % interval", "s/case")
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ def format_table(result: Result) -> list[str]:
         *_warn_of_few(facts["subjects"]),
         *_warn_of_ungrouped(facts["ungrouped"]),
         "",
-        "gain here: on the cases that chose the values. held-out gain: on subjects that did not choose them",
+        "gain here: on the cases that chose the values. held-out: gain on subjects that did not choose them",
         f"({facts['folds']} folds); interval: paired bootstrap by subject, {facts['resamples']} resamples, "
         f"seed {facts['seed']}.",
+        "on: yes if the gain is certain, however small. A larger gain that is not certain stays off.",
         "kept so far: the steps above that are on. all: every step with its best value, on or off.",
         f"s/case: median of these steps; the network takes {result.network_seconds:.2g} s.",
         "",
@@ -123,7 +126,8 @@ def describe_choice(choice: Choice) -> str:
 
 def _describe_gain(gain: Difference) -> str:
     low, high = gain.low or 0.0, gain.high or 0.0
-    return f"{_sign(gain.mean)} ({_round(low)} to {_round(high)}) {'includes zero' if high >= 0 else 'is a loss'}"
+    verdict = "is not certain: the interval includes zero" if high >= 0 else "is a loss"
+    return f"{_sign(gain.mean)} ({_round(low)} to {_round(high)}) {verdict}"
 
 
 def to_dict(result: Result) -> dict[str, Any]:
@@ -188,7 +192,7 @@ def check_output(path: Path) -> None:
 def write_files(result: Result) -> None:
     """Write the override file, and the ablation as JSON and Markdown."""
     texts = {
-        result.output: format_config({"_desc_": _describe(result), **result.override}),
+        result.output: format_config({"_desc_": make_inert(_describe(result)), **result.override}),
         result.ablation.with_suffix(".json"): format_config(to_dict(result)),
         result.ablation: format_markdown(result),
     }
@@ -197,21 +201,24 @@ def write_files(result: Result) -> None:
             stream.write(text)
 
 
-def list_commands(workflow: Workflow, output: Path, values: Mapping[str, Any], default_root: bool) -> list[str]:
+def list_commands(
+    workflow: Workflow, output: Path, values: Mapping[str, Any], images: Path, default_root: bool
+) -> list[str]:
     """Return the commands that evaluate and predict with the override file.
 
     Args:
         workflow: the bundle's evaluation.
         output: the file.
         values: values by id that were given on the command line.
+        images: folder of images to predict, without masks that could be taken for images.
         default_root: whether the configs find the bundle without ``--bundle_root``.
     """
     bundle = workflow.bundle
     commands = []
     for files in ((TRAIN, EVALUATE), (INFERENCE,)):
         paths = [*(bundle / "configs" / name for name in files), *workflow.extras, output]
-        words = ["python -m monai.bundle run --config_file", f'"[{",".join(repr(str(path)) for path in paths)}]"']
-        words += [] if default_root else ["--bundle_root", shlex.quote(str(bundle))]
+        words = ["python -m monai.bundle run --config_file", quote_files(paths)]
+        words += [] if default_root else ["--bundle_root", quote_path(bundle)]
         known = read_config(bundle, files[-1])
         for name, value in values.items():
             root = name.split("#")[0]
@@ -221,7 +228,7 @@ def list_commands(workflow: Workflow, output: Path, values: Mapping[str, Any], d
             if len(files) > 1:
                 words += [f"--{shlex.quote(name)}", _quote(value)]
             elif name == "dataset_dir":
-                words += ["--input", _quote(value)]
+                words += ["--input", quote_path(images)]
             elif root in known:
                 words += [f"--{shlex.quote(name)}", _quote(value)]
         commands.append(" ".join(words))
@@ -235,8 +242,10 @@ def _quote(value: Any) -> str:
 def _format_row(result: Result, row: Row) -> tuple[str, ...]:
     gain = row.gain
     has_interval = gain is not None and gain.low is not None
+    kept = {choice.step.name: "yes" if choice.is_kept else "no" for choice in result.choices}
     return (
         row.name,
+        kept.get(row.name, "-"),
         row.over or "-",
         f"{row.score:.4f}",
         "-" if row.in_sample is None else _sign(row.in_sample),

@@ -4,10 +4,11 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.bundle.configs import make_inert
 from pipeline.datasets.digests import compute_sha256
 from pipeline.issues import InputError
 from pipeline.tuning.ablation import Row, ablate
-from pipeline.tuning.cases import LabelledCase, load_cases
+from pipeline.tuning.cases import LabelledCase, find_image_folder, load_cases
 from pipeline.tuning.chain import Chain
 from pipeline.tuning.choice import Choice, Judge, split_folds
 from pipeline.tuning.predictions import PredictionStore
@@ -30,7 +31,7 @@ def tune(options: Options) -> Result:
     output = options.output or options.bundle / "configs/postprocessing.json"
     check_output(output)
     device = {} if options.device is None else {"device": _open_device(options.device)}
-    values = {"bundle_root": str(options.bundle), **options.values, **device}
+    values = {"bundle_root": make_inert(str(options.bundle), "./"), **options.values, **device}
     workflow = open_workflow(options.bundle, options.configs, values)
     cases = load_cases(workflow)
     store = PredictionStore(workflow, options.cache or options.bundle / "output/tune")
@@ -46,7 +47,9 @@ def tune(options: Options) -> Result:
         facts=_list_facts(workflow, store, cases, options),
         output=output,
         ablation=store.folder / "ablation.md",
-        commands=tuple(list_commands(workflow, output, options.values, is_default_root(workflow))),
+        commands=tuple(
+            list_commands(workflow, output, options.values, find_image_folder(cases), is_default_root(workflow))
+        ),
     )
     write_files(result)
     return result

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.bundle.config_files import suggest_name
+from pipeline.bundle.configs import make_inert
 from pipeline.handlers.training.threshold_search import is_sealed
 from pipeline.issues import InputError
 from pipeline.tuning.settings import STEPS
@@ -20,7 +21,7 @@ class Options:
     """What is tuned, on which cases, and how thoroughly.
 
     Raises:
-        InputError: the split must not be tuned on, or a number is less than 1.
+        InputError: the split must not be tuned on, a number is too small, or the cache is a file.
     """
 
     bundle: Path  #: its folder
@@ -44,6 +45,10 @@ class Options:
             )
         if self.candidates < 1 or self.resamples < 1:
             raise InputError("--candidates and --resamples expect a number from 1")
+        if self.seed < 0:
+            raise InputError(f"--seed expects a number from 0, got {self.seed}")
+        if self.cache is not None and self.cache.exists() and not self.cache.is_dir():
+            raise InputError(f"--cache {self.cache}: expected a folder, but it is a file; choose another name")
 
 
 def read_steps(text: str) -> list[str]:
@@ -82,6 +87,22 @@ def read_assignments(words: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set expects ID=VALUE, got {word!r}; for example --set image_size=[128,128]")
         values[name.strip()] = read_value(value)
     return values
+
+
+def read_plain(name: str, text: str) -> str:
+    """Return the value of an option so that MONAI does not run it: names of folders and splits may begin with ``$``.
+
+    Raises:
+        InputError: it is not a path, and begins with ``$``, ``@`` or ``%``.
+
+    Example:
+        >>> read_plain("dataset_dir", "$data"), read_plain("split", "val")
+        ('./$data', 'val')
+    """
+    plain = str(make_inert(text, "./"))
+    if plain != text and name in ("split", "fold"):
+        raise InputError(f"--{name}: {text!r} begins with {text[0]}, which MONAI would run; expected a plain name")
+    return plain
 
 
 def read_value(text: str) -> Any:

@@ -5,14 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import markdown
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from pipeline.bundle.dataset import read_dataset
+from pipeline.bundle.new import create_bundle
+from pipeline.bundle.recipe import read_template
 from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.manifests.manifest import Case, Manifest
+from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.reports.dataset_html import write_html
+from tests.security.hostile import PRINTABLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -111,3 +117,45 @@ def test_the_page_can_be_walked_by_keyboard(browser: Any, report: Path) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement !== document.body")
     page.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A report, and the card of a new bundle, of a dataset with every hostile name in every place."""
+    root = tmp_path_factory.mktemp("names")
+    names = [name for name in PRINTABLE if "/" not in name]
+    cases = tuple(
+        Case(f"{index} {name}", name, (f"images/{name}.png",), (f"masks/{name}.png",), fold=index % 2)
+        for index, name in enumerate(names)
+    )
+    labels = dict(enumerate(("background", *PRINTABLE)))
+    everything = " ".join(PRINTABLE)
+    manifest = Manifest(
+        everything, everything, everything, everything, labels, {}, PRINTABLE, cases, citations=PRINTABLE
+    )
+    found = check_manifest(manifest, root, level="quick")
+    written = write_html(found, root / "report.html", title=everything, manifest=manifest, root=root)
+    write_manifest(manifest, root / "m.json")
+    dataset = read_dataset(root / "m.json")
+    created = create_bundle("fresh", read_template("pictures"), dataset, root / "bundles", rehearse=False)
+    card = markdown.markdown((created.path / "docs/README.md").read_text(), extensions=["tables", "fenced_code"])
+    (root / "card.html").write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{card}")
+    return [written, root / "card.html"]
+
+
+def test_no_name_is_more_than_text(browser: Any, pages: list[Path]) -> None:
+    for path in pages:
+        page = browser.new_page()
+        seen: list[str] = []
+        page.on("dialog", lambda dialog, seen=seen: (seen.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request, seen=seen: seen.append(request.url))
+        page.on("console", lambda message, seen=seen: seen.append(message.text))
+        page.goto(path.as_uri())
+        assert seen == [path.as_uri()]
+        assert page.locator("script, iframe, object, embed, form, img, svg, base").count() == 0
+        links = page.eval_on_selector_all("a", "all => all.map(a => a.getAttribute('href'))")
+        assert all(link.startswith("#") or link == "data_license.txt" for link in links)
+        text = page.locator("body").inner_text()
+        for name in ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "&lt;b&gt;", "a | b"):
+            assert name in text.replace("\\", "")
+        page.close()

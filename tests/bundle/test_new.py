@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from monai.bundle import ConfigParser
 
 import pipeline.bundle.new as new
 from pipeline.bundle.dataset import UserDataset
@@ -197,7 +198,7 @@ def test_commands_are_right_where_they_are_typed(repo: Path, monkeypatch: pytest
     assert shlex.split(lines[-2])[-1] == "my bundles/mine/output/evaluate"
 
 
-@pytest.mark.parametrize("name", ["Mine", "my-bundle", "../mine", "a/b", "", "1st", "two__lines", "a" * 31, "ä", ".x"])
+@pytest.mark.parametrize("name", ["Mine", "my-bundle", "../mine", "a/b", "1st", "two__lines", "a" * 31, "ä", ".x"])
 def test_names_that_no_bundle_can_have(repo: Path, capsys: Capture, name: str) -> None:
     text = refuse(capsys, *((name, *MINE[1:]) if not name.startswith("-") else ()))
     assert f"a bundle cannot have the name {name!r}" in text
@@ -290,6 +291,25 @@ def test_data_of_another_kind_name_what_fits(repo: Path, capsys: Capture) -> Non
 def test_names_with_nothing_in_them(repo: Path, capsys: Capture, text: str) -> None:
     assert "has an empty name" in refuse(capsys, *MINE, "--labels", text)
     assert "has an empty name" in refuse(capsys, *MINE, "--channels", text)
+
+
+def test_folders_that_are_none(repo: Path, capsys: Capture) -> None:
+    Path("afile").touch()
+    assert refuse(capsys, *MINE, "--output", "afile").startswith("afile is a file, expected a folder of bundles")
+    Path("line\nbreak").mkdir()
+    assert "whose name and path can be printed" in refuse(capsys, *MINE, "--output", "line\nbreak")
+    words = ("mine", "--from", "my_data", *MINE[3:])
+    assert refuse(capsys, *words).startswith("--from: my_data is not a bundle; expected a folder with configs/ in it")
+
+
+def test_a_path_with_the_word_import_is_no_statement(repo: Path) -> None:
+    shutil.copytree("my_data", "important/my_data")
+    shutil.copy("my_data.json", "important")
+    words = ("--manifest", "important/my_data.json", "--dataset_dir", "important/my_data")
+    assert call("mine", "--template", "pictures", *words) == 0
+    parser = ConfigParser()
+    parser.read_config("bundles/mine/configs/train.json")
+    assert Path(parser.get_parsed_content("manifest")).samefile("important/my_data.json")
 
 
 def test_numbers_that_the_manifest_contradicts(repo: Path, capsys: Capture) -> None:

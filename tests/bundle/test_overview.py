@@ -57,9 +57,28 @@ def test_the_list_says_what_the_metadata_say(tmp_path: Path, capsys: pytest.Capt
     assert "to download" in out[2]
     assert out[2].endswith("dice 0.912, cases 13")
     where = folder / "cells"
-    assert f"  train  python -m monai.bundle run --config_file {where}/configs/train.json --bundle_root {where}" in out
+    assert f"  train   python -m monai.bundle run --config_file {where}/configs/train.json --bundle_root {where}" in out
     assert "cells: Segmentation of cells" in out
-    assert "  data   https://example.org" in out
+    assert "  data    https://example.org" in out
+
+
+def test_the_list_says_where_the_weights_of_a_training_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundle = write_bundle(Path("bundles/cells"))
+    assert list_bundles(Path("bundles"))[0].predict == ""
+    (bundle / "output").mkdir()
+    (bundle / "output/model.pt").touch()
+    assert main(["bundle", "list"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].split("  ")[-2].strip() == "trained here"
+    configs = "python -m monai.bundle run --config_file bundles/cells/configs"
+    assert out[-1] == f"  predict {configs}/inference.json --checkpoint bundles/cells/output/model.pt --input DIR"
+    (bundle / "models").mkdir()
+    (bundle / "models/model.pt").touch()
+    entry = list_bundles(Path("bundles"))[0]
+    assert (entry.weights, entry.predict) == ("shipped", out[-1].removeprefix("  predict "))
 
 
 @pytest.mark.parametrize(

@@ -386,3 +386,8 @@ def test_no_name_becomes_an_expression(grey: UserDataset, tmp_path: Path, sign: 
     written = json.dumps([configs, make_metadata(draft, configs, None)])
     assert "import os" in written
     assert not [text for text in set(TEXT.findall(written)) - known if text.startswith(("$", "@", "%"))]
+
+
+def test_names_of_metrics_fit_into_names_of_files() -> None:
+    names = name_labels(("background", "x" * 300, "y" * 300, "x" * 301))
+    assert names == ["x" * 60, "y" * 60, f"{'x' * 60}_3"]

@@ -184,11 +184,22 @@ def test_report_passes_its_arguments_on(summary: types.SimpleNamespace) -> None:
     assert calls == [(Path("out"), True)]
 
 
+@pytest.mark.parametrize("words", [["report", ""], ["bundle", "list", "--bundles", ""]])
+def test_an_empty_argument_does_not_mean_the_current_folder(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("error: an argument is empty; is a variable of the shell not set?\n")
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
         (InputError("no such\nfolder"), 1, "error: no such folder"),
         (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
+        (FileNotFoundError(2, "No such file", "a\x1bb"), 1, "error: a\\x1bb: no such file"),
         (KeyError("x"), 1, "error: KeyError: 'x'; this is a bug, --debug shows where"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

@@ -70,7 +70,10 @@ def make_result() -> Result:
 @pytest.mark.parametrize(
     ("choice", "line"),
     [
-        (make_choice(-0.003, 0.0051), "crf: off, gain +0.0012 (-0.0030 to 0.0051) includes zero"),
+        (
+            make_choice(-0.003, 0.0051),
+            "crf: off, gain +0.0012 (-0.0030 to 0.0051) is not certain: the interval includes zero",
+        ),
         (make_choice(-0.003, -0.0001, mean=-0.001), "crf: off, gain -0.0010 (-0.0030 to -0.0001) is a loss"),
         (make_choice(0.0001, 0.0051), "crf: on, gain +0.0012 (0.0001 to 0.0051): skip_crf false"),
         (
@@ -80,7 +83,7 @@ def make_result() -> Result:
         (
             replace(make_choice(0.0001, 0.0051), on_top=Difference(0.0002, -0.001, 0.002, 5, 5)),
             "crf: off, gain +0.0012 (0.0001 to 0.0051), but on top of the other steps "
-            "+0.0002 (-0.0010 to 0.0020) includes zero",
+            "+0.0002 (-0.0010 to 0.0020) is not certain: the interval includes zero",
         ),
         (make_choice(None, None), "crf: off, +0.0100 here, but one subject says nothing about others"),
     ],
@@ -92,8 +95,22 @@ def test_a_step_is_told_in_a_line(choice: Choice, line: str) -> None:
 def test_the_table_fits_into_a_hundred_columns() -> None:
     lines = format_table(make_result())
     assert max(map(len, lines)) <= 100
-    assert "largest_component  others as shipped  0.8100  +0.0100    +0.0000        -0.0300 to +0.0200  123" in lines
+    assert "largest_component  -   others as shipped  0.8100  +0.0100    +0.0000   -0.0300 to +0.0200  123" in lines
     assert not any("-0.0000" in line for line in lines)
+
+
+def test_a_step_that_gains_more_can_be_off_and_the_table_says_so() -> None:
+    small = replace(make_choice(0.0001, 0.0021), step=Step("fill_holes", "morphology", ("skip_crf",), ()))
+    large = replace(make_choice(-0.001, 0.05, mean=0.02))
+    rows = tuple(
+        Row(name, BASE, 0.8, "raw", 0.01, choice.gain) for name, choice in (("crf", large), ("fill_holes", small))
+    )
+    result = replace(make_result(), choices=(large, small), rows=(make_result().rows[0], *rows))
+    lines = format_table(replace(result, seconds=dict.fromkeys(("raw", "crf", "fill_holes"), 1.0)))
+    table = {line.split()[0]: line.split() for line in lines if line.startswith(("raw", "crf ", "fill_holes "))}
+    assert {name: words[1] for name, words in table.items()} == {"raw": "-", "crf": "no", "fill_holes": "yes"}
+    assert "crf: off, gain +0.0200 (-0.0010 to 0.0500) is not certain: the interval includes zero" in lines
+    assert any(line.startswith("on: yes if the gain is certain, however small") for line in lines)
 
 
 def test_cases_without_a_subject_are_told() -> None:
@@ -109,7 +126,7 @@ def test_json_and_markdown_hold_the_same_rows() -> None:
     assert [row["score"] for row in content["rows"]] == [0.8, 0.81, None]
     table = [line for line in format_markdown(result).splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(content["rows"])
-    assert {line.count("|") for line in table} == {8}
+    assert {line.count("|") for line in table} == {9}
 
 
 def test_the_written_file_is_a_config_of_the_steps_that_are_on(tmp_path: Path) -> None:
@@ -137,11 +154,11 @@ def test_commands_name_what_the_configs_do_not_know(tmp_path: Path) -> None:
     options = {"dataset_dir": "my data", "split": "val", "fold": 1, "flips": [[0]], "checkpoint": "w.pt"}
     options |= {"threshold": 0.3, "refine#0#keys": "label"}  # the file decides on these
     workflow = Workflow(bundle, (), None, {}, "dice")
-    evaluate, predict = list_commands(workflow, tmp_path / "p.json", options, default_root=False)
+    evaluate, predict = list_commands(workflow, tmp_path / "p.json", options, Path("my data/scans"), False)
     assert f"'{bundle}/configs/train.json','{bundle}/configs/evaluate.json','{tmp_path}/p.json'" in evaluate
     assert f"--bundle_root '{bundle}' --dataset_dir 'my data' --fold 1 --flips '[[0]]' --checkpoint w.pt" in evaluate
     assert f"'{bundle}/configs/inference.json','{tmp_path}/p.json'" in predict
-    assert predict.endswith("--input 'my data' --flips '[[0]]' --checkpoint w.pt")
+    assert predict.endswith("--input 'my data/scans' --flips '[[0]]' --checkpoint w.pt")
     assert "threshold" not in evaluate
     assert "refine" not in evaluate
 

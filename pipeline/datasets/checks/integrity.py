@@ -178,7 +178,7 @@ def explain_missing_dataset(manifest: Manifest, root: Path, cases: Sequence[Case
     message = f"the dataset folder {root} {what} (expected for example {root / first})"
     nested = [child for child in sorted(root.iterdir()) if is_there(child / first)] if has_folder and first else []
     hints = [f"download: {manifest.source}"] if manifest.source else []
-    if manifest.layout:
+    if manifest.layout.isidentifier():
         hints.append(f"or try a small phantom: python -m pipeline dataset phantom {manifest.layout} OUT")
     hint = f"did you mean {nested[0]}?" if nested else "; ".join(hints)
     return Issue("missing-dataset", "error", message, hint=hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +122,10 @@ def read_layout(
     """
     from pipeline.datasets.layouts.building import complete_draft
     from pipeline.datasets.layouts.listing import list_files
+    from pipeline.datasets.layouts.naming import clean_texts
 
     published = checksums or {}
     listing = list_files(root, published)
     draft: ManifestDraft = importlib.import_module(LAYOUTS[name].module).read(listing, **options)
+    draft = replace(draft, manifest=clean_texts(draft.manifest))
     return complete_draft(draft, listing, published, progress=progress, skip_broken=skip_broken)

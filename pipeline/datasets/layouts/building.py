@@ -131,6 +131,8 @@ class _Build:
         if fragment and file in self.annotations:
             return file, ImageSource(target), self.annotations[file]
         problem = check_presence(self.root, file, record)
+        if not file.isprintable() and any("\ud800" <= char <= "\udfff" for char in file):
+            problem = Issue("unreadable-file", "error", "its name is not UTF-8", record, file, "rename it")
         if problem is None:
             try:
                 data, digest = read_file(target)

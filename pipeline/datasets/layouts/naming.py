@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.datasets.layouts.listing import Listing, note, note_names
 from pipeline.datasets.manifests.manifest import SPLITS, Case, Manifest, Split
 from pipeline.datasets.probes import ImageError, Probe, probe_image
-from pipeline.issues import InputError, Issue
+from pipeline.issues import InputError, Issue, join_lines, show_controls
 
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -43,6 +44,31 @@ def make_printable(name: str) -> str:
         'scan_1'
     """
     return "".join(character if character.isprintable() else "_" for character in name)
+
+
+def clean_texts(manifest: Manifest) -> Manifest:
+    r"""Return a manifest whose texts any screen can show: each on one line, without control characters.
+
+    The texts come from files that others wrote, such as a ``dataset.json``. Labels and channels without a name get one.
+
+    Example:
+        >>> clean_texts(start_manifest("nnunet", labels={0: "background", 1: " "}, licence="CC BY\n4.0")).labels
+        {0: 'background', 1: 'label 1'}
+    """
+    cases = tuple(
+        replace(case, case_id=show_controls(case.case_id), subject=show_controls(case.subject))
+        for case in manifest.cases
+    )
+    return replace(
+        manifest,
+        name=join_lines(manifest.name) or manifest.layout,
+        licence=join_lines(manifest.licence),
+        source=join_lines(manifest.source),
+        labels={label: join_lines(name) or f"label {label}" for label, name in manifest.labels.items()},
+        channels=tuple(join_lines(name) or f"channel {place}" for place, name in enumerate(manifest.channels, 1)),
+        citations=tuple(map(join_lines, manifest.citations)),
+        cases=cases,
+    )
 
 
 def count_channels(listing: Listing, images: Iterable[str]) -> int:

@@ -50,7 +50,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        card = Path(path).with_suffix(".yaml")
+        card = Path(f"{os.path.splitext(path)[0]}.yaml")
         hint = f"{card} says how to build it" if card.is_file() else "pipeline dataset build makes one"
         hint = f"{hint}, the suite's are in data_manifests/"
         raise InputError(f"cannot read the manifest {path}: {reason}; {hint}") from None

@@ -183,6 +183,7 @@ class _SchemaReader(FieldReader):
                 fits = is_kind(value, kind)
             if not fits:
                 self.wrong(f"{here}.{key}", f"{wanted} or null", value)
+            self.require_showable(value, f"{here}.{key}")
         if isinstance(facts.get("voxels"), dict):
             self.integer_keys(facts, "voxels", int, place=here)
         return facts
@@ -192,6 +193,9 @@ class _SchemaReader(FieldReader):
         result = {}
         for name, split in named.items():
             place = f"named_splits.{name}"
+            # The name is typed as --fold NAME, where MONAI would run a text that begins with one of these.
+            if not name.isprintable() or name[:1] in ("", "$", "@", "%"):
+                self.wrong(place, "a printable name that does not begin with $, @ or %", name)
             if not isinstance(split, dict):
                 self.wrong(place, "a JSON object", split)
                 continue

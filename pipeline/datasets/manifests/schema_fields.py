@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pipeline.issues import Issue
 
+# Control characters but tab and newline, separators of lines, marks of writing direction, and halves of characters.
+_UNSHOWABLE = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _TYPES: dict[type, str] = {str: "a text", int: "an integer", list: "a list", dict: "a JSON object"}
 
 
@@ -33,6 +35,7 @@ class FieldReader:
                 self.wrong(here, "an integer as key", name)
             if not is_kind(value, kind):
                 self.wrong(here, wanted or _TYPES[kind], value)
+            self.require_showable(value, here)
         return result
 
     def choice(
@@ -53,15 +56,22 @@ class FieldReader:
         for index, item in enumerate(value):
             if not isinstance(item, str):
                 self.wrong(f"{_join(place, key)}[{index}]", "a text", item)
+            self.require_showable(item, f"{_join(place, key)}[{index}]")
         return tuple(str(item) for item in value)
 
     def get(self, entry: Mapping[str, Any], key: str, place: str, kind: type, wanted: str = "") -> Any:
         """Return a value of a type, an empty one if the key is missing; ``wanted`` names the type in the finding."""
         value = entry.get(key, kind())
         if is_kind(value, kind):
+            self.require_showable(value, _join(place, key))
             return value
         self.wrong(_join(place, key), wanted or _TYPES[kind], value)
         return kind()
+
+    def require_showable(self, value: object, place: str) -> None:
+        """Add a finding for a text that a screen would obey or cannot show; line breaks are allowed."""
+        if isinstance(value, str) and _UNSHOWABLE.search(value):
+            self.wrong(place, "a text without control characters", value)
 
     def check_keys(
         self, entry: Mapping[str, Any], place: str, required: tuple[str, ...], optional: tuple[str, ...]

@@ -12,6 +12,8 @@ from monai.handlers import MetricsSaver
 
 from pipeline.parallel.agreement import exit_together
 
+_FORMULA = ("=", "+", "-", "@")
+
 
 class CaseMetricsSaver(MetricsSaver):
     """MONAI's ``MetricsSaver`` with ``case_id`` as the name of each row, and files that are renamed when complete.
@@ -51,7 +53,11 @@ class CaseMetricsSaver(MetricsSaver):
 
 
 def _quote(name: str, delimiter: str) -> str:
-    """Quote a name like the ``csv`` module; MONAI does not, so that a comma would shift the columns."""
+    """Quote a name like the ``csv`` module; MONAI does not, so that a comma would shift the columns.
+
+    A name that a spreadsheet would compute as a formula gets an apostrophe in front, which makes it a text there.
+    """
+    name = f"'{name}" if name.startswith(_FORMULA) else name
     if not any(character in name for character in (delimiter, '"', "\n", "\r")):
         return name
     return '"' + name.replace('"', '""') + '"'

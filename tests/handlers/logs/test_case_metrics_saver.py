@@ -1,5 +1,6 @@
 """CaseMetricsSaver: tables with case ids, read back as written, never half written."""
 
+import csv
 import math
 
 import pytest
@@ -60,6 +61,15 @@ def test_any_name_survives(tmp_path):
     assert list(read_scores(tmp_path / "dice_patient_raw.csv")) == names[:4]
     build_evaluator(tmp_path, names[4:], metric_details=["dice_patient"], delimiter=";").run()
     assert (tmp_path / "dice_patient_raw.csv").read_text().splitlines()[1].startswith('"1;2";0.4')
+
+
+def test_a_spreadsheet_computes_no_name(tmp_path):
+    names = ["=HYPERLINK(1)", "+1-2", "@SUM(1,2)", "plain=1"]
+    build_evaluator(tmp_path, names, metric_details=["dice_patient"]).run()
+    with (tmp_path / "dice_patient_raw.csv").open(newline="") as stream:
+        cells = [row[0] for row in csv.reader(stream)][1:]
+    assert cells == ["'=HYPERLINK(1)", "'+1-2", "'@SUM(1,2)", "plain=1"]
+    assert list(read_scores(tmp_path / "dice_patient_raw.csv")) == names
 
 
 def test_case_without_a_value_is_nan(tmp_path):
