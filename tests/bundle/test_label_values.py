@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.bundle.texts import list_notes, write_card
 from pipeline.datasets import load_datalist, write_manifest
 from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.layouts import read_layout
+from pipeline.datasets.layouts.mask_values import parse_mask_values
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.splits.splits import split_manifest
 from pipeline.issues import InputError
@@ -178,7 +180,13 @@ def test_a_stray_value_is_named_with_its_file(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(voxels, nib.load(path).affine), path)
     text = tell(lambda: read_layout("folders", root))
     assert text.endswith("; only labels/ct_2.nii.gz holds 421 (3 voxels)")
-    manifest = read_layout("folders", root, mask_values=",".join(map(str, HEART))).manifest
+    values = ",".join(map(str, HEART))
+    assert "labels/ct_2.nii.gz [ct_2]: holds 421 (3 pixels)" in tell(
+        lambda: read_layout("folders", root, mask_values=values)
+    )
+    # A manifest written by hand is not checked until it is used.
+    manifest = read_layout("folders", root, mask_values=f"{values},421").manifest
+    manifest = replace(manifest, **parse_mask_values(values))
     (issue,) = check_manifest(manifest, root, level="deep").errors()
     assert (issue.code, issue.path) == ("label-values", "labels/ct_2.nii.gz")
     assert "holds 421 (3 pixels), the manifest allows 0, 205, 420" in issue.message

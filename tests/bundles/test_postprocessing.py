@@ -157,13 +157,15 @@ def switch(bundle: Path, *, skip: bool) -> dict[str, Any]:
 
 def save_evaluation(trained: Trained, output_dir: Path, **knobs: Any) -> dict[str, torch.Tensor]:
     """Score the test cases, and return the masks that are scored, written as inference writes its own."""
-    (save,) = read_json(trained.bundle / "configs/inference.json")["save"]
+    inference = read_json(trained.bundle / "configs/inference.json")
+    (save,) = inference["save"]
     save = {**save, "output_dir": str(output_dir / "masks"), "overlay": False, "figure": False}
     if not save["_target_"].endswith("SaveMaskd"):
         del save["figure"]
     output_dir.mkdir()
-    chain = "$@to_probabilities + @refine + @save"
-    (output_dir / "save.json").write_text(json.dumps({"save": [save], "validate#postprocessing#transforms": chain}))
+    config = {"save": [save], "validate#postprocessing#transforms": "$@to_probabilities + @refine + @save"}
+    config |= {name: inference[name] for name in ("label_values",) if name in inference}
+    (output_dir / "save.json").write_text(json.dumps(config))
     files = configs(trained.bundle, "train.json", "evaluate.json", "refine.json", "phantom.json")
     run(
         config_file=[*files, str(output_dir / "save.json")],

@@ -337,8 +337,13 @@ def _change_channels(source: Path, target: Path) -> None:
         return
     from PIL import Image
 
+    # Grey becomes colours that differ, because equal ones are read as grey, and grey is read for colours.
     with Image.open(source) as picture:
-        picture.convert("L" if len(picture.getbands()) == 3 else "RGB").save(target)
+        if len(picture.getbands()) == 3:
+            picture.convert("CMYK").save(target)
+        else:
+            grey = picture.convert("L")
+            Image.merge("RGB", (grey, grey.point(lambda value: 255 - value), grey)).save(target)
 
 
 def test_an_unknown_encoder_is_answered_with_the_nearest(bundle: Path, test_images: Path) -> None:

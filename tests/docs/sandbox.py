@@ -99,6 +99,8 @@ def run_command(words: Sequence[str]) -> None:
         fire.Fire({"run": monai.bundle.run}, ["run", *options, "--logging_file", "False"])
     elif list(words[:3]) == [*PYTHON, "pipeline"]:
         extra = TUNE if words[3] == "tune" else []
+        if words[4] == "build" or (words[4] == "split" and "-o" in words):
+            extra = ["--overwrite"]  # the manifests of the phantoms are there already
         assert main([*words[3:], *extra]) == 0, words
     else:
         assert words[0] in FOREIGN, words
@@ -136,7 +138,7 @@ def write_datasets(folder: Path) -> None:
         "u373": (write_cells_phantom, {"frames": 12, "size": 96}, "u373/PhC-C2DH-U373", "u373_time.json"),
         "hippocampus": (
             write_hippocampus_phantom,
-            {"cases": 7, "size": 32},
+            {"cases": 12, "size": 32},
             "hippocampus/Task04_Hippocampus",
             "hippocampus.json",
         ),

@@ -166,7 +166,7 @@ def check_series(view: CaseView) -> Iterator[Issue]:
 def check_grey_scale(view: CaseView) -> Iterator[Issue]:
     """Yield ``image-mode`` for the first DICOM file whose low values are bright: some readers invert it, others not."""
     for path, probe in view.probes.items():
-        if probe.header.get("inverted"):
+        if probe.format == "DICOM" and probe.header.get("inverted"):
             message = "the grey scale is inverted (MONOCHROME1), which some readers undo and others do not"
             yield view.error("image-mode", path, message, _INVERT)
             return

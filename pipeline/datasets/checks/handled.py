@@ -23,7 +23,9 @@ HANDLED: tuple[tuple[str, Callable[[CaseView, str, Probe], bool]], ...] = (
     ("files stored with 1 bit per pixel", lambda view, _, p: p.header.get("mode") == "1"),
     (
         "pictures whose grey scale is inverted, which Pillow applies",
-        lambda view, path, p: not _is_mask(view, path) and "inverted" in p.header and p.header["mode"] in ("1", "L"),
+        lambda view, path, p: (
+            not _is_mask(view, path) and "inverted" in p.header and p.header.get("mode") in ("1", "L")
+        ),
     ),
     ("files stored with the high byte first", lambda view, _, p: p.header.get("mode") == "I;16B"),
 )

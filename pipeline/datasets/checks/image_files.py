@@ -53,7 +53,8 @@ def check_inversion(view: CaseView) -> Iterator[Issue]:
     """
     masks = {path for path, _ in view.masks()}
     for path, probe in view.probes.items():
-        if probe.header.get("inverted") and (path in masks or probe.header["mode"] not in ("1", "L")):
+        is_tiff = probe.format == "TIFF" and probe.header.get("inverted")
+        if is_tiff and (path in masks or probe.header["mode"] not in ("1", "L")):
             message = "the grey scale of this TIFF is inverted (WhiteIsZero), which not all programs apply"
             yield view.error("inverted-grey", path, message, INVERTED_HINT)
 

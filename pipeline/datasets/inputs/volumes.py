@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline.datasets.inputs.images import name_files
 from pipeline.datasets.manifests.manifest import Case
-from pipeline.datasets.probes.series_image import list_series
 from pipeline.issues import InputError
 
 #: Files next to the volumes that are not inputs: masks, labels of a Decathlon dataset, outputs of a run
@@ -108,6 +107,8 @@ def _find_series(root: Path, files: Sequence[str]) -> dict[Path, Case]:
 
 def _require_one_series(folder: Path) -> None:
     """Require that ITK, the later reader, finds one series; it separates series by more than their identifier."""
+    from pipeline.datasets.probes.series_image import list_series  # numpy, which --help does not need
+
     number = len(list_series(folder))
     if number != 1:
         raise _refuse_mixture(folder, number)

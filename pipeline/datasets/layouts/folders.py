@@ -5,7 +5,6 @@ Folders named train, val or test (``train/images/``, ``images/train/``) give the
     --image "scans/*.png" --mask "drawn/*_tumour.png" --subject "{subject}_*"
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +13,7 @@ from typing import Any
 
 from pipeline.datasets.layouts import naming
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft, note, note_names
-from pipeline.datasets.layouts.mask_values import (
-    name_strays,
-    observe_values,
-    parse_mask_values,
-    probe_mode,
-    propose_mask_values,
-)
+from pipeline.datasets.layouts.mask_values import explain_masks
 from pipeline.datasets.layouts.pairing import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
@@ -72,10 +65,10 @@ def read(
         subject: pattern with ``{subject}``, matched with the end of each image's path: ``"{subject}_*"``,
             ``"{subject}/images/*"``. None: the subjects are unknown.
         mask_values: meaning of the masks' values, see `parse_mask_values`. None reads all masks and takes their values
-            if they are unambiguous: 0 and another value, or 0, 1, 2, ...
+            if they are clear: 0 and another value, or 0, 1, 2, ...
         binarize: for lossy masks such as JPEG: values from this one on are label 1, the others 0.
         channels: names of the channels, or their number; None takes them from the first image, which must then not
-            have a fourth axis, because that may be time.
+            have a fourth axis, which may be time.
         unpaired: ``"refuse"``, or ``"drop"`` to leave out images without mask where others have one, and masks without
             image.
 
@@ -92,7 +85,7 @@ def read(
     kept, notes = _drop_unpaired(listing, files, pairs, unpaired)
     labels = {path: (first, *further.get(path, ())) for path, first in pairs.items()}
     cases = _make_cases(kept, labels, _find_subjects(kept, subject))
-    meaning, decided = _explain_values(listing, sorted(chain.from_iterable(labels.values())), mask_values, binarize)
+    meaning, decided = explain_masks(listing, sorted(chain.from_iterable(labels.values())), mask_values, binarize)
     _require_one_label(listing, meaning, further)
     manifest = replace(
         _DATASET,
@@ -259,45 +252,6 @@ def _find_split(path: str) -> Split:
     """Return the split that the innermost folder with such a name says."""
     folders = [folder.casefold() for folder in path.split("/")[:-1]]
     return next((naming.SPLIT_NAMES[folder] for folder in reversed(folders) if folder in naming.SPLIT_NAMES), "train")
-
-
-def _explain_values(
-    listing: Listing, masks: Sequence[str], mask_values: str | None, binarize: str | None
-) -> tuple[dict[str, Any], list[Issue]]:
-    """Return the manifest's fields about masks, and notes on what was decided."""
-    if binarize and mask_values:
-        raise InputError("--binarize and --mask-values exclude each other; masks with a threshold have two labels")
-    if binarize:
-        if not re.fullmatch(r"\d+(\.\d+)?", binarize):
-            raise InputError(f"--binarize expects a number such as 128, got {binarize!r}")
-        return {**parse_mask_values("0,255"), "binarize": float(binarize)}, []
-    lossy = [path for path in masks if expected_format(path) == "JPEG"]
-    if lossy:
-        message = f"{len(lossy)} masks are JPEG, which changes their values, for example {lossy[0]}"
-        raise InputError(f"{listing.root}: {message}; --binarize 128 takes values from 128 on as label")
-    return (parse_mask_values(mask_values), []) if mask_values else _read_values(listing, masks)
-
-
-def _read_values(listing: Listing, masks: Sequence[str]) -> tuple[dict[str, Any], list[Issue]]:
-    """Return the manifest's fields about masks by the values that occur in all of them."""
-    found = observe_values(listing, masks)
-    if not found:
-        return parse_mask_values("0,1"), []
-    if len(found) == 3 and {0, 1} < set(found) and 1 not in observe_values(listing, _skip_bits(listing, masks)):
-        # 1 is the foreground of the masks of 1 bit, and the other value that of the grey ones.
-        return parse_mask_values(f"0,1=foreground,{max(found):g}=foreground"), []
-    try:
-        meaning = parse_mask_values(propose_mask_values(found))
-    except InputError as error:
-        raise InputError(f"{listing.root}: {error}{name_strays(found)}") from None
-    names = ", ".join(f"{value} = {meaning['labels'][label]}" for value, label in meaning["mask_values"].items())
-    hint = "--mask-values gives them other names"
-    return meaning, [note("mask-values", f"read from all masks: {names}", hint=hint)]
-
-
-def _skip_bits(listing: Listing, masks: Sequence[str]) -> list[str]:
-    """Return the masks that are not stored with 1 bit per pixel."""
-    return [path for path in masks if probe_mode(listing, path) != "1"]
 
 
 def _note_further(further: Mapping[str, Sequence[str]]) -> Iterator[Issue]:

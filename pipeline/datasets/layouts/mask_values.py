@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.datasets.checks.image_files import INVERTED_HINT
 from pipeline.datasets.digests import map_threads
-from pipeline.datasets.layouts.listing import Listing
-from pipeline.datasets.probes import ImageError, Probe, probe_image
-from pipeline.issues import InputError
+from pipeline.datasets.layouts.listing import Listing, note
+from pipeline.datasets.probes import ImageError, Probe, expected_format, probe_image
+from pipeline.issues import InputError, Issue
 
 # Masks from which a value of one of them alone is conspicuous.
 _MANY = 3
@@ -25,6 +25,45 @@ class Occurrence:
     path: str  #: the first mask that holds it
     pixels: int  #: how many pixels of that mask hold it
     masks: int = 1  #: number of masks that hold it
+
+
+def explain_masks(
+    listing: Listing, masks: Sequence[str], mask_values: str | None, binarize: str | None
+) -> tuple[dict[str, Any], list[Issue]]:
+    """Return the manifest's fields about masks, and notes on what was decided."""
+    if binarize and mask_values:
+        raise InputError("--binarize and --mask-values exclude each other; masks with a threshold have two labels")
+    if binarize:
+        if not re.fullmatch(r"\d+(\.\d+)?", binarize):
+            raise InputError(f"--binarize expects a number such as 128, got {binarize!r}")
+        return {**parse_mask_values("0,255"), "binarize": float(binarize)}, []
+    lossy = [path for path in masks if expected_format(path) == "JPEG"]
+    if lossy:
+        message = f"{len(lossy)} masks are JPEG, which changes their values, for example {lossy[0]}"
+        raise InputError(f"{listing.root}: {message}; --binarize 128 takes values from 128 on as label")
+    return (parse_mask_values(mask_values), []) if mask_values else _read_values(listing, masks)
+
+
+def _read_values(listing: Listing, masks: Sequence[str]) -> tuple[dict[str, Any], list[Issue]]:
+    """Return the manifest's fields about masks by the values that occur in all of them."""
+    found = observe_values(listing, masks)
+    if not found:
+        return parse_mask_values("0,1"), []
+    if len(found) == 3 and {0, 1} < set(found) and 1 not in observe_values(listing, _skip_bits(listing, masks)):
+        # 1 is the foreground of the masks of 1 bit, and the other value that of the grey ones.
+        return parse_mask_values(f"0,1=foreground,{max(found):g}=foreground"), []
+    try:
+        meaning = parse_mask_values(propose_mask_values(found))
+    except InputError as error:
+        raise InputError(f"{listing.root}: {error}{name_strays(found)}") from None
+    names = ", ".join(f"{value} = {meaning['labels'][label]}" for value, label in meaning["mask_values"].items())
+    hint = "--mask-values gives them other names"
+    return meaning, [note("mask-values", f"read from all masks: {names}", hint=hint)]
+
+
+def _skip_bits(listing: Listing, masks: Sequence[str]) -> list[str]:
+    """Return the masks that are not stored with 1 bit per pixel."""
+    return [path for path in masks if probe_mode(listing, path) != "1"]
 
 
 def parse_mask_values(text: str) -> dict[str, Any]:
@@ -72,10 +111,10 @@ def propose_mask_values(values: Iterable[float]) -> str:
     counts_up = found == list(range(len(found))) and len(found) <= MAX_LABELS
     if len(found) > 1 and whole and found[0] == 0 and (len(found) == 2 or counts_up):
         return text
-    raise InputError(_explain_values(found, text, whole))
+    raise InputError(_explain_refusal(found, text, whole))
 
 
-def _explain_values(found: list[float], text: str, whole: bool) -> str:
+def _explain_refusal(found: list[float], text: str, whole: bool) -> str:
     """Return why values are not labels, and the options that say what they are."""
     shown = ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
     # Half of 255, or of the largest value: that of probabilities is 1.
