@@ -127,8 +127,8 @@ demo-steps:
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
-# Two processes with one thread each: most tests are too small for more threads.
-TEST_JOBS ?= 2
+# One thread each: most tests are too small for more. Three for two cores, because tests of kills and signals wait.
+TEST_JOBS ?= 3
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
 
 test: lint  ## lint, types, tests and coverage, as in CI

@@ -15,6 +15,8 @@ from pipeline.datasets import phantoms as writers
 from pipeline.datasets.layouts import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[2]
+# One of each family, for what the configs of a family have in common.
+FAMILIES = {"braintumor_unet", "hippocampus_segresnet", "isic_unet", "lgg_unet", "u373_unet"}
 # Those of the suite: a bundle that a user made beside them names no phantom.
 BUNDLES = sorted(
     path.parent.parent
@@ -25,9 +27,13 @@ NAMES = [path.name for path in BUNDLES]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test that takes ``bundle`` on every bundle; those that the module does not name ``QUICK`` are slow."""
+    """Run every test that takes ``bundle`` on every bundle; those that are not ``QUICK`` are slow.
+
+    The module names the quick ones; the mark ``one_per_family`` leaves one of each family.
+    """
     if "bundle" in metafunc.fixturenames:
-        quick = getattr(metafunc.module, "QUICK", NAMES)
+        quick = set(getattr(metafunc.module, "QUICK", NAMES))
+        quick &= FAMILIES if metafunc.definition.get_closest_marker("one_per_family") else quick
         marks = {name: [] if name in quick else [pytest.mark.slow] for name in NAMES}
         bundles = [pytest.param(path, id=path.name, marks=marks[path.name]) for path in BUNDLES]
         metafunc.parametrize("bundle", bundles, scope="module")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.bundles.conftest import FAMILIES
 from tests.cached_items import find_rot, find_writers, read_training
 
 # One of each chain: the bundles of a family differ in their networks.
-QUICK = ["braintumor_unet", "hippocampus_segresnet", "isic_unet", "lgg_unet", "u373_unet"]
+QUICK = FAMILIES
 
 
 def test_200_epochs_leave_the_cache_as_it_is(bundle: Path, data: dict[str, str]) -> None:

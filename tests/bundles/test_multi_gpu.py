@@ -21,7 +21,7 @@ from tests.parallel.pair import Pair
 
 ONE = ROOT / "bundles/lgg_attunet"  # for what does not depend on the experiment
 # One network of each family is trained in every test run, the others in the slow tests; see conftest.py.
-QUICK = {"braintumor_unet", "hippocampus_unetr", "isic_unetpp", "lgg_attunet", "u373_unet"}
+QUICK = {"hippocampus_unetr", "isic_unetpp", "lgg_attunet", "u373_unet"}
 
 
 @pytest.fixture(scope="session")

@@ -205,6 +205,7 @@ def load_masks(trained: Trained, folder: Path, *, by_id: bool) -> dict[str, torc
     return masks
 
 
+@pytest.mark.one_per_family
 def test_with_every_step_on_evaluation_scores_the_masks_that_inference_writes(
     found: tuple[Trained, dict[str, Any]], test_images: Path, tmp_path: Path
 ) -> None:

@@ -151,11 +151,13 @@ def test_inference_takes_one_input_and_draws_overlays(trained: Trained, tmp_path
     assert written == {f"{stem}_{kind}" for stem in stems for kind in ("pred", "overlay")}
 
 
+@pytest.mark.one_per_family
 def test_test_time_augmentation_is_one_override_file_away(trained: Trained, test_images: Path, tmp_path: Path) -> None:
     infer(trained, "tta.json", input=str(test_images), output_dir=str(tmp_path))
     assert len(list(tmp_path.rglob("*_pred.*"))) == len([path for path in test_images.rglob("*.*") if path.is_file()])
 
 
+@pytest.mark.one_per_family
 def test_an_ensemble_of_one_checkpoint_twice_is_that_checkpoint(
     trained: Trained, masks: Path, test_images: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +207,7 @@ def test_the_recipe_of_the_origin_trains_and_scores(trained: Trained, tmp_path: 
     assert all(math.isfinite(value) for _, value in loss)
 
 
+@pytest.mark.one_per_family
 def test_losses_are_one_override_away(bundle: Path) -> None:
     config = ConfigParser()
     config.read_config(configs(bundle, "train.json", "losses.json"))
@@ -279,6 +282,7 @@ def test_network_exports_to_torchscript(trained: Trained, tmp_path: Path) -> Non
         torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(image), network(image), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.one_per_family
 def test_changed_image_stops_training_before_it_starts(bundle: Path, data: dict[str, str], tmp_path: Path) -> None:
     root = Path(shutil.copytree(data["dataset_dir"], tmp_path / "data"))
     settings = read_json(bundle / "configs/train.json")
@@ -293,6 +297,7 @@ def test_changed_image_stops_training_before_it_starts(bundle: Path, data: dict[
     assert not list(tmp_path.glob("out/*.pt"))
 
 
+@pytest.mark.one_per_family
 def test_weights_of_another_network_are_refused_in_one_line(
     trained: Trained, test_images: Path, tmp_path: Path
 ) -> None:

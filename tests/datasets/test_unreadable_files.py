@@ -158,7 +158,8 @@ def test_files_and_folders_without_permission(open_folder: Path) -> None:
     if os.geteuid() == 0:
         os.chown(locked, NOBODY, NOBODY)
     build = ["dataset", "build", "folders", str(root), "-o", str(manifest)]
-    code, (line,) = run_plainly(open_folder, "main", *build)
+    code, lines = run_plainly(open_folder, "main", *build)
+    line = lines[-1]
     assert code == 1
     assert "unreadable-file images/a1.png [a1]: no permission to read it as user" in line
     assert run_plainly(open_folder, "main", *build, "--skip-broken")[0] == 0

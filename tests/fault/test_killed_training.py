@@ -136,6 +136,7 @@ def kill_raise_and_compare(start, folder, data, workers, epochs, more, kinds, mo
     return training.kills
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_few_kills(start, tmp_path, data):
     kill_and_compare(start, tmp_path, data, 2, 4, ("training", "saving", "validation"), 2)

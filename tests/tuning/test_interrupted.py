@@ -60,6 +60,7 @@ def strip_seconds(result: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "rows": rows}
 
 
+@pytest.mark.slow
 def test_a_killed_prediction_goes_on_with_the_next_case(
     experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], predicted: list[str]
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_prediction_that_is_killed_while_it_is_written_is_made_again(
     assert list(tmp_path.glob("cache/*/.*.tmp")) == []
 
 
+@pytest.mark.slow
 def test_a_killed_search_computes_no_score_twice(
     experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], predicted: list[str]
 ) -> None:

@@ -41,7 +41,14 @@ def wait_for(part, count, process):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_resume_after_a_signal(server, archive, tmp_path, number):
     out = tmp_path / "u373"
     part = tmp_path / "u373.archives" / "PhC-C2DH-U373.zip.part"

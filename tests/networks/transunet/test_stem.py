@@ -38,6 +38,7 @@ def test_unit_of_equal_shape_has_no_projection() -> None:
     assert isinstance(Bottleneck(128, 32, 128).shortcut, nn.Identity)
 
 
+@pytest.mark.slow
 def test_epsilons_of_the_reference() -> None:
     norms = {name: norm for name, norm in ResNetV2Stem(width=32).named_modules() if isinstance(norm, nn.GroupNorm)}
     assert len(norms) == 1 + 3 * 16 + 3  # root, three a unit, three projections
