@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = "bundles/isic_unet/configs"
 VALIDATION_MASKS = "ISIC2018_Task1_Validation_GroundTruth"
 MASKS, IMAGES = "ISIC2018_Task1_Training_GroundTruth", "ISIC2018_Task1-2_Training_Input"
+TEST_IMAGES = "ISIC2018_Task1-2_Test_Input"
 # Lines of a log that say nothing about the end.
 _CHATTER = re.compile(r"^\s*$|^\d\d:\d\d:\d\d |^\d{4}-\d\d-\d\d |^parsing config_file|nvImageCodec|^Loading dataset: ")
 
@@ -63,6 +64,8 @@ def run(start, tmp_path, lesions):
             paths.append(str(tmp_path / "override.json"))
             Path(paths[-1]).write_text(json.dumps(override))
         place = {"dataset_dir": data / "isic2018", "manifest": data / "manifest.json", "output_dir": output}
+        if files[0] == "inference.json":
+            place = {"input": data / "isic2018" / TEST_IMAGES, "output_dir": output}
         values = {**place, "amp": False, **knobs}
         words = [
             "--config_file",
@@ -210,6 +213,21 @@ def test_an_evaluation(run, data, tmp_path):
     options = {"files": files, "checkpoint": trained.folder / "model.pt", "output": tmp_path / "scores"}
     line = run(harmed, data, **options).line
     assert re.match(rf"cannot read {masks}/(ISIC_\d+)_.*: no such file.* \(case \1; epoch 1.*\); check the files", line)
+
+
+def test_predictions(run, data, read_only, tmp_path):
+    """An image that vanishes, a folder that cannot be written, and a checkpoint that is cut off."""
+    model = run(max_epochs=1, val_interval=1).folder / "model.pt"
+    options = {"files": ("inference.json", "phantom.json"), "checkpoint": model}
+    line = run(data=data, **options, output=read_only / "masks").line
+    assert f"cannot write to {read_only}/masks: read-only file system; choose another folder" in line
+    images = data / "isic2018" / TEST_IMAGES
+    harmed = {"+handlers": [{"_target_": "mischief.Mischief", "deed": "remove", "iteration": 1, "path": str(images)}]}
+    line = run(harmed, data, **options, output=tmp_path / "masks").line
+    assert re.match(rf"(cannot read )?{images}/(ISIC_\d+)\.jpg: no such file or directory \(case \2", line), line
+    model.write_bytes(model.read_bytes()[:-1000])
+    line = run(**options, output=tmp_path / "others").line
+    assert line.startswith(f"{model} is truncated: its end is missing")
 
 
 def test_the_command_itself(read_only, lesions):
