@@ -96,6 +96,7 @@ def test_a_template_trains_with_its_phantom(
     assert all(math.isfinite(loss) for _, loss in losses)
 
 
+@pytest.mark.slow  # tests/bundles/test_cache.py has the same steps
 @each_template
 def test_training_with_a_template_leaves_the_cache_as_it_is(
     template: str, data: str, place: Path, request: pytest.FixtureRequest

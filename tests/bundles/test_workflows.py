@@ -190,6 +190,7 @@ def test_a_resumed_run_repeats_the_losses_exactly(
         assert resumed[tag] == expected[tag][1:]
 
 
+@pytest.mark.one_per_family
 def test_the_recipe_of_the_origin_trains_and_scores(trained: Trained, tmp_path: Path) -> None:
     options = {"bundle_root": str(trained.bundle), **EXACT, **trained.data, "output_dir": str(tmp_path)}
     files = configs(trained.bundle, "train.json", "origin.json", "phantom.json")
