@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 
 import pytest
 import tiny_training
@@ -12,6 +11,7 @@ from ignite.engine import Events
 from pipeline.handlers.checkpoints.atomic_save import save_state
 from pipeline.handlers.checkpoints.checkpoint_files import find_last
 from pipeline.issues import InputError
+from tests.disks import mount_tmpfs
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(60)]
 
@@ -19,13 +19,8 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(60)]
 @pytest.fixture
 def small_disk(tmp_path):
     """File system of 6 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this user may not mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mount_tmpfs(tmp_path / "disk", "size=6m") as folder:
+        yield folder
 
 
 def fill(folder, leave):

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.commands.cli import main
 from pipeline.datasets.phantoms import write_isic_phantom
+from tests.disks import mount_tmpfs
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
@@ -166,13 +167,8 @@ def test_no_further_file_may_be_opened(run):
 @pytest.fixture
 def read_only(tmp_path):
     """A folder that nobody can write to, the superuser included."""
-    folder = tmp_path / "read_only"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this user may not mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mount_tmpfs(tmp_path / "read_only", "ro,size=1m") as folder:
+        yield folder
 
 
 def test_an_output_folder_that_is_read_only(run, read_only, tmp_path):

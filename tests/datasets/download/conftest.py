@@ -3,8 +3,6 @@
 import contextlib
 import email.utils
 import re
-import shutil
-import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ import pytest
 
 from pipeline.datasets.download import transfer
 from pipeline.datasets.download.transfer import Patience
+from tests.disks import mount_tmpfs
 
 QUICK = Patience(timeout=1.0, attempts=3, first_wait=0.01, longest_wait=0.05)
 
@@ -167,10 +166,5 @@ def http_date():
 @pytest.fixture
 def small_disk(tmp_path):
     """File system of 4 MB; ``grow()`` makes it larger."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this user may not mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mount_tmpfs(tmp_path / "disk", "size=4m") as folder:
+        yield folder
