@@ -36,6 +36,7 @@ class TrainingRun:
         output_dir, to_save, evaluator, key_metric, resume: see `TrainingCheckpoint`.
         loader, seed: see `EpochSeed`.
         patience: see `EarlyStop`.
+        ckpt_dir: where clients of the bundle look for trained weights.
         manifest, dataset_dir: see `RunRecord`.
         summary_writer: TensorBoard's writer, for the learning rate; closed at the end. None writes no curve.
 
@@ -60,6 +61,7 @@ class TrainingRun:
         manifest: str | Path | None = None,
         dataset_dir: str | Path | None = None,
         summary_writer: Any = None,
+        ckpt_dir: str | Path | None = None,
     ) -> None:
         self.handlers: list[Any] = [
             RunLock(output_dir),
