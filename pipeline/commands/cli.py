@@ -55,6 +55,9 @@ bundle list: print every bundle: data, network, parameters, weights, score, and 
 bundle new: make a bundle for your own dataset, from an existing bundle or from a template
     bundle new my_bundle --from isic_unet --manifest my.json --dataset_dir my_data
     bundle new organs --template volumes --manifest organs.json --labels liver,spleen --channels CT
+bundle check: say what would fail when a bundle runs, before it runs and without data
+    bundle check lgg_attunet
+    bundle check lgg_attunet --config train losses --override loss=@losses#focal
 bundle format: format configs: whatever fits into 110 characters stands on one line
     bundle format my_bundle
     bundle format --check

@@ -50,16 +50,17 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from pipeline.bundle.config_files import BUNDLES, find_bundle
+    from pipeline.bundle.overrides.assignments import read_assignments, read_word
     from pipeline.tuning.result import format_table, to_dict
     from pipeline.tuning.tune import tune
-    from pipeline.tuning.tuning_options import Options, read_assignments, read_plain, read_steps, read_value
+    from pipeline.tuning.tuning_options import Options, read_plain, read_steps
 
     given = {name: getattr(args, name) for name in ("dataset_dir", "manifest", "checkpoint", "split", "fold")}
     values = {name: read_plain(name, value) for name, value in given.items() if value is not None}
     if "fold" in values:
-        values["fold"] = read_value(values["fold"])
+        values["fold"] = read_word(values["fold"])
     options = Options(
-        values=values | read_assignments(args.set),
+        values=values | read_assignments("--set", args.set),
         configs=args.config_file,
         steps=read_steps(args.steps),
         bundle=find_bundle(args.bundle, [BUNDLES]),

@@ -1,7 +1,5 @@
 """The options of a tuning, and how the words of the command line become them."""
 
-import ast
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,25 +68,6 @@ def read_steps(text: str) -> list[str]:
     return names
 
 
-def read_assignments(words: Sequence[str]) -> dict[str, Any]:
-    """Return the values by id of the words of ``--set``.
-
-    Raises:
-        InputError: a word is not ``ID=VALUE``.
-
-    Example:
-        >>> read_assignments(["image_size=[128,128]", "a#b=x=y"])
-        {'image_size': [128, 128], 'a#b': 'x=y'}
-    """
-    values = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"--set expects ID=VALUE, got {word!r}; for example --set image_size=[128,128]")
-        values[name.strip()] = read_value(value)
-    return values
-
-
 def read_plain(name: str, text: str) -> str:
     """Return the value of an option so that MONAI does not run it: names of folders and splits may begin with ``$``.
 
@@ -103,18 +82,3 @@ def read_plain(name: str, text: str) -> str:
     if plain != text and name in ("split", "fold"):
         raise InputError(f"--{name}: {text!r} begins with {text[0]}, which MONAI would run; expected a plain name")
     return plain
-
-
-def read_value(text: str) -> Any:
-    """Return a value of the command line as JSON or Python reads it, else as text.
-
-    Example:
-        >>> [read_value(text) for text in ("3", "true", "[1, 2]", "None", "@losses#dice")]
-        [3, True, [1, 2], None, '@losses#dice']
-    """
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError):
-            continue
-    return text

@@ -1,0 +1,98 @@
+"""Check a bundle as a whole: files, metadata, configs, network, and that training and inference agree."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.bundle.check.bundle_files import check_files
+from pipeline.bundle.check.drift import check_drift
+from pipeline.bundle.check.metadata import check_metadata, check_versions
+from pipeline.bundle.check.network import check_network
+from pipeline.bundle.check.whole_configs import Configs, check_config, check_override
+from pipeline.bundle.config_files import EVALUATE, INFERENCE, METADATA, TRAIN, read_config, suggest_name
+from pipeline.bundle.configs import Config
+from pipeline.bundle.overrides.ids import MISSING, look_up
+from pipeline.bundle.overrides.overrides import Overrides
+from pipeline.issues import InputError, Issue
+
+_NOT_CONFIGS = (METADATA, "manifest.json")
+
+
+def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> list[Issue]:
+    """Return what would fail when a bundle runs; nothing is run and no data are read.
+
+    Args:
+        bundle: folder of the bundle.
+        names: configs to check, with or without ``.json``; the later ones change the earlier. By default all.
+        values: overrides by id, as the command line of ``monai.bundle run`` would get them.
+
+    Raises:
+        InputError: a config has no such name or is no JSON.
+    """
+    known = sorted(path.name for path in bundle.glob("configs/*.json") if path.name not in _NOT_CONFIGS)
+    chosen = [_find_config(name, known) for name in names]
+    configs = Configs({name: read_config(bundle, name) for name in known})
+    metadata = read_config(bundle, METADATA, optional=True)
+    issues = list(check_files(bundle))
+    if metadata:
+        issues += [*check_metadata(metadata), *check_versions(metadata)]
+    issues += _check_run(configs, chosen, values or {}) if chosen or values else _check_all(configs)
+    for name in [name for name in configs.complete if not chosen or name in chosen]:
+        issues += check_properties(configs.content[name], name)
+        if not any(issue.path == name and issue.severity == "error" for issue in issues):
+            issues += check_network(configs.content[name], metadata, name)
+    if not chosen and TRAIN in known and INFERENCE in known:
+        scored = configs.merge(TRAIN, *[EVALUATE] * (EVALUATE in known))
+        issues += check_drift(scored, configs.content[INFERENCE])
+    return list(dict.fromkeys(issues))
+
+
+def _find_config(name: str, known: Sequence[str]) -> str:
+    file = name if name.endswith(".json") else f"{name}.json"
+    if file not in known:
+        raise InputError(f"--config: there is no config {file}; {suggest_name(file, known)}")
+    return file
+
+
+def _check_all(configs: Configs) -> Iterator[Issue]:
+    for name in configs.content:
+        if name in configs.complete:
+            others = {file: other for file, other in configs.content.items() if file != name}
+            yield from _name(check_config(configs.content[name], others), name)
+        else:
+            yield from _name(check_override(configs, name), name)
+
+
+def _check_run(configs: Configs, names: Sequence[str], values: Mapping[str, Any]) -> Iterator[Issue]:
+    """Check the configs that a command would name, together, and what it would override."""
+    files = list(names) or [name for name in (TRAIN, INFERENCE) if name in configs.content][:1]
+    merged = configs.merge(*files)
+    others = {file: other for file, other in configs.content.items() if file not in files}
+    yield from _name(check_config(merged, others), " + ".join(files))
+    typed = {key: str(value) for key, value in values.items()}
+    yield from _name(Overrides(merged, dict(values), typed, others).find_issues(), "--override")
+
+
+def _name(issues: Iterable[Issue], file: str) -> Iterator[Issue]:
+    for issue in issues:
+        yield replace(issue, path=file)
+
+
+def check_properties(config: Config, file: str) -> Iterator[Issue]:
+    """Yield the ids that MONAI's workflows and clients need and that a complete config lacks.
+
+    Args:
+        config: the config.
+        file: its name.
+    """
+    from monai.bundle.properties import InferProperties, TrainProperties
+
+    rules: Mapping[str, Any] = TrainProperties if look_up(config, "train") is not MISSING else InferProperties
+    for name, rule in rules.items():
+        place = rule["id"].replace("::", "#")
+        if rule["required"] and look_up(config, place) is MISSING:
+            hint = f"MONAI's property {name}: {rule['description']}"
+            yield Issue("missing-id", "error", f"there is no {place}", place, file, hint.splitlines()[0].rstrip("."))
+    if look_up(config, "run") is MISSING:
+        yield Issue("missing-id", "error", "there is no run", "run", file, 'such as "run": ["$@train#trainer.run()"]')
