@@ -18,7 +18,7 @@ import pipeline
 #: Packages whose sources are read to follow a name.
 FOLLOWED = ("monai", "torch", "ignite", "numpy", "pipeline")
 _MOST_STEPS = 24
-_DEFINITION = re.compile(r"^(?:class|def|async def) +(\w+)|^((?:\w+ = )+\(?\s*(?:\w+ = *\s*)*)\w+\s*\)?$", re.MULTILINE)
+_DEFINITION = re.compile(r"^(?:class|def|async def) +(\w+)|^((?:\w+ = )+\(?\s*(?:\w+ = *\s*)*)(?:\w+\s*\)?$|lambda\b)", re.MULTILINE)
 
 Kind = Literal["class", "function", "module", "member", "value", "outside", "missing"]
 
@@ -56,52 +56,60 @@ def find_module(name: str) -> Path | None:
 def locate_statically(dotted: str) -> frozenset[Place]:
     """Return where a dotted name can lead; several places if branches of a module differ.
 
-    As ``pydoc.locate``, which MONAI uses, it takes as many parts for modules as exist, and the others for attributes.
+    As in Python, a name that a package binds hides the module of the same name in it.
 
     Example:
         >>> [place.name for place in locate_statically("monai.transforms.Resized")]
         ['monai.transforms.spatial.dictionary.Resized']
-        >>> locate_statically("monai.utils.module.os.system")
-        frozenset({Place(kind='outside', name='os.system')})
+        >>> locate_statically("monai.utils.module.sys.exit")
+        frozenset({Place(kind='outside', name='sys.exit')})
     """
-    return frozenset(_locate(dotted.split("."), _MOST_STEPS))
+    root, *rest = dotted.split(".")
+    return frozenset(_locate(root, rest, _MOST_STEPS))
 
 
-def _locate(parts: list[str], steps: int) -> Iterator[Place]:
-    if parts[0] not in FOLLOWED:
-        yield Place("outside", ".".join(parts))
-        return
-    used = 1
-    while used < len(parts) and find_module(".".join(parts[: used + 1])):
-        used += 1
-    module = ".".join(parts[:used])
-    if find_module(module) is None:
-        yield Place("missing", ".".join(parts))
+def _locate(module: str, rest: list[str], steps: int) -> Iterator[Place]:
+    """Yield where names lead from a module."""
+    full = ".".join([module, *rest])
+    if module.partition(".")[0] not in FOLLOWED:
+        yield Place("outside", full)
+    elif find_module(module) is None or not steps:
+        yield Place("missing", full)
+    elif not rest:
+        yield Place("module", module)
+    elif _is_submodule(module, rest[0]):
+        yield from _locate(f"{module}.{rest[0]}", rest[1:], steps)
     else:
-        yield from _follow(module, parts[used:], steps)
+        yield from _follow(module, rest, steps - 1)
+
+
+def _is_submodule(package: str, name: str) -> bool:
+    full = f"{package}.{name}"
+    if find_module(full) is None:
+        return False
+    # torch's own file is long, and it hides none of its modules.
+    bound = _read_bindings(package).get(name, set()) if package != "torch" else set()
+    return not bound - {("import", full), ("from", f"{package}:{name}")}
 
 
 def _follow(module: str, rest: list[str], steps: int) -> Iterator[Place]:
     full = ".".join([module, *rest])
-    if not rest:
-        yield Place("module", module)
-        return
     bindings = _read_bindings(module)
-    found = bindings.get(rest[0], ()) if steps else ()
-    for kind, text in found:
+    for kind, text in bindings.get(rest[0], ()):
         if kind in ("class", "function"):
-            yield Place("class" if kind == "class" else "function", full) if not rest[1:] else Place("member", full)
-        elif kind == "import":
-            yield from _locate([*text.split("."), *rest[1:]], steps - 1)
-        elif kind == "alias":
-            yield from _follow(module, [*text.split("."), *rest[1:]], steps - 1)
-        else:
+            known: Kind = "class" if kind == "class" else "function"
+            yield Place("member" if rest[1:] else known, full)
+        elif kind == "value":
             yield Place("value", full)
-    if not found and steps:
-        stars = [text for kind, text in bindings.get("*", ()) if kind == "import"]
-        places = [place for star in stars for place in _locate([*star.split("."), *rest], steps - 1)]
-        found_there = [place for place in places if place.kind != "missing"]
-        yield from found_there or [Place("missing", full)]
+        elif kind == "alias":
+            yield from _locate(module, [*text.split("."), *rest[1:]], steps)
+        else:
+            source, _, name = text.partition(":")
+            yield from _locate(source, [*filter(None, [name]), *rest[1:]], steps)
+    if rest[0] not in bindings:
+        stars = [text.partition(":")[0] for _, text in bindings.get("*", ())]
+        places = [place for star in stars for place in _locate(star, rest, steps)]
+        yield from [place for place in places if place.kind != "missing"] or [Place("missing", full)]
 
 
 @functools.cache
@@ -144,9 +152,9 @@ def _bind_import(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tu
     source = ".".join([*base, *([node.module] if node.module else [])])
     for alias in node.names:
         if alias.name == "*":
-            yield "*", "import", source
+            yield "*", "from", source
         else:
-            yield alias.asname or alias.name, "import", f"{source}.{alias.name}"
+            yield alias.asname or alias.name, "from", f"{source}:{alias.name}"
 
 
 def _bind_assignment(node: ast.Assign | ast.AnnAssign) -> Iterator[tuple[str, str, str]]:
@@ -155,6 +163,8 @@ def _bind_assignment(node: ast.Assign | ast.AnnAssign) -> Iterator[tuple[str, st
     kind, text = "value", ""
     if isinstance(value, ast.Name | ast.Attribute) and _is_chain(value):
         kind, text = "alias", ast.unparse(value)
+    elif isinstance(value, ast.Lambda):
+        kind, text = "function", "lambda"
     elif isinstance(value, ast.Call) and ast.unparse(value.func).endswith("optional_import"):
         kind, text = "import", _read_optional(value)
     for target in targets:
@@ -172,12 +182,12 @@ def _is_chain(node: ast.expr) -> bool:
 
 
 def _read_optional(call: ast.Call) -> str:
-    """Return the name that MONAI's ``optional_import`` imports."""
+    """Return the module and, after a colon, the name that MONAI's ``optional_import`` imports."""
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     module = call.args[0] if call.args else given.get("module")
     name = given.get("name")
     texts = [item.value for item in (module, name) if isinstance(item, ast.Constant) and isinstance(item.value, str)]
-    return ".".join(text for text in texts if text)
+    return ":".join(text for text in texts if text)
 
 
 @functools.cache
