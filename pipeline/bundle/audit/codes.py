@@ -98,7 +98,6 @@ array-file review: an array, which may be an image of a patient; look at it
 documented-picture note: a picture for the model card or the reference case, which may stand there; see that it shows no patient's name
 patient-field error: a field with a patient's name or number; remove it
 dicom-uid review: a number that DICOM gives to one study or image; remove it
-allowed note: your allow-list covers this finding; nothing
 """
 
 

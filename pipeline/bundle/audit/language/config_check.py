@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from pipeline.bundle.audit.allowances import COVERED
 from pipeline.bundle.audit.finding import Finding, make_finding, shorten
 from pipeline.bundle.audit.language.config_items import SEPARATOR, BundleIds, Item, list_items, make_absolute
 from pipeline.bundle.audit.language.constant_limits import names_standard_module
@@ -135,7 +136,9 @@ class ConfigCheck:
             yield make_finding("target-indirect", item.file, item.place, shorten(name))
             return
         verdict = judge_target(name, self.ids.names.own_modules)
-        if verdict.code:
+        if verdict.code and name in self.ids.names.allowed:
+            yield make_finding(verdict.code, item.file, item.place, verdict.why, todo=COVERED, level="note")
+        elif verdict.code:
             yield make_finding(verdict.code, item.file, item.place, verdict.why)
 
     def _check_mode(self, item: Item) -> Iterator[Finding]:
@@ -172,7 +175,9 @@ class ConfigCheck:
             except ValueError:
                 return False
             return bool(values) and all(self._names_allowed_class(other, place, depth - 1) for other in values)
-        return value.lower() in _READERS or judge_target(value, self.ids.names.own_modules).code in ("", "bundle-code")
+        if value in self.ids.names.allowed or value.lower() in _READERS:
+            return True
+        return judge_target(value, self.ids.names.own_modules).code in ("", "bundle-code")
 
 
 def _check_keys(item: Item) -> Iterator[Finding]:
@@ -181,5 +186,5 @@ def _check_keys(item: Item) -> Iterator[Finding]:
         name = str(key)
         if item.place and ("#" in name or SEPARATOR in name):
             yield make_finding("ambiguous-key", item.file, f"{item.place}{SEPARATOR}{name}", shorten(name))
-        elif name[:1] in ("$", "%"):
+        elif name[:1] in ("$", "%") and name != "$schema":
             yield make_finding("ambiguous-key", item.file, item.place, f"the key {shorten(name)} begins with {name[0]}")

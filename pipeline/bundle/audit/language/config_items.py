@@ -108,15 +108,18 @@ class BundleIds:
         return next(iter(difflib.get_close_matches(place, list(self.values)[:5000], n=1, cutoff=0.6)), "")
 
 
-def collect_ids(configs: Mapping[str, Any], own_modules: frozenset[str]) -> BundleIds:
+def collect_ids(
+    configs: Mapping[str, Any], own_modules: frozenset[str], allowed: frozenset[str] = frozenset()
+) -> BundleIds:
     """Collect the ids and imports of all configs.
 
     Args:
         configs: data by file.
         own_modules: top-level modules and packages in the bundle.
+        allowed: names that the receiver allows.
     """
     aliases = {name: set(full) for name, full in DEFAULT_ALIASES.items()}
-    found = BundleIds(names=Names(aliases, own_modules))
+    found = BundleIds(names=Names(aliases, own_modules, allowed))
     for file, data in configs.items():
         for item in list_items(file, data):
             found.values.setdefault(item.place, []).append(item.value)

@@ -58,10 +58,11 @@ class Names:
 
     aliases: dict[str, set[str]] = field(default_factory=dict)  #: imported name -> modules or objects that it can mean
     own_modules: frozenset[str] = frozenset()  #: top-level modules and packages in the bundle
+    allowed: frozenset[str] = frozenset()  #: names that the receiver allows
 
     def judge(self, name: str, *, value: bool = False) -> Verdict:
         """Judge a dotted name within an expression."""
-        return judge_name(name, self.own_modules, value=value)
+        return ALLOWED if name in self.allowed else judge_name(name, self.own_modules, value=value)
 
 
 #: What MONAI puts into the names of every expression.
@@ -104,6 +105,8 @@ def judge_import(node: ast.Import | ast.ImportFrom, names: Names) -> Verdict:
     """Judge an import statement."""
     alias, full = name_import(node)
     root = full.partition(".")[0]
+    if full in names.allowed and alias not in DEFAULT_ALIASES:
+        return ALLOWED
     if len(node.names) > 1 or alias == "*" or any(part.startswith("_") for part in full.split(".")):
         return Verdict("expression-import", ast.unparse(node))
     if alias in DEFAULT_ALIASES and full not in DEFAULT_ALIASES[alias]:
