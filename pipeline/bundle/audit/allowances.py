@@ -42,7 +42,7 @@ def read_allowances(path: Path, bundle: Path) -> Allowances:
         InputError: the file is missing or wrong; one line with the place.
     """
     if bundle.is_dir() and path.resolve().is_relative_to(bundle.resolve()):
-        raise InputError(f"{path} is within the bundle, where its sender could have written it; move it out of the bundle")
+        raise InputError(f"{path} is within the bundle, where its sender could have written it; move it out of there")
     data = read_json(path)
     if not isinstance(data, dict) or set(data) - {"targets", "findings"}:
         raise InputError(f"{path}: expected {_FORM}")
@@ -60,7 +60,9 @@ def _read_entry(path: Path, index: int, entry: Any) -> tuple[str, str, str]:
     if not isinstance(entry, dict) or set(entry) != set(keys) or not all(isinstance(entry[key], str) for key in keys):
         raise InputError(f"{path}: findings[{index}]: expected code, file and sha256; the form is {_FORM}")
     if entry["code"] not in CODES:
-        raise InputError(f"{path}: findings[{index}]: unknown code {entry['code']!r}; {suggest_name(entry['code'], CODES)}")
+        raise InputError(
+            f"{path}: findings[{index}]: unknown code {entry['code']!r}; {suggest_name(entry['code'], CODES, most=3)}"
+        )
     if len(entry["sha256"]) != 64:
         raise InputError(f"{path}: findings[{index}]: sha256: expected 64 digits; bundle audit --json prints them")
     return entry["code"], entry["file"], entry["sha256"].lower()

@@ -113,7 +113,8 @@ class ZipSource:
 
     def open(self, path: str) -> IO[bytes]:
         """Unpack a member to a nameless temporary file."""
-        target = cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=4 * SMALL))
+        # The caller closes it.
+        target = cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=4 * SMALL))  # noqa: SIM115
         try:
             with self._zip.open(self._members[path]) as source:
                 for block in iter(lambda: source.read(_BLOCK), b""):

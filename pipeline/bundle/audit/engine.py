@@ -13,6 +13,7 @@ from pipeline.bundle.audit.files.metadata_fields import check_metadata
 from pipeline.bundle.audit.files.safetensors_header import check_safetensors
 from pipeline.bundle.audit.files.suite_wheel import check_wheel
 from pipeline.bundle.audit.files.torch_pickles import check_torch_zip, is_pickle, is_torch_zip
+from pipeline.bundle.audit.files.weight_loading import check_loading
 from pipeline.bundle.audit.finding import AuditResult, Finding, make_finding, shorten, sort_findings
 from pipeline.bundle.audit.inventory import SUMS, check_inventory
 from pipeline.bundle.audit.language.config_check import ConfigCheck
@@ -32,6 +33,7 @@ def audit_bundle(
     configs: Collection[str] | None = None,
     allowances: Allowances | None = None,
     allow_code: bool = False,
+    load_weights: bool = False,
 ) -> AuditResult:
     """Audit a bundle's folder or archive.
 
@@ -41,6 +43,7 @@ def audit_bundle(
         configs: paths within the bundle of the configs that will run; the default is all. Metadata always count.
         allowances: what the receiver allows.
         allow_code: list code and what it imports and calls instead of refusing it.
+        load_weights: also load weights that look harmless, in a process of its own with limits.
 
     Returns:
         All findings.
@@ -54,7 +57,7 @@ def audit_bundle(
         []
     """
     files = open_source(source) if isinstance(source, Path) else source
-    audit = _Audit(files, allowances or Allowances(), allow_code=allow_code)
+    audit = _Audit(files, allowances or Allowances(), allow_code=allow_code, load_weights=load_weights)
     findings = [*files.problems, *audit.check_files(), *audit.check_configs(overrides or {}, configs)]
     digests = audit.reader.digests
     findings += [*audit.reader.problems, *check_inventory(audit.reader.read(SUMS), digests)]
@@ -62,11 +65,12 @@ def audit_bundle(
 
 
 class _Audit:
-    def __init__(self, files: BundleSource, allowances: Allowances, *, allow_code: bool) -> None:
+    def __init__(self, files: BundleSource, allowances: Allowances, *, allow_code: bool, load_weights: bool) -> None:
         self.sizes = files.sizes
         self.reader = Reader(files)
         self.allowances = allowances
         self.allow_code = allow_code
+        self.load_weights = load_weights
         self.machine = private_data.name_this_machine()
 
     def check_files(self) -> Iterator[Finding]:
@@ -96,8 +100,7 @@ class _Audit:
         elif suffix == ".whl":
             yield from check_wheel(path, stream)
         elif head.startswith(b"PK"):
-            torch = suffix in _WEIGHTS or is_torch_zip(stream)
-            yield from check_torch_zip(path, stream) if torch else [make_finding("nested-archive", path)]
+            yield from self._check_zip(path, suffix, stream)
         elif suffix in _WEIGHTS or is_pickle(head):
             yield make_finding("weights-legacy", path)
         elif head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
@@ -106,6 +109,16 @@ class _Audit:
             yield from check_logging(path, self.reader.read(path) or b"")
         elif not code_files.is_known(path):
             yield make_finding("unknown-file", path)
+
+    def _check_zip(self, path: str, suffix: str, stream: IO[bytes]) -> Iterator[Finding]:
+        if suffix not in _WEIGHTS and not is_torch_zip(stream):
+            yield make_finding("nested-archive", path)
+            return
+        findings = list(check_torch_zip(path, stream))
+        yield from findings
+        if self.load_weights and not findings:
+            stream.seek(0)
+            yield from check_loading(path, stream, self.sizes[path])
 
     def check_configs(self, overrides: Mapping[str, Any], chosen: Collection[str] | None) -> Iterator[Finding]:
         """Yield the findings of all configs together, because they override each other."""

@@ -45,6 +45,8 @@ def check_inventory(content: bytes | None, digests: Mapping[str, str]) -> Iterat
         if path not in digests:
             yield make_finding("missing-file", path)
         elif digests[path] != digest:
-            yield make_finding("changed-file", path, why=f"its SHA-256 begins with {digests[path][:12]}, not {digest[:12]}")
+            yield make_finding(
+                "changed-file", path, why=f"its SHA-256 begins with {digests[path][:12]}, not {digest[:12]}"
+            )
     for path in sorted(set(digests) - set(sums) - _VOUCHERS):
         yield make_finding("extra-file", path)

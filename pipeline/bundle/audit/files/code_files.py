@@ -8,21 +8,29 @@ from typing import IO
 
 from pipeline.bundle.audit.files.torch_pickles import is_pickle
 from pipeline.bundle.audit.finding import Finding, make_finding, shorten
+from pipeline.bundle.audit.word_list import read_words
 
-_CODE = frozenset(
-    ".py .pyw .pyi .pyc .pyo .pyx .so .pyd .dll .dylib .exe .sh .bash .zsh .bat .cmd .ps1 .js .mjs .jar .class .rb .pl .php "
-    ".lua .r .jl .c .cc .cpp .cu .cuh .h .o .a .egg .wasm .app .msi .deb .rpm .mk .toml .mo .desktop .service".split()
+_CODE = read_words(
+    """
+    .py .pyw .pyi .pyc .pyo .pyx .so .pyd .dll .dylib .exe .sh .bash .zsh .bat .cmd .ps1 .js .mjs .jar .class
+    .rb .pl .php .lua .r .jl .c .cc .cpp .cu .cuh .h .o .a .egg .wasm .app .msi .deb .rpm .mk .toml .mo .desktop
+    .service
+    """
 )
-_CODE_NAMES = frozenset(("makefile", "dockerfile", "setup.cfg", "pytest.ini", "tox.ini", ".envrc", ".bashrc", ".profile"))
+_CODE_NAMES = frozenset(
+    ("makefile", "dockerfile", "setup.cfg", "pytest.ini", "tox.ini", ".envrc", ".bashrc", ".profile")
+)
 _HOOKS = re.compile(r"(sitecustomize|usercustomize|conftest)\.py[cow]?")
 _PICKLES = frozenset((".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".p"))
 # The first bytes of programs and of scripts.
 _MAGIC = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!", b"\x00asm")
 _IMPORT_LINE = re.compile(rb"(?m)^import[ \t]")
 #: What bundles need, besides what other checks know.
-_KNOWN = frozenset(
-    ".json .yaml .yml .conf .ini .cfg .md .rst .txt .csv .tsv .bib .cff .pt .pth .ckpt .ts .safetensors .whl .sig .pem .asc "
-    ".pub .sha256 .onnx .bin".split()
+_KNOWN = read_words(
+    """
+    .json .yaml .yml .conf .ini .cfg .md .rst .txt .csv .tsv .bib .cff .pt .pth .ckpt .ts .safetensors .whl .sig
+    .pem .asc .pub .sha256 .onnx .bin
+    """
 )
 _WEIGHTS = frozenset((".pt", ".pth", ".ckpt", ".ts", ".bin"))
 
@@ -67,7 +75,9 @@ def is_known(path: str) -> bool:
         (True, True, False)
     """
     name, suffix = path.rpartition("/")[2], name_extension(path)
-    return suffix in _KNOWN or re.fullmatch(r"[A-Z0-9_-]+", name) is not None or name in (".gitattributes", ".gitignore")
+    return (
+        suffix in _KNOWN or re.fullmatch(r"[A-Z0-9_-]+", name) is not None or name in (".gitattributes", ".gitignore")
+    )
 
 
 def _holds_objects(head: bytes) -> bool:

@@ -50,7 +50,9 @@ def check_downloads(file: str, data: Any) -> Iterator[Finding]:
 def _check_hash(file: str, place: str, entry: dict[str, Any]) -> Iterator[Finding]:
     value, kind = entry.get("hash_val"), str(entry.get("hash_type", "sha256")).lower()
     if not value:
-        yield make_finding("url-without-hash", file, f"{place}#hash_val", f"no hash_val for {shorten(entry.get('path'))}")
+        yield make_finding(
+            "url-without-hash", file, f"{place}#hash_val", f"no hash_val for {shorten(entry.get('path'))}"
+        )
     elif kind not in ("md5", "sha1", "sha256", "sha512"):
         yield make_finding("url-without-hash", file, f"{place}#hash_type", f"unknown hash_type {shorten(kind)}")
     elif kind in ("md5", "sha1"):

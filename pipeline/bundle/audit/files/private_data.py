@@ -7,11 +7,18 @@ from collections.abc import Collection, Iterator
 
 from pipeline.bundle.audit.files.code_files import name_extension
 from pipeline.bundle.audit.finding import Finding, make_finding, shorten
+from pipeline.bundle.audit.word_list import read_words
 
-_SCANS = frozenset(
-    ".dcm .dicom .ima .nii .mha .mhd .raw .nrrd .nhdr .mgz .mgh .img .hdr .svs .ndpi .czi .h5 .hdf5 .npz .zarr".split()
+_SCANS = read_words(
+    """
+    .dcm .dicom .ima .nii .mha .mhd .raw .nrrd .nhdr .mgz .mgh .img .hdr .svs .ndpi .czi .h5 .hdf5 .npz .zarr
+    """
 )
-_PICTURES = frozenset(".png .jpg .jpeg .gif .svg .tif .tiff .bmp .webp .pdf".split())
+_PICTURES = read_words(
+    """
+    .png .jpg .jpeg .gif .svg .tif .tiff .bmp .webp .pdf
+    """
+)
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"\x89HDF")
 # Where pictures may stand, and which kinds: the model card, and the case that a bundle is verified with.
 _CARD, _REFERENCE = ("docs/",), ("reference/",)
@@ -26,17 +33,20 @@ _PRIVATE = re.compile(
     r"|kaggle\.json|credentials(\.json)?|[^/]+\.(key|p12|pfx|jks|kdbx)|\.[^/]*history)$",
     re.IGNORECASE,
 )
-_GENERIC = frozenset(
-    "user username users you me name jovyan ubuntu runner root admin someone monai yourname your_name xxx home shared app "
-    "public localhost default docker nvidia worker build ci test node host server data".split()
+_GENERIC = read_words(
+    """
+    user username users you me name jovyan ubuntu runner root admin someone monai yourname your_name xxx home
+    shared app public localhost default docker nvidia worker build ci test node host server data
+    """
 )
 _HOME = re.compile(r"(?:/home/|/Users/|[A-Za-z]:[\\/]+Users[\\/]+)([A-Za-z0-9_.-]+)|(/root)/")
 _KEY = re.compile(
-    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bhf_[A-Za-z0-9]{30,}\b"
-    r"|\bxox[abp]-[0-9A-Za-z-]{20,}|\bsk-[A-Za-z0-9]{32,}"
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b"
+    r"|\bhf_[A-Za-z0-9]{30,}\b|\bxox[abp]-[0-9A-Za-z-]{20,}|\bsk-[A-Za-z0-9]{32,}"
 )
 _PATIENT = re.compile(
-    r"[\"']?(patient|subject)[_ -]?(name|id|birth[_ -]?date|s[_ -]name)[\"']?\s*[:=]\s*[\"']?(?P<value>[^\"'\s,}{][^\"'\n,}]*)",
+    r"[\"']?(patient|subject)[_ -]?(name|id|birth[_ -]?date|s[_ -]name)[\"']?\s*[:=]\s*"
+    r"[\"']?(?P<value>[^\"'\s,}{][^\"'\n,}]*)",
     re.IGNORECASE,
 )
 _UID = re.compile(r"\b1\.[23]\.\d+(?:\.\d+){4,}\b")
@@ -56,9 +66,7 @@ def check_kind(path: str, head: bytes) -> Iterator[Finding]:
     picture = suffix in _PICTURES or head.startswith(_MAGIC)
     if _PRIVATE.search(path):
         yield make_finding("private-file", path)
-    elif path.startswith(_REFERENCE) and (scan or picture):
-        yield make_finding("documented-picture", path)
-    elif path.startswith(_CARD) and picture and not scan:
+    elif (path.startswith(_REFERENCE) and (scan or picture)) or (path.startswith(_CARD) and picture and not scan):
         yield make_finding("documented-picture", path)
     elif scan or picture:
         yield make_finding("picture", path)
@@ -84,20 +92,27 @@ def check_text(path: str, content: bytes, machine: Collection[str]) -> Iterator[
         machine: names of this machine and account.
     """
     text = content[:_MOST_TEXT].decode("utf-8", "replace")
-    home = next((found for found in _HOME.finditer(text) if (found[1] or "root").lower() not in _GENERIC - {"root"}), None)
+    home = next(
+        (found for found in _HOME.finditer(text) if (found[1] or "root").lower() not in _GENERIC - {"root"}), None
+    )
     if home:
         yield make_finding("home-path", path, _place(text, home), shorten(home[0]))
     if key := _KEY.search(text):
         yield make_finding("private-key", path, _place(text, key), shorten(key[0][:12] + "..."))
-    if patient := _PATIENT.search(text):
-        if not re.fullmatch(r"[@$%<].*|null|none|true|false|str|int|\W*", patient["value"].strip(), re.IGNORECASE):
-            yield make_finding("patient-field", path, _place(text, patient), shorten(patient[0][:60]))
+    patient = next((found for found in _PATIENT.finditer(text) if not _is_empty(found["value"])), None)
+    if patient:
+        yield make_finding("patient-field", path, _place(text, patient), shorten(patient[0][:60]))
     uid = next((found for found in _UID.finditer(text) if len(found[0]) >= _LEAST_UID), None)
     if uid:
         yield make_finding("dicom-uid", path, _place(text, uid), uid[0])
     for name in sorted(machine):
         if found := re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
             yield make_finding("host-name", path, _place(text, found), name)
+
+
+def _is_empty(value: str) -> bool:
+    """Whether a field names nobody: a reference, a type, a word for nothing."""
+    return bool(re.fullmatch(r"[@$%<].*|null|none|true|false|str|int|\W*", value.strip(), re.IGNORECASE))
 
 
 def _place(text: str, found: re.Match[str]) -> str:

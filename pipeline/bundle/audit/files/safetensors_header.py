@@ -76,7 +76,11 @@ def _check_ranges(ranges: list[tuple[int, int, str]], size: int) -> Iterator[str
     end = 0
     for start, stop, name in sorted(ranges):
         if start != end:
-            yield f"{shorten(name)} overlaps with another tensor" if start < end else f"bytes before {shorten(name)} belong to no tensor"
+            yield (
+                f"{shorten(name)} overlaps with another tensor"
+                if start < end
+                else f"bytes before {shorten(name)} belong to no tensor"
+            )
             return
         end = stop
     if end != size:

@@ -32,7 +32,9 @@ def check_wheel(path: str, stream: IO[bytes]) -> Iterator[Finding]:
             if foreign:
                 yield make_finding("foreign-wheel", path, shorten(foreign[0]), "this package has no such file")
             elif found[1] != pipeline.__version__:
-                yield make_finding("wheel-version", path, "", f"version {found[1]}, installed is {pipeline.__version__}")
+                yield make_finding(
+                    "wheel-version", path, "", f"version {found[1]}, installed is {pipeline.__version__}"
+                )
             else:
                 yield from _compare(path, wheel)
     except _DAMAGE as error:
@@ -56,5 +58,7 @@ def _compare(path: str, wheel: zipfile.ZipFile) -> Iterator[Finding]:
             continue
         file = installed / info.filename
         if not file.is_file() or file.read_bytes() != wheel.read(info):
-            yield make_finding("wheel-differs", path, shorten(info.filename), f"it differs from the installed {pipeline.__version__}")
+            yield make_finding(
+                "wheel-differs", path, shorten(info.filename), f"it differs from the installed {pipeline.__version__}"
+            )
             return

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from pipeline.bundle.audit.finding import Finding, make_finding, shorten
+from pipeline.bundle.audit.word_list import read_words
 
 _MOST_PICKLE = 50_000_000
 _MOST_OPERATIONS = 5_000_000
@@ -15,8 +16,7 @@ _MOST_FINDINGS = 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 _TYPES = "Double Float Half BFloat16 Long Int Short Char Byte Bool ComplexDouble ComplexFloat"
 #: What torch's reader for `weights_only` allows (``torch._weights_only_unpickler``); a test compares.
-ALLOWED = frozenset(
-    f"""
+ALLOWED = read_words(f"""
     collections.OrderedDict collections.Counter torch.nn.parameter.Parameter torch.serialization._get_layout torch.Size
     torch.Tensor torch.device _codecs.encode builtins.bytearray builtins.set builtins.complex
     torch.float64 torch.float32 torch.float16 torch.bfloat16 torch.int64 torch.int32 torch.int16 torch.int8 torch.uint8
@@ -28,16 +28,13 @@ ALLOWED = frozenset(
     torch._utils._rebuild_tensor_v2 torch._utils._rebuild_tensor_v3 torch._utils._rebuild_sparse_tensor
     torch._utils._rebuild_device_tensor_from_numpy torch._utils._rebuild_device_tensor_from_cpu_tensor
     torch._tensor._rebuild_from_type_v2
-    """.split()
-)
+    """)
 #: The operations that torch's reader for `weights_only` knows.
-OPERATIONS = frozenset(
-    """
+OPERATIONS = read_words("""
     GLOBAL NEWOBJ REDUCE BUILD APPEND APPENDS SETITEM SETITEMS MARK TUPLE TUPLE1 TUPLE2 TUPLE3 NONE NEWFALSE NEWTRUE
     EMPTY_TUPLE EMPTY_LIST EMPTY_DICT EMPTY_SET BINPERSID BININT BININT1 BININT2 BINFLOAT BINGET LONG_BINGET BINPUT
     LONG_BINPUT BINUNICODE SHORT_BINSTRING LONG1 PROTO STOP
-    """.split()
-)
+    """)
 _PICKLE_START = re.compile(rb"\x80[\x01-\x05]")
 # Members that only TorchScript has.
 _SCRIPT = re.compile(r"(^|/)(code/|constants\.pkl$)")

@@ -17,12 +17,11 @@ from pipeline.bundle.audit.language.expression_check import (
     read_import,
 )
 from pipeline.bundle.audit.language.target_policy import judge_target
+from pipeline.bundle.audit.word_list import read_words
 
 _MACRO_FILE = re.compile(r"(.*\.(json|yaml|yml))(?=::|$)", re.IGNORECASE)
 # Readers that MONAI knows besides its classes.
-_READERS = frozenset(
-    "pydicomreader itkreader nrrdreader numpyreader pilreader nibabelreader nvimgcodecreader".split()
-)
+_READERS = read_words("pydicomreader itkreader nrrdreader numpyreader pilreader nibabelreader nvimgcodecreader")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MOST_FINDINGS = 200
 
@@ -85,7 +84,9 @@ class ConfigCheck:
             known = re.fullmatch(r"@\w*(?:::\w*)*", text)
             yield from self._check_reference(item, text[1:]) if known else ()
         elif names_standard_module(text.strip(". ")) and item.key != "_target_":
-            yield make_finding("expression-review", item.file, item.place, f"the text {shorten(text)} names one of Python's modules")
+            yield make_finding(
+                "expression-review", item.file, item.place, f"the text {shorten(text)} names one of Python's modules"
+            )
         elif _ADDRESS.match(text) and item.is_argument:
             yield make_finding("url-in-config", item.file, item.place, shorten(text))
 
@@ -93,7 +94,8 @@ class ConfigCheck:
         if "__local_refs" in text:
             yield make_finding("expression-name", item.file, item.place, f"__local_refs: {shorten(item.value)}")
         put, references = put_references(text)
-        for node in filter(None, (read_import(item.value[1:]), read_import(put))):
+        node = read_import(item.value[1:]) or read_import(put)
+        if node is not None:
             verdict = judge_import(node, self.ids.names)
             if verdict.code:
                 code = "expression-review" if verdict.code == "target-review" else verdict.code
@@ -181,7 +183,7 @@ class ConfigCheck:
 
 
 def _check_keys(item: Item) -> Iterator[Finding]:
-    """Yield keys that make two places one, and keys that MONAI would run if a macro or a client took them for values."""
+    """Yield keys that make two places one, and keys that would run if a client took them for values."""
     for key in item.value:
         name = str(key)
         if item.place and ("#" in name or SEPARATOR in name):

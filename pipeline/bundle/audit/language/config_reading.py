@@ -1,4 +1,4 @@
-"""Read configs as data, with limits on size and depth: JSON and YAML, without duplicate keys, tags and giant aliases."""
+"""Read configs as data, with limits on size and depth: JSON and YAML without duplicate keys, tags, giant aliases."""
 
 import re
 from collections.abc import Iterator

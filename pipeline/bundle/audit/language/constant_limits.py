@@ -93,7 +93,9 @@ def read_number(node: ast.expr) -> float | None:
 
 
 def _is_literal(node: ast.expr) -> bool:
-    return all(isinstance(part, ast.Constant | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop) for part in ast.walk(node))
+    return all(
+        isinstance(part, ast.Constant | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop) for part in ast.walk(node)
+    )
 
 
 def _is_sequence(node: ast.expr) -> bool:

@@ -1,7 +1,7 @@
 """Judge the expressions of configs by their syntax tree: what is not known to be harmless is a finding.
 
-MONAI puts the text ``__local_refs['id']`` in the place of every ``@id``, in strings too, and parses the result. The same
-is done here, because the change can turn a string into code: ``'@f {1/0} '`` becomes an f-string.
+MONAI puts the text ``__local_refs['id']`` in the place of every ``@id``, in strings too, and parses the result. The
+same is done here, because the change can turn a string into code: ``'@f {1/0} '`` becomes an f-string.
 """
 
 import ast
@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.bundle.audit.language.constant_limits import judge_constant, judge_operator, read_number
+from pipeline.bundle.audit.language.installed_names import FOLLOWED
 from pipeline.bundle.audit.language.target_policy import (
     ALLOWED,
-    FOLLOWED,
     HARMLESS,
     Verdict,
     find_rule,
     judge_name,
     judge_target,
 )
+from pipeline.bundle.audit.word_list import read_words
 
 MOST_CHARACTERS = 4000
 _REFS = "__local_refs"
@@ -26,21 +27,18 @@ _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 # What loads a class whose name it is given, see `pipeline.bundle.audit.language.config_items`.
 _LOADS_CLASSES = re.compile(r"(Load|Save)Image(d|D|Dict)?|PatchInferer")
 NAMING_ARGUMENTS = frozenset({"reader", "writer", "merger_cls"})
-IMPORT_REVIEW = frozenset("os glob pathlib json functools itertools copy re random time datetime".split())
+IMPORT_REVIEW = read_words("os glob pathlib json functools itertools copy re random time datetime")
 IMPORT_ALLOWED = frozenset({"math", "collections", "operator"})
 _MODULES_AS_VALUES = frozenset({"os.path", "itertools", "re", "random"})
 # Methods of networks, tensors, trainers, optimisers, texts, lists and dicts that reach nothing else.
-_METHODS = frozenset(
-    """
+_METHODS = read_words("""
     abs append astype bool capitalize clone contiguous copy count cpu cuda detach dim double endswith eval extend
     float flatten format get half index int item items join keys load_state_dict long lower lstrip max mean min modules
     named_parameters ndimension numel numpy parameters permute pop replace requires_grad_ reshape round rpartition
     rsplit rstrip run size sort split squeeze startswith state_dict std strip sum title to tolist train transpose type
     unsqueeze update upper values view zero_grad
-    """.split()
-)
-_DENIED = frozenset(
-    """
+    """)
+_DENIED = read_words("""
     os sys subprocess builtins importlib shutil pickle socket ctypes pty posix nt runpy pdb marshal multiprocessing
     threading asyncio code codeop webbrowser tempfile inspect types gc signal site imp
     system popen spawnl spawnv execv execl execve execvp fork forkpty kill killpg startfile putenv run_module run_path
@@ -48,8 +46,7 @@ _DENIED = frozenset(
     mkdir makedirs write write_text write_bytes writelines tofile dump dumps_to save save_state open
     gi_frame gi_code cr_frame f_globals f_locals f_builtins f_back tb_frame func_globals mro
     register_class set_dir load_state_dict_from_url load_library apply_async map_async
-    """.split()
-)
+    """)
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ def judge_import(node: ast.Import | ast.ImportFrom, names: Names) -> Verdict:
     if len(node.names) > 1 or alias == "*" or any(part.startswith("_") for part in full.split(".")):
         return Verdict("expression-import", ast.unparse(node))
     if alias in DEFAULT_ALIASES and full not in DEFAULT_ALIASES[alias]:
-        return Verdict("expression-import", f"{ast.unparse(node)}: {alias} would mean something else in every expression")
+        return Verdict("expression-import", f"{ast.unparse(node)}: {alias} would mean something else everywhere")
     if root in names.own_modules and root not in FOLLOWED:
         return Verdict("bundle-code", ast.unparse(node))
     if root in IMPORT_REVIEW or root in IMPORT_ALLOWED:
@@ -236,9 +233,11 @@ class _Judge:
         for start in sorted(self.names.aliases[parts[0]]):
             full = ".".join([start, *parts[1:]])
             verdict = self.names.judge(full, value=not called)
-            if verdict.code == "target-module" or ("." not in full and find_rule(full) != "allow"):
-                yield Verdict("expression-module", full)
-            elif full in _MODULES_AS_VALUES:
+            if (
+                verdict.code == "target-module"
+                or ("." not in full and find_rule(full) != "allow")
+                or full in _MODULES_AS_VALUES
+            ):
                 yield Verdict("expression-module", full)
             elif verdict.code in ("target-review", "bundle-code"):
                 yield Verdict("expression-review" if verdict.code == "target-review" else "bundle-code", verdict.why)
@@ -264,15 +263,11 @@ class _Judge:
             if not isinstance(func, ast.Name) or func.id in scope:
                 yield Verdict("expression-review", f"{ast.unparse(func)[:60]} is called, which is not known here")
             yield from self.judge(func, scope)
-        for argument in (*node.args, *node.keywords):
-            yield from self._argument(argument, scope)
-
-    def _argument(self, node: ast.expr | ast.keyword, scope: frozenset[str]) -> Iterator[Verdict]:
-        if isinstance(node, ast.keyword):
-            if node.arg is None:
-                yield Verdict("expression-node", "** in a call")
-            yield from judge_keyword(node)
-        yield from self.judge(node, scope)
+        for argument in node.args:
+            yield from self.judge(argument, scope)
+        for keyword in node.keywords:
+            yield from judge_keyword(keyword)
+            yield from self.judge(keyword.value, scope)
 
     def _lambda(self, node: ast.Lambda, scope: frozenset[str]) -> Iterator[Verdict]:
         yield Verdict("expression-review", ast.unparse(node)[:120])
@@ -307,6 +302,8 @@ def _judge_builtin(name: str, node: ast.Call) -> Iterator[Verdict]:
 def judge_keyword(node: ast.keyword) -> Iterator[Verdict]:
     """Yield what is wrong with a named argument of a call, by its name."""
     value = node.value
+    if node.arg is None:
+        yield Verdict("expression-node", "** in a call")
     if node.arg in NAMING_ARGUMENTS and not (isinstance(value, ast.Constant) and value.value is None):
         text = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
         if text is None or judge_target(text).code:

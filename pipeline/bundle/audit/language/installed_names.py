@@ -18,7 +18,9 @@ import pipeline
 #: Packages whose sources are read to follow a name.
 FOLLOWED = ("monai", "torch", "ignite", "numpy", "pipeline")
 _MOST_STEPS = 24
-_DEFINITION = re.compile(r"^(?:class|def|async def) +(\w+)|^((?:\w+ = )+\(?\s*(?:\w+ = *\s*)*)(?:\w+\s*\)?$|lambda\b)", re.MULTILINE)
+_DEFINITION = re.compile(
+    r"^(?:class|def|async def) +(\w+)|^((?:\w+ = )+\(?\s*(?:\w+ = *\s*)*)(?:\w+\s*\)?$|lambda\b)", re.MULTILINE
+)
 
 Kind = Literal["class", "function", "module", "member", "value", "outside", "missing"]
 
@@ -195,7 +197,9 @@ def list_short_names() -> dict[str, tuple[str, ...]]:
     """Return MONAI's classes and functions with the modules that define them, as its ``ComponentLocator`` does."""
     folder = find_package("monai")
     table: dict[str, list[str]] = {}
-    for path in sorted(folder.rglob("*.py")) if folder else ():
+    if folder is None:
+        return {}
+    for path in sorted(folder.rglob("*.py")):
         module = ".".join(("monai", *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")
         for found in _DEFINITION.finditer(path.read_text(encoding="utf-8")):
             for name in [found[1]] if found[1] else re.findall(r"\w+(?= =)", found[2]):

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from pipeline.bundle.audit.finding import shorten
 from pipeline.bundle.audit.language.installed_names import FOLLOWED, Place, list_short_names, locate_statically
+from pipeline.bundle.audit.word_list import read_words
 
 Rule = Literal["allow", "review", "deny"]
 
@@ -100,12 +101,10 @@ _RULES: dict[Rule, str] = {
 }
 _PREFIXES: dict[str, Rule] = {prefix: rule for rule, text in _RULES.items() for prefix in text.split()}
 #: Python's own functions and types that cannot reach anything else.
-HARMLESS = frozenset(
-    """
+HARMLESS = read_words("""
     abs all any bool complex dict divmod enumerate float frozenset int isinstance len list max min pow range reversed
     round set slice sorted str sum tuple zip
-    """.split()
-)
+    """)
 #: Modules of Python that no argument of a bundle needs to name.
 STANDARD = frozenset(sys.stdlib_module_names) | {"builtins"}
 
@@ -124,7 +123,7 @@ def find_rule(name: str) -> Rule:
     """Return the rule for the name of a definition.
 
     Example:
-        >>> find_rule("monai.losses.dice.DiceLoss"), find_rule("monai.losses.perceptual.PerceptualLoss"), find_rule("os.system")
+        >>> find_rule("monai.losses.dice.DiceLoss"), find_rule("monai.losses.perceptual"), find_rule("os.system")
         ('allow', 'deny', 'deny')
     """
     parts = name.split(".")
