@@ -58,6 +58,8 @@ def audit_bundle(
     """
     files = open_source(source) if isinstance(source, Path) else source
     audit = _Audit(files, allowances or Allowances(), allow_code=allow_code, load_weights=load_weights)
+    if files.problems and not files.sizes:
+        return AuditResult(files.name, sort_findings(files.problems))
     findings = [*files.problems, *audit.check_files(), *audit.check_configs(overrides or {}, configs)]
     digests = audit.reader.digests
     findings += [*audit.reader.problems, *check_inventory(audit.reader.read(SUMS), digests)]

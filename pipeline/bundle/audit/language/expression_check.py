@@ -175,7 +175,8 @@ class _Judge:
                 (ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Slice),
                 self._children,
             ),
-            **dict.fromkeys((ast.Starred, ast.JoinedStr, ast.FormattedValue, ast.keyword), self._children),
+            **dict.fromkeys((ast.Starred, ast.JoinedStr), self._children),
+            ast.FormattedValue: self._formatted,
         }
 
     def judge(self, node: ast.AST, scope: frozenset[str]) -> Iterator[Verdict]:
@@ -196,6 +197,11 @@ class _Judge:
 
     def _operator(self, node: ast.BinOp, scope: frozenset[str]) -> Iterator[Verdict]:
         yield judge_operator(node)
+        yield from self._children(node, scope)
+
+    def _formatted(self, node: ast.FormattedValue, scope: frozenset[str]) -> Iterator[Verdict]:
+        if node.format_spec and re.search(r"\d{4,}", ast.unparse(node.format_spec)):
+            yield Verdict("expression-size", f"the format {ast.unparse(node.format_spec)[:60]} asks for a giant width")
         yield from self._children(node, scope)
 
     def _name(self, node: ast.Name, scope: frozenset[str]) -> Iterator[Verdict]:
