@@ -123,7 +123,9 @@ def test_no_circle_lazy_imports_included():
 
 
 def test_no_crowded_folder():
-    counts = {folder: len(list(folder.glob("*.py"))) for folder in {path.parent for path in MODULES.values()}}
+    # The table of commands has one file a command, which is as easy to find in a long list.
+    folders = {path.parent for path in MODULES.values()} - {PACKAGE / "commands"}
+    counts = {folder: len(list(folder.glob("*.py"))) for folder in folders}
     assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
 
 

@@ -61,6 +61,12 @@ bundle check: say what would fail when a bundle runs, before it runs and without
 bundle format: format configs: whatever fits into 110 characters stands on one line
     bundle format my_bundle
     bundle format --check
+bundle audit: look for what is dangerous or private in a bundle, without running any of it
+    bundle audit lgg_unet
+    bundle audit received.zip --json
+bundle unpack: audit a bundle's zip file, compare its digests, and unpack it: all of it or nothing
+    bundle unpack received.zip received
+    bundle unpack received.zip received --allow my_allow_list.json
 tune: tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off
     tune lgg_attunet --dataset_dir data/kaggle_3m
     tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology

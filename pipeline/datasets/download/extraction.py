@@ -118,7 +118,7 @@ def _open(archive: Path) -> Iterator[Iterator[Member]]:
         stream.seek(0)
         if head.startswith(b"PK"):
             with zipfile.ZipFile(stream) as opened:
-                _check_count(stream, opened)
+                check_count(stream, opened)
                 yield _list_zip(opened, archive)
         elif (zipped := head.startswith(b"\x1f\x8b")) or head[257:262] == b"ustar":
             with gzip.open(stream) if zipped else nullcontext(stream) as whole:
@@ -129,7 +129,7 @@ def _open(archive: Path) -> Iterator[Iterator[Member]]:
             raise InputError(f"{archive} is not a zip, tar or tar.gz file: it begins with {head[:16]!r}; remove it")
 
 
-def _check_count(stream: IO[bytes], opened: zipfile.ZipFile) -> None:
+def check_count(stream: IO[bytes], opened: zipfile.ZipFile) -> None:
     """Compare the number of members with a zip file's end: a damaged directory can hide its last ones from zipfile."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _LONGEST_END))
@@ -149,10 +149,11 @@ def _list_zip(opened: zipfile.ZipFile, archive: Path) -> Iterator[Member]:
         end = info.header_offset + info.compress_size
     for info in opened.infolist():
         # Not `filename`, which ends at a NUL and on Windows hides backslashes.
-        yield Member(info.orig_filename, info.file_size, _name_zip_kind(info), partial(opened.open, info))
+        yield Member(info.orig_filename, info.file_size, name_zip_kind(info), partial(opened.open, info))
 
 
-def _name_zip_kind(info: zipfile.ZipInfo) -> str:
+def name_zip_kind(info: zipfile.ZipInfo) -> str:
+    """Return ``"file"``, ``"folder"``, or why a member of a zip file is neither."""
     if info.flag_bits & 1:
         return "encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

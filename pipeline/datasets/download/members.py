@@ -94,7 +94,7 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
     Raises:
         InputError: a member must not be written.
     """
-    known: _Names = {}
+    known: KnownNames = {}
     most, total = max(limits.expansion * archive.stat().st_size, 1e6), 0
     for count, member in enumerate(members, start=1):
         shown = repr(member.name if len(member.name) <= 120 else member.name[:120] + "...")
@@ -104,7 +104,7 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
                 raise ValueError(f"lies deeper than {limits.depth} folders")
             if member.kind not in ("file", "folder"):
                 raise ValueError(f"is {member.kind}, expected files and folders")
-            _add_name(known, parts, is_folder=member.kind == "folder")
+            add_name(known, parts, is_folder=member.kind == "folder")
         except ValueError as error:
             raise unsafe_archive_error(archive, f"member {shown} {error}") from None
         total += member.size
@@ -119,10 +119,10 @@ def check_members(members: Iterable[Member], archive: Path, limits: Limits) -> I
 
 # Paths as file systems compare them that ignore case and normalise accents: how each is spelled, and whether it is a
 # file.
-_Names = dict[tuple[str, ...], tuple[tuple[str, ...], bool]]
+KnownNames = dict[tuple[str, ...], tuple[tuple[str, ...], bool]]
 
 
-def _add_name(known: _Names, parts: tuple[str, ...], *, is_folder: bool) -> None:
+def add_name(known: KnownNames, parts: tuple[str, ...], *, is_folder: bool) -> None:
     """Add a path and its folders, or raise `ValueError` if it conflicts with an earlier one."""
     if not parts and not is_folder:
         raise ValueError("has no name")

@@ -1,0 +1,52 @@
+"""Compare a bundle's files with the SHA256SUMS in it."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from pipeline.bundle.audit.finding import Finding, make_finding, shorten
+
+SUMS = "SHA256SUMS"
+# Files that vouch for the others, and so cannot be listed by them.
+_VOUCHERS = {SUMS, f"{SUMS}.sig", "model.sig", "signature.sig", "signature.json"}
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+def read_sums(content: bytes) -> tuple[dict[str, str], list[Finding]]:
+    """Read a file as ``sha256sum`` writes it.
+
+    Returns:
+        The digests by path, and what is wrong with the file.
+    """
+    sums: dict[str, str] = {}
+    findings = []
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+        found = _LINE.fullmatch(line)
+        path = found[2].removeprefix("./") if found else ""
+        if found is None or path in sums:
+            why = f"{path} is listed twice" if found else shorten(line)
+            findings.append(make_finding("checksum-syntax", SUMS, f"line {number}", why))
+        else:
+            sums[path] = found[1]
+    return sums, findings
+
+
+def check_inventory(content: bytes | None, digests: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the files that were changed, are missing, or are not listed.
+
+    Args:
+        content: of SHA256SUMS; None if the bundle has none, which is no finding.
+        digests: SHA-256 of every file.
+    """
+    if content is None:
+        return
+    sums, findings = read_sums(content)
+    yield from findings
+    for path, digest in sums.items():
+        if path not in digests:
+            yield make_finding("missing-file", path)
+        elif digests[path] != digest:
+            yield make_finding(
+                "changed-file", path, why=f"its SHA-256 begins with {digests[path][:12]}, not {digest[:12]}"
+            )
+    for path in sorted(set(digests) - set(sums) - _VOUCHERS):
+        yield make_finding("extra-file", path)

@@ -1,0 +1,192 @@
+"""Judge every value of a config: classes, modes, expressions, references, macros, arguments that load something."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from pipeline.bundle.audit.allowances import COVERED
+from pipeline.bundle.audit.finding import Finding, make_finding, shorten
+from pipeline.bundle.audit.language.config_items import SEPARATOR, BundleIds, Item, list_items, make_absolute
+from pipeline.bundle.audit.language.constant_limits import names_standard_module
+from pipeline.bundle.audit.language.expression_check import (
+    NAMING_ARGUMENTS,
+    judge_expression,
+    judge_import,
+    put_references,
+    read_import,
+)
+from pipeline.bundle.audit.language.target_policy import judge_target
+from pipeline.bundle.audit.word_list import read_words
+
+_MACRO_FILE = re.compile(r"(.*\.(json|yaml|yml))(?=::|$)", re.IGNORECASE)
+# Readers that MONAI knows besides its classes.
+_READERS = read_words("pydicomreader itkreader nrrdreader numpyreader pilreader nibabelreader nvimgcodecreader")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_MOST_FINDINGS = 200
+
+
+class ConfigCheck:
+    """The check of one bundle's configs.
+
+    Args:
+        ids: of all its configs.
+        files: paths of all its files, which macros may read.
+    """
+
+    def __init__(self, ids: BundleIds, files: Mapping[str, int]) -> None:
+        self.ids = ids
+        self.files = files
+        self.keys: dict[str, Callable[[Item], Iterator[Finding]]] = {
+            "_target_": self._check_target,
+            "_mode_": self._check_mode,
+            "_debug_": self._check_mode,
+            "allow_pickle": self._check_unsafe,
+            "weights_only": self._check_unsafe,
+            "pretrained": self._check_download,
+            **dict.fromkeys(NAMING_ARGUMENTS, self._check_named_class),
+        }
+
+    def check(self, file: str, data: Any) -> Iterator[Finding]:
+        """Yield the findings of a config; a config of many is cut off.
+
+        Args:
+            file: path within the bundle.
+            data: what it holds.
+        """
+        number = 0
+        for item in list_items(file, data):
+            for finding in self._check_item(item):
+                yield finding
+                number += 1
+            if number >= _MOST_FINDINGS:
+                return
+
+    def _check_item(self, item: Item) -> Iterator[Finding]:
+        if isinstance(item.value, dict):
+            yield from _check_keys(item)
+        if item.key in self.keys:
+            yield from self.keys[item.key](item)
+        if isinstance(item.value, str):
+            yield from self._check_text(item)
+
+    def _check_text(self, item: Item) -> Iterator[Finding]:
+        try:
+            text = make_absolute(item.place, item.value)
+        except ValueError:
+            yield make_finding("reference-outside", item.file, item.place, shorten(item.value))
+            return
+        if text.startswith("%"):
+            yield from self._check_macro(item, text[1:])
+        elif text.startswith("$"):
+            yield from self._check_expression(item, text[1:])
+        elif text.startswith("@"):
+            known = re.fullmatch(r"@\w*(?:::\w*)*", text)
+            yield from self._check_reference(item, text[1:]) if known else ()
+        elif names_standard_module(text.strip(". ")) and item.key != "_target_":
+            yield make_finding(
+                "expression-review", item.file, item.place, f"the text {shorten(text)} names one of Python's modules"
+            )
+        elif _ADDRESS.match(text) and item.is_argument:
+            yield make_finding("url-in-config", item.file, item.place, shorten(text))
+
+    def _check_expression(self, item: Item, text: str) -> Iterator[Finding]:
+        if "__local_refs" in text:
+            yield make_finding("expression-name", item.file, item.place, f"__local_refs: {shorten(item.value)}")
+        put, references = put_references(text)
+        node = read_import(item.value[1:]) or read_import(put)
+        if node is not None:
+            verdict = judge_import(node, self.ids.names)
+            if verdict.code:
+                code = "expression-review" if verdict.code == "target-review" else verdict.code
+                yield make_finding(code, item.file, item.place, verdict.why)
+            return
+        for verdict in judge_expression(put, self.ids.names):
+            why = verdict.why if verdict.why in item.value else f"{verdict.why}: {shorten(item.value)}"
+            yield make_finding(verdict.code, item.file, item.place, why)
+        for reference in references:
+            yield from self._check_reference(item, reference)
+
+    def _check_reference(self, item: Item, place: str) -> Iterator[Finding]:
+        if place in self.ids.imports:
+            yield make_finding("reference-import", item.file, item.place, f"@{place}".replace(SEPARATOR, "#"))
+        elif not self.ids.has(place):
+            near = self.ids.find_near(place).replace(SEPARATOR, "#")
+            why = f"no id {place.replace(SEPARATOR, '#')}"
+            todo = f"did you mean {near}?" if near else "define it, or remove the reference"
+            yield make_finding("reference-missing", item.file, item.place, why, todo=todo)
+
+    def _check_macro(self, item: Item, text: str) -> Iterator[Finding]:
+        found = _MACRO_FILE.match(text)
+        if found is None:
+            yield from self._check_reference(item, text)
+            return
+        path = found[1]
+        outside = PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or path.startswith("~")
+        if outside or ".." in re.split(r"[/\\]", path) or not self._has_file(path):
+            yield make_finding("macro-outside", item.file, item.place, shorten(item.value))
+        else:
+            yield make_finding("macro-file", item.file, item.place, shorten(item.value))
+
+    def _has_file(self, path: str) -> bool:
+        """Whether a path, from the bundle or from a folder above it, ends at a file of the bundle."""
+        return any(f"/{path}".endswith(f"/{file}") for file in self.files)
+
+    def _check_target(self, item: Item) -> Iterator[Finding]:
+        name = item.value
+        if not isinstance(name, str) or name.startswith(("$", "@", "%")):
+            yield make_finding("target-indirect", item.file, item.place, shorten(name))
+            return
+        verdict = judge_target(name, self.ids.names.own_modules)
+        if verdict.code and name in self.ids.names.allowed:
+            yield make_finding(verdict.code, item.file, item.place, verdict.why, todo=COVERED, level="note")
+        elif verdict.code:
+            yield make_finding(verdict.code, item.file, item.place, verdict.why)
+
+    def _check_mode(self, item: Item) -> Iterator[Finding]:
+        allowed = ("default", "callable") if item.key == "_mode_" else (False, None)
+        if not any(item.value is known or (isinstance(known, str) and item.value == known) for known in allowed):
+            yield make_finding("mode-debug", item.file, item.place, shorten(item.value))
+
+    def _check_unsafe(self, item: Item) -> Iterator[Finding]:
+        safe = item.key == "weights_only"
+        if item.value is not safe:
+            yield make_finding("unsafe-argument", item.file, item.place, f"{item.key}: {shorten(item.value)}")
+
+    def _check_download(self, item: Item) -> Iterator[Finding]:
+        if item.value not in (False, None) and item.is_argument:
+            yield make_finding("download-argument", item.file, item.place, f"{item.key}: {shorten(item.value)}")
+
+    def _check_named_class(self, item: Item) -> Iterator[Finding]:
+        if item.is_argument:
+            for value in item.value if isinstance(item.value, list) else [item.value]:
+                if not self._names_allowed_class(value, item.place):
+                    yield make_finding("named-class", item.file, item.place, f"{item.key}: {shorten(value)}")
+
+    def _names_allowed_class(self, value: Any, place: str, depth: int = 8) -> bool:
+        if value is None or (isinstance(value, dict) and "_target_" in value):
+            return True
+        if not isinstance(value, str) or not depth:
+            return False
+        if value.startswith("$"):
+            # A class by its name; what it is, the check of expressions has judged.
+            return bool(re.fullmatch(r"\$[\w.]+", value)) and "Load" not in value
+        if value.startswith("@"):
+            try:
+                values = self.ids.values.get(make_absolute(place, value)[1:], [])
+            except ValueError:
+                return False
+            return bool(values) and all(self._names_allowed_class(other, place, depth - 1) for other in values)
+        if value in self.ids.names.allowed or value.lower() in _READERS:
+            return True
+        return judge_target(value, self.ids.names.own_modules).code in ("", "bundle-code")
+
+
+def _check_keys(item: Item) -> Iterator[Finding]:
+    """Yield keys that make two places one, and keys that would run if a client took them for values."""
+    for key in item.value:
+        name = str(key)
+        if item.place and ("#" in name or SEPARATOR in name):
+            yield make_finding("ambiguous-key", item.file, f"{item.place}{SEPARATOR}{name}", shorten(name))
+        elif name[:1] in ("$", "%") and name != "$schema":
+            yield make_finding("ambiguous-key", item.file, item.place, f"the key {shorten(name)} begins with {name[0]}")

@@ -1,0 +1,1 @@
+"""Bundles in one file: unpack them completely or not at all."""

@@ -1,0 +1,66 @@
+"""Every hostile or broken bundle gets its code, as a folder and as a zip file, and none of its code runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+from pipeline.bundle.audit import audit_bundle
+from pipeline.bundle.audit.codes import CODES
+from tests.bundle.audit.bundles import list_codes, make_files, write_folder, write_zip
+from tests.bundle.audit.hostile import CANARY, CASES, LIVE
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new current folder, in which a payload would leave its file."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_harmless_bundle_is_clean(tmp_path: Path) -> None:
+    assert list_codes(audit_bundle(write_folder(make_files(), tmp_path / "spleen"))) == set()
+    assert list_codes(audit_bundle(write_zip(make_files(), tmp_path / "spleen.zip"))) == set()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_hostile_bundle_gets_its_code(name: str, tmp_path: Path, here: Path) -> None:
+    make, code = CASES[name]
+    files = make()
+    # Giants are written once.
+    ways = [write_folder(files, tmp_path / "spleen")]
+    ways += [write_zip(files, tmp_path / "spleen.zip")] if sum(map(len, files.values())) < 50_000_000 else []
+    for way in ways:
+        result = audit_bundle(way)
+        assert code in list_codes(result), result.format()
+        assert bool(result.errors) == any(finding.level == "error" for finding in result.findings)
+        if CODES[code].level == "error":
+            assert result.errors
+        assert all(finding.one_line().isprintable() for finding in result.findings)
+        assert len(result.format()) < 200_000
+    assert os.listdir(here) == []
+
+
+@pytest.mark.parametrize("name", sorted(LIVE))
+def test_the_payloads_are_real(name: str, tmp_path: Path, here: Path) -> None:
+    """MONAI runs what the audit refuses: a payload that does nothing would prove nothing."""
+    from monai.bundle import ConfigParser
+
+    folder = write_folder(CASES[name][0](), tmp_path / "spleen")
+    parser = ConfigParser()
+    parser.read_meta(folder / "configs/metadata.json")
+    parser.read_config(folder / "configs/train.json")
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
+        found = parser.get_parsed_content("x")
+        # A process is waited for, a class is called.
+        getattr(found, "wait", lambda: None)()
+        for reader in getattr(found, "readers", []):
+            getattr(reader, "wait", lambda: None)()
+    assert Path(CANARY).exists()
