@@ -58,6 +58,9 @@ bundle new: make a bundle for your own dataset, from an existing bundle or from 
 bundle check: say what would fail when a bundle runs, before it runs and without data
     bundle check lgg_attunet
     bundle check lgg_attunet --config train losses --override loss=@losses#focal
+bundle diff: show what differs between two bundles: network, loss, augmentation, data, weights
+    bundle diff lgg_unet lgg_attunet
+    bundle diff received.zip bundles/lgg_attunet --json
 bundle format: format configs: whatever fits into 110 characters stands on one line
     bundle format my_bundle
     bundle format --check
