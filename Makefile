@@ -131,8 +131,11 @@ demo-steps:
 TEST_JOBS ?= 3
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
 
+# CI adds the tests on real images with "not slow".
+TEST_MARKS ?= not slow and not realdata
+
 test: lint  ## lint, types, tests and coverage, as in CI
-	@$(PYTEST) -m "not slow and not realdata" --cov
+	@$(PYTEST) -m "$(TEST_MARKS)" --cov
 
 test-all: lint  ## also the slow tests and those on real images
 	@$(PYTEST) --cov
