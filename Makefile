@@ -129,7 +129,8 @@ demo-steps:
 
 # One thread each: most tests are too small for more. Three for two cores, because tests of kills and signals wait.
 TEST_JOBS ?= 3
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
+# Each of some hundred processes would compile the package anew where Python is told not to keep byte code.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
 
 # CI adds the tests on real images with "not slow".
 TEST_MARKS ?= not slow and not realdata

@@ -21,11 +21,8 @@ UNITS = {
 BY_BUNDLE = ("tests/bundles/test_workflows.py", "tests/bundles/test_real_data.py")
 # Other long ones.
 LONG = (
-    "tests/bundle/test_training.py",
-    "tests/security/test_names.py",
-    "tests/bundles/",
-    "tests/crf/",
-    "tests/bundle/",
+    *("tests/bundle/test_training.py", "tests/security/test_names.py", "tests/bundles/", "tests/crf/"),
+    *("tests/bundle/", "tests/datasets/coco/", "tests/transforms/io/"),
 )
 _ORDER = [*(place for places in UNITS.values() for place in places), *BY_BUNDLE, *LONG]
 
