@@ -206,13 +206,8 @@ def strip_labels(step: dict[str, object]) -> dict[str, object]:
 
 
 def test_a_run_writes_outside_of_its_bundle(bundle: Path) -> None:
-    folder = f"output/{bundle.name}"
-    for name, expected in (
-        ("train", folder),
-        ("evaluate", f"{folder}/evaluate"),
-        ("inference", f"{folder}/predictions"),
-    ):
-        assert read_json(bundle / f"configs/{name}.json")["output_dir"] == expected
+    for name, inside in (("train", ""), ("evaluate", "/evaluate"), ("inference", "/predictions")):
+        assert read_json(bundle / f"configs/{name}.json")["output_dir"] == f"output/{bundle.name}{inside}"
     assert read_json(bundle / "configs/train.json")["ckpt_dir"] == "$@bundle_root + '/models'"
 
 

@@ -108,6 +108,7 @@ def render_defaults() -> str:
             if "phantom" in json.loads(bundle.read_text(encoding="utf-8")) and (bundle.parent / file).is_file():
                 for key, value in read_settings(bundle.parent / file).items():
                     text = re.sub(_PATH, r"<bundle_root>/\1", json.dumps(value, ensure_ascii=False))
+                    text = text.replace(f'"output/{bundle.parents[1].name}', '"output/<bundle>')
                     values.setdefault(key, {}).setdefault(text, []).append(bundle.parents[1].name)
         parts += [f"### Defaults of `{file}`", "", "| setting | default |", "|---|---|"]
         parts += [f"| `{key}` | {_join(found)} |" for key, found in values.items()] + [""]
