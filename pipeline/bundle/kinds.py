@@ -55,11 +55,11 @@ def find_kind(train: Config) -> Kind:
         InputError: none of its transforms is a loader that is known.
     """
     objects = any(find_blocks(train, *_OBJECTS))
-    if any(find_blocks(train, "LoadSliceStackd")):
+    if any(find_blocks(train, "LoadImageStackd")):
         return Kind("stacks", objects)
     if any(find_blocks(train, "LoadImaged")):
         return Kind("volumes" if train.get("network_def", {}).get("spatial_dims") == 3 else "pictures", objects)
-    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so its data are unknown")
+    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadImageStackd, so its data are unknown")
 
 
 def find_kind_of_data(manifest: Manifest) -> Kind:
