@@ -32,13 +32,14 @@ class SaveImageMask(Transform):
     PNG, JPEG, BMP      PNG                        the file's rows and columns
     TIFF                TIFF
     NIfTI               ``.nii.gz``                sform, qform, codes, voxel sizes and units of the image's header
+    MetaImage, NRRD     ``.mha``, ``.nrrd``        origin, voxel sizes and directions of the image's header
     DICOM series        ``.nii.gz``                the affine that MONAI read, as sform and qform
     ==================  =========================  ==================================================================
 
     Files are written under a temporary name and renamed, so an existing mask is complete. Nothing is resampled:
     ``Invertd`` must have brought the mask back to the image's grid, and this is checked. MONAI's ``SaveImage`` writes
-    in place, silently resamples masks on another grid, transposes pictures by default, uses one format for all cases,
-    drops sform and qform codes and units, and draws no overlay.
+    in place, uses one format for all cases, transposes pictures by default, drops sform and qform codes and units,
+    writes a mask on another grid without a word, and draws no overlay.
 
     Args:
         output_dir: folder of the results.
