@@ -22,7 +22,7 @@ _AXES = 3
 _ITK = threading.Lock()
 _FORMATS = {"MetaImageIO": "MetaImage", "NrrdImageIO": "NRRD"}
 _PIXELS = ("scalar", "vector", "rgb", "rgba", "covariant_vector")
-# ITK's names of types, and numpy's. ITK in Python reads no voxels of the types that have another name in _WIDER.
+# ITK's names of types, and numpy's.
 _TYPES = {
     **{"char": "int8", "unsigned_char": "uint8", "short": "int16", "unsigned_short": "uint16"},
     **{"int": "int32", "unsigned_int": "uint32", "long": "int64", "unsigned_long": "uint64"},
@@ -66,7 +66,10 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
 
 
 def read_volume(path: Path) -> Any:
-    """Return a file as ITK image; whole numbers of 8 and 64 bits, for which ITK has no image, in a wider type.
+    """Return a file as ITK image.
+
+    Whole numbers of 8 and 64 bits, and voxels of several values, for which ITK in Python has no image, get a wider
+    type.
 
     Raises:
         ImageError: the file is damaged, cut off, or its data file is missing.
@@ -76,10 +79,13 @@ def read_volume(path: Path) -> Any:
     check_data(path)
     header = _read_header(path)
     name = header.GetComponentTypeAsString(header.GetComponentType())
-    wider = getattr(itk, _WIDER[name]) if name in _WIDER and header.GetNumberOfComponents() == 1 else None
     try:
         with _ITK:
-            return itk.imread(str(path), pixel_type=wider)
+            if header.GetNumberOfComponents() > 1:
+                reader = itk.ImageFileReader[itk.VectorImage[itk.D, _AXES]].New(FileName=str(path))
+                reader.Update()
+                return reader.GetOutput()
+            return itk.imread(str(path), pixel_type=getattr(itk, _WIDER[name]) if name in _WIDER else None)
     except RuntimeError as error:
         raise _explain(path, error) from None
 
