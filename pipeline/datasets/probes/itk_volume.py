@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
-from pipeline.datasets.probes.itk_data import RESTORE, check_data
+from pipeline.datasets.probes.itk_data import RESTORE, check_data, is_nrrd
 from pipeline.datasets.probes.nifti_affine import find_affine_problem, name_orientation
 from pipeline.datasets.probes.pixels import summarise_pixels
 
@@ -82,10 +82,11 @@ def read_volume(path: Path) -> Any:
     try:
         with _ITK:
             if header.GetNumberOfComponents() > 1:
-                reader = itk.ImageFileReader[itk.VectorImage[itk.D, _AXES]].New(FileName=str(path))
+                reader = itk.ImageFileReader[itk.VectorImage[itk.D, _AXES]].New(FileName=str(path), ImageIO=header)
                 reader.Update()
                 return reader.GetOutput()
-            return itk.imread(str(path), pixel_type=getattr(itk, _WIDER[name]) if name in _WIDER else None)
+            wider = getattr(itk, _WIDER[name]) if name in _WIDER else None
+            return itk.imread(str(path), pixel_type=wider, imageio=header)
     except RuntimeError as error:
         raise _explain(path, error) from None
 
@@ -143,10 +144,8 @@ def _read_header(path: Path) -> Any:
     import itk
 
     with _ITK:
-        header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
-        if header is None or header.GetNameOfClass() not in _FORMATS:
-            raise ImageError("damaged-header", "ITK finds no reader for it", RESTORE)
-        header.SetFileName(str(path))
+        # ITK's own choice fails for names in capital letters.
+        header = (itk.NrrdImageIO if is_nrrd(path) else itk.MetaImageIO).New(FileName=str(path))
         try:
             header.ReadImageInformation()
         except RuntimeError as error:
