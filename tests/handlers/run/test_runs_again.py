@@ -5,7 +5,7 @@ import threading
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from tiny_training import read_losses
 from whole_training import Scalars, build, read_record
 
@@ -90,7 +90,7 @@ def test_a_schedule_that_is_over_begins_anew_and_a_longer_one_goes_on(tmp_path):
     for length in (2, 8):
         trainer = build(tmp_path / str(length), 2, schedule_length=length)
         seen = rates[length] = []
-        trainer.add_event_handler("epoch_started", lambda engine, seen=seen: seen.append(_read_rate(engine)))
+        trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine, seen=seen: seen.append(_read_rate(engine)))
         trainer.run()
         run_more(trainer, 2)
     assert rates[2] == pytest.approx([0.01, 0.005, 0.01, 0.005])
@@ -144,7 +144,7 @@ def test_a_round_that_fails_leaves_the_next_one_free(tmp_path):
             raise OSError("a broken slice")
 
     trainer = build(tmp_path, 1)
-    trainer.add_event_handler("iteration_started", fail)
+    trainer.add_event_handler(Events.ITERATION_STARTED, fail)
     trainer.run()
     with pytest.raises(OSError, match="a broken slice"):
         run_more(trainer)
