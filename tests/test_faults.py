@@ -255,6 +255,5 @@ def test_sizes_that_differ_elsewhere_are_not_the_networks():
 
 def test_a_client_without_training_cases():
     error = catch(DataLoader, [], shuffle=True)
-    assert explain(wrap(error)) == (
-        "there are no training cases: the list in train#dataset#data is empty; give it at least one image with its label"
-    )
+    advice = "give it at least one image with its label"
+    assert explain(wrap(error)) == f"there are no training cases: the list in train#dataset#data is empty; {advice}"
