@@ -129,10 +129,14 @@ demo-steps:
 
 # One thread each: most tests are too small for more. Three for two cores, because tests of kills and signals wait.
 TEST_JOBS ?= 3
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
+# Each of some hundred processes would compile the package anew where Python is told not to keep byte code.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
+
+# CI adds the tests on real images with "not slow".
+TEST_MARKS ?= not slow and not realdata
 
 test: lint  ## lint, types, tests and coverage, as in CI
-	@$(PYTEST) -m "not slow and not realdata" --cov
+	@$(PYTEST) -m "$(TEST_MARKS)" --cov
 
 test-all: lint  ## also the slow tests and those on real images
 	@$(PYTEST) --cov
@@ -146,7 +150,7 @@ format: $(READY)  ## format the code with ruff
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-docs: $(READY)  ## renew the generated parts of the documents
+docs: $(READY)  ## renew the generated parts of the documents, and of the bundles
 	@PYTHONPATH=. $(PY) -m tests.docs.generated
 
 clean:  ## remove the environment, caches and the demonstration's output

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import faults
-from pipeline.bundle.config_files import EVALUATE, TRAIN, read_config, suggest_name
+from pipeline.bundle.config_files import EVALUATE, TRAIN, list_configs, read_config, suggest_name
 from pipeline.bundle.configs import find_references, list_texts
 from pipeline.bundle.overrides.ids import MISSING, look_up
 from pipeline.bundle.overrides.overrides import Overrides, describe_first
-from pipeline.issues import InputError
+from pipeline.issues import InputError, find_input_error
 from pipeline.tuning.settings import KNOBS, Setting
 
 REFINE_FILE = "refine.json"
@@ -125,7 +125,7 @@ def _find_extra(bundle: Path, name: str) -> Path:
     for path in (Path(name), bundle / "configs" / name):
         if path.is_file():
             return path
-    known = [path.name for path in (bundle / "configs").glob("*.json")]
+    known = [path.name for path in list_configs(bundle / "configs")]
     hint = suggest_name(name, known)
     raise InputError(f"--config_file: no file {name}, neither here nor in {bundle / 'configs'}; {hint}")
 
@@ -138,11 +138,11 @@ def explain(place: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
+        if own := find_input_error(error):
+            raise own from own.__cause__
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        if isinstance(cause, InputError):
-            raise cause from None
         raise InputError(f"{place}: {faults.explain(error) or f'{type(cause).__name__}: {cause}'}") from error
 
 

@@ -17,7 +17,7 @@ from monai.transforms import Compose, CopyItemsd
 from pipeline.datasets import load_datalist
 from pipeline.datasets.digests import compute_sha256
 from pipeline.reports.run_summary import read_scores
-from tests.bundles.conftest import ROOT, read_json, write_phantom
+from tests.bundles.conftest import read_json, write_phantom
 from tests.bundles.expressions import find_references, list_texts
 from tests.bundles.running import EXACT, Trained, configs, infer, load_prediction, load_truth, read_refinement
 from tests.cached_items import Watch
@@ -100,8 +100,7 @@ def test_tuned_settings_are_settings_of_postprocessing(bundle: Path) -> None:
     facts = re.search(r"manifest sha256 (\w+), weights sha256 (\w+)\): \w+ ([\d.]+) raw, ([\d.]+) with", description)
     assert facts, "written by hand?"
     manifest, weights, raw, score = facts.groups()
-    named = read_json(bundle / "configs/train.json")["manifest"].rpartition("/")[2].rstrip("'")
-    assert compute_sha256(ROOT / "data_manifests" / named).startswith(manifest), "the manifest has changed since"
+    assert compute_sha256(bundle / "configs/manifest.json").startswith(manifest), "the manifest has changed since"
     assert compute_sha256(bundle / "models/model.pt").startswith(weights), "the weights have changed since"
     card = (bundle / "docs/README.md").read_text(encoding="utf-8")
     assert raw in card
@@ -160,7 +159,7 @@ def save_evaluation(trained: Trained, output_dir: Path, **knobs: Any) -> dict[st
     inference = read_json(trained.bundle / "configs/inference.json")
     (save,) = inference["save"]
     save = {**save, "output_dir": str(output_dir / "masks"), "overlay": False, "figure": False}
-    if not save["_target_"].endswith("SaveMaskd"):
+    if not save["_target_"].endswith("SaveImageMaskd"):
         del save["figure"]
     output_dir.mkdir()
     config = {"save": [save], "validate#postprocessing#transforms": "$@to_probabilities + @refine + @save"}
@@ -175,7 +174,7 @@ def save_evaluation(trained: Trained, output_dir: Path, **knobs: Any) -> dict[st
         split="test",
     )
     # An evaluation knows the cases' ids, by which a mask of one file is named.
-    return load_masks(trained, output_dir / "masks", by_id=save["_target_"].endswith("SaveMaskd"))
+    return load_masks(trained, output_dir / "masks", by_id=save["_target_"].endswith("SaveImageMaskd"))
 
 
 def test_labels_that_were_padded_go_back_with_the_predictions(

@@ -26,6 +26,7 @@ import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
+from pipeline.bundle.config_files import list_configs
 from pipeline.commands.cli import main
 from pipeline.datasets.phantoms import (
     write_cells_phantom,
@@ -34,7 +35,8 @@ from pipeline.datasets.phantoms import (
     write_isic_phantom,
     write_lgg_phantom,
 )
-from tests.docs.commands import FOREIGN, PYTHON, find_bundle_run
+from tests.docs.commands import FOREIGN, MONAI, PYTHON, find_bundle_run
+from tests.docs.generated import copy_manifests
 from tests.docs.markdown import ROOT, Block
 
 # Of bundles that a command makes, which have no phantom.json.
@@ -97,6 +99,8 @@ def run_command(words: Sequence[str]) -> None:
     if options is not None:
         # The parser of `python -m monai.bundle`; its logging configuration would undo that of the tests.
         fire.Fire({"run": monai.bundle.run}, ["run", *options, "--logging_file", "False"])
+    elif list(words[:3]) == [*PYTHON, "monai.bundle"]:
+        fire.Fire({name: getattr(monai.bundle, name) for name in MONAI}, list(words[3:]))
     elif list(words[:3]) == [*PYTHON, "pipeline"]:
         extra = TUNE if words[3] == "tune" else []
         if words[4] == "build" or (words[4] == "split" and "-o" in words):
@@ -112,7 +116,7 @@ def shrink(bundle: Path) -> None:
     phantom = configs / "phantom.json"
     small = {**(json.loads(phantom.read_text()) if phantom.is_file() else SMALL), **SHORT}
     small.pop("_desc_", None)
-    for path in configs.glob("*.json"):
+    for path in list_configs(configs):
         if path.name not in ("metadata.json", "phantom.json"):
             config = json.loads(path.read_text())
             complete = path.name in ("train.json", "inference.json")
@@ -152,6 +156,7 @@ def write_datasets(folder: Path) -> None:
         shutil.move(data, folder / "data" / target)
         silver = source / "manifest_silver.json"
         shutil.copy(silver if silver.is_file() else written, manifests / manifest)
+    copy_manifests(folder)
     _add_patient(folder / "data/kaggle_3m")
     shutil.copytree(folder / "data/hippocampus/Task04_Hippocampus/imagesTr", folder / "new_volumes")
 

@@ -59,8 +59,10 @@ def describe_end(run: Any) -> tuple[Any, str]:
     """Return exit code and line of a run; (0, "") if it ends well."""
     try:
         run()
+    except InputError as error:
+        return 1, str(error)
     except SystemExit as error:
-        return (error.code, "") if isinstance(error.code, int) else (1, str(error))
+        return int(str(error.code)), ""
     return 0, ""
 
 
@@ -83,7 +85,10 @@ def train_alone(rank: int, port: int, folder: Path, fault: str, log: Path) -> No
     torch.set_num_threads(1)
     set_variables(rank, port)
     parallel.start("cpu")
-    make_trainer(folder, fault).run()
+    try:
+        make_trainer(folder, fault).run()
+    except InputError as error:  # as a command ends
+        raise SystemExit(str(error)) from None
     parallel.stop()
 
 
