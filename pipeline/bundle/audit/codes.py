@@ -102,6 +102,8 @@ download-path error: a download would be written outside of the bundle; mend the
 url-in-config review: a config names an address on the network; see what is fetched or sent
 home-path error: the path of a person's folder; write a relative path
 absolute-path review: an absolute path, which other machines do not have; write a path relative to the bundle
+code-path review: a config names a file that would be code, or that a shell or Python reads at its start; see whether
+    it is written
 host-name review: the name of this machine or of your account; remove it before you share
 private-key error: a key or password; revoke it and remove it
 private-file error: a file that is private or of one machine only; leave it out

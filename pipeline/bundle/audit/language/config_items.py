@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.bundle.audit.language.expression_check import DEFAULT_ALIASES, Names, name_import, read_import
 
 SEPARATOR = "::"
+_MOST_SEARCHES = 20
 _RELATIVE = re.compile(r"[@%](?:::)+")
 
 
@@ -91,6 +92,7 @@ class BundleIds:
     values: dict[str, list[Any]] = field(default_factory=dict)  #: id -> its values
     imports: set[str] = field(default_factory=set)  #: ids of imports, and of what holds imports
     names: Names = field(default_factory=Names)  #: what expressions can name
+    searches: int = 0  #: how often a near id was looked for, which is slow
 
     def has(self, place: str) -> bool:
         """Return whether an id exists, or may exist because a macro or an expression stands on the way to it."""
@@ -102,9 +104,12 @@ class BundleIds:
         return any(isinstance(value, str) and value.startswith(("%", "$", "@")) for value in texts)
 
     def find_near(self, place: str) -> str:
-        """Return the nearest id, for a hint; "" if none is near."""
+        """Return the nearest id, for a hint; "" if none is near, or if this was asked too often."""
         import difflib
 
+        self.searches += 1
+        if self.searches > _MOST_SEARCHES:
+            return ""
         return next(iter(difflib.get_close_matches(place, list(self.values)[:5000], n=1, cutoff=0.6)), "")
 
 

@@ -249,6 +249,8 @@ class _Judge:
                 yield Verdict("expression-review" if verdict.code == "target-review" else "bundle-code", verdict.why)
             elif verdict.code:
                 yield Verdict("expression-call" if called else "expression-attribute", verdict.why)
+            elif _DENIED & set(parts[1:]):
+                yield Verdict("expression-attribute", full)
 
     def _subscript(self, node: ast.Subscript, scope: frozenset[str]) -> Iterator[Verdict]:
         if isinstance(node.value, ast.Name) and node.value.id == _REFS:

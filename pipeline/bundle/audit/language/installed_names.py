@@ -22,14 +22,15 @@ _DEFINITION = re.compile(
     r"^(?:class|def|async def) +(\w+)|^((?:\w+ = )+\(?\s*(?:\w+ = *\s*)*)(?:\w+\s*\)?$|lambda\b)", re.MULTILINE
 )
 
-Kind = Literal["class", "function", "module", "member", "value", "outside", "missing"]
+Kind = Literal["class", "function", "module", "member", "value", "attribute", "outside", "missing"]
 
 
 @dataclass(frozen=True)
 class Place:
     """Where a name is defined."""
 
-    kind: Kind  #: ``"value"`` is assigned, ``"member"`` lies within a class, ``"outside"`` in another package
+    #: ``"value"`` is assigned, ``"attribute"`` belongs to a value, ``"member"`` to a class; ``"outside"`` is elsewhere
+    kind: Kind
     name: str  #: module and qualified name there
 
 
@@ -102,7 +103,7 @@ def _follow(module: str, rest: list[str], steps: int) -> Iterator[Place]:
             known: Kind = "class" if kind == "class" else "function"
             yield Place("member" if rest[1:] else known, full)
         elif kind == "value":
-            yield Place("value", full)
+            yield Place("attribute" if rest[1:] else "value", full)
         elif kind == "alias":
             yield from _locate(module, [*text.split("."), *rest[1:]], steps)
         else:
@@ -121,7 +122,10 @@ def _read_bindings(module: str) -> dict[str, set[tuple[str, str]]]:
     bindings: dict[str, set[tuple[str, str]]] = {}
     if path is not None:
         package = module if path.stem == "__init__" else module.rpartition(".")[0]
-        tree = ast.parse(path.read_bytes())
+        try:
+            tree = ast.parse(path.read_bytes())
+        except SyntaxError:  # written for a newer Python; nothing in it can be followed
+            return bindings
         for name, kind, text in _bind(tree.body, package):
             bindings.setdefault(name, set()).add((kind, text))
     return bindings

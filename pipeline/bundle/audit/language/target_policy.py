@@ -69,7 +69,9 @@ _RULES: dict[Rule, str] = {
         numpy.linalg.norm numpy.linalg.inv numpy.random.seed numpy.random.RandomState numpy.random.default_rng
         pipeline.transforms pipeline.networks pipeline.losses pipeline.metrics pipeline.handlers pipeline.inferers
         pipeline.parallel pipeline.datasets.datalist pipeline.datasets.inputs pipeline.bundle.overrides.startup
-        math collections.OrderedDict
+        math.ceil math.floor math.sqrt math.exp math.log math.log2 math.log10 math.pi math.e math.inf math.nan math.isnan
+        math.sin math.cos math.tan math.radians math.degrees math.fabs math.trunc math.gcd math.hypot
+        collections.OrderedDict
         operator.lt operator.le operator.eq operator.ne operator.ge operator.gt operator.add operator.sub operator.mul
         operator.truediv operator.neg operator.abs operator.and_ operator.or_ operator.not_ operator.itemgetter
         os.path.join os.path.basename os.path.dirname os.path.splitext os.path.split os.path.normpath os.sep
@@ -78,7 +80,9 @@ _RULES: dict[Rule, str] = {
         monai.data.dataset.PersistentDataset monai.data.dataset.CacheNTransDataset monai.data.dataset.LMDBDataset
         monai.data.dataset.GDSDataset monai.data.csv_saver monai.apps.datasets
         monai.handlers.mlflow_handler monai.handlers.clearml_handlers monai.handlers.trt_handler
-        monai.networks.nets.torchvision_fc monai.networks.nets.transchex
+        monai.data.video_dataset monai.data.decathlon_datalist.create_cross_validation_datalist
+        monai.handlers.utils.write_metrics_reports monai.networks.nets.resnet.get_pretrained_resnet_medicalnet
+        monai.networks.nets.torchvision_fc monai.networks.nets.transchex pipeline.handlers.run.run_lock
         ignite.distributed.utils.spawn ignite.handlers.mlflow_logger ignite.handlers.wandb_logger
         ignite.handlers.neptune_logger ignite.handlers.clearml_logger ignite.handlers.polyaxon_logger
         ignite.handlers.visdom_logger torch.utils.data.datapipes torch.compile torch.jit.script torch.jit.trace
@@ -91,10 +95,12 @@ _RULES: dict[Rule, str] = {
     "deny": """
         monai.apps.utils monai.apps.detection.utils.detector_utils.torch monai.data.utils.pickle_hashing
         monai.data.utils.pickle_operations monai.data.nvimgcodec_pydicom_plugin monai.losses.perceptual
+        monai.data.torchscript_utils monai.transforms.utils_create_transform_ims
+        pipeline.handlers.checkpoints.atomic_save pipeline.parallel.agreement.record_failure
         monai.networks.nets.flexible_unet.FlexUNetEncoderRegister
         monai.networks.nets.flexible_unet.FLEXUNET_BACKBONE monai.apps.pathology.losses.hovernet_loss.torch
         ignite.distributed.launcher ignite.distributed.comp_models ignite.handlers.checkpoint.Checkpoint.load_objects
-        torch.nn.modules.module.Module.compile torch.utils.data.datapipes.utils
+        torch.nn.attention torch.nn.utils._deprecation_utils torch.nn.modules.module.Module.compile torch.utils.data.datapipes.utils
         pipeline.networks.transunet.vit_weights pipeline.datasets.download
         re.template random.SystemRandom os.path.genericpath os.path.os os.path.sys
         """,
@@ -195,6 +201,8 @@ def _judge_place(name: str, place: Place, *, value: bool) -> Verdict:
         if find_rule(place.name) == "allow" and place.name.split(".")[0] in ("torch", "numpy"):
             return ALLOWED
         return Verdict("target-unknown", f"the installed {name.partition('.')[0]} has no {name}")
+    if place.kind == "attribute" and not value:
+        return Verdict("target-denied", f"{name} is an attribute of an object")
     verdict = _apply(find_rule(place.name), name, place.name)
     if verdict.code or value or place.kind in ("class", "function"):
         return verdict
