@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.bundle.audit.codes import CODES
 from pipeline.commands.cli import COMMANDS, build_parser
 from tests.docs.markdown import ROOT
 from tests.test_rooms import ARROWS, DATASET_ARROWS, DATASET_GROUND, GROUND
@@ -166,9 +167,16 @@ def _is_list_of_objects(value: object) -> bool:
     return any(isinstance(item, dict) or (isinstance(item, str) and item.startswith("$")) for item in value)
 
 
+def render_codes() -> str:
+    """Return the codes of the audit, for `docs/reference/audit.md`."""
+    rows = [f"| `{name}` | {code.level} | {code.meaning} | {code.todo} |" for name, code in CODES.items()]
+    return "\n".join(["| code | level | meaning | what to do |", "|---|---|---|---|", *rows])
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "commands": ("docs/reference/commands.md", render_commands),
     "arrows": ("ARCHITECTURE.md", render_arrows),
+    "audit codes": ("docs/reference/audit.md", render_codes),
     "defaults": ("docs/reference/configs.md", render_defaults),
 }
 

@@ -159,7 +159,7 @@ EXPRESSIONS = {
     "module_in_a_list": ("expression-module", f"[torch][0].os.system('{SYSTEM}')", True),
     "module_to_a_lambda": ("expression-module", f"(lambda m: m.os.system('{SYSTEM}'))(torch)", True),
     "default_of_a_lambda": ("expression-module", f"(lambda m=torch: m.os.system('{SYSTEM}'))()", True),
-    "map": ("expression-name", f"list(map(eval, [\"{TOUCH}\"]))", True),
+    "map": ("expression-name", f'list(map(eval, ["{TOUCH}"]))', True),
     "format": ("expression-attribute", "'{0.__init__.__globals__}'.format(torch.device)", False),
     "walrus": ("expression-node", "(x := 10**8)", False),
     "power": ("expression-size", "9**9**9", False),
@@ -176,7 +176,7 @@ EXPRESSIONS = {
     "own_references": ("expression-name", "__local_refs['f']", False),
     "star_arguments": ("expression-node", "monai.transforms.Compose(**{'transforms': []})", False),
     "unlink": ("expression-attribute", "@bundle_root.unlink()", False),
-}  # fmt: skip
+}
 for _name, (_code, _text, _live) in EXPRESSIONS.items():
     config_case(f"expression_{_name}", _code, {"f": 1, "x": f"${_text}"}, live=_live)
 config_case(
@@ -336,7 +336,7 @@ CODE: dict[str, tuple[str, bytes]] = {
     "docs/archive.zip": ("nested-archive", b"PK\x05\x06" + bytes(18)),
     "docs/archive.tar.gz": ("nested-archive", b"\x1f\x8b\x08"),
     "docs/thing.xyz": ("unknown-file", b"x"),
-}  # fmt: skip
+}
 for _path, (_code, _content) in CODE.items():
     CASES[f"file_{_path}"] = (lambda path=_path, content=_content: {**make_files(), path: content}, _code)
 
@@ -424,11 +424,21 @@ def bytes_that_belong_to_nobody() -> Files:
 
 # -- downloads
 DOWNLOADS = {
-    "insecure-url": {"url": "http://e.vil/m.pt", "path": "models/model.pt", "hash_val": "a" * 64, "hash_type": "sha256"},
+    "insecure-url": {
+        "url": "http://e.vil/m.pt",
+        "path": "models/model.pt",
+        "hash_val": "a" * 64,
+        "hash_type": "sha256",
+    },
     "url-without-hash": {"url": "https://e.vil/m.pt", "path": "models/model.pt"},
     "weak-hash": {"url": "https://e.vil/m.pt", "path": "models/model.pt", "hash_val": "a" * 32, "hash_type": "md5"},
-    "download-path": {"url": "https://e.vil/m.pt", "path": "../../.bashrc", "hash_val": "a" * 64, "hash_type": "sha256"},
-}  # fmt: skip
+    "download-path": {
+        "url": "https://e.vil/m.pt",
+        "path": "../../.bashrc",
+        "hash_val": "a" * 64,
+        "hash_type": "sha256",
+    },
+}
 for _code, _entry in DOWNLOADS.items():
     CASES[f"download_{_code}"] = (
         lambda entry=_entry: {**make_files(), "large_files.yml": json.dumps({"large_files": [entry]}).encode()},
@@ -453,7 +463,7 @@ PRIVATE: dict[str, tuple[str, bytes]] = {
     "configs/train.log": ("output-file", b"epoch 1\n"),
     "models/events.out.tfevents.1": ("output-file", b"x"),
     "models/image.npy": ("array-file", b"\x93NUMPY\x01\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}"),
-}  # fmt: skip
+}
 for _path, (_code, _content) in PRIVATE.items():
     CASES[f"private_{_path}"] = (lambda path=_path, content=_content: {**make_files(), path: content}, _code)
 config_case("absolute_path_in_a_config", "absolute-path", {"dataset_dir": "/workspace/data"})
@@ -470,10 +480,8 @@ config_case("files_of_the_receiver", "expression-review", {"i": "$import glob", 
 
 @case("logging-review")
 def logging_over_the_network() -> Files:
-    text = LOGGING.replace("class=StreamHandler", "class=handlers.HTTPHandler")
-    text = text.replace("handlers.HTTPHandler", "logging.handlers.HTTPHandler").replace(
-        "(sys.stdout,)", "('e.vil', '/')"
-    )
+    text = LOGGING.replace("class=StreamHandler", "class=logging.handlers.HTTPHandler")
+    text = text.replace("(sys.stdout,)", "('e.vil', '/')")
     return {**make_files(), "configs/logging.conf": text.encode()}
 
 

@@ -124,7 +124,7 @@ BRAIN: dict[str, Any] = {
         "dropout_prob": 0.2,
     },
     "network": "$@network_def.to(@device)",
-    "load_list": "$monai.data.load_decathlon_datalist(@data_list_file_path, data_list_key='testing', base_dir=@dataset_dir)",
+    "load_list": "$monai.data.load_decathlon_datalist(@data_list_file_path, data_list_key='testing')",
     "preprocessing": {
         "_target_": "Compose",
         "transforms": [

@@ -99,9 +99,15 @@ ARCHIVES: dict[str, tuple[Callable[[Path], Path], str]] = {
         f"name {name[:20]!r}": (lambda path, name=name: write_raw(path, [(name_raw(name), b"x")]), code)
         for name, code in NAMES.items()
     },
-    "symlink": (lambda path: write_raw(path, [(make_info("docs/link", stat.S_IFLNK | 0o777), b"/etc/passwd")]), "member-link"),
+    "symlink": (
+        lambda path: write_raw(path, [(make_info("docs/link", stat.S_IFLNK | 0o777), b"/etc/passwd")]),
+        "member-link",
+    ),
     "fifo": (lambda path: write_raw(path, [(make_info("docs/fifo", stat.S_IFIFO | 0o666), b"")]), "member-link"),
-    "set-user-id": (lambda path: write_raw(path, [(make_info("docs/x.md", stat.S_IFREG | 0o4755), b"")]), "member-link"),
+    "set-user-id": (
+        lambda path: write_raw(path, [(make_info("docs/x.md", stat.S_IFREG | 0o4755), b"")]),
+        "member-link",
+    ),
     "bomb": (lambda path: write_raw(path, [("docs/bomb.txt", bytes(30_000_000))]), "member-bomb"),
     "many bombs": (lambda path: write_raw(path, [(f"docs/{k}.txt", bytes(900_000)) for k in range(40)]), "member-bomb"),
     "bzip2": (lambda path: write_raw(path, [("docs/x.txt", b"x")], zipfile.ZIP_BZIP2), "member-encrypted"),
@@ -111,7 +117,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "cut": (lambda path: patch(write_raw(path, []), cut), "archive-damaged"),
     "damage": (lambda path: patch(write_raw(path, []), damage), "unreadable-file"),
     "many files": (lambda path: write_raw(path, [(f"docs/{k}", b"") for k in range(10_001)]), "too-many-files"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ARCHIVES)

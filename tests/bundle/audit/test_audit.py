@@ -99,7 +99,7 @@ def test_an_allow_list_covers_names_and_findings(tmp_path: Path, capsys: pytest.
         '{"targets": "x"}': "targets: expected a list of names",
         '{"findings": {}}': "findings: expected a list",
         '{"findings": [{"code": "picture"}]}': "expected code, file and sha256",
-        '{"findings": [{"code": "pictur", "file": "a", "sha256": "b"}]}': "unknown code 'pictur'; did you mean 'picture'?",
+        '{"findings": [{"code": "pictur", "file": "a", "sha256": ""}]}': "unknown code 'pictur'; did you mean 'picture'",
         '{"findings": [{"code": "picture", "file": "a", "sha256": "b"}]}': "expected 64 digits",
     }.items(),
 )
@@ -156,7 +156,8 @@ def test_a_missing_reference_names_the_nearest(tmp_path: Path) -> None:
     lines = [finding.one_line() for finding in audit_bundle(bundle).reviews]
     assert lines == [
         "review reference-missing configs/train.json x: no id netwrk; did you mean network?",
-        "review reference-missing configs/train.json y: no id network_def#spatial_dim; did you mean network_def#spatial_dims?",
+        "review reference-missing configs/train.json y: no id network_def#spatial_dim; "
+        "did you mean network_def#spatial_dims?",
     ]
 
 

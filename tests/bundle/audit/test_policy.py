@@ -1,4 +1,4 @@
-"""The allow-list against the installed packages: names lead where MONAI finds them, and nothing risky is allowed unseen."""
+"""The allow-list against the installed packages: names lead where MONAI finds them, nothing risky is allowed unseen."""
 
 from __future__ import annotations
 

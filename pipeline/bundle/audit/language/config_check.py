@@ -12,10 +12,9 @@ from pipeline.bundle.audit.language.constant_limits import names_standard_module
 from pipeline.bundle.audit.language.expression_check import (
     NAMING_ARGUMENTS,
     judge_expression,
-    judge_import,
     put_references,
-    read_import,
 )
+from pipeline.bundle.audit.language.import_check import judge_import, read_import
 from pipeline.bundle.audit.language.target_policy import judge_target
 from pipeline.bundle.audit.word_list import read_words
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.bundle.audit.language.expression_check import DEFAULT_ALIASES, Names, name_import, read_import
+from pipeline.bundle.audit.language.import_check import DEFAULT_ALIASES, Names, name_import, read_import
 
 SEPARATOR = "::"
 _MOST_SEARCHES = 20

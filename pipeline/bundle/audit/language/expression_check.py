@@ -7,16 +7,13 @@ same is done here, because the change can turn a string into code: ``'@f {1/0} '
 import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from pipeline.bundle.audit.language.constant_limits import judge_constant, judge_operator, read_number
-from pipeline.bundle.audit.language.installed_names import FOLLOWED
+from pipeline.bundle.audit.language.import_check import Names
 from pipeline.bundle.audit.language.target_policy import (
-    ALLOWED,
     HARMLESS,
     Verdict,
     find_rule,
-    judge_name,
     judge_target,
 )
 from pipeline.bundle.audit.word_list import read_words
@@ -27,8 +24,6 @@ _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 # What loads a class whose name it is given, see `pipeline.bundle.audit.language.config_items`.
 _LOADS_CLASSES = re.compile(r"(Load|Save)Image(d|D|Dict)?|PatchInferer")
 NAMING_ARGUMENTS = frozenset({"reader", "writer", "merger_cls"})
-IMPORT_REVIEW = read_words("os glob pathlib json functools itertools copy re random time datetime")
-IMPORT_ALLOWED = frozenset({"math", "collections", "operator"})
 _MODULES_AS_VALUES = frozenset({"os.path", "itertools", "re", "random"})
 # Methods of networks, tensors, trainers, optimisers, texts, lists and dicts that reach nothing else.
 _METHODS = read_words("""
@@ -49,23 +44,6 @@ _DENIED = read_words("""
     """)
 
 
-@dataclass(frozen=True)
-class Names:
-    """What the expressions of a bundle can name."""
-
-    aliases: dict[str, set[str]] = field(default_factory=dict)  #: imported name -> modules or objects that it can mean
-    own_modules: frozenset[str] = frozenset()  #: top-level modules and packages in the bundle
-    allowed: frozenset[str] = frozenset()  #: names that the receiver allows
-
-    def judge(self, name: str, *, value: bool = False) -> Verdict:
-        """Judge a dotted name within an expression."""
-        return ALLOWED if name in self.allowed else judge_name(name, self.own_modules, value=value)
-
-
-#: What MONAI puts into the names of every expression.
-DEFAULT_ALIASES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}
-
-
 def put_references(text: str) -> tuple[str, list[str]]:
     """Return an expression's text as MONAI evaluates it, and the ids that it refers to.
 
@@ -82,47 +60,6 @@ def put_references(text: str) -> tuple[str, list[str]]:
     return text, [item[1:] for item in dict.fromkeys(found)]
 
 
-def read_import(text: str) -> ast.Import | ast.ImportFrom | None:
-    """Return the import statement that MONAI runs for an expression; None if it is none."""
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
-    return body[0] if body and isinstance(body[0], ast.Import | ast.ImportFrom) else None
-
-
-def name_import(node: ast.Import | ast.ImportFrom) -> tuple[str, str]:
-    """Return the name that MONAI binds and what it leads to: it takes only the first of several names."""
-    first = node.names[0]
-    full = first.name if isinstance(node, ast.Import) else f"{'.' * node.level}{node.module or ''}.{first.name}"
-    return first.asname or first.name, full
-
-
-def judge_import(node: ast.Import | ast.ImportFrom, names: Names) -> Verdict:
-    """Judge an import statement."""
-    alias, full = name_import(node)
-    root = full.partition(".")[0]
-    if full in names.allowed and alias not in DEFAULT_ALIASES:
-        return ALLOWED
-    if len(node.names) > 1 or alias == "*" or any(part.startswith("_") for part in full.split(".")):
-        return Verdict("expression-import", ast.unparse(node))
-    if alias in DEFAULT_ALIASES and full not in DEFAULT_ALIASES[alias]:
-        return Verdict("expression-import", f"{ast.unparse(node)}: {alias} would mean something else everywhere")
-    if root in names.own_modules and root not in FOLLOWED:
-        return Verdict("bundle-code", ast.unparse(node))
-    if root in IMPORT_REVIEW or root in IMPORT_ALLOWED:
-        verdict = names.judge(full, value=True) if isinstance(node, ast.ImportFrom) else ALLOWED
-        if verdict.code not in ("", "target-review"):
-            return Verdict("expression-import", verdict.why)
-        return Verdict("expression-review" if root in IMPORT_REVIEW else "", ast.unparse(node))
-    if root not in FOLLOWED:
-        return Verdict("expression-import", ast.unparse(node))
-    verdict = names.judge(full, value=True)
-    if verdict.code == "target-module" or full in DEFAULT_ALIASES:
-        return ALLOWED
-    return Verdict("expression-import", verdict.why) if verdict.code not in ("", "target-review") else verdict
-
-
 def judge_expression(text: str, names: Names) -> list[Verdict]:
     """Return what is wrong with an expression.
 
@@ -131,7 +68,7 @@ def judge_expression(text: str, names: Names) -> list[Verdict]:
         names: what it can name.
 
     Example:
-        >>> names = Names(DEFAULT_ALIASES)
+        >>> names = Names({"torch": {"torch"}})
         >>> judge_expression("torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')", names)
         []
         >>> [verdict.code for verdict in judge_expression("__import__('os').system('true')", names)]
