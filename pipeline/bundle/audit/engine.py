@@ -22,6 +22,7 @@ from pipeline.bundle.audit.language.config_items import collect_ids, list_items
 from pipeline.bundle.audit.language.config_reading import check_size, name_suffix, read_config_data
 
 METADATA = "configs/metadata.json"
+MOST_CONFIG_BYTES = 20_000_000
 COMMAND_LINE = "(command line)"
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".ts")
 _ARCHIVES = (b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
@@ -88,6 +89,7 @@ class _Audit:
         self.allowances = allowances
         self.allow_code = allow_code
         self.load_weights = load_weights
+        self.config_bytes = 0
         self.machine = private_data.name_this_machine()
 
     def check_files(self) -> Iterator[Finding]:
@@ -96,6 +98,8 @@ class _Audit:
             with self.reader.open(path) as stream:
                 if stream is not None:
                     yield from self._check_file(path, stream)
+            if not name_suffix(path) and path != SUMS:
+                self.reader.forget(path)
 
     def _check_file(self, path: str, stream: IO[bytes]) -> Iterator[Finding]:
         head = code_files.read_head(stream)
@@ -158,6 +162,9 @@ class _Audit:
 
     def _read_config(self, path: str) -> tuple[Any, list[Finding]]:
         large = check_size(path, self.sizes[path])
+        self.config_bytes += 0 if large else self.sizes[path]
+        if self.config_bytes > MOST_CONFIG_BYTES:
+            return None, [make_finding("config-too-large", path, why=f"all configs exceed {MOST_CONFIG_BYTES} bytes")]
         content = None if large else self.reader.read(path)
         return (None, [large] if large else []) if content is None else read_config_data(path, content)
 

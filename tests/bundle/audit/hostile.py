@@ -174,11 +174,18 @@ EXPRESSIONS = {
     "leading_blank": ("expression-syntax", f" {TOUCH}", False),
     "string_that_becomes_code": ("expression-name", "'@f {" + TOUCH.replace("'", '"') + "} '", True),
     "own_references": ("expression-name", "__local_refs['f']", False),
+    "environment": ("expression-call", "os.environ.update({'LD_PRELOAD': 'evil.so'})", False),
+    "module_of_a_module": ("expression-call", f're.enum.bltns.eval("{TOUCH}")', True),
+    "path_of_a_path": ("expression-call", f"os.path.os.system('{SYSTEM}')", True),
+    "fullwidth_letters": ("expression-call", f"os.\uff53ystem('{SYSTEM}')", True),
+    "fullwidth_references": ("expression-name", "\uff3f\uff3flocal_refs['f']", False),
+    "instance_of_a_module": ("expression-call", "monai.data.image_reader.logger.manager.setLoggerClass(int)", False),
     "star_arguments": ("expression-node", "monai.transforms.Compose(**{'transforms': []})", False),
     "unlink": ("expression-attribute", "@bundle_root.unlink()", False),
 }
 for _name, (_code, _text, _live) in EXPRESSIONS.items():
-    config_case(f"expression_{_name}", _code, {"f": 1, "x": f"${_text}"}, live=_live)
+    _imports = ["$import os", "$import re"]
+    config_case(f"expression_{_name}", _code, {"f": 1, "i": _imports, "x": f"${_text}"}, live=_live)
 config_case(
     "import_of_os_as_torch",
     "expression-import",

@@ -99,7 +99,7 @@ def test_an_allow_list_covers_names_and_findings(tmp_path: Path, capsys: pytest.
         '{"targets": "x"}': "targets: expected a list of names",
         '{"findings": {}}': "findings: expected a list",
         '{"findings": [{"code": "picture"}]}': "expected code, file and sha256",
-        '{"findings": [{"code": "pictur", "file": "a", "sha256": ""}]}': "unknown code 'pictur'; did you mean 'picture'",
+        '{"findings": [{"code": "pictur", "file": "a", "sha256": ""}]}': "code 'pictur'; did you mean 'picture'?",
         '{"findings": [{"code": "picture", "file": "a", "sha256": "b"}]}': "expected 64 digits",
     }.items(),
 )

@@ -1,6 +1,7 @@
 """Judge every value of a config: classes, modes, expressions, references, macros, arguments that load something."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -90,7 +91,7 @@ class ConfigCheck:
             yield make_finding("url-in-config", item.file, item.place, shorten(text))
 
     def _check_expression(self, item: Item, text: str) -> Iterator[Finding]:
-        if "__local_refs" in text:
+        if "__local_refs" in unicodedata.normalize("NFKC", text):  # as Python reads names
             yield make_finding("expression-name", item.file, item.place, f"__local_refs: {shorten(item.value)}")
         put, references = put_references(text)
         node = read_import(item.value[1:]) or read_import(put)

@@ -24,7 +24,7 @@ _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 # What loads a class whose name it is given, see `pipeline.bundle.audit.language.config_items`.
 _LOADS_CLASSES = re.compile(r"(Load|Save)Image(d|D|Dict)?|PatchInferer")
 NAMING_ARGUMENTS = frozenset({"reader", "writer", "merger_cls"})
-_MODULES_AS_VALUES = frozenset({"os.path", "itertools", "re", "random"})
+_MODULES_AS_VALUES = frozenset({"os.path"})
 # Methods of networks, tensors, trainers, optimisers, texts, lists and dicts that reach nothing else.
 _METHODS = read_words("""
     abs append astype bool capitalize clone contiguous copy count cpu cuda detach dim double endswith eval extend

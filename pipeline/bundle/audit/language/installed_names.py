@@ -167,6 +167,8 @@ def _bind_assignment(node: ast.Assign | ast.AnnAssign) -> Iterator[tuple[str, st
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     value = node.value
     kind, text = "value", ""
+    # optional_import(...)[0] is the module, too.
+    value = value.value if isinstance(value, ast.Subscript) else value
     if isinstance(value, ast.Name | ast.Attribute) and _is_chain(value):
         kind, text = "alias", ast.unparse(value)
     elif isinstance(value, ast.Lambda):

@@ -86,10 +86,16 @@ _RULES: dict[Rule, str] = {
         ignite.handlers.mlflow_logger ignite.handlers.wandb_logger ignite.handlers.neptune_logger
         ignite.handlers.clearml_logger ignite.handlers.polyaxon_logger ignite.handlers.visdom_logger
         torch.utils.data.datapipes torch.compile torch.jit.script torch.jit.trace numpy.vectorize
-        numpy.apply_along_axis numpy.random numpy.linalg numpy.fft os.path os.environ os.getenv os.cpu_count
-        os.getcwd os.listdir os.linesep os.name glob.glob glob.iglob glob.escape pathlib.Path pathlib.PurePath
-        pathlib.PosixPath json.loads json.dumps functools.partial functools.reduce itertools copy.copy copy.deepcopy
-        re random time.time time.strftime datetime.datetime datetime.date
+        numpy.apply_along_axis numpy.random numpy.linalg numpy.fft os.getenv os.cpu_count os.getcwd os.listdir
+        os.linesep os.name glob.glob glob.iglob glob.escape pathlib.Path pathlib.PurePath pathlib.PosixPath
+        json.loads json.dumps functools.partial functools.reduce copy.copy copy.deepcopy time.time time.strftime
+        datetime.datetime datetime.date os.path.exists os.path.isfile os.path.isdir os.path.islink os.path.isabs
+        os.path.abspath os.path.realpath os.path.expanduser os.path.expandvars os.path.getsize os.path.relpath
+        os.path.commonpath os.environ.get itertools.chain itertools.product itertools.islice itertools.accumulate
+        itertools.zip_longest itertools.combinations itertools.permutations itertools.groupby itertools.count
+        itertools.repeat itertools.cycle re.sub re.match re.search re.findall re.split re.compile re.escape
+        re.fullmatch random.choice random.random random.randint random.seed random.shuffle random.sample
+        random.uniform
         """,
     "deny": """
         monai.apps.utils monai.apps.detection.utils.detector_utils.torch monai.data.utils.pickle_hashing
@@ -101,10 +107,11 @@ _RULES: dict[Rule, str] = {
         ignite.distributed.launcher ignite.distributed.comp_models
         ignite.handlers.checkpoint.Checkpoint.load_objects torch.nn.attention torch.nn.utils._deprecation_utils
         torch.nn.modules.module.Module.compile torch.utils.data.datapipes.utils
-        pipeline.networks.transunet.vit_weights pipeline.datasets.download re.template random.SystemRandom
-        os.path.genericpath os.path.os os.path.sys
+        pipeline.networks.transunet.vit_weights pipeline.datasets.download
         """,
 }
+#: What may be read, but has parts that change something.
+_EXACT = frozenset({"os.environ"})
 _PREFIXES: dict[str, Rule] = {prefix: rule for rule, text in _RULES.items() for prefix in text.split()}
 #: Python's own functions and types that cannot reach anything else.
 HARMLESS = read_words("""
@@ -174,7 +181,7 @@ def judge_name(name: str, own_modules: Collection[str] = (), *, value: bool = Fa
     Args:
         name: as written.
         own_modules: top-level modules and packages in the bundle.
-        value: attributes of classes and plain values are allowed, because the name is not called.
+        value: attributes of classes are allowed, because the name is not called.
     """
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
@@ -185,7 +192,8 @@ def judge_name(name: str, own_modules: Collection[str] = (), *, value: bool = Fa
         return Verdict("bundle-code", f"{name} comes with the bundle")
     if parts[0] not in FOLLOWED:
         return _judge_outside(name, name)
-    if name in _PREFIXES and parts[0] in ("torch", "numpy"):  # compiled, so no source says where it is defined
+    # Compiled, so that no source says where it is defined; or a version.
+    if name in _PREFIXES and (parts[0] in ("torch", "numpy") or name.endswith("__version__")):
         return _apply(find_rule(name), name, name)
     places = locate_statically(name)
     verdicts = [_judge_place(name, place, value=value) for place in places]
@@ -203,6 +211,7 @@ def _judge_place(name: str, place: Place, *, value: bool) -> Verdict:
         return Verdict("target-unknown", f"the installed {name.partition('.')[0]} has no {name}")
     if place.kind == "attribute" and not value:
         return Verdict("target-denied", f"{name} is an attribute of an object")
+    value = value and place.kind == "member"
     verdict = _apply(find_rule(place.name), name, place.name)
     if verdict.code or value or place.kind in ("class", "function"):
         return verdict
@@ -210,7 +219,7 @@ def _judge_place(name: str, place: Place, *, value: bool) -> Verdict:
 
 
 def _judge_outside(name: str, place: str) -> Verdict:
-    rule = find_rule(place)
+    rule: Rule = "review" if place in _EXACT else find_rule(place)
     if rule != "deny":
         return _apply(rule, name, place)
     # From within an allowed package it is a way around the list, not a missing entry in it.
