@@ -30,6 +30,7 @@ member-bomb error: the archive unpacks to far more than its own size, or its mem
 archive-damaged error: the archive cannot be read to its end; fetch it again
 too-many-files error: the bundle holds more files than any bundle needs; ask the sender what they are
 nested-archive review: an archive within the bundle, which the audit does not open; unpack and audit it separately
+not-a-bundle error: there is no config in configs/; name the folder that holds configs/, or a zip file of it
 unreadable-file error: a file cannot be read; mend its permissions
 changed-file error: a file differs from its digest in SHA256SUMS; fetch the bundle again, or ask the sender
 missing-file error: SHA256SUMS lists a file that is not there; fetch the bundle again, or ask the sender
@@ -95,6 +96,7 @@ weights-damaged error: the weights cannot be read; fetch them again
 weights-header error: the header of a safetensors file does not fit its bytes; do not load it
 torchscript review: TorchScript holds a program besides the weights; ask for a state dict
 weights-unloadable error: torch refuses to load the weights within the limits; ask for safetensors
+weights-mismatch error: the weights do not fit network_def; ask the sender which weights belong to this network
 insecure-url error: a download without https; use https
 url-without-hash error: a download without a digest, so anything may arrive; ask for its sha256
 weak-hash review: the digest of a download is not SHA-256; ask for its sha256

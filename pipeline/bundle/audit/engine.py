@@ -14,14 +14,14 @@ from pipeline.bundle.audit.files.metadata_fields import check_metadata
 from pipeline.bundle.audit.files.safetensors_header import check_safetensors
 from pipeline.bundle.audit.files.suite_wheel import check_wheel
 from pipeline.bundle.audit.files.torch_pickles import check_torch_zip, is_pickle, is_torch_zip
-from pipeline.bundle.audit.files.weight_loading import check_loading
+from pipeline.bundle.audit.files.weight_loading import check_loading, is_plain
 from pipeline.bundle.audit.finding import AuditResult, Finding, make_finding, shorten, sort_findings
 from pipeline.bundle.audit.inventory import SUMS, check_inventory
 from pipeline.bundle.audit.language.config_check import ConfigCheck
 from pipeline.bundle.audit.language.config_items import collect_ids, list_items
 from pipeline.bundle.audit.language.config_reading import check_size, name_suffix, read_config_data
 
-METADATA = "configs/metadata.json"
+METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
 MOST_CONFIG_BYTES = 20_000_000
 COMMAND_LINE = "(command line)"
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".ts")
@@ -73,22 +73,27 @@ def _audit(
     load_weights: bool,
 ) -> AuditResult:
     files = open_source(source) if isinstance(source, Path) else source
-    audit = _Audit(files, allowances, allow_code=allow_code, load_weights=load_weights)
+    audit = _Audit(files, allowances, allow_code=allow_code)
     if files.problems and not files.sizes:
         return AuditResult(files.name, sort_findings(files.problems))
     findings = [*files.problems, *audit.check_files(), *audit.check_configs(overrides, configs)]
+    if load_weights:
+        # A network is built only from what was found to be harmless.
+        harmless = not any(finding.level == "error" for finding in findings)
+        findings += list(audit.load_weights(build=harmless))
     digests = audit.reader.digests
     findings += [*audit.reader.problems, *check_inventory(audit.reader.read(SUMS), digests)]
     return AuditResult(files.name, sort_findings(audit.allowances.apply(findings, digests)), digests)
 
 
 class _Audit:
-    def __init__(self, files: BundleSource, allowances: Allowances, *, allow_code: bool, load_weights: bool) -> None:
+    def __init__(self, files: BundleSource, allowances: Allowances, *, allow_code: bool) -> None:
         self.sizes = files.sizes
         self.reader = Reader(files)
         self.allowances = allowances
         self.allow_code = allow_code
-        self.load_weights = load_weights
+        self.loadable: list[str] = []
+        self.data: dict[str, Any] = {}
         self.config_bytes = 0
         self.machine = private_data.name_this_machine()
 
@@ -137,13 +142,26 @@ class _Audit:
             return
         findings = list(check_torch_zip(path, stream))
         yield from findings
-        if self.load_weights and not findings:
-            stream.seek(0)
-            yield from check_loading(path, stream, self.sizes[path])
+        if not findings:
+            self.loadable.append(path)
+
+    def load_weights(self, *, build: bool) -> Iterator[Finding]:
+        """Yield what torch refuses to load, and weights that do not fit the network.
+
+        Args:
+            build: build the network to compare it.
+        """
+        networks = [data.get("network_def") for data in self.data.values() if isinstance(data, dict)]
+        plain = [network for network in networks if isinstance(network, dict) and is_plain(network)]
+        for path in self.loadable:
+            compared = plain[0] if build and plain and path == WEIGHTS else None
+            with self.reader.open(path) as stream:
+                if stream is not None:
+                    yield from check_loading(path, stream, self.sizes[path], compared)
 
     def check_configs(self, overrides: Mapping[str, Any], chosen: Collection[str] | None) -> Iterator[Finding]:
         """Yield the findings of all configs together, because they override each other."""
-        data: dict[str, Any] = {}
+        data = self.data
         for path in sorted(self.sizes):
             if name_suffix(path):
                 data[path], findings = self._read_config(path)
@@ -158,6 +176,8 @@ class _Audit:
                 yield from _find_paths(path, values)
             if is_download_list(path):
                 yield from check_downloads(path, values)
+        if not any(path.startswith("configs/") for path in data):
+            yield make_finding("not-a-bundle", "")
         yield from check_metadata(METADATA, data.get(METADATA), self.sizes)
 
     def _read_config(self, path: str) -> tuple[Any, list[Finding]]:

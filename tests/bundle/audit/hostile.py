@@ -492,6 +492,11 @@ def logging_over_the_network() -> Files:
     return {**make_files(), "configs/logging.conf": text.encode()}
 
 
+@case("not-a-bundle")
+def folder_without_configs() -> Files:
+    return {"README.md": b"x", "train.json": b"{}"}
+
+
 @case("metadata-field")
 def metadata_without_a_use() -> Files:
     return make_files(metadata={"intended_use": ""})

@@ -213,10 +213,20 @@ def test_weights_are_loaded_in_another_process(tmp_path: Path) -> None:
     # The pickle is in order, the tensor's bytes are missing.
     place = good.index(b"data/0") - 30
     broken = good[:place] + good[place:].replace(b"data/0", b"data/9")
-    for content, codes in ((good, set()), (broken, {"weights-unloadable"})):
-        folder = write_folder({**make_files(), "models/model.pt": content}, tmp_path / str(len(codes)))
+    network = {"network_def": {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 3}}
+    # Whole weights, but of another network than the bundle's.
+    for content, codes in ((good, {"weights-mismatch"}), (broken, {"weights-unloadable"})):
+        folder = write_folder({**make_files(network), "models/model.pt": content}, tmp_path / min(codes))
         assert list_codes(audit_bundle(folder)) == set()
-        assert list_codes(audit_bundle(folder, load_weights=True)) == codes
+        result = audit_bundle(folder, load_weights=True)
+        assert list_codes(result) == codes
+        if codes == {"weights-mismatch"}:
+            assert result.errors[0].why == "weight: [3] in the weights, [1, 1, 3, 3] in the network"
+
+
+@pytest.mark.parametrize("name", ["lgg_attunet", "hippocampus_segresnet"])
+def test_the_suites_weights_fit_their_networks(name: str) -> None:
+    assert audit_bundle(ROOT / "bundles" / name, load_weights=True).errors == []
 
 
 @pytest.mark.parametrize(
@@ -334,6 +344,13 @@ def test_every_code_is_documented_and_found_by_a_test() -> None:
 
     tested = {code for _, code in (*CASES.values(), *ARCHIVES.values())}
     # These have tests of their own, here.
-    elsewhere = {"code-summary", "bundle-code", "reference-missing", "weights-unloadable", "host-name"}
+    elsewhere = {
+        "code-summary",
+        "bundle-code",
+        "reference-missing",
+        "weights-unloadable",
+        "weights-mismatch",
+        "host-name",
+    }
     assert set(CODES) - tested == {*elsewhere, "documented-picture"}
     assert all(code.meaning and code.todo for code in CODES.values())

@@ -78,9 +78,10 @@ from tests.bundle.audit.hostile import CASES
 
 watched, seen = False, []
 # What Python reports when it runs code, imports, loads a pickle or a library, starts a process, connects, or removes.
-NEVER = ("exec", "import", "pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.fork", "code.__new__",
-         "subprocess.Popen", "socket.connect", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "marshal.loads", "os.remove", "os.rename",
-         "os.rmdir", "os.mkdir", "os.chmod", "shutil.rmtree", "builtins.breakpoint", "tempfile.mkdtemp")
+NEVER = ("exec", "import", "pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen",
+         "code.__new__", "socket.connect", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "marshal.loads",
+         "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "shutil.rmtree", "builtins.breakpoint",
+         "tempfile.mkdtemp")
 
 def watch(event, arguments):
     if not watched:

@@ -11,7 +11,7 @@ from pipeline.datasets.download.members import KnownNames, Limits, add_name, spl
 
 #: What a bundle may unpack to: configs compress well, weights do not.
 LIMITS = Limits(expansion=40.0, members=10_000, depth=16)
-_LEAST_TOTAL = 20_000_000  # a small archive of texts may expand more
+_LEAST_TOTAL = 1_000_000  # a small archive of texts may expand more
 _WORST_MEMBER = 500  # of one member above a million bytes
 _LARGEST_DIRECTORY = 20_000_000
 _MOST_FINDINGS = 100

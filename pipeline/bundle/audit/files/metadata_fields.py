@@ -30,7 +30,7 @@ def check_metadata(file: str, data: Any, files: Mapping[str, int]) -> Iterator[F
         files: paths of all files of the bundle.
     """
     if not isinstance(data, dict):
-        yield make_finding("metadata-field", file, "", "it is not an object")
+        yield make_finding("metadata-field", file, "", "it is missing, or not an object")
         return
     for name, keys in _FIELDS.items():
         if not any(data.get(key) for key in keys):
