@@ -89,6 +89,8 @@ logging-code error: logging.conf would run code; name logging's own classes and 
 logging-review review: logging.conf writes a file or sends messages over the network; read it
 shape-expression error: metadata.json has a shape that is more than numbers, p, n, + - * / and **; write the numbers
 metadata-field review: metadata.json or the bundle lacks what a receiver must know; ask the sender
+metadata-sign error: a text of metadata.json begins with $, @ or %, so MONAI would run or follow it; put
+    plain text there
 weights-legacy error: weights in the old format, which is a bare pickle; ask for safetensors, or save them again with
     torch.save
 weights-pickle error: the pickle in the weights names what torch's weights-only reader refuses; do not load it

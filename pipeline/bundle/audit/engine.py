@@ -18,12 +18,11 @@ from pipeline.bundle.audit.files.weight_loading import check_loading, is_plain
 from pipeline.bundle.audit.finding import AuditResult, Finding, make_finding, shorten, sort_findings
 from pipeline.bundle.audit.inventory import SUMS, check_inventory
 from pipeline.bundle.audit.language.config_check import ConfigCheck
-from pipeline.bundle.audit.language.config_items import collect_ids, list_items
+from pipeline.bundle.audit.language.config_items import COMMAND_LINE, METADATA, collect_ids, list_items
 from pipeline.bundle.audit.language.config_reading import check_size, name_suffix, read_config_data
 
-METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
+WEIGHTS = "models/model.pt"
 MOST_CONFIG_BYTES = 20_000_000
-COMMAND_LINE = "(command line)"
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".ts")
 _ARCHIVES = (b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
 
@@ -195,7 +194,7 @@ class _Audit:
 
 def _find_paths(path: str, data: Any) -> Iterator[Finding]:
     for item in list_items(path, data):
-        if isinstance(item.value, str) and path != METADATA:
+        if isinstance(item.value, str) and item.is_setting:
             if private_data.is_absolute_path(item.value):
                 yield make_finding("absolute-path", path, item.place, shorten(item.value))
             if private_data.is_code_path(item.value):

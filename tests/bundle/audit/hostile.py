@@ -225,6 +225,12 @@ def label_that_is_a_macro() -> Files:
     return make_files(metadata={"label_classes": "%/etc/labels.json#0"})
 
 
+@case("metadata-sign")
+def label_that_is_a_reference() -> Files:
+    format_ = {"outputs": {"pred": {"channel_def": {"0": "background", "1": "@run"}}}}
+    return make_files(metadata={"network_data_format": format_})
+
+
 @case("ambiguous-key")
 def class_name_as_a_key() -> Files:
     return make_files({"labels": {f"${TOUCH}": 1}})

@@ -147,7 +147,7 @@ def test_only_the_chosen_configs_are_judged_and_always_the_metadata(tmp_path: Pa
     files = {**make_files(metadata={"name": "$evil"}), "configs/other.json": evil}
     bundle = write_folder(files, tmp_path / "spleen")
     result = audit_bundle(bundle, configs=["configs/train.json"])
-    assert [finding.file for finding in result.errors] == ["configs/metadata.json"]
+    assert {finding.file for finding in result.errors} == {"configs/metadata.json"}
     assert "configs/other.json" in {finding.file for finding in audit_bundle(bundle).errors}
 
 
@@ -187,6 +187,24 @@ def test_sarif_is_what_code_hosts_read(tmp_path: Path, capsys: pytest.CaptureFix
         entry["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for entry in found["runs"][0]["results"]
     ]
     assert set(places) == {"configs/train.json", "scripts/net.py"}
+
+
+def test_documents_in_json_are_not_taken_for_configs(tmp_path: Path) -> None:
+    component = {"bom-ref": "pkg:pypi/monai@1.6.1", "externalReferences": [{"url": "https://x.y", "type": "vcs"}]}
+    materials = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "components": [
+            {"bom-ref": "pkg:pypi/monai@1.6.1", "externalReferences": [{"url": "https://x.y", "type": "vcs"}]}
+        ],
+        "commands": ["/usr/bin/python3 -m monai.bundle run"],
+    }
+    files = {**make_files(), "bom.cdx.json": encode(materials), "reference/image.nii.gz": b"\x1f\x8b"}
+    result = audit_bundle(write_folder(files, tmp_path / "spleen"))
+    assert [(finding.level, finding.code) for finding in result.findings] == [("note", "documented-picture")]
+    # What MONAI would run is looked for everywhere: any file can be named in --config_file.
+    files["bom.cdx.json"] = encode({"x": "$evil", "y": {"_target_": "os.system"}})
+    result = audit_bundle(write_folder(files, tmp_path / "evil"))
+    assert [finding.code for finding in result.errors] == ["expression-name", "target-denied"]
 
 
 def test_every_finding_of_a_zip_is_that_of_the_folder(tmp_path: Path) -> None:

@@ -83,11 +83,13 @@ class ConfigCheck:
         elif text.startswith("@"):
             known = re.fullmatch(r"@\w*(?:::\w*)*", text)
             yield from self._check_reference(item, text[1:]) if known else ()
-        elif names_standard_module(text.strip(". ")) and item.key != "_target_":
+        elif not item.is_setting or item.key == "_target_":
+            return
+        elif names_standard_module(text.strip(". ")):
             yield make_finding(
                 "expression-review", item.file, item.place, f"the text {shorten(text)} names one of Python's modules"
             )
-        elif _ADDRESS.match(text) and item.is_argument and not item.place.startswith("large_files"):
+        elif _ADDRESS.match(text) and item.is_argument:
             yield make_finding("url-in-config", item.file, item.place, shorten(text))
 
     def _check_expression(self, item: Item, text: str) -> Iterator[Finding]:
