@@ -161,6 +161,7 @@ EXPRESSIONS = {
     "default_of_a_lambda": ("expression-module", f"(lambda m=torch: m.os.system('{SYSTEM}'))()", True),
     "map": ("expression-name", f'list(map(eval, ["{TOUCH}"]))', True),
     "format": ("expression-attribute", "'{0.__init__.__globals__}'.format(torch.device)", False),
+    "setattr": ("expression-name", "setattr(torch.nn.Module, 'forward', print)", False),
     "walrus": ("expression-node", "(x := 10**8)", False),
     "power": ("expression-size", "9**9**9", False),
     "shift": ("expression-size", "1 << 10**10", False),

@@ -86,7 +86,9 @@ CT: dict[str, Any] = {
             ],
         }
     },
-    "initialize": ["$monai.utils.set_determinism(seed=123)"],
+    "cudnn_opt": "$setattr(torch.backends.cudnn, 'benchmark', True)",
+    "numbers": "$list(map(int, @images))",
+    "initialize": ["$print('start')", "$monai.utils.set_determinism(seed=123)"],
     "run": ["$@train#trainer.run()"],
 }
 MULTI_GPU: dict[str, Any] = {

@@ -193,9 +193,7 @@ def test_documents_in_json_are_not_taken_for_configs(tmp_path: Path) -> None:
     component = {"bom-ref": "pkg:pypi/monai@1.6.1", "externalReferences": [{"url": "https://x.y", "type": "vcs"}]}
     materials = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
-        "components": [
-            {"bom-ref": "pkg:pypi/monai@1.6.1", "externalReferences": [{"url": "https://x.y", "type": "vcs"}]}
-        ],
+        "components": [component],
         "commands": ["/usr/bin/python3 -m monai.bundle run"],
     }
     files = {**make_files(), "bom.cdx.json": encode(materials), "reference/image.nii.gz": b"\x1f\x8b"}

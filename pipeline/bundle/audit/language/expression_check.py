@@ -25,6 +25,11 @@ _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 _LOADS_CLASSES = re.compile(r"(Load|Save)Image(d|D|Dict)?|PatchInferer")
 NAMING_ARGUMENTS = frozenset({"reader", "writer", "merger_cls"})
 _MODULES_AS_VALUES = frozenset({"os.path"})
+_REVIEWED = frozenset({"print", "map", "filter"})
+# How public bundles set torch's switches.
+_SWITCH = re.compile(
+    r"setattr\(torch\.backends(\.\w+)*, '(benchmark|deterministic|enabled|allow_tf32)', (True|False)\)"
+)
 # Methods of networks, tensors, trainers, optimisers, texts, lists and dicts that reach nothing else.
 _METHODS = read_words("""
     abs append astype bool capitalize clone contiguous copy count cpu cuda detach dim double endswith eval extend
@@ -202,8 +207,11 @@ class _Judge:
             yield from self._chain(func, scope, called=True)
         elif isinstance(func, ast.Name) and func.id not in scope and func.id in self.names.aliases:
             yield from self._dotted([func.id], called=True)
-        elif isinstance(func, ast.Name) and func.id in HARMLESS and func.id not in scope:
+        elif isinstance(func, ast.Name) and func.id in HARMLESS | _REVIEWED and func.id not in scope:
             yield from _judge_builtin(func.id, node)
+        elif _SWITCH.fullmatch(ast.unparse(node)):
+            yield Verdict("expression-review", ast.unparse(node))
+            return
         else:
             if not isinstance(func, ast.Name) or func.id in scope:
                 yield Verdict("expression-review", f"{ast.unparse(func)[:60]} is called, which is not known here")
@@ -240,7 +248,7 @@ class _Judge:
 def _judge_builtin(name: str, node: ast.Call) -> Iterator[Verdict]:
     if name == "range" and any(abs(read_number(argument) or 0) > 10**6 for argument in node.args):
         yield Verdict("expression-size", ast.unparse(node)[:80])
-    elif name == "pow":
+    elif name == "pow" or name in _REVIEWED:
         yield Verdict("expression-review", ast.unparse(node)[:80])
 
 
