@@ -175,6 +175,8 @@ EXPRESSIONS = {
     "leading_blank": ("expression-syntax", f" {TOUCH}", False),
     "string_that_becomes_code": ("expression-name", "'@f {" + TOUCH.replace("'", '"') + "} '", True),
     "own_references": ("expression-name", "__local_refs['f']", False),
+    "package_as_a_value": ("expression-module", "torch.nn", False),
+    "package_of_another": ("expression-attribute", "monai.metrics.fid.scipy", False),
     "environment": ("expression-call", "os.environ.update({'LD_PRELOAD': 'evil.so'})", False),
     "module_of_a_module": ("expression-call", f're.enum.bltns.eval("{TOUCH}")', True),
     "path_of_a_path": ("expression-call", f"os.path.os.system('{SYSTEM}')", True),

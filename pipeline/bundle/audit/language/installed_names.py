@@ -179,8 +179,8 @@ def _bind_assignment(node: ast.Assign | ast.AnnAssign) -> Iterator[tuple[str, st
         names = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
         for position, name in enumerate(names):
             if isinstance(name, ast.Name):
-                first = position == 0 and text not in ("", name.id)
-                yield (name.id, kind, text) if first else (name.id, "value", "")
+                known = position == 0 and text and (kind, text) != ("alias", name.id)
+                yield (name.id, kind, text) if known else (name.id, "value", "")
 
 
 def _is_chain(node: ast.expr) -> bool:

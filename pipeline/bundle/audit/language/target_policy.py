@@ -7,7 +7,13 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 from pipeline.bundle.audit.finding import shorten
-from pipeline.bundle.audit.language.installed_names import FOLLOWED, Place, list_short_names, locate_statically
+from pipeline.bundle.audit.language.installed_names import (
+    FOLLOWED,
+    Place,
+    find_module,
+    list_short_names,
+    locate_statically,
+)
 from pipeline.bundle.audit.word_list import read_words
 
 Rule = Literal["allow", "review", "deny"]
@@ -47,11 +53,10 @@ _RULES: dict[Rule, str] = {
         torch.channels_last_3d torch.contiguous_format torch.inf torch.pi torch.nan torch.initial_seed
         torch.cuda.is_available torch.cuda.device_count torch.cuda.set_device torch.cuda.current_device
         torch.cuda.empty_cache torch.cuda.manual_seed torch.cuda.manual_seed_all torch.cuda.get_device_name
-        torch.cuda.synchronize torch.backends.cudnn torch.backends.cuda.matmul torch.backends.mps.is_available
-        torch.distributed.init_process_group torch.distributed.destroy_process_group
-        torch.distributed.is_initialized torch.distributed.is_available torch.distributed.get_rank
-        torch.distributed.get_world_size torch.distributed.barrier torch.version.cuda torch.__version__
-        torch.distributed.distributed_c10d.init_process_group
+        torch.cuda.synchronize torch.backends.mps.is_available torch.distributed.init_process_group
+        torch.distributed.destroy_process_group torch.distributed.is_initialized torch.distributed.is_available
+        torch.distributed.get_rank torch.distributed.get_world_size torch.distributed.barrier torch.version.cuda
+        torch.__version__ torch.distributed.distributed_c10d.init_process_group
         torch.distributed.distributed_c10d.destroy_process_group torch.distributed.distributed_c10d.is_initialized
         torch.distributed.distributed_c10d.get_rank torch.distributed.distributed_c10d.get_world_size
         torch.distributed.distributed_c10d.barrier monai.__version__ ignite.__version__ numpy.__version__
@@ -74,7 +79,9 @@ _RULES: dict[Rule, str] = {
         operator.lt operator.le operator.eq operator.ne operator.ge operator.gt operator.add operator.sub
         operator.mul operator.truediv operator.neg operator.abs operator.and_ operator.or_ operator.not_
         operator.itemgetter os.path.join os.path.basename os.path.dirname os.path.splitext os.path.split
-        os.path.normpath os.sep
+        os.path.normpath os.sep torch.backends.cudnn.benchmark torch.backends.cudnn.deterministic
+        torch.backends.cudnn.enabled torch.backends.cudnn.allow_tf32 torch.backends.cudnn.is_available
+        torch.backends.cudnn.version torch.backends.cuda.matmul.allow_tf32
         """,
     "review": """
         monai.data.dataset.PersistentDataset monai.data.dataset.CacheNTransDataset monai.data.dataset.LMDBDataset
@@ -193,7 +200,8 @@ def judge_name(name: str, own_modules: Collection[str] = (), *, value: bool = Fa
     if parts[0] not in FOLLOWED:
         return _judge_outside(name, name)
     # Compiled, so that no source says where it is defined; or a version.
-    if name in _PREFIXES and (parts[0] in ("torch", "numpy") or name.endswith("__version__")):
+    compiled = parts[0] in ("torch", "numpy") and find_module(name) is None
+    if name in _PREFIXES and (compiled or name.endswith("__version__")):
         return _apply(find_rule(name), name, name)
     places = locate_statically(name)
     verdicts = [_judge_place(name, place, value=value) for place in places]
@@ -206,8 +214,6 @@ def _judge_place(name: str, place: Place, *, value: bool) -> Verdict:
     if place.kind == "module":
         return Verdict("target-module", f"{name} is a module")
     if place.kind == "missing":
-        if find_rule(place.name) == "allow" and place.name.split(".")[0] in ("torch", "numpy"):
-            return ALLOWED
         return Verdict("target-unknown", f"the installed {name.partition('.')[0]} has no {name}")
     if place.kind == "attribute" and not value:
         return Verdict("target-denied", f"{name} is an attribute of an object")
