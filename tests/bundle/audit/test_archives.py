@@ -84,6 +84,10 @@ def lie_about_number(content: bytearray) -> None:
     struct.pack_into("<H", content, content.rindex(b"PK\x05\x06") + 10, 3)
 
 
+def enlarge_directory(content: bytearray) -> None:
+    struct.pack_into("<L", content, content.rindex(b"PK\x05\x06") + 12, 30_000_000)
+
+
 def cut(content: bytearray) -> None:
     del content[len(content) // 2 :]
 
@@ -114,6 +118,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "encrypted": (lambda path: patch(write_raw(path, []), encrypt), "member-encrypted"),
     "overlap": (lambda path: patch(write_raw(path, []), overlap), "member-bomb"),
     "number": (lambda path: patch(write_raw(path, []), lie_about_number), "archive-damaged"),
+    "directory": (lambda path: patch(write_raw(path, []), enlarge_directory), "archive-damaged"),
     "cut": (lambda path: patch(write_raw(path, []), cut), "archive-damaged"),
     "damage": (lambda path: patch(write_raw(path, []), damage), "unreadable-file"),
     "many files": (lambda path: write_raw(path, [(f"docs/{k}", b"") for k in range(10_001)]), "too-many-files"),
