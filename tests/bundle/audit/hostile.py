@@ -132,6 +132,16 @@ config_case(
     {"x": f"$monai.transforms.LoadImage('sub' + 'process.Popen', args=['touch', '{CANARY}'])"},
     live=True,
 )
+config_case(
+    "reader_for_a_class_as_a_value",
+    "named-class",
+    {
+        "c": {"_target_": "LoadImage"},
+        "c#_mode_": "callable",
+        "x": f"$@c('sub' + 'process.Popen', args=['touch', '{CANARY}'])",
+    },
+    live=True,
+)
 config_case("reader_of_pickles", "unsafe-argument", {"x": {"_target_": "NumpyReader", "allow_pickle": True}})
 # -- modes
 config_case("mode_debug", "mode-debug", {"x": {"_target_": "UNet", "_mode_": "debug"}})

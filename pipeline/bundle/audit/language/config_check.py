@@ -11,6 +11,7 @@ from pipeline.bundle.audit.finding import Finding, make_finding, shorten
 from pipeline.bundle.audit.language.config_items import SEPARATOR, BundleIds, Item, list_items, make_absolute
 from pipeline.bundle.audit.language.constant_limits import names_standard_module
 from pipeline.bundle.audit.language.expression_check import (
+    LOADS_CLASSES,
     NAMING_ARGUMENTS,
     judge_expression,
     put_references,
@@ -150,6 +151,15 @@ class ConfigCheck:
         allowed = ("default", "callable") if item.key == "_mode_" else (False, None)
         if not any(item.value is known or (isinstance(known, str) and item.value == known) for known in allowed):
             yield make_finding("mode-debug", item.file, item.place, shorten(item.value))
+        elif item.value == "callable":
+            base = item.place.removesuffix(item.key)
+            targets = [str(name).rpartition(".")[2] for name in self.ids.values.get(f"{base}_target_", ())]
+            fixed = any(f"{base}{name}" in self.ids.values for name in NAMING_ARGUMENTS)
+            # An expression could call it with the name of another class.
+            if not fixed and any(map(LOADS_CLASSES.fullmatch, targets)):
+                yield make_finding(
+                    "named-class", item.file, item.place, f"{targets[0]} without a reader or writer of its own"
+                )
 
     def _check_unsafe(self, item: Item) -> Iterator[Finding]:
         safe = item.key == "weights_only"

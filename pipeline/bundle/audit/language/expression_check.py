@@ -22,7 +22,7 @@ MOST_CHARACTERS = 4000
 _REFS = "__local_refs"
 _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 # What loads a class whose name it is given, see `pipeline.bundle.audit.language.config_items`.
-_LOADS_CLASSES = re.compile(r"(Load|Save)Image(d|D|Dict)?|PatchInferer")
+LOADS_CLASSES = re.compile(r"(Load|Save)Image(d|D|Dict)?|PatchInferer")
 NAMING_ARGUMENTS = frozenset({"reader", "writer", "merger_cls"})
 _MODULES_AS_VALUES = frozenset({"os.path"})
 _REVIEWED = frozenset({"print", "map", "filter"})
@@ -176,7 +176,7 @@ class _Judge:
 
     def _dotted(self, parts: Sequence[str], *, called: bool) -> Iterator[Verdict]:
         """Judge a name that begins with an import."""
-        if _LOADS_CLASSES.fullmatch(parts[-1]):
+        if LOADS_CLASSES.fullmatch(parts[-1]):
             yield Verdict("named-class", f"{parts[-1]} loads classes by name; build it with _target_")
         for start in sorted(self.names.aliases[parts[0]]):
             full = ".".join([start, *parts[1:]])
