@@ -361,6 +361,7 @@ CODE: dict[str, tuple[str, bytes]] = {
     "docs/table.dat": ("pickle-file", pickle.dumps(Payload())),
     "docs/archive.zip": ("nested-archive", b"PK\x05\x06" + bytes(18)),
     "docs/archive.tar.gz": ("nested-archive", b"\x1f\x8b\x08"),
+    "docs/picture.png": ("unknown-file", b"PK\x03\x04"),
     "docs/thing.xyz": ("unknown-file", b"x"),
 }
 for _path, (_code, _content) in CODE.items():

@@ -20,6 +20,7 @@ _PICTURES = read_words(
     """
 )
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"\x89HDF")
+_PICTURE_STARTS = (*_MAGIC, b"BM", b"RIFF", b"%PDF")
 # Where pictures may stand, and which kinds: the model card, and the case that a bundle is verified with.
 _CARD, _REFERENCE = ("docs/",), ("reference/",)
 _OUTPUT = re.compile(
@@ -69,6 +70,8 @@ def check_kind(path: str, head: bytes) -> Iterator[Finding]:
     picture = suffix in _PICTURES or head.startswith(_MAGIC)
     if _PRIVATE.search(path):
         yield make_finding("private-file", path)
+    elif suffix in _PICTURES and not scan and not head.startswith(_PICTURE_STARTS):
+        yield make_finding("unknown-file", path, "", f"its content is not that of a {suffix} file")
     elif (path.startswith(_REFERENCE) and (scan or picture)) or (path.startswith(_CARD) and picture and not scan):
         yield make_finding("documented-picture", path)
     elif scan or picture:
