@@ -49,3 +49,10 @@ def find_sizes(causes: Sequence[Cause]) -> Iterator[Fault]:
             match = re.search(pattern, text)
             if match:
                 yield Fault(what.format(*match.groups()), advice)
+
+
+def find_empty_list(causes: Sequence[Cause]) -> Iterator[Fault]:
+    """Recognise that a loader that shuffles was given no cases, as by a client without data."""
+    if any("num_samples should be a positive integer value, but got num_samples=0" in text for _, text in causes):
+        what = "there are no training cases: the list in train#dataset#data is empty"
+        yield Fault(what, "give it at least one image with its label", traced=False)
