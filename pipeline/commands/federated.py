@@ -12,7 +12,7 @@ from pipeline.commands.arguments import positive
 from pipeline.issues import InputError, format_examples
 
 if TYPE_CHECKING:
-    from pipeline.federated.result import Result
+    from pipeline.federated.outcome import Outcome
 
 _BUNDLES = Path("bundles")
 _EXAMPLES = {
@@ -20,7 +20,7 @@ _EXAMPLES = {
         "federated new lgg_unet --sites north,south -o federation",
         "federated new lgg_unet --sites north,south -o federation --rounds 20 --local_epochs 2",
     ),
-    "simulate": ("federated simulate federation",),
+    "simulate": ("federated simulate federation", "federated simulate federation --debug"),
     "result": (
         "federated result federation lgg_unet -o lgg_federated",
         "federated result downloaded_job lgg_unet -o lgg_federated",
@@ -122,9 +122,9 @@ def _simulate(args: argparse.Namespace) -> int:
 
 def _take(args: argparse.Namespace) -> int:
     from pipeline.bundle.config_files import find_bundle
-    from pipeline.federated.result import read_result, write_bundle
+    from pipeline.federated.outcome import read_outcome, write_bundle
 
-    result = read_result(args.folder)
+    result = read_outcome(args.folder)
     if result.missing and not args.incomplete:
         raise InputError(
             f"{args.folder}: the federation is not complete: no scores from {', '.join(result.missing)}; look for the "
@@ -139,7 +139,7 @@ def _take(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_result(result: Result) -> None:
+def _print_result(result: Outcome) -> None:
     name = result.key_metric
     for number, value in enumerate(result.rounds):
         start = "the first weights" if number == 0 else f"after round {number}"

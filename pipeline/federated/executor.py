@@ -54,7 +54,7 @@ class BundleExecutor(Executor):
         """Do the task ``train`` or ``validate``; a failure is one line in the log and a return code."""
         try:
             model = self._do(task_name, shareable, fl_ctx, abort_signal)
-        except (InputError, Exception) as error:
+        except Exception as error:
             self._report(error, fl_ctx)
             return make_reply(ReturnCode.EXECUTION_EXCEPTION)
         return make_reply(ReturnCode.TASK_UNKNOWN) if model is None else FLModelUtils.to_shareable(model)
@@ -75,8 +75,8 @@ class BundleExecutor(Executor):
         meta: dict[str, Any] = {FLMetaKey.NUM_STEPS_CURRENT_ROUND: training.n_train}
         return FLModel(params=trained, params_type=ParamsType.FULL, metrics=scores, meta=meta)
 
-    def _report(self, error: BaseException, fl_ctx: FLContext) -> None:
-        line = error if isinstance(error, InputError) else find_line(error)
+    def _report(self, error: Exception, fl_ctx: FLContext) -> None:
+        line = find_line(error)
         if line is None:
             self.log_exception(fl_ctx, "the trace of the error")
             line = InputError(f"{describe_first(error)}; the trace is in the log of site {fl_ctx.get_identity_name()}")

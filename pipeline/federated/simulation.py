@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.bundle.config_files import read_json
 from pipeline.federated.job import EXECUTOR, FEDERATION, JOB, PERSISTOR, SERVER
-from pipeline.federated.result import Result, read_result
+from pipeline.federated.outcome import Outcome, read_outcome
 from pipeline.federated.site_training import check_site
 from pipeline.federated.sites import ERROR, SITES, Site, read_sites, write_sites
 from pipeline.issues import InputError, join_lines
@@ -33,7 +33,7 @@ _LOST = re.compile(r"(?:Subprocess died for|Communication error with) client ([\
 _PROGRESS = re.compile(r"Round (\d+) started|(Aggregated \d+/\d+ results)")
 
 
-def simulate(folder: Path) -> Result:
+def simulate(folder: Path) -> Outcome:
     """Run a federation on this machine, each site in a process of its own.
 
     Args:
@@ -55,7 +55,7 @@ def simulate(folder: Path) -> Result:
     problems = list(_find_problems(workspace, sites, lost))
     if problems:
         raise InputError(f"{'; '.join(problems)}; the logs are in {workspace}")
-    result = read_result(workspace)
+    result = read_outcome(workspace)
     if result.missing:
         raise InputError(f"no scores from {', '.join(result.missing)}: the federation is not complete; see {workspace}")
     return result

@@ -1,8 +1,9 @@
 """A bundle's training at one site, a round at a time: weights in, weights and scores out."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ class SiteTraining:
             weights: array or tensor by name, of the whole network.
         """
         self._load(weights)
-        self.evaluator.run(self.trainer.state.epoch)
+        with _explain_channels(self.site):
+            self.evaluator.run(self.trainer.state.epoch)
         return self._read_scores()
 
     def train(
@@ -97,7 +99,7 @@ class SiteTraining:
         def keep(evaluator: Engine) -> None:
             scores.update(scores or self._read_scores())
 
-        with self.evaluator.add_event_handler(Events.COMPLETED, keep):
+        with self.evaluator.add_event_handler(Events.COMPLETED, keep), _explain_channels(self.site):
             self.trainer.run()
         return {name: value.detach().cpu().numpy().copy() for name, value in self._state().items()}, scores
 
@@ -148,10 +150,10 @@ def check_site(site: Site, labels: Mapping[str, str] | None = None) -> None:
         raise InputError(f"site {site.name!r} has no data: there is no folder {site.dataset_dir}; correct dataset_dir")
     manifest = read_manifest(site.manifest, site.dataset_dir)
     own = {str(label): name for label, name in sorted(manifest.labels.items())}
-    if labels is not None and own != dict(labels):
+    if labels is not None and _fold(own) != _fold(labels):
         raise InputError(
             f"the labels of site {site.name!r} differ: {site.manifest} has {_list_labels(own)}, the federation trains "
-            f"{_list_labels(labels)}; build the manifest again with these labels"
+            f"{_list_labels(labels)}; where they mean the same, give them these names in the manifest"
         )
     earlier = find_last(site.output_dir)
     if earlier:
@@ -168,6 +170,25 @@ def count_cases(items: Any) -> int:
         (2, 1)
     """
     return len({str(item.get("case_id", item.get("image"))) for item in items})
+
+
+@contextlib.contextmanager
+def _explain_channels(site: Site) -> Iterator[None]:
+    """Replace the advice to change the network, which is the same at all sites."""
+    try:
+        yield
+    except InputError as error:
+        found, advice, _ = str(error).partition("; set network_def#in_channels")
+        if not advice:
+            raise
+        raise InputError(
+            f"{found}; give site {site.name!r} images with the channels that the bundle takes: the network is the same "
+            "at all sites"
+        ) from None
+
+
+def _fold(labels: Mapping[str, str]) -> dict[str, str]:
+    return {label: name.strip().casefold() for label, name in labels.items()}
 
 
 def _list_labels(labels: Mapping[str, str]) -> str:

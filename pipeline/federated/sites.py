@@ -71,10 +71,11 @@ def check_names(names: Sequence[str], where: str) -> None:
                 f"{where}: {name!r} cannot be the name of a site; expected letters, digits, - and _, beginning with a "
                 f"letter or digit, and none of {', '.join(_RESERVED)}"
             )
-        other = seen.setdefault(name.lower(), name)
-        if other is not name:
+        other = seen.get(name.lower())
+        if other is not None:
             detail = "" if other == name else f" ({other} and {name} differ only in capitals)"
             raise InputError(f"{where}: two sites have the name {name!r}{detail}; give each site a name of its own")
+        seen[name.lower()] = name
 
 
 def write_sites(sites: Sequence[Site], path: Path) -> Path:

@@ -24,7 +24,7 @@ _SCORES = "cross_site_val/cross_val_results.json"
 
 
 @dataclass(frozen=True)
-class Result:
+class Outcome:
     """What the server of a federation holds at its end."""
 
     weights: Path  #: the best weights, as NVFlare's ``PTFileModelPersistor`` writes them
@@ -73,7 +73,7 @@ def average(scores: Mapping[str, Mapping[str, float]], metric: str) -> float | N
     return sum(site[metric] * site.get("cases", 1) for site in known) / total if total else None
 
 
-def read_result(folder: Path) -> Result:
+def read_outcome(folder: Path) -> Outcome:
     """Read what the server of a federation has written.
 
     Args:
@@ -98,7 +98,7 @@ def read_result(folder: Path) -> Result:
         )
     means = {name: average(of_weights, federation["key_metric"]) for name, of_weights in by_weights.items()}
     best = max(means, key=lambda name: _rank(means[name], name))
-    return Result(models / best, federation, by_weights[best], _read_rounds(run / _ROUNDS, federation["key_metric"]))
+    return Outcome(models / best, federation, by_weights[best], _read_rounds(run / _ROUNDS, federation["key_metric"]))
 
 
 def _rank(mean: float | None, name: str) -> tuple[float, bool]:
@@ -124,7 +124,7 @@ def _has_run(run: Path) -> bool:
     return any((run / SERVER / "models" / name).is_file() for name in (LAST, BEST)) or (run / "metrics").is_dir()
 
 
-def write_bundle(result: Result, bundle: Path, target: Path) -> Path:
+def write_bundle(result: Outcome, bundle: Path, target: Path) -> Path:
     """Write a copy of a bundle with the weights of a federation.
 
     ``models/model.pt`` are the weights, ``docs/federated.json`` says where they come from. What the bundle said about
@@ -155,7 +155,7 @@ def write_bundle(result: Result, bundle: Path, target: Path) -> Path:
     return target
 
 
-def read_weights(result: Result, bundle: Path) -> dict[str, torch.Tensor]:
+def read_weights(result: Outcome, bundle: Path) -> dict[str, torch.Tensor]:
     """Return the weights in the types of the bundle's network.
 
     Raises:
@@ -190,7 +190,7 @@ def _leave_out(folder: str, names: list[str], bundle: Path) -> set[str]:
     return set(_LEFT_OUT) & set(names) if Path(folder) == bundle else {"__pycache__"} & set(names)
 
 
-def _mark(bundle: Path, result: Result) -> None:
+def _mark(bundle: Path, result: Outcome) -> None:
     federation = result.federation
     sites = len(federation["sites"])
     mean = "not known" if result.mean is None else f"{result.key_metric} {result.mean:.3f}"
