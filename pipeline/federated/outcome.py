@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pipeline.bundle.config_files import METADATA, read_config, read_json
-from pipeline.federated.job import BEST, FEDERATION, LAST, SERVER, read_configs
+from pipeline.federated.job import BEST, CLIENT, FEDERATION, LAST, SERVER, read_configs
 from pipeline.handlers.checkpoints.atomic_save import save_state, write_json
 from pipeline.issues import InputError
 from pipeline.weights import find_misfit, read_plain
@@ -110,18 +110,16 @@ def find_server(folder: Path) -> Path:
     """Return the folder of a job on the server, which is or lies in a folder."""
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; name the folder of a federation, or a job that was downloaded")
-    found = sorted(path.parents[2] for path in folder.rglob(f"{SERVER}/config/{FEDERATION}"))
-    # The job as it was written lies beside the simulation's folder.
-    runs = [path for path in found if not (path / SERVER / "models/initial.pt").is_file() or _has_run(path)] or found
-    if not runs:
+    found = sorted({path.parents[2] for path in folder.rglob(f"{SERVER}/config/{FEDERATION}")})
+    if not found:
         raise InputError(f"{folder}: no {SERVER}/config/{FEDERATION} in it; was the job written by federated new?")
+    # The job as it was written has the sites' part too; the server's folder has not.
+    runs = [path for path in found if not (path / CLIENT).is_dir()]
+    if not runs:
+        raise InputError(f"{folder}: the job has not been run yet, so there is no result")
     if len(runs) > 1:
         raise InputError(f"{folder} holds {len(runs)} jobs; name one, such as {runs[0]}")
     return runs[0]
-
-
-def _has_run(run: Path) -> bool:
-    return any((run / SERVER / "models" / name).is_file() for name in (LAST, BEST)) or (run / "metrics").is_dir()
 
 
 def write_bundle(result: Outcome, bundle: Path, target: Path) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.bundle.config_files import read_json
-from pipeline.federated.job import EXECUTOR, FEDERATION, JOB, PERSISTOR, SERVER
+from pipeline.federated.job import EXECUTOR, FEDERATION, JOB, LAST, PERSISTOR, SERVER
 from pipeline.federated.outcome import Outcome, read_outcome
 from pipeline.federated.site_training import check_site
 from pipeline.federated.sites import ERROR, SITES, Site, read_sites, write_sites
@@ -23,13 +23,13 @@ from pipeline.issues import InputError, join_lines
 _LOGGER = logging.getLogger(__name__)
 #: Folder of the simulation in that of the federation
 SIMULATION = "simulation"
-_LOG = "log.txt"
 _RUN = "simulate_job"  # NVFlare's name for a job that is simulated
 _START = (
     "import sys; from nvflare.private.fed.app.simulator.simulator_runner import SimulatorRunner as R; "
     "sys.exit(R(sys.argv[1], sys.argv[2], clients=sys.argv[3], threads=int(sys.argv[4])).run())"
 )
 _LOST = re.compile(r"(?:Subprocess died for|Communication error with) client ([\w-]+)")
+_ERROR = re.compile(r"\w+(?:Error|Exception): ")
 _PROGRESS = re.compile(r"Round (\d+) started|(Aggregated \d+/\d+ results)")
 
 
@@ -53,6 +53,8 @@ def simulate(folder: Path) -> Outcome:
     _write_local(workspace / "local", sites)
     lost = _run(folder / JOB, workspace, list(sites))
     problems = list(_find_problems(workspace, sites, lost))
+    if not problems and not any(workspace.rglob(LAST)):
+        problems = [f"NVFlare ended without weights: {_find_reason(folder / f'{SIMULATION}.log')}"]
     if problems:
         raise InputError(f"{'; '.join(problems)}; the logs are in {workspace}")
     result = read_outcome(workspace)
@@ -136,6 +138,14 @@ def _stop(process: subprocess.Popen[str]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     process.wait()
+
+
+def _find_reason(log: Path) -> str:
+    """Return the first error in NVFlare's log."""
+    for line in log.read_text(encoding="utf-8").splitlines():
+        if _ERROR.match(line):
+            return join_lines(line)
+    return "its log names no error"
 
 
 def _find_problems(workspace: Path, sites: Mapping[str, Site], lost: str | None) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.datasets import load_datalist
 from pipeline.federated import simulation
 from pipeline.federated.job import LAST, Plan, write_job
 from pipeline.federated.outcome import Outcome, read_outcome
@@ -91,13 +91,7 @@ def check_average(federation: Path) -> None:
     given = read_plain(last)["model"]
     counts, states = [], []
     for site in sites.values():
-        cases = json.loads(site.manifest.read_text())["cases"]
-        folds = any(case["fold"] is not None for case in cases)
-        counts.append(
-            sum(
-                case["split"] != "test" and (case["fold"] != 0 if folds else case["split"] == "train") for case in cases
-            )
-        )
+        counts.append(len(load_datalist(site.manifest, site.dataset_dir, "train", 0)))
         (newest, *_) = sorted(site.output_dir.glob("last_epoch=*.pt"), key=lambda path: path.stat().st_mtime)[::-1]
         states.append(read_plain(newest)["network"])
     assert counts[0] != counts[1]
@@ -144,12 +138,12 @@ def test_a_site_that_is_killed_in_a_round(tmp_path: Path) -> None:
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     done = run_command("simulate", federation)
-    assert killed
+    assert killed, done.stderr
     assert done.returncode == 1
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: the process of site south was lost (killed, or out of memory)")
     assert str(federation / SIMULATION) in error
-    assert not [path for path in find_workers(str(federation))], "no process is left"
+    assert not list(find_workers(str(federation))), "no process is left"
     # What there is can be taken, if one says so.
     done = run_command("result", federation, ROOT / "bundles/lgg_unet", "-o", tmp_path / "new")
     assert done.returncode == 1
@@ -203,6 +197,16 @@ def test_a_site_that_is_not_in_its_file(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(simulation, "_write_local", lambda folder, sites: write(folder, {"north": sites["north"]}))
     with pytest.raises(InputError, match=r"site south: site 'south' is not in .*sites\.json, which names north"):
         simulate(federation)
+
+
+def test_a_site_where_the_package_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    federation = federate("lgg_unet", tmp_path)
+    job = federation / "job/app_client/config/config_fed_client.json"
+    job.write_text(job.read_text().replace("pipeline.federated.", "pipelin.federated."))
+    with pytest.raises(InputError) as caught:
+        simulate(federation)
+    assert "NVFlare ended without weights" in str(caught.value)
+    assert "pipelin.federated.executor.BundleExecutor" in str(caught.value)
 
 
 def test_a_simulation_that_exists(tmp_path: Path) -> None:

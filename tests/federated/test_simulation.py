@@ -91,7 +91,7 @@ def test_the_commands_answer_in_one_line(
         (f"new {bundle}/ --sites a,a -o {tmp_path}/x", "--sites: two sites have the name 'a'"),
         (f"new {bundle}/ --sites a,b -o {federation}", "exists; choose another -o"),
         (f"new {bundle}/ --sites a,b -o {tmp_path}/x --configs tin.json", "tin.json: no such file"),
-        (f"result {federation} {bundle}/ -o {tmp_path}/x", "the server has no weights yet"),
+        (f"result {federation} {bundle}/ -o {tmp_path}/x", "the job has not been run yet"),
         (f"result {tmp_path}/nowhere {bundle}/ -o {tmp_path}/x", "there is no folder"),
     ):
         capsys.readouterr()
