@@ -29,7 +29,7 @@ _START = (
     "sys.exit(R(sys.argv[1], sys.argv[2], clients=sys.argv[3], threads=int(sys.argv[4])).run())"
 )
 _LOST = re.compile(r"(?:Subprocess died for|Communication error with) client ([\w-]+)")
-_ERROR = re.compile(r"\w+(?:Error|Exception): ")
+_ERROR = re.compile(r"\b(?:\w+Error|\w+Exception): .+")
 _PROGRESS = re.compile(r"Round (\d+) started|(Aggregated \d+/\d+ results)")
 
 
@@ -143,8 +143,8 @@ def _stop(process: subprocess.Popen[str]) -> None:
 def _find_reason(log: Path) -> str:
     """Return the first error in NVFlare's log."""
     for line in log.read_text(encoding="utf-8").splitlines():
-        if _ERROR.match(line):
-            return join_lines(line)
+        if found := _ERROR.search(line):
+            return join_lines(found[0])
     return "its log names no error"
 
 
