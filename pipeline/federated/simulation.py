@@ -7,12 +7,14 @@ import contextlib
 import importlib.util
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pipeline
 from pipeline.bundle.config_files import read_json
 from pipeline.federated.job import EXECUTOR, FEDERATION, JOB, LAST, PERSISTOR, SERVER
 from pipeline.federated.outcome import Outcome, read_outcome
@@ -29,7 +31,7 @@ _START = (
     "sys.exit(R(sys.argv[1], sys.argv[2], clients=sys.argv[3], threads=int(sys.argv[4])).run())"
 )
 _LOST = re.compile(r"(?:Subprocess died for|Communication error with) client ([\w-]+)")
-_ERROR = re.compile(r"\b(?:\w+Error|\w+Exception): .+")
+_ERROR = re.compile(r"(?<= - ERROR - )(?!Traceback).+|\b\w+(?:Error|Exception): .+")
 _PROGRESS = re.compile(r"Round (\d+) started|(Aggregated \d+/\d+ results)")
 
 
@@ -104,6 +106,8 @@ def _write_local(folder: Path, sites: Mapping[str, Site]) -> None:
 
 def _run(job: Path, workspace: Path, names: Sequence[str]) -> str | None:
     """Run the simulator; return the name of a site whose process was lost."""
+    # The sites' processes start in other folders, where a package that is not installed would not be found.
+    paths = (str(Path(pipeline.__file__).parents[1]), os.environ.get("PYTHONPATH"))
     command = [sys.executable, "-c", _START, str(job.absolute()), str(workspace.absolute())]
     with (workspace.parent / f"{SIMULATION}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -112,6 +116,7 @@ def _run(job: Path, workspace: Path, names: Sequence[str]) -> str | None:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
         try:
             for line in process.stdout or ():
@@ -132,11 +137,10 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
     if process.poll() is not None:
         return
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
-    for child in family:
+    parent = psutil.Process(process.pid)
+    for member in (*parent.children(recursive=True), parent):
         with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+            member.kill()
     process.wait()
 
 

@@ -63,9 +63,9 @@ def run_command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=580, cwd=ROOT)
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS))
-def test_two_rounds_are_better_than_one(name: str, tmp_path: Path) -> None:
-    federation = federate(name, tmp_path, local_epochs=EPOCHS[name])
+@pytest.mark.parametrize("bundle_name", sorted(SETTINGS))
+def test_two_rounds_are_better_than_one(bundle_name: str, tmp_path: Path) -> None:
+    federation = federate(bundle_name, tmp_path, local_epochs=EPOCHS[bundle_name])
     done = run_command("simulate", federation)
     assert done.returncode == 0, done.stderr
     outcome = read_outcome(federation)
@@ -75,7 +75,7 @@ def test_two_rounds_are_better_than_one(name: str, tmp_path: Path) -> None:
     assert outcome.mean > after_one, f"first weights {first}, after round 1 {after_one}, at the end {outcome.mean}"
     assert outcome.missing == []
     check_average(federation)
-    done = run_command("result", federation, ROOT / "bundles" / name, "-o", tmp_path / "new")
+    done = run_command("result", federation, ROOT / "bundles" / bundle_name, "-o", tmp_path / "new")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "new/models/model.pt").is_file()
     check_scores(tmp_path / "new", outcome, federation)
