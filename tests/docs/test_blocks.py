@@ -25,13 +25,13 @@ MARKED = [block for block in BLOCKS if block.mark == "needs"]
 LANGUAGES = {"bash", "python", "json", "text"}
 # Why a block is not executed.
 REASONS = {
+    "NVFlare",
     "a download",
     "a Kaggle account",
     "the whole dataset",
     "a checkout of the repository",
     "weights of several trainings",
     "a full training",
-    "NVFlare",
 }
 
 # What a document says that its commands write.
@@ -44,9 +44,9 @@ PROMISED = {
     ),
     "docs/how-to/predict.md": ("runs/isic/threshold.json", "runs/isic/predictions.png", "runs/isic_masks/*_pred.png"),
     "docs/how-to/tune-post-processing.md": ("runs/lgg_postprocessing.json", "runs/tuned_masks/*/*_pred.tif"),
-    "docs/how-to/federated.md": ("federation/job/meta.json", "federation/sites.json"),
     "docs/how-to/use-your-own-data.md": ("masks/*_pred.png", "masks/*_overlay.png"),
     "docs/how-to/manage-datasets.md": ("report.html", "Dataset101_LGG/splits_final.json", "u373_coco/**/*.json"),
+    "docs/how-to/federated.md": ("federation/job/meta.json", "federation/sites.json"),
 }
 
 
