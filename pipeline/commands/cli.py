@@ -73,6 +73,9 @@ bundle unpack: audit a bundle's zip file, compare its digests, and unpack it: al
 tune: tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off
     tune lgg_attunet --dataset_dir data/kaggle_3m
     tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology
+federated: train a bundle at several hospitals with NVFlare: only weights and scores travel
+    federated new lgg_unet --sites north,south -o federation
+    federated simulate federation
 report: print the scores in an output folder
     report output/lgg_attunet
     report output/lgg_attunet --json

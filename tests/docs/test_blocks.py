@@ -25,6 +25,7 @@ MARKED = [block for block in BLOCKS if block.mark == "needs"]
 LANGUAGES = {"bash", "python", "json", "text"}
 # Why a block is not executed.
 REASONS = {
+    "NVFlare",
     "a download",
     "a Kaggle account",
     "the whole dataset",
@@ -49,6 +50,7 @@ PROMISED = {
     ),
     "docs/how-to/use-your-own-data.md": ("masks/*_pred.png", "masks/*_overlay.png"),
     "docs/how-to/manage-datasets.md": ("report.html", "Dataset101_LGG/splits_final.json", "u373_coco/**/*.json"),
+    "docs/how-to/federated.md": ("federation/job/meta.json", "federation/sites.json"),
 }
 
 

@@ -93,7 +93,7 @@ class RunRecord:
         ours = not is_handed_over(engine.state.dataloader)
         record = {
             "status": "running",
-            "command": shlex.join(["python", *sys.orig_argv[1:]]),
+            "command": _describe_command(sys.orig_argv[1:]),
             "seed": self.seed,
             "started": self._started.isoformat(timespec="seconds"),
             "ended": None,
@@ -156,6 +156,19 @@ def _anonymize(item: Any) -> Any:
     text = item.replace(str(Path.home()), "~") if Path.home() != Path("/") else item
     text = re.sub(rf"(?<=/){re.escape(_read_user())}(?=/|$)", "USER", text)
     return re.sub(rf"(?<![\w.-]){re.escape(socket.gethostname())}(?![\w-])", "HOST", text)
+
+
+def _describe_command(words: list[str]) -> str:
+    """Return the command line; that of NVFlare's processes without its options, among which is a token.
+
+    Example:
+        >>> _describe_command(["-u", "-m", "nvflare.private.fed.app.client.worker_process", "-t", "secret"])
+        'python -u -m nvflare.private.fed.app.client.worker_process'
+    """
+    module = words.index("-m") + 1 if "-m" in words else len(words)
+    if words[module : module + 1] and words[module].startswith("nvflare."):
+        words = words[: module + 1]
+    return shlex.join(["python", *words])
 
 
 def _read_user() -> str:
