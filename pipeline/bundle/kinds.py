@@ -8,14 +8,14 @@ from typing import Literal
 from pipeline.bundle.config_files import TRAIN, find_bundles, read_config
 from pipeline.bundle.configs import Config, find_blocks
 from pipeline.datasets.manifests.manifest import Manifest
-from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes import VOLUMES, expected_format
 from pipeline.issues import InputError
 
 Shape = Literal["pictures", "stacks", "volumes", "series", "channels", "other"]
 NAMES: dict[Shape, str] = {
     "pictures": "single pictures",
     "stacks": "stacks of slices",
-    "volumes": "volumes (NIfTI)",
+    "volumes": "volumes (NIfTI, MetaImage, NRRD)",
     "series": "DICOM series, which have no masks",
     "channels": "images with one file per channel; merge the files, or name one channel",
     "other": "files that no bundle reads",
@@ -55,11 +55,11 @@ def find_kind(train: Config) -> Kind:
         InputError: none of its transforms is a loader that is known.
     """
     objects = any(find_blocks(train, *_OBJECTS))
-    if any(find_blocks(train, "LoadSliceStackd")):
+    if any(find_blocks(train, "LoadImageStackd")):
         return Kind("stacks", objects)
     if any(find_blocks(train, "LoadImaged")):
         return Kind("volumes" if train.get("network_def", {}).get("spatial_dims") == 3 else "pictures", objects)
-    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadSliceStackd, so its data are unknown")
+    raise InputError(f"{TRAIN} loads images with neither LoadImaged nor LoadImageStackd, so its data are unknown")
 
 
 def find_kind_of_data(manifest: Manifest) -> Kind:
@@ -71,10 +71,10 @@ def find_kind_of_data(manifest: Manifest) -> Kind:
     several = any(len(case.image) > 1 for case in manifest.cases)
     if several and manifest.stacking == "channels":
         return Kind("channels", objects)
-    if formats == {"NIfTI"}:
+    if formats and formats <= set(VOLUMES):
         flat = several or any(len(case.facts.get("shape") or (1, 1, 1)) != 3 for case in manifest.cases)
         return Kind("other" if flat else "volumes", objects)
-    if not formats or "NIfTI" in formats or "" in formats:
+    if not formats or formats & {*VOLUMES, ""}:
         return Kind("other", objects)
     return Kind("stacks" if several else "pictures", objects)
 

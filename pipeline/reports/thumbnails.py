@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.datasets.files import check_presence
-from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes import VOLUMES, expected_format
+from pipeline.datasets.probes.itk_volume import read_array
 from pipeline.pictures.figures import stretch_to_uint8
 
 SIZE = 256  # pixels of the longer side
@@ -51,6 +52,9 @@ def _read_plane(path: Path, form: str) -> NDArray[Any]:
         middle = tuple(size // 2 for size in volume.shape[2:])
         # The first axis runs from left to right, the second upwards.
         return np.rot90(np.asarray(volume.dataobj[(slice(None), slice(None), *middle)]))
+    if form in VOLUMES:
+        array = read_array(path)[0]
+        return np.rot90(array[:, :, array.shape[2] // 2] if array.ndim > 2 else array)
     if form == "DICOM":
         import itk
 

@@ -12,8 +12,8 @@ from pipeline.transforms.intensity.random_channels import (
 )
 from pipeline.transforms.io.coco_mask import LoadCocoMask, LoadCocoMaskd
 from pipeline.transforms.io.mask_files import LoadMasks, LoadMasksd
-from pipeline.transforms.io.save_mask import SaveMask, SaveMaskd
-from pipeline.transforms.io.slice_stack import LoadSliceStack, LoadSliceStackd, SaveSliceStack, SaveSliceStackd
+from pipeline.transforms.io.save_mask import SaveImageMask, SaveImageMaskd
+from pipeline.transforms.io.slice_stack import LoadImageStack, LoadImageStackd, SaveImageStack, SaveImageStackd
 from pipeline.transforms.io.source_image import LoadSource, LoadSourced
 from pipeline.transforms.labels.border_weight import BorderWeightMap, BorderWeightMapd
 from pipeline.transforms.labels.instances import LabelInstances, LabelInstancesd, SeparateInstances, SeparateInstancesd
@@ -32,27 +32,48 @@ from pipeline.transforms.post.small_components import RemoveSmallComponents, Rem
 # One line per pair.
 # fmt: off
 __all__ = [
-    "BorderWeightMap", "BorderWeightMapd",
+    "BorderWeightMap",
+    "BorderWeightMapd",
     "ComposeFromCache",
-    "DenseCRF", "DenseCRFd",
-    "DropAlpha", "DropAlphad",
-    "EachLabel", "EachLabeld",
-    "EachSlice", "EachSliced",
-    "EncodeMask", "EncodeMaskd",
-    "LabelInstances", "LabelInstancesd",
-    "LoadCocoMask", "LoadCocoMaskd",
-    "LoadMasks", "LoadMasksd",
-    "LoadSliceStack", "LoadSliceStackd",
-    "LoadSource", "LoadSourced",
-    "MorphologicalClosing", "MorphologicalClosingd",
-    "MorphologicalOpening", "MorphologicalOpeningd",
-    "NeighbourSlicesToChannels", "NeighbourSlicesToChannelsd",
-    "NormalizeForeground", "NormalizeForegroundd",
-    "RandCopyChannel", "RandCopyChanneld",
-    "RandGammaByChannel", "RandGammaByChanneld",
-    "RemoveSmallComponents", "RemoveSmallComponentsd",
-    "SaveMask", "SaveMaskd",
-    "SaveSliceStack", "SaveSliceStackd",
-    "SeparateInstances", "SeparateInstancesd",
+    "DenseCRF",
+    "DenseCRFd",
+    "DropAlpha",
+    "DropAlphad",
+    "EachLabel",
+    "EachLabeld",
+    "EachSlice",
+    "EachSliced",
+    "EncodeMask",
+    "EncodeMaskd",
+    "LabelInstances",
+    "LabelInstancesd",
+    "LoadCocoMask",
+    "LoadCocoMaskd",
+    "LoadImageStack",
+    "LoadImageStackd",
+    "LoadMasks",
+    "LoadMasksd",
+    "LoadSource",
+    "LoadSourced",
+    "MorphologicalClosing",
+    "MorphologicalClosingd",
+    "MorphologicalOpening",
+    "MorphologicalOpeningd",
+    "NeighbourSlicesToChannels",
+    "NeighbourSlicesToChannelsd",
+    "NormalizeForeground",
+    "NormalizeForegroundd",
+    "RandCopyChannel",
+    "RandCopyChanneld",
+    "RandGammaByChannel",
+    "RandGammaByChanneld",
+    "RemoveSmallComponents",
+    "RemoveSmallComponentsd",
+    "SaveImageMask",
+    "SaveImageMaskd",
+    "SaveImageStack",
+    "SaveImageStackd",
+    "SeparateInstances",
+    "SeparateInstancesd",
 ]
 # fmt: on

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, RandomizableTransform
+from monai.transforms import MapTransform, RandomizableTransform, SaveImaged
 
 
 class DictTransform(MapTransform):
@@ -61,6 +61,26 @@ class DictTransform(MapTransform):
         for key in self.key_iterator(result):
             self.apply(result, key)
         return result
+
+
+class SaverDictTransform(DictTransform, SaveImaged):
+    """Write the item under each key to files with an array transform; the data stay as they are.
+
+    Clients that take the prediction from the data leave out such transforms: MONAI Label knows them as instances of
+    MONAI's ``SaveImaged``, MONAI Deploy by a class name with ``SaveImage``, so subclasses have such names.
+    """
+
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
+        """Write one item."""
+        self.transform(data[key])
+
+    def set_options(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: the options are for MONAI's writers, which are not used.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"{type(self).__name__} has no options of MONAI's writers; give its own arguments instead")
 
 
 class RandDictTransform(RandomizableTransform, DictTransform):

@@ -38,7 +38,7 @@ def test_kind_of_the_committed_manifests(name: str, kind: Kind) -> None:
 
 
 def test_a_bundle_without_a_loader_has_no_kind() -> None:
-    with pytest.raises(InputError, match="neither LoadImaged nor LoadSliceStackd"):
+    with pytest.raises(InputError, match="neither LoadImaged nor LoadImageStackd"):
         find_kind({"network_def": {"_target_": "UNet", "spatial_dims": 2}})
 
 

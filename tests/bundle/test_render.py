@@ -211,7 +211,12 @@ def test_masks_from_annotations(grey: UserDataset) -> None:
     drawn = replace(grey, manifest=replace(grey.manifest, coco={"categories": {"1": 1}}))
     configs = render(drawn, "pictures")
     steps = configs["train.json"]["train"]["deterministic_transforms"]
-    assert [read_target(step) for step in steps[:4]] == ["LoadImaged", "LoadCocoMaskd", "DropAlphad", "CastToTyped"]
+    assert [read_target(step) for step in steps[:4]] == [
+        "LoadImaged",
+        "EnsureChannelFirstd",
+        "LoadCocoMaskd",
+        "DropAlphad",
+    ]
     assert steps[0]["keys"] == "image"
     assert not list(find_blocks(configs["inference.json"], "LoadCocoMaskd"))
 

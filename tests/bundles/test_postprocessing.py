@@ -160,7 +160,7 @@ def save_evaluation(trained: Trained, output_dir: Path, **knobs: Any) -> dict[st
     inference = read_json(trained.bundle / "configs/inference.json")
     (save,) = inference["save"]
     save = {**save, "output_dir": str(output_dir / "masks"), "overlay": False, "figure": False}
-    if not save["_target_"].endswith("SaveMaskd"):
+    if not save["_target_"].endswith("SaveImageMaskd"):
         del save["figure"]
     output_dir.mkdir()
     config = {"save": [save], "validate#postprocessing#transforms": "$@to_probabilities + @refine + @save"}
@@ -175,7 +175,7 @@ def save_evaluation(trained: Trained, output_dir: Path, **knobs: Any) -> dict[st
         split="test",
     )
     # An evaluation knows the cases' ids, by which a mask of one file is named.
-    return load_masks(trained, output_dir / "masks", by_id=save["_target_"].endswith("SaveMaskd"))
+    return load_masks(trained, output_dir / "masks", by_id=save["_target_"].endswith("SaveImageMaskd"))
 
 
 def test_labels_that_were_padded_go_back_with_the_predictions(

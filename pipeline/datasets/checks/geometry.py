@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pipeline.datasets.checks.case_view import CaseView, format_size
-from pipeline.datasets.probes import Probe
+from pipeline.datasets.probes import VOLUMES, Probe
 from pipeline.datasets.probes.dicom_series import (
     Slice,
     find_misplaced_slices,
@@ -101,17 +101,16 @@ def measure_shape(view: CaseView) -> tuple[int, ...]:
 def check_affines(view: CaseView) -> Iterator[Issue]:
     """Yield ``affine`` for headers with an invalid, missing or ambiguous position; readers would differ."""
     for path, probe in view.probes.items():
-        if probe.format != "NIfTI":
-            continue
         header = probe.header
         if header.get("affine_problem"):
-            hint = "write a valid sform and qform (nibabel: set_sform, set_qform), or leave the case out"
+            nifti = "a valid sform and qform (nibabel: set_sform, set_qform)"
+            hint = f"write {nifti if probe.format == 'NIfTI' else 'valid directions'}, or leave the case out"
             yield view.error("affine", path, str(header["affine_problem"]), hint)
         elif (header.get("sform_qform_distance") or 0) > SAME_PLACE:
             message = f"sform and qform place corners {header['sform_qform_distance']:.3g} mm apart"
             hint = "nibabel uses the sform, ITK the qform; find out which is correct and write it to both"
             yield view.warning("affine", path, message, hint)
-        elif not header.get("sform_code") and not header.get("qform_code"):
+        elif probe.format == "NIfTI" and not header.get("sform_code") and not header.get("qform_code"):
             message = "neither sform nor qform is set, so each reader assumes its own orientation"
             yield view.warning("affine", path, message, "write the correct one to both (nibabel: set_sform, set_qform)")
 
@@ -132,7 +131,7 @@ def check_axis_order(view: CaseView) -> Iterator[Issue]:
 
 
 def _axis_family(probe: Probe) -> str:
-    return probe.format if probe.format in ("NIfTI", "DICOM") else "picture"
+    return "NIfTI" if probe.format in VOLUMES else "DICOM" if probe.format == "DICOM" else "picture"
 
 
 def check_patch(view: CaseView) -> Iterator[Issue]:

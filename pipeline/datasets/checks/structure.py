@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from pipeline.datasets.manifests.manifest import Case, Manifest, normalise_subject
-from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes import VOLUMES, expected_format
 from pipeline.issues import Issue, Severity
 
 
@@ -73,7 +73,7 @@ def find_unpaired_slices(manifest: Manifest) -> Iterator[Issue]:
 
 
 def _is_picture(case: Case) -> bool:
-    return all(expected_format(path) not in ("NIfTI", "DICOM") for path in case.files())
+    return all(expected_format(path) not in (*VOLUMES, "DICOM") for path in case.files())
 
 
 def find_wrong_splits(manifest: Manifest) -> Iterator[Issue]:

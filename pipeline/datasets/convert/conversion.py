@@ -22,7 +22,7 @@ from pipeline.datasets.convert.verification import verify_result
 from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.manifests.manifest import Case, Manifest, Split
-from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes import VOLUMES, expected_format
 from pipeline.issues import InputError, summarise
 
 R = TypeVar("R")
@@ -170,7 +170,7 @@ def _require_free_name(output: Path, root: Path) -> None:
 
 def divide_stack(manifest: Manifest, case: Case) -> Iterator[Case]:
     """Yield each slice of a stack of pictures as a separate case, named like its file; yield other cases unchanged."""
-    if manifest.stacking != "slices" or len(case.image) == 1 or expected_format(case.image[0]) in ("NIfTI", "DICOM"):
+    if manifest.stacking != "slices" or len(case.image) == 1 or expected_format(case.image[0]) in (*VOLUMES, "DICOM"):
         yield case
         return
     shape = case.facts.get("shape")

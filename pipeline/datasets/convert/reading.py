@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
-from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes import VOLUMES, ImageError, expected_format, itk_volume
 from pipeline.datasets.probes.orientation import turn_to_stored
 from pipeline.datasets.probes.pixels import merge_channels, round_labels
 from pipeline.datasets.probes.series_image import compute_affine, read_series
@@ -53,10 +53,14 @@ class Volume:
         """Return the grid of an image ``(C, *spatial)``."""
         return Grid(self.array.shape[1:], self.affine)
 
+    def is_placed(self) -> bool:
+        """Return whether its file says where it is and how large its voxels are; a stack of pictures does not."""
+        return self.affine is not None and self.affine is not PICTURE_AFFINE
+
 
 def is_volume(manifest: Manifest, case: Case) -> bool:
     """Return whether a case has three spatial axes: a volume, a series, or a stack of several pictures."""
-    if manifest.stacking == "series" or expected_format(case.image[0]) in ("NIfTI", "DICOM"):
+    if manifest.stacking == "series" or expected_format(case.image[0]) in (*VOLUMES, "DICOM"):
         return True
     return manifest.stacking == "slices" and len(case.image) > 1
 
@@ -75,11 +79,11 @@ def read_image(manifest: Manifest, case: Case, root: Path) -> Volume:
     try:
         if manifest.stacking == "series" or expected_format(case.image[0]) == "DICOM":
             return _read_series(files)
-        if expected_format(case.image[0]) == "NIfTI":
+        if expected_format(case.image[0]) in VOLUMES:
             return _read_channels(files, len(manifest.channels))
         wanted = len(manifest.channels) if manifest.stacking == "slices" else 1
         pictures = [_read_picture(file, wanted) for file in files]
-    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, ImageError) as error:
         raise InputError(f"{case.case_id}: cannot read {case.image[0]}: {error}") from None
     _require_one_shape(case, pictures)
     if manifest.stacking == "channels":
@@ -121,13 +125,17 @@ def is_plain(path: Path) -> bool:
         return picture.mode in ("L", "RGB", "I;16", "I", "F") and not turned and not inverted
 
 
-def read_nifti(path: Path) -> Volume:
-    """Read a NIfTI file, scaled by its header, without trailing axes of length 1 after the third."""
-    file: Any = nibabel.load(path)
-    array = np.asanyarray(file.dataobj)
+def read_volume(path: Path) -> Volume:
+    """Read a NIfTI, MetaImage or NRRD file, scaled by its header, without trailing axes of length 1 after the third."""
+    if expected_format(path.name) == "NIfTI":
+        file: Any = nibabel.load(path)
+        volume = Volume(np.asanyarray(file.dataobj), file.affine, file.header)
+    else:
+        volume = Volume(*itk_volume.read_array(path))
+    array = volume.array
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
-    return Volume(array, file.affine, file.header)
+    return replace(volume, array=array)
 
 
 def read_grid(path: Path) -> tuple[Grid, int]:
@@ -137,7 +145,7 @@ def read_grid(path: Path) -> tuple[Grid, int]:
 
 
 def _read_channels(files: Sequence[Path], channels: int) -> Volume:
-    volumes = [read_nifti(file) for file in files]
+    volumes = [read_volume(file) for file in files]
     first = volumes[0]
     if len({volume.array.shape for volume in volumes}) > 1:
         raise ValueError("the channels differ in size")
@@ -181,11 +189,11 @@ def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDA
     try:
         if split_fragment(paths[0])[1]:
             return Volume(_rasterise(manifest, paths[0], root)), None
-        if expected_format(paths[0]) == "NIfTI":
-            stored = read_nifti(root / paths[0])
+        if expected_format(paths[0]) in VOLUMES:
+            stored = read_volume(root / paths[0])
             return Volume(encode_labels(manifest, stored.array, paths[0]), stored.affine, stored.header), stored.array
         masks = [_read_mask(manifest, path, root) for path in paths]
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, ImageError) as error:
         raise InputError(f"{case.case_id}: cannot read {paths[0]}: {error}") from None
     labels = [label for label, _ in masks]
     _require_one_shape(case, labels)

@@ -58,8 +58,7 @@ def place_volume(conversion: Conversion, item: Item, relative: str, *, channels:
 def write_volume(conversion: Conversion, volume: Volume, relative: str) -> None:
     """Write channels ``(C, *spatial)`` as one NIfTI file, 3-D or with the channels last."""
     array = volume.array[0] if len(volume.array) == 1 else np.moveaxis(volume.array, 0, -1)
-    known = conversion.manifest.stacking == "series" or volume.header is not None
-    write_nifti(replace(volume, array=array), conversion.out / relative, known_spacing=known)
+    write_nifti(replace(volume, array=array), conversion.out / relative, known_spacing=volume.is_placed())
 
 
 def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping[int, int], grid: Grid) -> None:
@@ -80,7 +79,7 @@ def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping
         place_file(conversion.root / source, target, conversion.link)
     elif is_volume(conversion.manifest, item.case):
         affine = grid.affine if volume.affine is None else volume.affine
-        write_nifti(Volume(fit_labels(labels), affine, volume.header), target, known_spacing=volume.header is not None)
+        write_nifti(Volume(fit_labels(labels), affine, volume.header), target, known_spacing=volume.is_placed())
     else:
         write_picture(fit_labels(labels), target)
 

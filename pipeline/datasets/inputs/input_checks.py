@@ -11,7 +11,7 @@ from pipeline.datasets.checks.case_view import CaseView, format_size
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence
 from pipeline.datasets.manifests.manifest import Case, Manifest
-from pipeline.datasets.probes import ImageError, Probe, probe_image
+from pipeline.datasets.probes import VOLUMES, ImageError, Probe, probe_image
 from pipeline.issues import InputError, Issue, join_lines
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ _MODES = {1: ("L", "grey"), 3: ("RGB", "colour")}
 def require_sound(root: Path, cases: Sequence[Case], channels: int | None) -> None:
     """Read all files of the cases; log warnings, one line per kind, and raise errors.
 
-    Reading twice costs little compared to a network. The cases are pictures, NIfTI volumes, or the files of DICOM
-    series. ``channels`` is their number without opaque alpha; None accepts any.
+    Reading twice costs little compared to a network. The cases are pictures, files of volumes, or the files of
+    DICOM series. ``channels`` is their number without opaque alpha; None accepts any.
 
     Raises:
         InputError: the first error, and how many more there are.
@@ -94,7 +94,7 @@ def _find_issues(case: Case, found: dict[str, Probe | Issue], channels: int | No
 
 
 def _check_channels(view: CaseView, path: str, probe: Probe, channels: int | None) -> Iterator[Issue]:
-    if probe.format == "NIfTI" and len(probe.shape) < _VOLUME_AXES:
+    if probe.format in VOLUMES and len(probe.shape) < _VOLUME_AXES:
         yield view.error("ndim", path, f"the image is {format_size(probe.shape)}, expected a volume with 3 axes")
     if channels is None or probe.channels == channels:
         return

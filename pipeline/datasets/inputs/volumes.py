@@ -1,4 +1,4 @@
-"""Find volumes for inference: NIfTI files and DICOM series."""
+"""Find volumes for inference: NIfTI, MetaImage and NRRD files, and DICOM series."""
 
 import fnmatch
 import os
@@ -9,15 +9,18 @@ from typing import Any
 
 from pipeline.datasets.inputs.images import name_files
 from pipeline.datasets.manifests.manifest import Case
+from pipeline.datasets.probes import VOLUMES, expected_format, find_ending
 from pipeline.issues import InputError
 
 #: Files next to the volumes that are not inputs: masks, labels of a Decathlon dataset, outputs of a run
 VOLUME_EXCLUDE = (
-    *("*_mask.*", "*_seg.*", "*_label.*", "*_labels.*", "labelst[rs]/*", "*/labelst[rs]/*"),
+    *("*_mask.*", "*_seg.*", "*.seg.*", "*_label.*", "*_labels.*", "labelst[rs]/*", "*/labelst[rs]/*"),
     *("*_pred.*", "*_overlay.*", "*_figure.*"),
 )
-_NIFTI = (".nii.gz", ".nii")
-_EXPECTED = "expected a NIfTI file (.nii, .nii.gz), the folder of a DICOM series, or a folder with these"
+_EXPECTED = (
+    "expected a NIfTI, MetaImage or NRRD file (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr),"
+    " the folder of a DICOM series, or a folder with these"
+)
 
 
 def find_volumes(
@@ -26,13 +29,13 @@ def find_volumes(
     """Find volumes for inference, and check that they can be read before the network starts.
 
     Args:
-        input: a NIfTI file, the folder of a DICOM series, or a folder that holds both at any depth.
+        input: a NIfTI, MetaImage or NRRD file, the folder of a DICOM series, or a folder that holds both at any depth.
         channels: required length of the fourth axis, 1 for three axes; None accepts any number.
-        exclude: patterns of NIfTI files that are not images, compared without case with the file's path below
+        exclude: patterns of files that are not images, compared without case with the file's path below
             ``input``. Hidden files are always ignored.
 
     Returns:
-        Items ``{"case_id", "image"}``, NIfTI files before series: ``image`` is the absolute path of the file or of the
+        Items ``{"case_id", "image"}``, files before series: ``image`` is the absolute path of the file or of the
         series' folder; MONAI's ``LoadImaged`` reads both. The id is the name of the file or folder, or the path below
         ``input`` if names repeat.
 
@@ -54,17 +57,16 @@ def find_volumes(
 
 
 def _cut_ending(file: Path) -> str:
-    """Return the ending of a NIfTI file's name, as written."""
-    length = next((len(end) for end in _NIFTI if file.name.lower().endswith(end)), 0)
-    return file.name[len(file.name) - length :]
+    """Return the ending of a file's name, as written."""
+    return file.name[len(file.name) - len(find_ending(file.name)) :]
 
 
 def _find(path: Path, exclude: Sequence[str]) -> tuple[Path, dict[Path, Case], dict[Path, Case]]:
-    """Return the folder that ids are relative to, the NIfTI files and the folders of series."""
+    """Return the folder that ids are relative to, the files of volumes and the folders of series."""
     from pipeline.datasets.layouts.listing import list_files
 
     if os.path.isfile(path):
-        if not path.name.lower().endswith(_NIFTI):
+        if expected_format(path.name) not in VOLUMES:
             raise InputError(f"{path} is not a volume: {_EXPECTED}")
         return path.parent, {path: Case(path.name, "", (path.name,))}, {}
     if not os.path.isdir(path):
@@ -78,8 +80,9 @@ def _find(path: Path, exclude: Sequence[str]) -> tuple[Path, dict[Path, Case], d
 
 
 def _is_volume(name: str, exclude: Sequence[str]) -> bool:
-    lower = name.lower()
-    return lower.endswith(_NIFTI) and not any(fnmatch.fnmatchcase(lower, pattern.lower()) for pattern in exclude)
+    if expected_format(name) not in VOLUMES:
+        return False
+    return not any(fnmatch.fnmatchcase(name.lower(), pattern.lower()) for pattern in exclude)
 
 
 def _find_series(root: Path, files: Sequence[str]) -> dict[Path, Case]:

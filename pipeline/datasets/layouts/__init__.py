@@ -75,7 +75,7 @@ _DESCRIPTIONS = {
     "lgg": "LGG brain MRI (kaggle_3m): one folder of TIFF slices per patient",
     "coco": "COCO annotations: a Roboflow export, or instances_*.json with folders of images",
     "cell_tracking": "Cell Tracking Challenge, 2-D: films 01/t000.tif with masks 01_GT/SEG/man_seg000.tif",
-    "folders": "any images and masks of the same names: images/a.png and masks/a.png, 2-D files or NIfTI",
+    "folders": "any images and masks of the same names: images/a.png and masks/a.png, 2-D files or volumes",
     "isic": "ISIC 2016 to 2018 skin lesions: folders ISIC2018_Task1-2_*_Input and ISIC2018_Task1_*_GroundTruth",
     "decathlon": "Medical Segmentation Decathlon: imagesTr, labelsTr, imagesTs of NIfTI, with or without dataset.json",
     "nnunet": "nnU-Net raw data, versions 1 and 2: imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json",

@@ -1,4 +1,4 @@
-"""Any images with masks of the same names: ``images/scan 1.png`` and ``masks/scan 1_mask.png``, 2-D files or NIfTI.
+"""Any images with masks of the same names: ``images/scan 1.png`` and ``masks/scan 1_mask.png``, 2-D files or volumes.
 
 Folders named train, val or test (``train/images/``, ``images/train/``) give the split. Patterns describe other names::
 
@@ -24,7 +24,7 @@ from pipeline.datasets.layouts.pairing import (
 )
 from pipeline.datasets.layouts.patterns import PathPattern, split_ending
 from pipeline.datasets.manifests.manifest import Case, Split
-from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes import VOLUMES, expected_format
 from pipeline.issues import InputError, Issue
 
 _VOLUME_AXES = 3
@@ -91,7 +91,7 @@ def read(
         _DATASET,
         name=naming.name_dataset(listing, "folders"),
         channels=_name_channels(listing, cases, channels),
-        spacing_policy="header" if expected_format(cases[0].image[0]) == "NIfTI" else "none",
+        spacing_policy="header" if expected_format(cases[0].image[0]) in VOLUMES else "none",
         cases=cases,
         **meaning,
     )
@@ -144,7 +144,7 @@ def _take_further(listing: Listing, files: _Files, pairs: Mapping[str, str]) -> 
     further = find_further_masks(pairs, rest)
     taken = {path for paths in further.values() for path in paths}
     for image, paths in further.items():
-        if expected_format(image) == "NIfTI":
+        if expected_format(image) in VOLUMES:
             message = f"{pairs[image]} and {paths[0]} are masks of one volume, {image}"
             raise InputError(f"{listing.root}: {message}; merge them into one file, which holds all labels")
     return further, _Files(
@@ -164,7 +164,7 @@ def _require_one_label(listing: Listing, meaning: Mapping[str, Any], further: Ma
 
 
 def _require_files(listing: Listing, image: str | None, mask: str | None, *, has_images: bool, has_masks: bool) -> None:
-    nothing = f"no 2-D images or NIfTI volumes under {listing.root}"
+    nothing = f"no 2-D images or volumes under {listing.root}"
     if not has_images:
         looked = f"match {image!r}" if image else "lie in a folder images/"
         expected = "expected images/ and masks/ (or labels/), or patterns: --image 'scans/*.png' --mask 'drawn/*.png'"

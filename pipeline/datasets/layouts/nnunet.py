@@ -10,6 +10,7 @@ from pipeline.datasets.layouts import volumes
 from pipeline.datasets.layouts.listing import Listing, ManifestDraft
 from pipeline.datasets.layouts.naming import note_others, start_manifest
 from pipeline.datasets.manifests.manifest import Case, Manifest, Split
+from pipeline.datasets.probes import VOLUMES, expected_format
 from pipeline.issues import InputError
 
 SPLITS = "splits_final.json"
@@ -65,7 +66,7 @@ def _describe(description: Mapping[str, Any], where: str, name: str, labels: str
         **volumes.read_terms(description, name),
         **volumes.number_labels(kept, where),
         channels=volumes.name_channels(description, where),
-        spacing_policy="header" if ".nii" in _read_ending(description) else "none",
+        spacing_policy="header" if expected_format(_read_ending(description)) in VOLUMES else "none",
         ignore_index=ignored[0] if ignored else None,
     )
 
@@ -116,7 +117,8 @@ class _Reader:
 
     def _order(self, name: str, files: dict[int, str]) -> tuple[str, ...]:
         # Colour images have their three channels in one file, which is numbered 0000.
-        wanted = [0] if sorted(files) == [0] and not self.ending.startswith(".nii") else list(range(self.channels))
+        coloured = sorted(files) == [0] and expected_format(self.ending) not in VOLUMES
+        wanted = [0] if coloured else list(range(self.channels))
         if sorted(files) != wanted:
             found, expected = (", ".join(f"{n:04d}" for n in numbers) for numbers in (sorted(files), wanted))
             message = f"case {name} has the channels {found}, expected {expected} according to dataset.json"

@@ -25,8 +25,12 @@ FORMATS: dict[str, tuple[str, str]] = {
     ".bmp": ("BMP", "raster"),
     ".nii": ("NIfTI", "nifti"),
     ".nii.gz": ("NIfTI", "nifti"),
+    **dict.fromkeys((".mha", ".mhd"), ("MetaImage", "itk_volume")),
+    **dict.fromkeys((".nrrd", ".nhdr"), ("NRRD", "itk_volume")),
     ".dcm": ("DICOM", "dicom"),
 }
+#: Formats of files that hold a volume with its place
+VOLUMES = ("NIfTI", "MetaImage", "NRRD")
 
 
 class ImageError(Exception):
@@ -76,7 +80,7 @@ class Content:
 class Probe:
     """Properties of an image file."""
 
-    format: str  #: ``"TIFF"``, ``"PNG"``, ``"NIfTI"``, ``"DICOM"``, ...
+    format: str  #: ``"TIFF"``, ``"PNG"``, ``"NIfTI"``, ``"MetaImage"``, ``"DICOM"``, ...
     shape: tuple[int, ...]  #: size in pixels or voxels: rows first for 2-D images, the order of the file for volumes
     channels: int  #: number of channels, alpha included
     pages: int  #: number of images in the file

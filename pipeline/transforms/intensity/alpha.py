@@ -1,7 +1,10 @@
 """Pictures saved with more or fewer channels than the others: opaque alpha, grey in colour, grey among colours."""
 
 import torch
+from monai.data import MetaTensor
+from monai.data.utils import is_no_channel
 from monai.transforms import Transform
+from monai.utils import MetaKeys
 
 from pipeline.transforms.dictionary import DictTransform
 from pipeline.transforms.items import name_item
@@ -10,6 +13,7 @@ _OPAQUE = 255
 # Grey or three colours, without and with alpha.
 _COLOURS = (1, 3)
 _WITH_ALPHA = (2, 4)
+_CHANNELS_LAST = 4  # axes of a picture (1, H, W, C)
 
 
 class DropAlpha(Transform):
@@ -19,6 +23,9 @@ class DropAlpha(Transform):
     An alpha channel that is not opaque is an error: the stored colours differ from the colours that a viewer shows.
     A grey picture that was saved in colour, its channels equal, becomes grey for a network of one channel; a grey
     picture is repeated as red, green and blue for a network of three.
+
+    MONAI Deploy hands over pictures ``(H, W, C)`` and says that they have no channels, so MONAI's
+    ``EnsureChannelFirst`` makes them ``(1, H, W, C)``; here their channels come first.
 
     Args:
         channels: number of channels without alpha.
@@ -37,11 +44,13 @@ class DropAlpha(Transform):
         self.channels = channels
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Return ``(channels, *spatial)`` of an 8-bit picture ``(C, *spatial)``.
+        """Return ``(channels, H, W)`` of an 8-bit picture ``(C, H, W)`` or ``(1, H, W, C)``.
 
         Raises:
             ValueError: another number of channels, or an alpha channel that is not 255 everywhere.
         """
+        if _has_channels_last(image):
+            image = image[0].movedim(-1, 0)
         found = image.shape[0]
         if found == self.channels:
             return image
@@ -57,6 +66,13 @@ class DropAlpha(Transform):
         if (image.shape[0], self.channels) == (3, 1) and bool((image == image[:1]).all()):
             return image[:1]
         raise ValueError(f"{where} has {found} channels, expected {self.channels}, or one more for alpha")
+
+
+def _has_channels_last(image: torch.Tensor) -> bool:
+    """Return whether a picture got a channel axis although it has one; a stack of slices has four axes, too."""
+    if image.ndim != _CHANNELS_LAST or not isinstance(image, MetaTensor):
+        return False
+    return bool(is_no_channel(image.meta.get(MetaKeys.ORIGINAL_CHANNEL_DIM, 0)))
 
 
 class DropAlphad(DictTransform, array=DropAlpha):

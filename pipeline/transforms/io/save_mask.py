@@ -15,7 +15,7 @@ from pipeline.flags import read_flag
 from pipeline.issues import InputError
 from pipeline.pictures.gallery import draw_gallery
 from pipeline.pictures.image_file import write_picture
-from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.dictionary import SaverDictTransform
 from pipeline.transforms.io.source_files import SourceFile, open_source, require_place
 from pipeline.transforms.items import find_file
 
@@ -23,7 +23,7 @@ _LIMITS = {"uint8": 255, "uint16": 65_535}
 _CASE = "case_id"
 
 
-class SaveMask(Transform):
+class SaveImageMask(Transform):
     """Write a mask on the grid of the file that its image was loaded from.
 
     ==================  =========================  ==================================================================
@@ -32,13 +32,14 @@ class SaveMask(Transform):
     PNG, JPEG, BMP      PNG                        the file's rows and columns
     TIFF                TIFF
     NIfTI               ``.nii.gz``                sform, qform, codes, voxel sizes and units of the image's header
+    MetaImage, NRRD     ``.mha``, ``.nrrd``        origin, voxel sizes and directions of the image's header
     DICOM series        ``.nii.gz``                the affine that MONAI read, as sform and qform
     ==================  =========================  ==================================================================
 
     Files are written under a temporary name and renamed, so an existing mask is complete. Nothing is resampled:
     ``Invertd`` must have brought the mask back to the image's grid, and this is checked. MONAI's ``SaveImage`` writes
-    in place, silently resamples masks on another grid, transposes pictures by default, uses one format for all cases,
-    drops sform and qform codes and units, and draws no overlay.
+    in place, uses one format for all cases, transposes pictures by default, drops sform and qform codes and units,
+    writes a mask on another grid without a word, and draws no overlay.
 
     Args:
         output_dir: folder of the results.
@@ -64,7 +65,7 @@ class SaveMask(Transform):
         >>> folder = Path(tempfile.mkdtemp())
         >>> Image.new("RGB", (6, 4)).save(folder / "a.jpg")
         >>> mask = MetaTensor(torch.ones(1, 4, 6), meta={"filename_or_obj": str(folder / "a.jpg")})
-        >>> (written,) = SaveMask(folder / "out", values=[0, 255])(mask)
+        >>> (written,) = SaveImageMask(folder / "out", values=[0, 255])(mask)
         >>> written.name, Image.open(written).size, Image.open(written).getextrema()
         ('a_pred.png', (6, 4), (255, 255))
     """
@@ -190,8 +191,8 @@ def _explain_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
     return f"expected a mask on the image's grid {expected}, got {found}; Invertd brings it back"
 
 
-class SaveMaskd(DictTransform, array=SaveMask):
-    """Dictionary version of :class:`SaveMask`, with the same further arguments.
+class SaveImageMaskd(SaverDictTransform, array=SaveImageMask):
+    """Dictionary version of :class:`SaveImageMask`, with the same further arguments.
 
     Args:
         keys: items that hold masks ``(1, *spatial)``.

@@ -1,7 +1,7 @@
 """Stacks of 2-D slice files read as one volume, and masks written back as one file per slice."""
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from monai.utils import ImageMetaKey
 from pipeline.flags import read_flag
 from pipeline.pictures.figures import draw_labels, draw_overlay
 from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
-from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.dictionary import DictTransform, SaverDictTransform
 
 #: Meta key for the paths of a stack's slices, joined by line ends (a list would not survive collation)
 SLICE_PATHS = "slice_paths"
@@ -24,7 +24,7 @@ _TIFF = (".tif", ".tiff")
 _HIGHEST = 65_535
 
 
-class LoadSliceStack(Transform):
+class LoadImageStack(Transform):
     """Load the 2-D slice files of a patient, in the given order, as one volume.
 
     MONAI's readers stack a list of RGB files along the channels. Here they are stacked along a new last axis, so that
@@ -41,7 +41,7 @@ class LoadSliceStack(Transform):
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> for k in (1, 2, 3):
         ...     Image.fromarray(np.full((4, 6, 3), k, np.uint8)).save(folder / f"a_{k}.tif")
-        >>> volume = LoadSliceStack()([folder / f"a_{k}.tif" for k in (1, 2, 3)])
+        >>> volume = LoadImageStack()([folder / f"a_{k}.tif" for k in (1, 2, 3)])
         >>> tuple(volume.shape), volume[0, 0, 0].tolist()
         ((3, 4, 6, 3), [1.0, 2.0, 3.0])
     """
@@ -80,8 +80,8 @@ class LoadSliceStack(Transform):
         return MetaTensor(torch.as_tensor(np.ascontiguousarray(volume)).to(self.dtype), affine=torch.eye(4), meta=meta)
 
 
-class LoadSliceStackd(DictTransform, array=LoadSliceStack):
-    """Dictionary version of :class:`LoadSliceStack`, with the same further arguments.
+class LoadImageStackd(DictTransform, array=LoadImageStack):
+    """Dictionary version of :class:`LoadImageStack`, with the same further arguments.
 
     Args:
         keys: items that hold the slices' paths.
@@ -89,7 +89,7 @@ class LoadSliceStackd(DictTransform, array=LoadSliceStack):
     """
 
 
-class SaveSliceStack(Transform):
+class SaveImageStack(Transform):
     """Write a predicted volume as one mask file per slice, on the grid of the slices and in their format.
 
     Masks are files ``<output_dir>/<folder of the slice>/<slice name>_<postfix>.tif`` with background 0 and foreground
@@ -180,14 +180,10 @@ class SaveSliceStack(Transform):
         return written
 
 
-class SaveSliceStackd(DictTransform, array=SaveSliceStack):
-    """Dictionary version of :class:`SaveSliceStack`, with the same further arguments.
+class SaveImageStackd(SaverDictTransform, array=SaveImageStack):
+    """Dictionary version of :class:`SaveImageStack`, with the same further arguments.
 
     Args:
         keys: items that hold masks ``(1, H, W, D)``.
         allow_missing_keys: skip keys that a case does not have.
     """
-
-    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
-        """Write a mask; the data stay as they are."""
-        self.transform(data[key])

@@ -1,6 +1,7 @@
 """The file that an image was loaded from: its grid, and masks written and shown on that grid."""
 
 import gzip
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.atomic import write_atomically
+from pipeline.datasets.probes import ImageError
+from pipeline.datasets.probes.itk_volume import place_like, read_header_affine, read_place
 from pipeline.datasets.probes.nifti_affine import measure_distance
 from pipeline.datasets.probes.orientation import read_orientation, turn_to_stored
 from pipeline.datasets.probes.series_image import list_series, read_affine
@@ -27,7 +30,9 @@ from pipeline.transforms.io.volume_reader import VolumeReader
 
 # Masks of JPEG images are PNG, because JPEG changes values; so are those of BMP images.
 _PICTURES = {".tif": ".tif", ".tiff": ".tiff", **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), ".png")}
-_VOLUMES = (".nii.gz", ".nii")
+_NIFTI = (".nii.gz", ".nii")
+# Masks of files with a separate data file are one file, which is complete or not there.
+_ITK = {".mha": ".mha", ".mhd": ".mha", ".nrrd": ".nrrd", ".nhdr": ".nrrd"}
 _RGB = 3
 _AXES = 3
 # Header fields that place a volume; the others describe the image or the patient.
@@ -82,7 +87,7 @@ def open_source(path: str | Path, meta: Mapping[Any, Any]) -> SourceFile:
     """Return the file of an image.
 
     Args:
-        path: a picture, a NIfTI file, or the folder of a DICOM series.
+        path: a picture, a NIfTI, MetaImage or NRRD file, or the folder of a DICOM series.
         meta: meta data of the loaded image; they place a series.
 
     Raises:
@@ -91,11 +96,13 @@ def open_source(path: str | Path, meta: Mapping[Any, Any]) -> SourceFile:
     path = Path(path)
     if path.is_dir():
         return SeriesFolder(path, meta)
-    if path.name.lower().endswith(_VOLUMES):
+    if path.name.lower().endswith(_NIFTI):
         return NiftiFile(path)
+    if path.suffix.lower() in _ITK:
+        return ItkFile(path)
     if path.suffix.lower() in _PICTURES:
         return PictureFile(path)
-    known = ", ".join((*_PICTURES, *_VOLUMES))
+    known = ", ".join((*_PICTURES, *_NIFTI, *_ITK))
     raise ValueError(f"no mask can be written for {path}: expected {known}, or the folder of a DICOM series")
 
 
@@ -160,12 +167,14 @@ class PictureFile(SourceFile):
 
 
 class _Volume(SourceFile):
-    """A volume; its mask is NIfTI."""
+    """A volume; by default its mask is NIfTI."""
 
     affine: NDArray[Any]
 
-    def __init__(self, path: Path, stem: str, grid: Iterable[int], affine: NDArray[Any]) -> None:
-        super().__init__(path, stem, ".nii.gz", grid, np.asarray(affine, dtype=np.float64))
+    def __init__(
+        self, path: Path, stem: str, grid: Iterable[int], affine: NDArray[Any], suffix: str = ".nii.gz"
+    ) -> None:
+        super().__init__(path, stem, suffix, grid, np.asarray(affine, dtype=np.float64))
 
     def draw(self, labels: NDArray[Any], channels: Sequence[int] | None) -> NDArray[np.uint8]:
         """Return the three planes through the centre of the mask."""
@@ -193,7 +202,7 @@ class NiftiFile(_Volume):
         import nibabel as nib
 
         image: Any = nib.load(path)
-        ending = next(end for end in _VOLUMES if path.name.lower().endswith(end))
+        ending = next(end for end in _NIFTI if path.name.lower().endswith(end))
         super().__init__(path, path.name[: -len(ending)], image.shape[:_AXES], image.affine)
         self._header, self._kind = image.header, type(image)
 
@@ -204,6 +213,32 @@ class NiftiFile(_Volume):
             mask.header[name] = self._header[name]
         mask.header["pixdim"][: _AXES + 1] = self._header["pixdim"][: _AXES + 1]
         self._write(mask, target)
+
+
+class ItkFile(_Volume):
+    """A MetaImage or NRRD file; its mask has the same format and exactly its origin, voxel sizes and directions."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            grid, self._header = read_place(path)
+        except ImageError as error:
+            raise InputError(f"{path}: {error}") from None
+        super().__init__(path, path.stem, grid, read_header_affine(self._header), _ITK[path.suffix.lower()])
+
+    def write(self, labels: NDArray[Any], target: Path) -> None:
+        """Write the mask ``(X, Y, Z)``."""
+        import itk
+
+        image = itk.image_from_array(np.ascontiguousarray(labels.T))
+        place_like(image, self._header)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"mask{self.suffix}"
+            try:
+                itk.imwrite(image, str(file), compression=True)
+            except RuntimeError as error:
+                raise OSError(f"ITK cannot write to {folder}: {str(error).splitlines()[-1]}") from None
+            with write_atomically(target, "wb", sync=False) as stream:
+                stream.write(file.read_bytes())
 
 
 class SeriesFolder(_Volume):

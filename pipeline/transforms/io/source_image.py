@@ -25,7 +25,7 @@ class LoadSource(Transform):
 
     Args:
         loader: array transform that loads an image, such as ``LoadImage(ensure_channel_first=True)``. It gets the path,
-            or the list of paths of a stack of slices (`LoadSliceStack`). Use the arguments of the first loading.
+            or the list of paths of a stack of slices (`LoadImageStack`). Use the arguments of the first loading.
 
     Example:
         >>> import tempfile

@@ -8,20 +8,24 @@ from typing import Any
 from monai.data import ITKReader, NibabelReader
 from monai.data.image_reader import ImageReader
 
+from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes.itk_volume import read_volume
 from pipeline.datasets.probes.series_image import list_series, read_series
 
 PathLike = str | os.PathLike[str]
 
 
 class VolumeReader(ImageReader):
-    """Read NIfTI files and folders of DICOM series, for ``LoadImage`` and ``LoadImaged``.
+    """Read NIfTI, MetaImage and NRRD files and folders of DICOM series, for ``LoadImage`` and ``LoadImaged``.
 
     MONAI's ``ITKReader`` takes the third axis of a series as perpendicular to the slices: with a gantry tilted by 20
     degrees and 40 slices of 3 mm, the last slice lies 40 mm away from its place. It also stores all slices in the type
     of the first, so that differently scaled ones lose their fractions or overflow. Here the affine is sheared
     (``Spacingd`` removes the shear, ``Invertd`` restores it), and the values are float32.
 
-    NIfTI files are read by MONAI's ``NibabelReader``, other files by ``ITKReader``, as they are without a reader::
+    NIfTI files are read by MONAI's ``NibabelReader``, other files by ``ITKReader``, as they are without a reader; but
+    MetaImage files with damaged voxels, of which ITK makes an image of something else, are refused, and whole numbers
+    of 8 and 64 bits, of which ITK in Python has no image, are converted::
 
         {"_target_": "LoadImaged", "keys": "image", "reader": "pipeline.transforms.io.volume_reader.VolumeReader"}
 
@@ -45,13 +49,17 @@ class VolumeReader(ImageReader):
 
         Raises:
             ValueError: a folder does not hold exactly one series.
+            ImageError: a MetaImage or NRRD file is damaged.
         """
         paths = [data] if isinstance(data, str | os.PathLike) else list(data)
         if all(Path(path).is_dir() for path in paths):
             images = [_read_folder(Path(path)) for path in paths]
-            return images if len(images) > 1 else images[0]
-        reader = self._nifti if self._nifti.verify_suffix(paths) else self._others
-        return reader.read(paths, **kwargs)
+        elif all(expected_format(os.fspath(path)) in ("MetaImage", "NRRD") for path in paths):
+            images = [read_volume(Path(path)) for path in paths]
+        else:
+            reader = self._nifti if self._nifti.verify_suffix(paths) else self._others
+            return reader.read(paths, **kwargs)
+        return images if len(images) > 1 else images[0]
 
     def get_data(self, img: Any) -> tuple[Any, dict[str, Any]]:
         """Return the voxels and the meta data of what `read` returned."""

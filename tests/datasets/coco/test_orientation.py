@@ -15,7 +15,7 @@ from pipeline.datasets import find_images, load_datalist
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.datasets.probes.orientation import read_orientation, turn_to_stored
 from pipeline.issues import InputError
-from pipeline.transforms import LoadCocoMask, SaveMask
+from pipeline.transforms import LoadCocoMask, SaveImageMask
 
 TAG = 274
 # How Pillow undoes what a viewer does with a tag.
@@ -177,7 +177,7 @@ def test_a_predicted_mask_agrees_with_its_photograph_in_every_program(tag: int, 
     (item,) = find_images(path, channels=3)
     image = LoadImage(reader="PILReader", reverse_indexing=False, ensure_channel_first=True)(item["image"])
     pred = (image[:1] < 80).to(torch.float32)
-    mask_file, overlay = SaveMask(tmp_path / "out", values=[0, 255], overlay=True)(pred)
+    mask_file, overlay = SaveImageMask(tmp_path / "out", values=[0, 255], overlay=True)(pred)
     with Image.open(path) as photograph, Image.open(mask_file) as mask, Image.open(overlay) as drawn:
         # Before loading, with which Pillow turns a TIFF file.
         assert read_orientation(mask) == read_orientation(photograph) == tag

@@ -1,4 +1,4 @@
-"""SaveMask on files: grid, position, format and names of masks; rejected masks; overlays and figures."""
+"""SaveImageMask on files: grid, position, format and names of masks; rejected masks; overlays and figures."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ from PIL import Image
 from pipeline.datasets.phantoms.dicom import Geometry, write_series
 from pipeline.issues import InputError
 from pipeline.pictures.figures import PALETTE
-from pipeline.transforms import SaveMask, SaveMaskd
+from pipeline.transforms import SaveImageMask, SaveImageMaskd
 from pipeline.transforms.io.volume_reader import VolumeReader
 
 PICTURE = LoadImaged("image", reader="PILReader", reverse_indexing=False, ensure_channel_first=True)
@@ -94,7 +94,7 @@ def list_files(folder: Path) -> list[str]:
 def test_a_mask_has_the_pictures_grid_and_a_format_that_keeps_it(shape, suffix, saved, kind, tmp_path) -> None:
     write_picture(tmp_path / f"a b{suffix}", shape)
     mask = load_mask(tmp_path / f"a b{suffix}", labels=2)
-    assert SaveMask(tmp_path / "out")(mask) == [tmp_path / f"out/a b_pred{saved}"]
+    assert SaveImageMask(tmp_path / "out")(mask) == [tmp_path / f"out/a b_pred{saved}"]
     with Image.open(tmp_path / f"out/a b_pred{saved}") as image:
         assert (image.format, image.mode, image.size) == (kind, "L", (13, 9))
         assert np.array_equal(np.asarray(image), mask[0].numpy())
@@ -110,7 +110,7 @@ def test_a_prediction_comes_back_from_the_networks_grid(tmp_path: Path) -> None:
     after = [
         Invertd("pred", before, orig_keys="image", nearest_interp=False),
         AsDiscreted("pred", threshold=0.5),
-        SaveMaskd("pred", tmp_path / "out", values=[0, 255]),
+        SaveImageMaskd("pred", tmp_path / "out", values=[0, 255]),
     ]
     Compose(after)(item)
     mask = read_pixels(tmp_path / "out/a_pred.png")
@@ -125,7 +125,7 @@ def test_a_prediction_comes_back_from_the_networks_grid(tmp_path: Path) -> None:
 def test_instances_keep_their_numbers_in_16_bits(suffix: str, tmp_path: Path) -> None:
     write_picture(tmp_path / f"a{suffix}", (30, 40))
     mask = load_mask(tmp_path / f"a{suffix}", labels=999)
-    SaveMask(tmp_path / "out", dtype="uint16")(mask)
+    SaveImageMask(tmp_path / "out", dtype="uint16")(mask)
     found = read_pixels(tmp_path / f"out/a_pred{suffix}")
     assert found.max() == 999
     assert np.array_equal(found, mask[0].numpy())
@@ -137,7 +137,7 @@ def test_instances_keep_their_numbers_in_16_bits(suffix: str, tmp_path: Path) ->
 def test_grey_values_of_labels(values, tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     mask = load_mask(tmp_path / "a.png", labels=2)
-    (path,) = SaveMask(tmp_path / "out", postfix="tumour", values=values)(mask)
+    (path,) = SaveImageMask(tmp_path / "out", postfix="tumour", values=values)(mask)
     assert path.name == "a_tumour.png"
     assert np.array_equal(read_pixels(path), np.array([0, 100, 255])[mask[0].numpy()])
 
@@ -146,7 +146,7 @@ def test_grey_values_of_labels(values, tmp_path: Path) -> None:
 def test_values_of_labels_that_need_16_bits(name: str, tmp_path: Path) -> None:
     write_volume(tmp_path / name) if name.endswith("gz") else write_picture(tmp_path / name)
     mask = load_mask(tmp_path / name, labels=2)
-    (path,) = SaveMask(tmp_path / "out", values=[0, 205, 850])(mask)
+    (path,) = SaveImageMask(tmp_path / "out", values=[0, 205, 850])(mask)
     found = np.asarray(nib.load(path).dataobj) if name.endswith("gz") else read_pixels(path)
     assert found.dtype == np.uint16
     assert np.array_equal(found, np.array([0, 205, 850])[mask[0].numpy()])
@@ -155,19 +155,19 @@ def test_values_of_labels_that_need_16_bits(name: str, tmp_path: Path) -> None:
 def test_the_case_names_its_files(tmp_path: Path) -> None:
     for name in ("x/a.png", "y/a.png"):
         write_picture(tmp_path / name)
-    save = SaveMaskd(["pred", "absent"], tmp_path / "out", allow_missing_keys=True)
+    save = SaveImageMaskd(["pred", "absent"], tmp_path / "out", allow_missing_keys=True)
     for name in ("x/a", "y/a"):
         data = {"pred": load_mask(tmp_path / f"{name}.png"), "case_id": name}
         assert save(data) == data
     assert list_files(tmp_path / "out") == ["x/a_pred.png", "y/a_pred.png"]
     with pytest.raises(KeyError):
-        SaveMaskd("absent", tmp_path / "out")({})
+        SaveImageMaskd("absent", tmp_path / "out")({})
 
 
 def test_two_pictures_that_would_share_a_mask(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg"):
         write_picture(tmp_path / name)
-    save = SaveMask(tmp_path / "out")
+    save = SaveImageMask(tmp_path / "out")
     for _ in range(2):  # the same picture again is no clash
         save(load_mask(tmp_path / "a.png"))
     with pytest.raises(InputError, match=r"a\.jpg and .*a\.png would get the same mask .*a_pred\.png"):
@@ -182,7 +182,7 @@ def test_two_pictures_that_would_share_a_mask(tmp_path: Path) -> None:
 def test_a_nifti_mask_lies_where_its_image_lies(name: str, kind: type, tmp_path: Path) -> None:
     image = write_volume(tmp_path / name, kind=kind)
     mask = load_mask(tmp_path / name, labels=3)
-    assert SaveMask(tmp_path / "out")(mask) == [tmp_path / "out/a.b_pred.nii.gz"]
+    assert SaveImageMask(tmp_path / "out")(mask) == [tmp_path / "out/a.b_pred.nii.gz"]
     found = nib.load(tmp_path / "out/a.b_pred.nii.gz")
     assert type(found) is kind
     assert np.array_equal(np.asarray(found.dataobj), mask[0].numpy())
@@ -201,7 +201,7 @@ def test_a_qform_of_its_own_is_kept(tmp_path: Path) -> None:
     image = write_volume(tmp_path / "a.nii")
     image.set_qform(np.diag([1.0, 1, 1, 1]), 3)
     nib.save(image, tmp_path / "a.nii")
-    SaveMask(tmp_path / "out")(load_mask(tmp_path / "a.nii"))
+    SaveImageMask(tmp_path / "out")(load_mask(tmp_path / "a.nii"))
     found = nib.load(tmp_path / "out/a_pred.nii.gz")
     assert np.array_equal(found.affine, AFFINE)
     assert found.header.get_qform(coded=True)[1] == 3
@@ -230,7 +230,7 @@ def test_turned_and_resampled_volumes_come_back(tmp_path: Path) -> None:
     after = [
         Invertd("pred", before, orig_keys="image", nearest_interp=False),
         AsDiscreted("pred", threshold=0.5),
-        SaveMaskd("pred", tmp_path / "out"),
+        SaveImageMaskd("pred", tmp_path / "out"),
     ]
     Compose(after)(item)
     found = nib.load(tmp_path / "out/a_pred.nii.gz")
@@ -243,7 +243,7 @@ def test_a_mask_that_was_not_turned_back_is_refused(tmp_path: Path) -> None:
     turned = Orientationd("image", "PLI", labels=None)(VOLUME({"image": str(tmp_path / "a.nii.gz")}))["image"]
     assert turned.shape == (1, 6, 6, 6), "the shape cannot tell"
     with pytest.raises(ValueError, match="mm away from the image; Invertd"):
-        SaveMask(tmp_path / "out")(turned)
+        SaveImageMask(tmp_path / "out")(turned)
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 7, 1), (5, 6, 7, 2)])
@@ -251,7 +251,7 @@ def test_the_mask_of_channels_has_three_axes(shape: tuple[int, ...], tmp_path: P
     write_volume(tmp_path / "a.nii.gz", shape)
     mask = load_mask(tmp_path / "a.nii.gz")
     assert mask.shape == (1, 5, 6, 7)
-    SaveMask(tmp_path / "out", overlay=True, channels=[shape[-1] - 1])(mask)
+    SaveImageMask(tmp_path / "out", overlay=True, channels=[shape[-1] - 1])(mask)
     assert nib.load(tmp_path / "out/a_pred.nii.gz").shape == (5, 6, 7)
 
 
@@ -275,7 +275,7 @@ def test_a_series_gets_a_nifti_mask_where_itk_puts_the_series(tmp_path: Path) ->
     before, item = turn_and_resample(tmp_path / "s 1")
     item = Invertd("pred", before, orig_keys="image", nearest_interp=True)(item)
     item["pred"] = (item["pred"] > 250).float()
-    SaveMaskd("pred", tmp_path / "out", overlay=True)(item)
+    SaveImageMaskd("pred", tmp_path / "out", overlay=True)(item)
     assert list_files(tmp_path / "out") == ["s 1_overlay.png", "s 1_pred.nii.gz"]
     series, mask = read_series(tmp_path / "s 1"), itk.imread(str(tmp_path / "out/s 1_pred.nii.gz"))
     assert list(itk.size(mask)) == list(itk.size(series)) == [5, 8, 6]
@@ -292,7 +292,7 @@ def test_shear_is_left_to_the_sform(tmp_path: Path) -> None:
         dataset.ImagePositionPatient = [0, 0.3 * index, index]
         dataset.save_as(path)
     image = LoadImage(reader=VolumeReader, ensure_channel_first=True)(str(tmp_path / "s"))
-    SaveMask(tmp_path / "out")(make_mask(image))
+    SaveImageMask(tmp_path / "out")(make_mask(image))
     found = nib.load(tmp_path / "out/s_pred.nii.gz")
     sheared = [[-1, 0, 0, 0], [0, -1, -0.3, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(found.affine, sheared, atol=1e-6)
@@ -302,7 +302,9 @@ def test_shear_is_left_to_the_sform(tmp_path: Path) -> None:
 def test_a_series_that_was_not_loaded_is_not_placed(tmp_path: Path) -> None:
     write_series(tmp_path / "s", np.ones((4, 5, 6), np.int16), Geometry(), "P")
     with pytest.raises(ValueError, match="lack spatial_shape or original_affine; load the image with LoadImaged"):
-        SaveMask(tmp_path / "out")(MetaTensor(torch.ones(1, 6, 5, 4), meta={"filename_or_obj": str(tmp_path / "s")}))
+        SaveImageMask(tmp_path / "out")(
+            MetaTensor(torch.ones(1, 6, 5, 4), meta={"filename_or_obj": str(tmp_path / "s")})
+        )
 
 
 # --- refusals
@@ -326,23 +328,23 @@ def test_a_series_that_was_not_loaded_is_not_placed(tmp_path: Path) -> None:
 def test_other_masks_are_refused_before_anything_is_written(change, message: str, tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     with pytest.raises(ValueError, match=message):
-        SaveMask(tmp_path / "out")(change(load_mask(tmp_path / "a.png")))
+        SaveImageMask(tmp_path / "out")(change(load_mask(tmp_path / "a.png")))
     assert not (tmp_path / "out").exists()
 
 
 def test_labels_without_a_value(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"values must list every label; got predictions of \[2\]"):
-        SaveMask(tmp_path / "out", values=[0, 255])(load_mask(tmp_path / "a.png", labels=2))
+        SaveImageMask(tmp_path / "out", values=[0, 255])(load_mask(tmp_path / "a.png", labels=2))
     with pytest.raises(ValueError, match="label 65536 does not fit"):
-        SaveMask(tmp_path / "out", values=[0, 255])(load_mask(tmp_path / "a.png") * 65536)
+        SaveImageMask(tmp_path / "out", values=[0, 255])(load_mask(tmp_path / "a.png") * 65536)
 
 
 @pytest.mark.parametrize("case_id", ["/etc/x", "../x", "a/../../x", "."])
 def test_a_case_stays_in_the_output_folder(case_id: str, tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     with pytest.raises(ValueError, match="is not a path below the output folder"):
-        SaveMask(tmp_path / "out")(load_mask(tmp_path / "a.png"), case_id)
+        SaveImageMask(tmp_path / "out")(load_mask(tmp_path / "a.png"), case_id)
 
 
 @pytest.mark.parametrize(
@@ -359,15 +361,15 @@ def test_a_case_stays_in_the_output_folder(case_id: str, tmp_path: Path) -> None
 )
 def test_bad_arguments(options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        SaveMask(tmp_path, **options)
+        SaveImageMask(tmp_path, **options)
 
 
 def test_switches_typed_on_the_command_line(tmp_path: Path) -> None:
-    save = SaveMask(tmp_path / "out", overlay="True", figure="false")
+    save = SaveImageMask(tmp_path / "out", overlay="True", figure="false")
     assert (save.overlay, save.figure) == (True, False)
     assert not (tmp_path / "out").exists(), "building a config must not touch the disk"
     with pytest.raises(InputError, match="--overlay must be true or false, got 'maybe'"):
-        SaveMask(tmp_path, overlay="maybe")
+        SaveImageMask(tmp_path, overlay="maybe")
 
 
 # --- writing
@@ -377,7 +379,7 @@ def test_switches_typed_on_the_command_line(tmp_path: Path) -> None:
 def test_a_writer_that_fails_leaves_nothing_half(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (write_volume if "nii" in name else write_picture)(tmp_path / name)
     mask = load_mask(tmp_path / name)
-    (path,) = SaveMask(tmp_path / "out")(mask)
+    (path,) = SaveImageMask(tmp_path / "out")(mask)
     before = path.read_bytes()
 
     def refuse(source: object, target: object) -> None:
@@ -385,7 +387,7 @@ def test_a_writer_that_fails_leaves_nothing_half(name: str, tmp_path: Path, monk
 
     monkeypatch.setattr("pipeline.atomic.os.replace", refuse)
     with pytest.raises(InputError, match=rf"cannot write the results of .*{name} to .*out: no space left on device"):
-        SaveMask(tmp_path / "out")(mask)
+        SaveImageMask(tmp_path / "out")(mask)
     assert list_files(tmp_path / "out") == [path.name]
     assert path.read_bytes() == before
 
@@ -394,17 +396,17 @@ def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     (tmp_path / "out").touch()
     with pytest.raises(InputError, match=r"cannot write the results of .*; .*--output_dir") as caught:
-        SaveMask(tmp_path / "out")(load_mask(tmp_path / "a.png"))
+        SaveImageMask(tmp_path / "out")(load_mask(tmp_path / "a.png"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.nii.gz"])
 def test_the_same_mask_gives_the_same_bytes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (write_volume if "nii" in name else write_picture)(tmp_path / name)
-    (path,) = SaveMask(tmp_path / "out")(load_mask(tmp_path / name))
+    (path,) = SaveImageMask(tmp_path / "out")(load_mask(tmp_path / name))
     first = path.read_bytes()
     monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
-    SaveMask(tmp_path / "out")(load_mask(tmp_path / name))
+    SaveImageMask(tmp_path / "out")(load_mask(tmp_path / name))
     assert path.read_bytes() == first
 
 
@@ -416,7 +418,7 @@ def test_the_overlay_is_the_picture_with_an_outline_for_every_label(tmp_path: Pa
     labels = np.zeros((9, 13), int)
     labels[1:4, 2:5], labels[5:8, 6:9] = 1, 2
     mask = MetaTensor(torch.as_tensor(labels[None]), meta=load_mask(tmp_path / "a.png").meta)
-    written = SaveMask(tmp_path / "out", overlay=True)(mask)
+    written = SaveImageMask(tmp_path / "out", overlay=True)(mask)
     assert [path.name for path in written] == ["a_pred.png", "a_overlay.png"]
     overlay = read_pixels(written[1])
     inside = np.zeros_like(labels, dtype=bool)
@@ -431,13 +433,13 @@ def test_the_overlay_is_the_picture_with_an_outline_for_every_label(tmp_path: Pa
 def test_channels_of_the_overlay(shape, channels, shown, tmp_path: Path) -> None:
     pixels = write_picture(tmp_path / "a.png", shape).reshape(9, 13, -1)
     mask = load_mask(tmp_path / "a.png") * 0
-    overlay = read_pixels(SaveMask(tmp_path / "out", overlay=True, channels=channels)(mask)[1])
+    overlay = read_pixels(SaveImageMask(tmp_path / "out", overlay=True, channels=channels)(mask)[1])
     assert np.array_equal(overlay, pixels[..., shown])
 
 
 def test_a_figure_has_image_prediction_and_overlay(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
-    written = SaveMask(tmp_path / "out", figure=True)(load_mask(tmp_path / "a.png"))
+    written = SaveImageMask(tmp_path / "out", figure=True)(load_mask(tmp_path / "a.png"))
     assert [path.name for path in written] == ["a_pred.png", "a_figure.png"]
     assert read_pixels(written[1]).shape == (28 + round(384 * 9 / 13), 3 * 384 + 8, 3)
 
@@ -445,7 +447,7 @@ def test_a_figure_has_image_prediction_and_overlay(tmp_path: Path) -> None:
 def test_pictures_of_a_volume(tmp_path: Path) -> None:
     write_volume(tmp_path / "a.nii.gz")
     mask = load_mask(tmp_path / "a.nii.gz")
-    _, overlay, figure = SaveMask(tmp_path / "out", overlay=True, figure=True)(mask)
+    _, overlay, figure = SaveImageMask(tmp_path / "out", overlay=True, figure=True)(mask)
     # 9 x 7 x 5 voxels of 2, 1.5 and 3 mm, the axes running P, L and S: 10.5 mm wide, 18 mm deep, 15 mm high.
     scale = 256 / 18
     assert read_pixels(overlay).shape == (256, 2 * round(10.5 * scale) + round(18 * scale) + 8, 3)
@@ -458,6 +460,6 @@ def test_real_series(shared_data: Path, tmp_path: Path) -> None:
     before, item = turn_and_resample(folder)
     item = Invertd("pred", before, orig_keys="image")(item)
     item["pred"] = (item["pred"] > 300).float()
-    SaveMaskd("pred", tmp_path)(item)
+    SaveImageMaskd("pred", tmp_path)(item)
     mask = itk.imread(str(tmp_path / f"{folder.name}_pred.nii.gz"))
     np.testing.assert_allclose(list_corners(mask), list_corners(read_series(folder)), atol=1e-3)

@@ -12,7 +12,7 @@ from monai.transforms import AsDiscreted, Compose, DivisiblePadd, Invertd
 from PIL import Image
 
 from pipeline.inferers import AutocastInferer
-from pipeline.transforms import LoadSliceStackd, NeighbourSlicesToChannelsd, SaveSliceStackd
+from pipeline.transforms import LoadImageStackd, NeighbourSlicesToChannelsd, SaveImageStackd
 
 
 def write_case(folder, shape, numbers, suffix, dtype=np.uint8, seed=0):
@@ -31,7 +31,7 @@ def predict(cases, output_dir, level, channels, invert=True):
     """Mark every pixel whose first channel exceeds `level`, through padding, neighbours, slices and inversion."""
     preprocessing = Compose(
         [
-            LoadSliceStackd("image"),
+            LoadImageStackd("image"),
             DivisiblePadd("image", k=[16, 16, 1], mode="edge"),
             NeighbourSlicesToChannelsd("image"),
         ]
@@ -39,7 +39,7 @@ def predict(cases, output_dir, level, channels, invert=True):
     postprocessing = [
         Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False),
         AsDiscreted("pred", threshold=0.5),
-        SaveSliceStackd("pred", output_dir),
+        SaveImageStackd("pred", output_dir),
     ]
     items = [{"case_id": str(k), "image": [str(path) for path in paths]} for k, paths in enumerate(cases)]
     evaluator = SupervisedEvaluator(

@@ -24,7 +24,7 @@ from monai.transforms import (
 from PIL import Image
 
 from pipeline.datasets.phantoms.dicom import Geometry, write_series
-from pipeline.transforms import LoadSliceStack, LoadSliceStackd, LoadSource, LoadSourced, NeighbourSlicesToChannelsd
+from pipeline.transforms import LoadImageStack, LoadImageStackd, LoadSource, LoadSourced, NeighbourSlicesToChannelsd
 
 PICTURES: dict[str, Any] = {"reader": "PILReader", "reverse_indexing": False, "ensure_channel_first": True}
 
@@ -57,14 +57,14 @@ def test_stack_of_slices(tmp_path: Path) -> None:
     paths = write_slices(tmp_path / "patient")
     preprocessing = Compose(
         [
-            LoadSliceStackd("image"),
+            LoadImageStackd("image"),
             NormalizeIntensityd("image"),
             DivisiblePadd("image", k=[16, 16, 1], mode="edge"),
             NeighbourSlicesToChannelsd("image"),
         ]
     )
     case = predict({"image": paths}, preprocessing)
-    original = LoadSourced("pred", "original", LoadSliceStack())(case)["original"]
+    original = LoadSourced("pred", "original", LoadImageStack())(case)["original"]
     expected = np.stack([np.asarray(Image.open(path)) for path in paths], axis=-1).transpose(2, 0, 1, 3)
     assert original.tolist() == expected.tolist()
     assert case["image"].shape[1:] != original.shape[1:]
@@ -172,10 +172,10 @@ def test_a_file_that_is_gone(pred: MetaTensor, tmp_path: Path) -> None:
 
 def test_one_slice_that_is_gone(tmp_path: Path) -> None:
     paths = write_slices(tmp_path / "patient")
-    volume = LoadSliceStack()(paths)
+    volume = LoadImageStack()(paths)
     paths[2].unlink()
     with pytest.raises(ValueError, match=r"patient_2\.tif is missing"):
-        LoadSource(LoadSliceStack())(volume)
+        LoadSource(LoadImageStack())(volume)
 
 
 def test_a_file_that_was_damaged_since(pred: MetaTensor, tmp_path: Path) -> None:

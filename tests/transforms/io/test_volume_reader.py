@@ -22,7 +22,7 @@ from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest_file import write_manifest
 from pipeline.datasets.phantoms.dicom import Geometry, write_series
 from pipeline.issues import InputError
-from pipeline.transforms import SaveMask
+from pipeline.transforms import SaveImageMask
 from pipeline.transforms.io.volume_reader import VolumeReader
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -146,11 +146,11 @@ def test_a_config_with_another_reader_is_refused(tmp_path: Path) -> None:
     write_tilted(folder, turn("x", 20))
     image = LoadImage(ensure_channel_first=True)(str(folder))
     with pytest.raises(InputError, match=r"series is tilted, .* up to 19.8 mm from its place; give") as caught:
-        SaveMask(tmp_path / "out")(MetaTensor(torch.ones(image.shape), meta=image.meta))
+        SaveImageMask(tmp_path / "out")(MetaTensor(torch.ones(image.shape), meta=image.meta))
     assert "\n" not in str(caught.value)
     reader = json.loads("{" + str(caught.value).rpartition("give LoadImaged the ")[2] + "}")["reader"]
     image = LoadImage(reader=reader, ensure_channel_first=True)(str(folder))
-    assert SaveMask(tmp_path / "out")(MetaTensor(torch.ones(image.shape), meta=image.meta))
+    assert SaveImageMask(tmp_path / "out")(MetaTensor(torch.ones(image.shape), meta=image.meta))
 
 
 def test_a_tilt_that_only_the_header_claims_gives_a_warning(tmp_path: Path) -> None:
