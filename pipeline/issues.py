@@ -8,6 +8,7 @@ from typing import Literal
 Severity = Literal["error", "warning"]
 # Spaces of other scripts, and the marks that join or part letters in some.
 _HARMLESS = " \xa0\u202f\u3000\u200c\u200d"
+_FROM_WORKER = "Caught InputError in "
 
 
 def show_controls(text: object) -> str:
@@ -68,11 +69,12 @@ class Issue:
         return asdict(self)
 
 
-class InputError(SystemExit):
+class InputError(Exception):
     """A problem that the user can fix, reported in one line.
 
-    It derives from `SystemExit`, not from `Exception`: MONAI wraps every `Exception` that is raised while a config is
-    resolved in a 50-line trace, but lets `SystemExit` through. Uncaught, it prints its line to stderr and exits with 1.
+    Commands print the line and exit with 1, see `pipeline.handlers.OneLineErrors`. In Python, and so in clients such as
+    MONAI Label and NVFlare, it is an ordinary exception. MONAI wraps what is raised while a config is built in other
+    exceptions: `find_input_error` finds it again.
 
     Args:
         message: the problem, its place, the expected value and the next command. Line breaks become spaces.
@@ -84,7 +86,24 @@ class InputError(SystemExit):
 
     def __init__(self, message: str) -> None:
         """Join the message into one line."""
-        super().__init__(join_lines(message))
+        # torch raises the error of a loader's worker again with the worker's trace as its message.
+        text = message.rpartition(f"{__name__}.InputError: ")[2] if message.startswith(_FROM_WORKER) else message
+        super().__init__(join_lines(text.strip() if text is not message else text))
+
+
+def find_input_error(error: BaseException) -> InputError | None:
+    """Return the first `InputError` among an error and its causes, None if there is none.
+
+    Example:
+        >>> wrapped = RuntimeError("Failed to instantiate component")
+        >>> wrapped.__cause__ = InputError("no such folder: data")
+        >>> find_input_error(wrapped)
+        InputError('no such folder: data')
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__  # not the context, which may be an error that was handled
+    return cause
 
 
 def summarise(issues: Sequence[Issue]) -> str:

@@ -12,7 +12,7 @@ from pipeline.bundle.configs import Config
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.render import REFINE
 from pipeline.bundle.texts import find_input_shape
-from pipeline.issues import InputError
+from pipeline.issues import InputError, find_input_error
 
 _BUILT = {
     TRAIN: (
@@ -89,9 +89,9 @@ def _explain(draft: Draft, place: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (InputError, Exception) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
+    except Exception as error:
+        cause: BaseException = find_input_error(error) or error
+        while cause.__cause__ is not None and not isinstance(cause, InputError):
             cause = cause.__cause__
         message = f"{draft.recipe.title} cannot be made to fit: {place}: {cause}; nothing was written"
         raise InputError(message) from error

@@ -169,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, for example `head`, has closed the pipe; closing stdout must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
-    except (InputError, Exception) as error:
+    except Exception as error:
         return _print_error(error, debug=hasattr(args, "debug"))
     return code
 

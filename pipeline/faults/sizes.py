@@ -35,6 +35,11 @@ _SHAPES = (
         "pad and crop them to roi_size or image_size, or set --batch_size 1",
     ),
     (
+        r"num_samples should be a positive integer value, but got num_samples=0",
+        "there are no training cases: the list in train#dataset#data is empty",
+        "give it at least one image with its label",
+    ),
+    (
         r"ground truth has differ\w* shape \(torch\.Size\((\[.*?\])\)\) from input \(torch\.Size\((\[.*?\])\)\)",
         "the masks of a batch have the shape {}, the network's output {}",
         "set network_def#out_channels to the number of channels that loss expects",

@@ -20,6 +20,7 @@ from pipeline.handlers.training.epoch_seed import EpochSeed
 from pipeline.handlers.training.final_validation import FinalValidation
 from pipeline.handlers.training.gradient_clip import GradientClip
 from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
+from pipeline.handlers.training.schedule_restart import ScheduleRestart
 from pipeline.handlers.training.threshold_search import ThresholdSearch
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "PredictionGallery",
     "RunLock",
     "RunRecord",
+    "ScheduleRestart",
     "SegmentationFigures",
     "SummaryWriterEnd",
     "ThresholdSearch",

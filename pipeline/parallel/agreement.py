@@ -61,10 +61,11 @@ def exit_together() -> Iterator[None]:
     """Exit in all processes if the block raises in one; all processes must enter it.
 
     The first process shows the message of the process that raised; the others exit silently with the same code. An
-    exception other than `SystemExit` is raised where it happened, with its trace.
+    exception other than `InputError` and `SystemExit` is raised where it happened, with its trace.
 
     Raises:
-        SystemExit: the block raised, here or in another process.
+        InputError: in the first process: the block raised, here or in another process.
+        SystemExit: in the others; or the block raised it.
 
     Example:
         >>> with exit_together():
@@ -115,7 +116,7 @@ def record_failure(error: BaseException) -> None:
 
 
 def _choose(error: BaseException | None, reports: list[tuple[int, str]]) -> BaseException:
-    if error is not None and (idist.get_rank() == 0 or not isinstance(error, SystemExit)):
+    if error is not None and (idist.get_rank() == 0 or not isinstance(error, InputError | SystemExit)):
         return error
     process, (code, line) = next((number, report) for number, report in enumerate(reports) if report[0])
     if idist.get_rank() > 0 or not line:
@@ -127,6 +128,8 @@ def _describe(error: BaseException | None) -> tuple[int, str]:
     """Return exit code and line; code 0 means no error."""
     if error is None:
         return 0, ""
+    if isinstance(error, InputError):
+        return 1, str(error)
     if isinstance(error, SystemExit):
         return (error.code, "") if isinstance(error.code, int) else (1, str(error.code or ""))
     return 1, f"{type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ from pipeline.bundle.config_files import EVALUATE, TRAIN, read_config, suggest_n
 from pipeline.bundle.configs import find_references, list_texts
 from pipeline.bundle.overrides.ids import MISSING, look_up
 from pipeline.bundle.overrides.overrides import Overrides, describe_first
-from pipeline.issues import InputError
+from pipeline.issues import InputError, find_input_error
 from pipeline.tuning.settings import KNOBS, Setting
 
 REFINE_FILE = "refine.json"
@@ -138,11 +138,11 @@ def explain(place: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
+        if own := find_input_error(error):
+            raise own from own.__cause__
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        if isinstance(cause, InputError):
-            raise cause from None
         raise InputError(f"{place}: {faults.explain(error) or f'{type(cause).__name__}: {cause}'}") from error
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.issues import InputError
 from tests.docs.commands import check_command
 from tests.docs.markdown import ROOT, Block, list_documents, read_blocks, read_text
 from tests.docs.sandbox import Sandbox, use_environment
@@ -67,7 +66,7 @@ def run_document(document: str, sandbox: Sandbox) -> None:
         if block.language in ("bash", "python") and not block.mark:
             try:
                 sandbox.run(block)
-            except (InputError, Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:
                 raise AssertionError(f"{block.name}: {error!r}") from error
 
 

@@ -59,8 +59,10 @@ def describe_end(run: Any) -> tuple[Any, str]:
     """Return exit code and line of a run; (0, "") if it ends well."""
     try:
         run()
+    except InputError as error:
+        return 1, str(error)
     except SystemExit as error:
-        return (error.code, "") if isinstance(error.code, int) else (1, str(error))
+        return int(str(error.code)), ""
     return 0, ""
 
 

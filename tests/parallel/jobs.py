@@ -110,6 +110,8 @@ def refuse_different_shapes() -> tuple[Any, str]:
     size = 4 + 4 * torch.distributed.get_rank()
     try:
         GlobalBatchLoss(nn.MSELoss())(torch.ones(1, 1, size, size), torch.ones(1, 1, size, size))
+    except InputError as error:
+        return str(error), type(error).__name__
     except SystemExit as error:
         return error.code, type(error).__name__
     return None, ""

@@ -135,7 +135,7 @@ def read_all(parser: ConfigParser) -> None:
     parser.parse()
     for name in list(parser.ref_resolver.items):
         if name and name.partition("::")[0] not in ("run", "initialize", "finalize"):
-            with contextlib.suppress(Exception, SystemExit):
+            with contextlib.suppress(Exception):
                 parser.get_parsed_content(name)
 
 
@@ -153,7 +153,7 @@ def _read_workflows(configs: Path) -> None:
         for name in ("version", "monai_version", "description", "spatial_shape", "channel_def", "bundle_root"):
             with contextlib.suppress(KeyError):  # not a property of MONAI's older versions
                 getattr(workflow, name)
-        with contextlib.suppress(SystemExit):  # where there are no data
+        with contextlib.suppress(Exception):  # where there are no data
             workflow.check_properties()
 
 

@@ -16,7 +16,7 @@ from pipeline.datasets.checks.union import count_union
 from pipeline.datasets.files import State, check_presence, compare_digest, locate_file, read_stable_file, take_state
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import ImageError, ImageSource, Probe, probe_image
-from pipeline.issues import Issue
+from pipeline.issues import InputError, Issue
 
 Level = Literal["quick", "default", "deep"]
 
@@ -186,6 +186,8 @@ class Inspection:
             return probe_image(source, decode=decode, is_mask=is_mask, max_pixels=self.options.max_pixels)
         except ImageError as error:
             return Issue(error.code, "error", error.message, record=record, path=path, hint=error.hint)
+        except InputError:
+            raise
         except Exception as error:
             # An unforeseen error of a reader is a finding about its file, and never ends the check.
             message = f"reading failed: {type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ from pipeline.parallel.wrapped import unwrap_network
 
 @dataclass(eq=False, repr=False)
 class EncoderWeightsLoader(OneLineHandler):
-    """Load pretrained weights into a network's encoder when a training starts, but not when it is resumed.
+    """Load pretrained weights into a network's encoder when a training starts, but not when it is resumed or goes on.
 
     They are not part of ``network_def``, because inference builds the same network without the pretrained file.
 
@@ -34,6 +34,7 @@ class EncoderWeightsLoader(OneLineHandler):
     resume: bool | str = False  #: the training continues from a checkpoint, which contains the encoder's weights
 
     def __post_init__(self) -> None:
+        self._loaded = False
         self.network = unwrap_network(self.network)
         self.partial = read_flag(self.partial, "encoder_partial")
         self.resume = read_flag(self.resume, "resume")
@@ -47,8 +48,9 @@ class EncoderWeightsLoader(OneLineHandler):
 
     def __call__(self, engine: Engine) -> None:
         """Load the weights, if there are any and the training is not resumed."""
-        if self.weights is None or self.resume:
+        if self.weights is None or self.resume or self._loaded:
             return
+        self._loaded = True
         for first in (True, False):  # one process per machine downloads the file first
             with exit_together():
                 if (idist.get_local_rank() == 0) is first:

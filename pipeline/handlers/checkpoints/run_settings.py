@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine
 from torch.optim import Optimizer
 
+from pipeline.handlers.run.batch_cases import is_handed_over, list_items, name_item
 from pipeline.issues import InputError
 from pipeline.parallel.wrapped import unwrap_network
 
@@ -41,7 +42,7 @@ def describe_settings(
         loader: of the training.
         evaluator: with the loader of the validation.
         seed: of the run.
-        manifest: file of the dataset.
+        manifest: file of the dataset; does not count where a client of the bundle brought the cases.
 
     Returns:
         Entries that are unknown are None.
@@ -56,7 +57,7 @@ def describe_settings(
     return {
         "train_cases": _digest_cases(loader),
         "val_cases": _digest_cases(getattr(evaluator, "data_loader", None)),
-        "manifest": None if manifest is None else _digest(Path(manifest).read_bytes()),
+        "manifest": None if manifest is None or is_handed_over(loader) else _digest(Path(manifest).read_bytes()),
         "optimizers": [type(item).__name__ for item in objects.values() if isinstance(item, Optimizer)],
         # torch and MONAI describe layers in other words from version to version.
         "layers": _digest(f"{torch.__version__} {monai.__version__} {networks}".encode()) if networks else None,
@@ -95,10 +96,8 @@ def _differ(saved: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool
 
 
 def _digest_cases(loader: Any) -> str | None:
-    items = getattr(getattr(loader, "dataset", None), "data", None)
-    if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) and "case_id" in item for item in items):
-        return None
-    return f"{len(items)} {_digest(repr([str(item['case_id']) for item in items]).encode())}"
+    names = [name_item(item) if isinstance(item, Mapping) else None for item in list_items(loader)]
+    return None if None in names or not names else f"{len(names)} {_digest(repr(names).encode())}"
 
 
 def _digest(content: bytes) -> str:

@@ -16,8 +16,10 @@ from pipeline.atomic import format_bytes
 from pipeline.flags import read_flag
 from pipeline.handlers.checkpoints.atomic_save import OVERHEAD, count_bytes, remove_stale, save_state
 from pipeline.handlers.checkpoints.checkpoint_files import LAST_PATTERN, find_last, improves, name_last, read_newest
+from pipeline.handlers.checkpoints.client_weights import ClientWeights
 from pipeline.handlers.checkpoints.restoring import list_rates, restore_objects
 from pipeline.handlers.checkpoints.run_settings import check_settings, describe_settings
+from pipeline.handlers.run.batch_cases import has_no_cases, is_handed_over
 from pipeline.handlers.run.exits import keep_one_line
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import agree_on, collect, exit_together
@@ -43,6 +45,10 @@ class TrainingCheckpoint:
     uninterrupted run. Its length, learning rate and other hyper-parameters may change: from here on it goes on as an
     uninterrupted run with the new settings would, see `restore_objects`. Other cases or another network are refused.
 
+    A trainer that is run again, as in the rounds of federated learning, goes on with the weights that its network has.
+    Where a client of the bundle brought the cases (`is_handed_over`), a new training replaces the checkpoints of an
+    earlier one, and the best weights are also written to where clients read them, see `ClientWeights`.
+
     Raises:
         InputError: when the run starts: there is nothing to resume from, the checkpoint does not fit, ``output_dir``
             contains another run's checkpoints, or there is too little disk space; in the run: the disk is full, or the
@@ -65,6 +71,7 @@ class TrainingCheckpoint:
     loader: Any = None  #: of the training; with it a resume notices other cases and another batch size
     seed: int | None = None  #: of the run; with it a resume notices another one
     manifest: str | Path | None = None  #: file of the dataset; with it a resume notices another one
+    ckpt_dir: str | Path | None = None  #: where clients of the bundle look for ``best_name``; needs ``loader``
 
     def __post_init__(self) -> None:
         if self.network_key not in self.to_save:
@@ -80,7 +87,10 @@ class TrainingCheckpoint:
         self.resume = read_flag(self.resume, "resume")
         self.best_metric: float | None = None
         self.best_epoch: int | None = None
-        self._verified = False
+        self._verified = self._begun = False
+        self._replaced: list[Path] = []
+        handed_over = self.ckpt_dir is not None and is_handed_over(self.loader)
+        self._client_weights = ClientWeights(self.best_path, Path(str(self.ckpt_dir))) if handed_over else None
         self._first_rates = list_rates(self.to_save)
         self._settings: dict[str, Any] = {}
 
@@ -114,16 +124,35 @@ class TrainingCheckpoint:
             "epoch_length": trainer.state.epoch_length,
             "first_rates": self._first_rates,
         }
-        if self.resume:
+        if self._client_weights is not None and _is_main() and not self._begun:
+            self._client_weights.begin()
+        if has_no_cases(self.evaluator) and not self._begun:
+            _LOGGER.warning("there are no validation cases: %s gets the weights of each epoch", self.best_path)
+        if self._begun:
+            if trainer.state.epoch == 0:
+                self._begin_anew()
+        elif self.resume:
             self._restore(trainer)
         elif find_last(self.folder):
-            raise InputError(
-                f"{find_last(self.folder)[0]} is from an earlier run: "
-                "continue it with --resume true, or choose another --output_dir"
-            )
+            self._replace_earlier_run()
         elif self.best_path.exists():
             _LOGGER.warning("%s exists and will be replaced after the first validation", self.best_path)
         self._check_space()
+        self._begun = True
+
+    def _replace_earlier_run(self) -> None:
+        newest = find_last(self.folder)[0]
+        if not is_handed_over(self.loader):
+            raise InputError(
+                f"{newest} is from an earlier run: continue it with --resume true, or choose another --output_dir"
+            )
+        _LOGGER.warning("%s is from an earlier run: this training starts anew and replaces its checkpoints", newest)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._replaced = find_last(self.folder)  # until there is a new one
+        self.best_metric = self.best_epoch = None
+        self._tell_evaluator()
 
     def save_best(self, evaluator: Engine, trainer: Engine) -> None:
         """Save the network if this validation is the best so far."""
@@ -136,7 +165,7 @@ class TrainingCheckpoint:
         if agree_on(improves(self.evaluator, metric, self.best_metric)):
             with exit_together():
                 if _is_main():
-                    self._write(self._collect(self.network_key), self.best_path)
+                    self._write_best()
             self.best_metric, self.best_epoch = metric, trainer.state.epoch
         self._tell_evaluator()
 
@@ -146,10 +175,16 @@ class TrainingCheckpoint:
             if not _is_main():
                 return
             path = self.folder / name_last(trainer.state.epoch)
+            if has_no_cases(self.evaluator):
+                self._write_best()  # nothing tells which epoch is the best
             self._write(self._full_state(trainer), path)
             if not self._verified:
                 _verify(path)
                 self._verified = True
+            for old in self._replaced:
+                if old != path:
+                    old.unlink(missing_ok=True)
+            self._replaced = []
             for old in find_last(self.folder)[self.n_saved :]:
                 old.unlink(missing_ok=True)
 
@@ -165,6 +200,11 @@ class TrainingCheckpoint:
 
     def _collect(self, name: str) -> Any:
         return unwrap_network(self.to_save[name]).state_dict()
+
+    def _write_best(self) -> None:
+        self._write(self._collect(self.network_key), self.best_path)
+        if self._client_weights is not None:
+            self._client_weights.publish()
 
     def _write(self, state: Mapping[str, Any], path: Path) -> None:
         newest = find_last(self.folder)

@@ -1,8 +1,10 @@
 """Tables of metrics per case, written atomically."""
 
 import contextlib
+import logging
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,8 +12,10 @@ import ignite.distributed as idist
 from ignite.engine import Engine
 from monai.handlers import MetricsSaver
 
+from pipeline.handlers.run.batch_cases import list_case_ids
 from pipeline.parallel.agreement import exit_together
 
+_LOGGER = logging.getLogger(__name__)
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -19,7 +23,7 @@ class CaseMetricsSaver(MetricsSaver):
     """MONAI's ``MetricsSaver`` with ``case_id`` as the name of each row, and files that are renamed when complete.
 
     After every validation it replaces ``metrics.csv`` (one line per metric) and ``<metric>_raw.csv`` (one line per
-    case).
+    case). A case without id has the name of its image's file; of equal names, all but the first get a number.
 
     Args:
         save_dir: folder of the tables.
@@ -28,10 +32,27 @@ class CaseMetricsSaver(MetricsSaver):
         batch_transform, summary_ops, save_rank, delimiter, output_type: see ``MetricsSaver``.
     """
 
+    _told = False
+
     def _get_filenames(self, engine: Engine) -> None:
-        if self.metric_details is not None:
-            batch = cast(list[dict[str, Any]], engine.state.batch)
-            self._filenames.extend(_quote(str(item["case_id"]), self.deli) for item in batch)
+        if self.metric_details is None:
+            return
+        for item in cast(list[dict[str, Any]], engine.state.batch):
+            self._filenames.append(_quote(self._name_case(item), self.deli))
+
+    def _name_case(self, item: dict[str, Any]) -> str:
+        if "case_id" in item:
+            return str(item["case_id"])
+        if not self._told:
+            self._told = True
+            _LOGGER.info("the cases have no case_id: %s names them by their image's files", self.save_dir)
+        name = next(iter(list_case_ids(item)), "case")
+        self._namesakes[name] += 1
+        return name if self._namesakes[name] == 1 else f"{name}_{self._namesakes[name]}"
+
+    def _started(self, engine: Engine) -> None:
+        super()._started(engine)
+        self._namesakes: Counter[str] = Counter()
 
     def __call__(self, engine: Engine) -> None:
         """Write the tables of the last validation; one of several processes collects all rows and writes."""

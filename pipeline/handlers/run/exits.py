@@ -8,18 +8,24 @@ With several processes, the first one that fails states the reason. Each of the 
 """
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ignite.engine import Engine, Events
 
+from pipeline.faults import list_causes
 from pipeline.handlers.run.fault_context import explain_fault
 from pipeline.handlers.run.loading_order import record_order
-from pipeline.issues import InputError
+from pipeline.issues import InputError, find_input_error
 from pipeline.parallel.agreement import explain_lost_process, record_failure
 
+_PACKAGE = Path(__file__).parents[2]
+# The last frame of a trace, and the message after it.
+_WORKER_ERROR = r'  File "([^"]+)", line \d+, in .+\n(?: {4}.*\n)*ValueError: (.+)'
 #: Gets the engine and the exception; returns an exception to raise instead, or None
 OnException = Callable[[Engine, BaseException], BaseException | None]
 
@@ -100,16 +106,26 @@ def find_line(error: BaseException, engine: Engine | None = None) -> InputError 
 
 
 def _find_own_message(error: BaseException) -> InputError | None:
-    """Return the message of a `ValueError` raised by this package, however deeply MONAI has wrapped it.
+    """Return the message of an error raised by this package, however deeply MONAI has wrapped it.
 
-    Networks and transforms use it to say what is wrong with an image or a mask.
+    Networks and transforms use `ValueError` to say what is wrong with an image or a mask.
     """
+    found = find_input_error(error)
     cause: BaseException | None = error
-    while cause is not None:
+    while found is None and cause is not None:
         if isinstance(cause, ValueError) and _is_raised_here(cause):
             return InputError(str(cause))
         cause = cause.__cause__  # not the context, which may be an error that was handled
-    return None
+    return found or _find_worker_message(error)
+
+
+def _find_worker_message(error: BaseException) -> InputError | None:
+    """Return such a message of a loader's worker, of whose errors only a text arrives."""
+    for kind, text in list_causes(error):
+        if kind == InputError.__name__:
+            return InputError(text)
+    match = re.search(_WORKER_ERROR, str(error)) if "Caught " in str(error) else None
+    return InputError(match[2]) if match and Path(match[1]).is_relative_to(_PACKAGE) else None
 
 
 def _is_raised_here(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ from ignite.engine import Engine
 from pipeline.atomic import write_atomically
 from pipeline.faults import SAVING, Fault, advise, find_fault
 from pipeline.handlers.checkpoints.checkpoint_files import find_last
-from pipeline.handlers.run.batch_cases import list_case_ids
+from pipeline.handlers.run.batch_cases import list_case_ids, list_items, name_item
 from pipeline.handlers.run.loading_order import find_lost_cases
 from pipeline.issues import InputError
 
@@ -137,14 +137,13 @@ def _find_case(frames: Sequence[FrameType]) -> list[str]:
 def _find_owner(text: str, engine: Engine | None) -> list[str]:
     """Find the case of the engine's dataset one of whose files a text names."""
     loader = getattr(getattr(engine, "state", None), "dataloader", None)
-    items = getattr(getattr(loader, "dataset", None), "data", None)
-    for item in items if isinstance(items, Sequence) else ():
-        if isinstance(item, Mapping) and "case_id" in item:
+    for item in list_items(loader):
+        if isinstance(item, Mapping) and (name := name_item(item)):
             files = [part for value in item.values() for part in (value if isinstance(value, list) else [value])]
             if any(
                 isinstance(file, (str, os.PathLike)) and os.sep in str(file) and str(file) in text for file in files
             ):
-                return [str(item["case_id"])]
+                return [name]
     return []
 
 
@@ -165,7 +164,7 @@ def write_trace(error: BaseException, folder: Path | None) -> Path | None:
 
 
 def _write_check(found: Mapping[str, Any]) -> str:
-    if not {"manifest", "dataset_dir"} <= set(found):
+    if not {"manifest", "dataset_dir"} <= set(found) or not os.path.isfile(str(found["manifest"])):
         return ""
     options = shlex.join([str(found["manifest"]), "--dataset_dir", str(found["dataset_dir"])])
     return f"check the files with `python -m pipeline dataset check {options} --deep`"

@@ -28,13 +28,14 @@ class GracefulStop:
     to all processes and kills those that are still running after 30 seconds.
 
     Note:
-        Only a process's main thread receives signals. In another thread this handler logs a warning and does nothing.
+        Only a process's main thread receives signals. In another thread this handler logs one warning and does nothing.
     """
 
     def __init__(self) -> None:
         self._signal: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
         self._pid = -1
+        self._told = False
 
     def attach(self, engine: Engine) -> None:
         """Listen while ``engine``, the trainer, runs."""
@@ -52,7 +53,9 @@ class GracefulStop:
             for number in _SIGNALS:
                 self._former[number] = signal.signal(number, self._receive)
         except ValueError:
-            _LOGGER.warning("not the main thread: SIGTERM and Ctrl-C end this run without finishing the iteration")
+            if not self._told:
+                _LOGGER.warning("not the main thread: SIGTERM and Ctrl-C end this run without finishing the iteration")
+            self._told = True
 
     def stop_if_signalled(self, engine: Engine) -> None:
         """End the run if a signal was received."""

@@ -10,6 +10,8 @@ from typing import Any
 from ignite.engine import Engine
 from torch.utils.data import BatchSampler, DataLoader
 
+from pipeline.handlers.run.batch_cases import name_item
+
 
 class _RecordedSampler:
     """A sampler that keeps the order of its last pass."""
@@ -60,4 +62,5 @@ def find_lost_cases(engine: Engine, text: str) -> list[str]:
     size = loader.batch_size
     indices = [index for batch in batches for index in recorded.order[batch * size : (batch + 1) * size]]
     items = [loader.dataset.data[index] for index in indices]
-    return [str(item["case_id"]) for item in items if isinstance(item, Mapping) and "case_id" in item]
+    names = [name_item(item) for item in items if isinstance(item, Mapping)]
+    return [name for name in names if name is not None]

@@ -22,6 +22,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from pipeline.handlers.checkpoints.atomic_save import remove_stale, write_json
+from pipeline.handlers.run.batch_cases import is_handed_over
 from pipeline.handlers.run.exits import on_exception
 from pipeline.handlers.run.fault_context import TRACE_FILES
 from pipeline.issues import InputError
@@ -43,7 +44,9 @@ class RunRecord:
 
     The file is written when the run starts (status ``running``) and again when it ends: ``finished``, ``interrupted``
     by a signal, or ``failed`` with the error's first line. After a kill the status stays ``running``. A resumed run
-    keeps the earlier record under ``previous``. User and host names are left out; the home folder becomes ``~``.
+    keeps the earlier record under ``previous``; an engine that is run again goes on with its own and counts ``runs``.
+    User and host names are left out; the home folder becomes ``~``. Where a client of the bundle brought the cases, the
+    record names no manifest and no folder.
 
     Note:
         Put it after `RunLock` and `TrainingCheckpoint`, so that a run that they refuse does not replace the record of
@@ -78,28 +81,35 @@ class RunRecord:
             remove_stale(self.path.parent, (re.escape(self.path.name),))
             for trace in self.path.parent.glob(TRACE_FILES):  # of an earlier run that failed
                 trace.unlink(missing_ok=True)
-            self._started = datetime.now(UTC)
-            self._record = {
-                "status": "running",
-                "command": shlex.join(["python", *sys.orig_argv[1:]]),
-                "seed": self.seed,
-                "started": self._started.isoformat(timespec="seconds"),
-                "ended": None,
-                "duration_seconds": None,
-                "epochs": _count_epochs(engine),
-                "max_epochs": engine.state.max_epochs,
-                "versions": _list_versions(),
-                "device": _describe_device(getattr(engine.state, "device", None)),
-                "threads": torch.get_num_threads(),
-                "processes": idist.get_world_size(),
-                "dataset_dir": None if self.dataset_dir is None else str(self.dataset_dir),
-                "manifest": _describe_manifest(self.manifest),
-                "git": _read_git(self.source_dir),
-            }
-            previous = _read_previous(self.path)
-            if previous:
-                self._record["previous"] = previous
+            if self._record is None:
+                self._record = self._describe(engine)
+            runs = self._record.get("runs", 0) + 1
+            self._record |= {"status": "running", "runs": runs, "max_epochs": engine.state.max_epochs}
+            self._record.pop("error", None)
             self._write()
+
+    def _describe(self, engine: Engine) -> dict[str, Any]:
+        self._started = datetime.now(UTC)
+        ours = not is_handed_over(engine.state.dataloader)
+        record = {
+            "status": "running",
+            "command": shlex.join(["python", *sys.orig_argv[1:]]),
+            "seed": self.seed,
+            "started": self._started.isoformat(timespec="seconds"),
+            "ended": None,
+            "duration_seconds": None,
+            "epochs": _count_epochs(engine),
+            "max_epochs": engine.state.max_epochs,
+            "versions": _list_versions(),
+            "device": _describe_device(getattr(engine.state, "device", None)),
+            "threads": torch.get_num_threads(),
+            "processes": idist.get_world_size(),
+            "dataset_dir": str(self.dataset_dir) if ours and self.dataset_dir is not None else None,
+            "manifest": _describe_manifest(self.manifest) if ours else None,
+            "git": _read_git(self.source_dir),
+        }
+        previous = _read_previous(self.path)
+        return {**record, "previous": previous} if previous else record
 
     def finish(self, engine: Engine) -> None:
         """Record that the run is finished."""

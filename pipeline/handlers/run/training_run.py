@@ -6,6 +6,7 @@ from typing import Any
 
 from ignite.engine import Engine
 from monai.engines import Evaluator
+from torch.optim.lr_scheduler import LRScheduler
 
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
@@ -18,6 +19,7 @@ from pipeline.handlers.training.early_stop import EarlyStop
 from pipeline.handlers.training.epoch_seed import EpochSeed
 from pipeline.handlers.training.final_validation import FinalValidation
 from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
+from pipeline.handlers.training.schedule_restart import ScheduleRestart
 
 _ADVICE = (
     "usual in the first epochs; if it lasts, check the labels with `python -m pipeline dataset check --deep` "
@@ -29,14 +31,14 @@ class TrainingRun:
     """Attach the handlers that make a training safe to stop, exact to resume and easy to trace.
 
     In this order: `RunLock`, `GracefulStop`, `EpochSeed`, `NonFiniteGuard`, `FinalValidation`, `TrainingCheckpoint`,
-    `EarlyStop`, `RunRecord`, `EmptyPredictions`, `LearningRateLog`, `SummaryWriterEnd`. Each of them can be used on its
-    own instead, for example to leave one out.
+    `EarlyStop`, `RunRecord`, `ScheduleRestart`, `LearningRateLog`, `SummaryWriterEnd`, `EmptyPredictions`. Each of them
+    can be used on its own instead, for example to leave one out.
 
     Args:
         output_dir, to_save, evaluator, key_metric, resume: see `TrainingCheckpoint`.
         loader, seed: see `EpochSeed`.
         patience: see `EarlyStop`.
-        ckpt_dir: where clients of the bundle look for trained weights.
+        ckpt_dir: where clients of the bundle look for trained weights, see `TrainingCheckpoint`.
         manifest, dataset_dir: see `RunRecord`.
         summary_writer: TensorBoard's writer, for the learning rate; closed at the end. None writes no curve.
 
@@ -70,10 +72,19 @@ class TrainingRun:
             NonFiniteGuard(output_dir),
             FinalValidation(evaluator),
             TrainingCheckpoint(
-                output_dir, to_save, evaluator, key_metric, resume=resume, loader=loader, seed=seed, manifest=manifest
+                output_dir,
+                to_save,
+                evaluator,
+                key_metric,
+                resume=resume,
+                loader=loader,
+                seed=seed,
+                manifest=manifest,
+                ckpt_dir=ckpt_dir,
             ),
             EarlyStop(evaluator, key_metric, patience),
             RunRecord(output_dir, seed, manifest, dataset_dir, evaluator),
+            *(ScheduleRestart(item) for item in to_save.values() if isinstance(item, LRScheduler)),
         ]
         self.evaluator = evaluator
         if summary_writer is not None:

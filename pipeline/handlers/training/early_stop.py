@@ -20,6 +20,9 @@ class EarlyStop:
     The early stopping of ignite and MONAI restarts its count in a resumed run. Here the count is part of the trainer's
     state (``state_dict_user_keys``), so every checkpoint contains it.
 
+    A trainer that is run again in the same process is meant to go on: the count starts again, and the best metric
+    stays. So the rounds of federated learning are ended by the server, not by the patience of one site.
+
     Raises:
         ValueError: ``patience`` is below 1 or ``min_delta`` negative.
 
@@ -45,8 +48,19 @@ class EarlyStop:
         state: Any = engine.state
         state.early_stop_best, state.early_stop_count = None, 0
         engine.state_dict_user_keys.extend(_KEYS)
-        engine.add_event_handler(Events.STARTED, self.stop_if_due)
+        self._begun = False
+        engine.add_event_handler(Events.STARTED, self.start)
         self.evaluator.add_event_handler(Events.COMPLETED, self.count, engine)
+
+    def start(self, trainer: Engine) -> None:
+        """Stop a resumed training that had stopped early; count anew in a trainer that is run again."""
+        state: Any = trainer.state
+        if self._begun:
+            state.early_stop_count = 0
+            if trainer.state.epoch == 0:
+                state.early_stop_best = None
+        self._begun = True
+        self.stop_if_due(trainer)
 
     def count(self, evaluator: Engine, trainer: Engine) -> None:
         """Count a validation; NaN is not an improvement."""

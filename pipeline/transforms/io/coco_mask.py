@@ -15,7 +15,6 @@ from pipeline.datasets.manifests.manifest import split_fragment
 from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.datasets.probes.orientation import turn_to_stored
 from pipeline.flags import read_flag
-from pipeline.issues import InputError
 from pipeline.transforms.dictionary import DictTransform
 
 
@@ -61,18 +60,15 @@ class LoadCocoMask(Transform):
             Mask ``(1, W, H)``, or ``(1, H, W)`` without ``reverse_indexing``, on the grid of the image.
 
         Raises:
-            ValueError: the path is not of this form, the file cannot be read or does not list the image, or one of
-                its annotations cannot be drawn.
+            InputError: the file cannot be read.
+            ValueError: the path is not of this form, the file does not list the image, or one of its annotations
+                cannot be drawn.
         """
         paths = [path] if isinstance(path, str | os.PathLike) else list(path)
         file, image_id = split_fragment(os.fspath(paths[0])) if len(paths) == 1 else ("", "")
         if not image_id:
             raise ValueError(f"expected one path like annotations.json#<image id>, got {paths}")
-        try:
-            annotations = read_annotations(file)
-        except InputError as error:  # SystemExit would end a data-loading worker silently
-            raise ValueError(str(error)) from None
-        mask = rasterise(annotations, image_id, self.categories, self.crowd, self.instances)
+        mask = rasterise(read_annotations(file), image_id, self.categories, self.crowd, self.instances)
         mask = turn_to_stored(mask, self._find_turn(os.fspath(paths[0])))
         mask = mask.T if self.reverse_indexing else mask
         # int32 first: torch has no arithmetic for uint16.

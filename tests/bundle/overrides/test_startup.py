@@ -20,9 +20,9 @@ from monai.bundle import ConfigWorkflow, create_workflow
 from pipeline.bundle import StartupCheck
 from pipeline.bundle.overrides.command_line import Run, find_run
 from pipeline.bundle.overrides.startup import check_files, keep_config_texts, read_overrides
-from pipeline.issues import InputError
 from tests.bundle.overrides.typing_lines import ROOT
 from tests.bundles.conftest import NAMES
+from tests.one_line import expect_line
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 COMMAND = [sys.executable, "-m", "monai.bundle", "run"]
@@ -150,14 +150,14 @@ def test_a_root_that_was_given_stays(bundle: Path, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_line_ends_before_anything_begins(bundle: Path, options: list[str], line: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with expect_line() as lines:
         type_run("bundles/tiny", *options)
-    assert str(caught.value).startswith(line)
+    assert lines[0].startswith(line)
     assert SEEN == {}
 
 
 def test_the_hint_about_several_configs_works(bundle: Path) -> None:
-    with pytest.raises(InputError, match="several configs are given as --config_file"):
+    with expect_line("several configs are given as --config_file"):
         type_run("bundles/tiny", "bundles/tiny/configs/more.json")
     files = "['bundles/tiny/configs/train.json','bundles/tiny/configs/more.json']"
     assert type_run("bundles/tiny", "--extra", "2", configs=files)["began"]
@@ -173,9 +173,9 @@ def test_calls_in_python_are_checked_too(bundle: Path) -> None:
     options: dict[str, Any] = {"config_file": "bundles/tiny/configs/train.json", "logging_file": False}
     monai.bundle.run(**options, output_dir=2024, resume="true", rate=None)
     assert (SEEN["output_dir"], SEEN["resume"], SEEN["rate"]) == ("2024", True, 0.1)
-    with pytest.raises(InputError, match="unknown key rat; did you mean rate"):
+    with expect_line("unknown key rat; did you mean rate"):
         monai.bundle.run(**options, rat=1)
-    with pytest.raises(InputError, match="input expects a text such as 'data', got \\['a', 'b'\\]"):
+    with expect_line("input expects a text such as 'data', got \\['a', 'b'\\]"):
         create_workflow(**options, input=["a", "b"])
 
 
@@ -185,7 +185,7 @@ def test_an_args_file_is_checked_too(bundle: Path, tmp_path: Path) -> None:
     monai.bundle.run(args_file="args.json")
     assert SEEN["output_dir"] == "a#b"
     (tmp_path / "args.json").write_text(json.dumps({**args, "rat": 1}))
-    with pytest.raises(InputError, match="unknown key rat"):
+    with expect_line("unknown key rat"):
         monai.bundle.run(args_file="args.json")
 
 
@@ -193,7 +193,7 @@ def test_arguments_of_tracking_are_known(bundle: Path, tmp_path: Path) -> None:
     settings = {"handlers_id": {}, "configs": {"experiment": "mine"}}
     (tmp_path / "tracking.json").write_text(json.dumps(settings))
     assert type_run("bundles/tiny", "--tracking", "tracking.json", "--experiment", "other")["began"]
-    with pytest.raises(InputError, match="unknown key experimnt; did you mean experiment"):
+    with expect_line("unknown key experimnt; did you mean experiment"):
         type_run("bundles/tiny", "--tracking", "tracking.json", "--experimnt", "other")
 
 
@@ -251,9 +251,9 @@ def test_the_check_takes_well_under_a_second(bundle: Path) -> None:
 )
 def test_a_config_of_ones_own_is_checked(bundle: Path, content: dict[str, Any], line: str) -> None:
     Path("mine.json").write_text(json.dumps(content))
-    with pytest.raises(InputError) as caught:
+    with expect_line() as lines:
         type_run(bundle, configs="['bundles/tiny/configs/train.json','mine.json']")
-    assert str(caught.value).startswith(line)
+    assert lines[0].startswith(line)
     assert SEEN == {}
 
 
@@ -279,12 +279,12 @@ def test_a_device_that_is_not_there_is_refused(bundle: Path, monkeypatch: pytest
     content = {**CONFIG, "device": "$torch.device('cpu')"}
     (bundle / "configs/train.json").write_text(json.dumps(content))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(InputError, match="torch finds no GPU here, so that device cuda:1 does not exist"):
+    with expect_line("torch finds no GPU here, so that device cuda:1 does not exist"):
         type_run(bundle, "--device", "cuda:1")
     assert type_run(bundle, "--device", "cpu")["began"]
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert type_run(bundle, "--device", "cuda:1")["began"]
-    with pytest.raises(InputError, match="torch finds 2 GPUs here, so that device cuda:2 does not exist"):
+    with expect_line("torch finds 2 GPUs here, so that device cuda:2 does not exist"):
         type_run(bundle, "--device", "cuda:2")
 
 
