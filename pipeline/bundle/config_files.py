@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from pipeline.issues import InputError
 
 BUNDLES = Path("bundles")
 METADATA = "metadata.json"
+# A copy of the dataset's manifest, in bundles whose dataset the suite describes; no config.
+MANIFEST = "manifest.json"
 TRAIN, INFERENCE, EVALUATE = "train.json", "inference.json", "evaluate.json"
 
 
@@ -59,6 +61,33 @@ def find_bundle(name: str, folders: Sequence[Path]) -> Path:
         hint = "type the command in the folder that holds bundles/, or give the bundle's path"
         raise InputError(f"there is no bundle in {where}; {hint}")
     raise InputError(f"unknown bundle {name!r}; {suggest_name(name, known)}")
+
+
+def list_configs(folder: Path) -> list[Path]:
+    """Return the configs and the metadata in a folder ``configs``, sorted by name, without the manifest.
+
+    Args:
+        folder: the folder, of a bundle.
+    """
+    return [path for path in sorted(folder.glob("*.json")) if path.name != MANIFEST]
+
+
+def find_output(bundle: Path, train: Mapping[str, Any]) -> Path:
+    """Return the folder that a bundle's trainings write to, relative to the current one.
+
+    Args:
+        bundle: folder of the bundle.
+        train: its ``train.json``. Only a plain ``output_dir`` is read: to resolve an expression would run its code.
+
+    Example:
+        >>> find_output(Path("bundles/cells"), {"output_dir": "runs/cells"})
+        PosixPath('runs/cells')
+        >>> find_output(Path("bundles/cells"), {})
+        PosixPath('output/cells')
+    """
+    text = train.get("output_dir")
+    plain = isinstance(text, str) and text and text[0] not in "$@%"
+    return Path(str(text)) if plain else Path("output") / bundle.absolute().name
 
 
 def read_config(bundle: Path, name: str, *, optional: bool = False) -> dict[str, Any]:

@@ -66,6 +66,11 @@ class Draft:
         return str(make_inert(f"{self.folder.parent.name}/{self.name}", "./"))
 
     @property
+    def output_dir(self) -> str:
+        """The folder of the results, as the configs have it: outside of the bundle, which may travel."""
+        return f"output/{self.name}"
+
+    @property
     def dataset_dir(self) -> str:
         """The folder of the dataset as the configs have it: relative to `root` inside of it, else absolute."""
         path = self.dataset.folder

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import write_atomically
-from pipeline.bundle.config_files import read_json
+from pipeline.bundle.config_files import list_configs, read_json
 from pipeline.issues import InputError
 
 LINE_WIDTH = 110
@@ -45,7 +45,7 @@ def format_files(paths: Sequence[Path], *, check: bool = False) -> list[Path]:
     All files are read before the first one is written.
 
     Args:
-        paths: JSON files; a folder stands for the bundle in it, that is ``configs/*.json``.
+        paths: JSON files; a folder stands for the bundle in it, that is ``configs/*.json`` without a manifest.
         check: change nothing.
 
     Returns:
@@ -83,7 +83,7 @@ def _list_files(paths: Iterable[Path]) -> Iterable[Path]:
         if not path.is_dir():
             yield path
             continue
-        configs = sorted((path / "configs").glob("*.json"))
+        configs = list_configs(path / "configs")
         if not configs:
             raise InputError(f"{path}: holds no configs/*.json; name a bundle's folder or a JSON file")
         yield from configs

@@ -110,24 +110,24 @@ def _list_commands(draft: Draft, configs: dict[str, Config], target: Path) -> li
     more = name_config(target, TRAIN, draft.bundle_root)[2:]
     data = _name_folder(draft, "dataset_dir", configs[TRAIN])
     images = _name_folder(draft, "input", configs[INFERENCE])
-    return _join_commands(target, [*more, *data], [*more, *images])
+    return _join_commands(draft, target, [*more, *data], [*more, *images])
 
 
 def _list_commands_of_card(draft: Draft) -> list[str]:
     """Return the same commands as they are typed in the folder that holds the folder of bundles, on any machine."""
     known = draft.dataset.folder is not None
     data, images = ([] if known else [f"--{knob}", "DIR"] for knob in ("dataset_dir", "input"))
-    return _join_commands(Path(draft.bundle_root), data, images)
+    return _join_commands(draft, Path(draft.bundle_root), data, images)
 
 
-def _join_commands(bundle: Path, data: Sequence[str], images: Sequence[str]) -> list[str]:
+def _join_commands(draft: Draft, bundle: Path, data: Sequence[str], images: Sequence[str]) -> list[str]:
     train, evaluate, inference = (bundle / "configs" / file for file in (TRAIN, EVALUATE, INFERENCE))
-    output, checkpoint = bundle / "output", quote_path(bundle / "output/model.pt")
+    checkpoint = f"{draft.output_dir}/model.pt"
     run = "python -m monai.bundle run --config_file"
     commands = (
         [run, shlex.quote(str(train)), *data],
         [run, quote_files([train, evaluate]), *data, "--checkpoint", checkpoint],
-        ["python -m pipeline report", shlex.quote(str(output / "evaluate"))],
+        ["python -m pipeline report", f"{draft.output_dir}/evaluate"],
         [run, shlex.quote(str(inference)), *images, "--checkpoint", checkpoint, "--overlay true"],
     )
     return [" ".join(words) for words in commands]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.bundle.config_files import INFERENCE, METADATA, TRAIN, find_bundles, read_config
+from pipeline.bundle.config_files import INFERENCE, METADATA, TRAIN, find_bundles, find_output, read_config
 from pipeline.issues import InputError, show_controls
 
 NO_WEIGHTS, SHIPPED, DOWNLOAD, TRAINED = "none", "shipped", "to download", "trained here"
@@ -58,7 +58,7 @@ def _describe(bundle: Path) -> Entry:
         return Entry(bundle.name, str(bundle), problem=f"{bundle / 'configs' / TRAIN}: no network_def with _target_")
     root = str(train.get("bundle_root", ""))
     run = "python -m monai.bundle run"
-    trained = bundle / "output" / "model.pt"
+    trained = find_output(bundle, train) / "model.pt"
     predict = [run, *name_config(bundle, INFERENCE, root), "--checkpoint", quote_path(trained), "--input DIR"]
     return Entry(
         name=bundle.name,
@@ -68,17 +68,17 @@ def _describe(bundle: Path) -> Entry:
         network=str(network["_target_"]).rpartition(".")[2],
         dimensions=network.get("spatial_dims"),
         parameters=metadata.get("network_parameters"),
-        weights=_find_weights(bundle),
+        weights=_find_weights(bundle, trained),
         validation_score=metadata.get("validation_score"),
         train=" ".join([run, *name_config(bundle, TRAIN, root)]),
         predict=" ".join(predict) if trained.is_file() else "",
     )
 
 
-def _find_weights(bundle: Path) -> str:
+def _find_weights(bundle: Path, trained: Path) -> str:
     if (bundle / "models" / "model.pt").is_file():
         return SHIPPED
-    if (bundle / "output" / "model.pt").is_file():
+    if trained.is_file():
         return TRAINED
     return DOWNLOAD if (bundle / "large_files.yml").is_file() else NO_WEIGHTS
 

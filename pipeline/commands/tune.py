@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps to tune; the others stay as they are (default: threshold,crf,morphology)",
     )
     add("--output", metavar="FILE", type=Path, help="override file (default: configs/postprocessing.json)")
-    add("--cache", metavar="DIR", type=Path, help="folder of predictions and scores (default: output/tune)")
+    add("--cache", metavar="DIR", type=Path, help="folder of predictions and scores (default: output/BUNDLE/tune)")
     add("--candidates", metavar="N", type=int, default=32, help="number of CRFs to try (default: 32)")
     add("--seed", metavar="N", type=int, default=0, help="of candidates, folds and resamples (default: 0)")
     add("--resamples", metavar="N", type=int, default=10_000, help="bootstrap resamples (default: 10000)")

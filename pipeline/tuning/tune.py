@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.bundle.config_files import TRAIN, find_output, read_config
 from pipeline.bundle.configs import make_inert
 from pipeline.datasets.digests import compute_sha256
 from pipeline.issues import InputError
@@ -34,7 +35,8 @@ def tune(options: Options) -> Result:
     values = {"bundle_root": make_inert(str(options.bundle), "./"), **options.values, **device}
     workflow = open_workflow(options.bundle, options.configs, values)
     cases = load_cases(workflow)
-    store = PredictionStore(workflow, options.cache or options.bundle / "output/tune")
+    trained = find_output(options.bundle, read_config(options.bundle, TRAIN))
+    store = PredictionStore(workflow, options.cache or trained / "tune")
     network_seconds = store.complete(cases)
     rows, choices, seconds = _search(workflow, store, cases, options)
     result = Result(

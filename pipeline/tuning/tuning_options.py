@@ -32,7 +32,7 @@ class Options:
     resamples: int = 10_000  #: number of bootstrap resamples
     seed: int = 0  #: of candidates, folds and resamples
     output: Path | None = None  #: the override file; None for ``configs/postprocessing.json``
-    cache: Path | None = None  #: folder of predictions and scores; None for ``output/tune`` of the bundle
+    cache: Path | None = None  #: folder of predictions and scores; None for ``tune`` in the trainings' folder
     device: str | None = None  #: such as ``"cuda:1"``; None for the bundle's choice
     allow_any_split: bool = False  #: tune even on a test or training split
 

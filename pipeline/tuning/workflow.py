@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import faults
-from pipeline.bundle.config_files import EVALUATE, TRAIN, read_config, suggest_name
+from pipeline.bundle.config_files import EVALUATE, TRAIN, list_configs, read_config, suggest_name
 from pipeline.bundle.configs import find_references, list_texts
 from pipeline.bundle.overrides.ids import MISSING, look_up
 from pipeline.bundle.overrides.overrides import Overrides, describe_first
@@ -125,7 +125,7 @@ def _find_extra(bundle: Path, name: str) -> Path:
     for path in (Path(name), bundle / "configs" / name):
         if path.is_file():
             return path
-    known = [path.name for path in (bundle / "configs").glob("*.json")]
+    known = [path.name for path in list_configs(bundle / "configs")]
     hint = suggest_name(name, known)
     raise InputError(f"--config_file: no file {name}, neither here nor in {bundle / 'configs'}; {hint}")
 

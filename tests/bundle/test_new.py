@@ -65,13 +65,13 @@ def test_a_bundle_is_made_and_the_next_commands_are_told(repo: Path, capsys: Cap
     assert lines[-4:] == [
         f"train:    {run} bundles/mine/configs/train.json",
         f"evaluate: {run} \"['bundles/mine/configs/train.json','bundles/mine/configs/evaluate.json']\""
-        " --checkpoint bundles/mine/output/model.pt",
-        "report:   python -m pipeline report bundles/mine/output/evaluate",
-        f"predict:  {run} bundles/mine/configs/inference.json --checkpoint bundles/mine/output/model.pt --overlay true",
+        " --checkpoint output/mine/model.pt",
+        "report:   python -m pipeline report output/mine/evaluate",
+        f"predict:  {run} bundles/mine/configs/inference.json --checkpoint output/mine/model.pt --overlay true",
     ]
     source = {path.name for path in (BUNDLES / "lgg_attunet/configs").iterdir()}
     files = {str(path.relative_to("bundles/mine")) for path in Path("bundles/mine").rglob("*") if path.is_file()}
-    expected = {f"configs/{name}" for name in source - {"origin.json", "postprocessing.json"}}
+    expected = {f"configs/{name}" for name in source - {"origin.json", "postprocessing.json", "manifest.json"}}
     assert files == expected | {"LICENSE", "docs/README.md", "docs/data_license.txt"}
     train = read_json(Path("bundles/mine/configs/train.json"))
     assert train["manifest"] == "$@bundle_root + '/../../my_data.json'"
@@ -174,7 +174,7 @@ def test_another_output_folder_and_a_source_by_its_path(repo: Path, tmp_path: Pa
     assert train["dataset_dir"] == "data/mine"
     config = output / "mine/configs/train.json"
     assert f"--config_file {config} --bundle_root {output / 'mine'} --dataset_dir DIR" in lines[-4]
-    assert lines[-2] == f"report:   python -m pipeline report {output / 'mine'}/output/evaluate"
+    assert lines[-2] == "report:   python -m pipeline report output/mine/evaluate"
     assert "--input DIR" in lines[-1]
     # The card is read elsewhere.
     card = (output / "mine/docs/README.md").read_text()
@@ -189,13 +189,12 @@ def test_commands_are_right_where_they_are_typed(repo: Path, monkeypatch: pytest
     lines = capsys.readouterr().out.splitlines()
     bundle = "--bundle_root repo/bundles/mine"
     assert lines[-4].endswith(f"--config_file repo/bundles/mine/configs/train.json {bundle} --dataset_dir repo/my_data")
-    assert f"/evaluate.json']\" {bundle} --dataset_dir repo/my_data --checkpoint repo/bundles/mine/output/" in lines[-3]
-    assert f"{bundle} --input repo/my_data/images --checkpoint repo/bundles/mine/output/model.pt" in lines[-1]
+    assert f"/evaluate.json']\" {bundle} --dataset_dir repo/my_data --checkpoint output/mine/" in lines[-3]
+    assert f"{bundle} --input repo/my_data/images --checkpoint output/mine/model.pt" in lines[-1]
     # A shell takes them as they are.
     assert call("mine", "--from", "repo/bundles/lgg_attunet", *there[:-1], "my bundles") == 0
     lines = capsys.readouterr().out.splitlines()
     assert shlex.split(lines[-4])[5:] == ["--config_file", "my bundles/mine/configs/train.json"]
-    assert shlex.split(lines[-2])[-1] == "my bundles/mine/output/evaluate"
 
 
 @pytest.mark.parametrize("name", ["Mine", "my-bundle", "../mine", "a/b", "1st", "two__lines", "a" * 31, "ä", ".x"])

@@ -68,13 +68,13 @@ def test_the_list_says_where_the_weights_of_a_training_are(
     monkeypatch.chdir(tmp_path)
     bundle = write_bundle(Path("bundles/cells"))
     assert list_bundles(Path("bundles"))[0].predict == ""
-    (bundle / "output").mkdir()
-    (bundle / "output/model.pt").touch()
+    Path("output/cells").mkdir(parents=True)
+    Path("output/cells/model.pt").touch()
     assert main(["bundle", "list"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1].split("  ")[-2].strip() == "trained here"
     configs = "python -m monai.bundle run --config_file bundles/cells/configs"
-    assert out[-1] == f"  predict {configs}/inference.json --checkpoint bundles/cells/output/model.pt --input DIR"
+    assert out[-1] == f"  predict {configs}/inference.json --checkpoint output/cells/model.pt --input DIR"
     (bundle / "models").mkdir()
     (bundle / "models/model.pt").touch()
     entry = list_bundles(Path("bundles"))[0]

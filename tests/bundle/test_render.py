@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.bundle.config_files import list_configs
 from pipeline.bundle.configs import Config, find_blocks
 from pipeline.bundle.dataset import UserDataset, read_dataset
 from pipeline.bundle.draft import Draft
@@ -82,7 +83,7 @@ def test_a_template_gives_the_bundle_of_the_suite(template: str, start: str, req
     recipe = read_template(template) if start == "template" else read_source(bundle)
     assert recipe.template == template
     configs = render_configs(make_draft(read_suite_dataset(template, request), recipe, bundle))
-    own = {path.name: path.read_text(encoding="utf-8") for path in (bundle / "configs").glob("*.json")}
+    own = {path.name: path.read_text(encoding="utf-8") for path in list_configs(bundle / "configs")}
     assert set(own) - {"metadata.json", "origin.json", "postprocessing.json"} == set(configs)
     for name, config in configs.items():
         text = own[name]
@@ -313,6 +314,7 @@ def test_paths_inside_of_the_folder_that_holds_the_bundles(grey: UserDataset, tm
     configs = render_configs(make_at(tmp_path, grey, tmp_path / "lists/my.json", tmp_path / "data/mine"))
     train, inference = configs["train.json"], configs["inference.json"]
     assert train["bundle_root"] == inference["bundle_root"] == "bundles/fresh"
+    assert (train["output_dir"], inference["output_dir"]) == ("output/fresh", "output/fresh/predictions")
     assert train["manifest"] == "$@bundle_root + '/../../lists/my.json'"
     assert train["dataset_dir"] == "data/mine"
     assert inference["input"] == "data/mine/images"

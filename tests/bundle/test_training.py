@@ -45,14 +45,14 @@ def make(source: str, dataset: UserDataset) -> str:
 
 def train(configs: str, **knobs: Any) -> dict[str, Any]:
     run(config_file=[f"{configs}/train.json", f"{configs}/phantom.json"], max_epochs=2, **QUICK, **knobs)
-    scalars = read_scalars(Path("bundles/mine/output"))
+    scalars = read_scalars(Path("output/mine"))
     assert all(math.isfinite(loss) for _, loss in scalars["train_loss"])
     return scalars
 
 
 def evaluate(configs: str) -> None:
     files = [f"{configs}/{name}.json" for name in ("train", "evaluate", "phantom")]
-    run(config_file=files, checkpoint="bundles/mine/output/model.pt", **QUICK)
+    run(config_file=files, checkpoint="output/mine/model.pt", **QUICK)
 
 
 def switch_on(configs: str) -> dict[str, bool]:
@@ -63,8 +63,8 @@ def switch_on(configs: str) -> dict[str, bool]:
 
 def predict(configs: str, *overrides: str, **knobs: Any) -> Path:
     files = [f"{configs}/{name}.json" for name in ("inference", "phantom", *overrides)]
-    run(config_file=files, **{"checkpoint": "bundles/mine/output/model.pt", **QUICK, **knobs})
-    return Path("bundles/mine/output/predictions")
+    run(config_file=files, **{"checkpoint": "output/mine/model.pt", **QUICK, **knobs})
+    return Path("output/mine/predictions")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_template_trains_with_its_phantom(
 ) -> None:
     configs = make_from_template(template, request.getfixturevalue(data))
     run(config_file=[f"{configs}/train.json", f"{configs}/phantom.json"], max_epochs=1, **QUICK)
-    losses = read_scalars(Path("bundles/mine/output"))["train_loss"]
+    losses = read_scalars(Path("output/mine"))["train_loss"]
     assert losses
     assert all(math.isfinite(loss) for _, loss in losses)
 
@@ -112,7 +112,7 @@ def test_pictures_with_two_labels_from_stacks_with_one(colour: UserDataset, plac
     assert len(scalars["dice_case"]) == 2
     assert {"dice_cyst", "dice_nodule"} <= set(scalars)
     evaluate(configs)
-    scores = read_scores(Path("bundles/mine/output/evaluate/dice_case_raw.csv"))
+    scores = read_scores(Path("output/mine/evaluate/dice_case_raw.csv"))
     assert set(scores) == {case.case_id for case in colour.parts["val"]}
     folder = predict(configs, overlay=True) / "images"
     assert colour.folder is not None
@@ -138,7 +138,7 @@ def test_grey_pictures_from_colour(grey: UserDataset, place: Path) -> None:
     assert len(scalars["dice_image"]) == 2
     evaluate(configs)
     # The mean of two checkpoints, which are one here, and of mirrored copies.
-    checkpoints = ["bundles/mine/output/model.pt"] * 2
+    checkpoints = ["output/mine/model.pt"] * 2
     folder = predict(configs, "refine", "tta", "ensemble", checkpoints=checkpoints, **switch_on(configs))
     masks = [np.asarray(Image.open(path)) for path in folder.glob("*_pred.png")]
     assert len(masks) == 6
@@ -169,5 +169,5 @@ def test_the_network_learns(grey: UserDataset, place: Path) -> None:
         config_file=[f"{configs}/train.json", f"{configs}/phantom.json"],
         **{**QUICK, "max_epochs": 8, "val_interval": 8, "slices_per_case": 8, "batch_size": 8, "learning_rate": 0.01},
     )
-    best = read_json(Path("bundles/mine/output/run.json"))["best"]["value"]
+    best = read_json(Path("output/mine/run.json"))["best"]["value"]
     assert best > 0.6

@@ -14,16 +14,19 @@ import pytest
 from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 
+from pipeline.bundle.config_files import list_configs
 from pipeline.bundle.formatting import format_config
 from tests.bundles.conftest import BUNDLES, NAMES, ROOT, read_json
 from tests.bundles.expressions import find_faults, find_references, list_texts
 from tests.bundles.running import read_refinement
+from tests.docs.generated import MANIFESTS
 
 TRAIN_KNOBS = [
     "dataset_dir",
     "manifest",
     "fold",
     "output_dir",
+    "ckpt_dir",
     "max_epochs",
     "batch_size",
     "learning_rate",
@@ -54,7 +57,7 @@ def test_files_of_a_bundle(bundle: Path) -> None:
 
 
 def test_json_is_formatted(bundle: Path) -> None:
-    for path in bundle.glob("configs/*.json"):
+    for path in list_configs(bundle / "configs"):
         text = path.read_text(encoding="utf-8")
         assert text == format_config(json.loads(text)), f"{path}: run `python -m pipeline bundle format {bundle.name}`"
 
@@ -73,7 +76,7 @@ def test_knobs_come_first_and_carry_the_common_names(bundle: Path) -> None:
 
 
 def test_expressions_are_few_and_plain(bundle: Path) -> None:
-    for path in bundle.glob("configs/*.json"):
+    for path in list_configs(bundle / "configs"):
         for where, text in list_texts(read_json(path)):
             if text.startswith("$"):
                 assert not find_faults(text[1:]), f"{path.name} {where}: {text}"
@@ -121,7 +124,7 @@ NEW_IDS = {
 
 
 def test_overrides_change_only_what_exists(bundle: Path) -> None:
-    found = {path.name for path in bundle.glob("configs/*.json")} - {*COMPLETE, "metadata.json"}
+    found = {path.name for path in list_configs(bundle / "configs")} - {*COMPLETE, "metadata.json"}
     assert set(OVERRIDES) - OPTIONAL <= found <= set(OVERRIDES)
     switches, _ = read_refinement(bundle)
     new = NEW_IDS | {name: {"_desc_", *switches} for name in ("refine.json", "postprocessing.json")}
@@ -202,6 +205,24 @@ def strip_labels(step: dict[str, object]) -> dict[str, object]:
     return {**kept, "keys": "image" if isinstance(keys, list) and "image" in keys else keys}
 
 
+def test_a_run_writes_outside_of_its_bundle(bundle: Path) -> None:
+    for name, inside in (("train", ""), ("evaluate", "/evaluate"), ("inference", "/predictions")):
+        assert read_json(bundle / f"configs/{name}.json")["output_dir"] == f"output/{bundle.name}{inside}"
+    assert read_json(bundle / "configs/train.json")["ckpt_dir"] == "$@bundle_root + '/models'"
+
+
+def test_what_the_suite_knows_of_a_dataset_travels_in_the_bundle() -> None:
+    for bundle in BUNDLES:
+        manifest = read_json(bundle / "configs/train.json")["manifest"]
+        name, copy = MANIFESTS.get(bundle.name.split("_")[0]), bundle / "configs/manifest.json"
+        if name is None:
+            assert not copy.exists()
+            assert (ROOT / manifest).with_suffix(".yaml").is_file(), "the user builds the manifest; its card is there"
+        else:
+            assert manifest == "$@bundle_root + '/configs/manifest.json'"
+            assert copy.read_bytes() == (ROOT / "data_manifests" / name).read_bytes(), "run: make docs"
+
+
 def test_metadata(bundle: Path) -> None:
     metadata = read_json(bundle / "configs/metadata.json")
     assert metadata["version"] in metadata["changelog"]
@@ -239,6 +260,7 @@ def test_default_bundle_root_is_the_bundle(bundle: Path) -> None:
 # Within a family (the first word of the name) bundles are compared with each other, so they differ in this alone.
 MAY_DIFFER = {
     "bundle_root",
+    "output_dir",
     "batch_size",
     "encoder_factor",
     "encoder_partial",

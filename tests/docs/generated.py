@@ -1,6 +1,7 @@
-"""The parts of the documents that the code writes: ``python -m tests.docs.generated`` (``make docs``) renews them.
+"""What the code writes: ``python -m tests.docs.generated`` (``make docs``) renews it.
 
-Each part stands between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``; a test compares it with the code.
+That is the copies of manifests in the bundles, and parts of the documents. Each part stands between
+``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``; a test compares it with the code.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pipeline.commands.cli import COMMANDS, build_parser
 from tests.docs.markdown import ROOT
 from tests.test_rooms import ARROWS, DATASET_ARROWS, DATASET_GROUND, GROUND
 
-_PATH = r"\$@bundle_root \+ '/(\.\./\.\./)?([^']+)'"
+_PATH = r"\$@bundle_root \+ '/([^']+)'"
+# The manifests that a family's bundles carry as a copy; those of the other datasets are built by the user.
+MANIFESTS = {"hippocampus": "hippocampus.json", "lgg": "lgg.json", "u373": "u373_time.json"}
 CONFIGS = ("train.json", "evaluate.json", "inference.json", "refine.json")
 
 
@@ -104,15 +107,12 @@ def render_defaults() -> str:
         for bundle in sorted(ROOT.glob("bundles/*/configs/metadata.json")):
             if "phantom" in json.loads(bundle.read_text(encoding="utf-8")) and (bundle.parent / file).is_file():
                 for key, value in read_settings(bundle.parent / file).items():
-                    text = re.sub(_PATH, _shorten, json.dumps(value, ensure_ascii=False))
+                    text = re.sub(_PATH, r"<bundle_root>/\1", json.dumps(value, ensure_ascii=False))
+                    text = text.replace(f'"output/{bundle.parents[1].name}', '"output/<bundle>')
                     values.setdefault(key, {}).setdefault(text, []).append(bundle.parents[1].name)
         parts += [f"### Defaults of `{file}`", "", "| setting | default |", "|---|---|"]
         parts += [f"| `{key}` | {_join(found)} |" for key, found in values.items()] + [""]
     return "\n".join(parts).rstrip()
-
-
-def _shorten(path: re.Match[str]) -> str:
-    return path[2] if path[1] else f"<bundle_root>/{path[2]}"
 
 
 def _join(found: Mapping[str, list[str]]) -> str:
@@ -181,8 +181,23 @@ def replace_part(text: str, name: str, content: str) -> str:
     return pattern.sub(lambda _: f"{start}\n{content}\n{end}", text)
 
 
+def copy_manifests(root: Path) -> list[Path]:
+    """Give every bundle of a repository the manifest of its family; returns the copies that are new."""
+    renewed = []
+    for family, name in MANIFESTS.items():
+        content = (root / "data_manifests" / name).read_bytes()
+        for configs in root.glob(f"bundles/{family}_*/configs"):
+            copy = configs / "manifest.json"
+            if not copy.is_file() or copy.read_bytes() != content:
+                copy.write_bytes(content)
+                renewed.append(copy)
+    return renewed
+
+
 def main() -> None:
-    """Renew all generated parts."""
+    """Renew all generated parts, and the manifests in the bundles."""
+    for copy in copy_manifests(ROOT):
+        print(f"{copy.relative_to(ROOT)} renewed")
     for name, (document, render) in PARTS.items():
         path = ROOT / document
         text = path.read_text(encoding="utf-8")

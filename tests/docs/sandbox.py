@@ -26,6 +26,7 @@ import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
+from pipeline.bundle.config_files import list_configs
 from pipeline.commands.cli import main
 from pipeline.datasets.phantoms import (
     write_cells_phantom,
@@ -35,6 +36,7 @@ from pipeline.datasets.phantoms import (
     write_lgg_phantom,
 )
 from tests.docs.commands import FOREIGN, PYTHON, find_bundle_run
+from tests.docs.generated import copy_manifests
 from tests.docs.markdown import ROOT, Block
 
 # Of bundles that a command makes, which have no phantom.json.
@@ -112,7 +114,7 @@ def shrink(bundle: Path) -> None:
     phantom = configs / "phantom.json"
     small = {**(json.loads(phantom.read_text()) if phantom.is_file() else SMALL), **SHORT}
     small.pop("_desc_", None)
-    for path in configs.glob("*.json"):
+    for path in list_configs(configs):
         if path.name not in ("metadata.json", "phantom.json"):
             config = json.loads(path.read_text())
             complete = path.name in ("train.json", "inference.json")
@@ -152,6 +154,7 @@ def write_datasets(folder: Path) -> None:
         shutil.move(data, folder / "data" / target)
         silver = source / "manifest_silver.json"
         shutil.copy(silver if silver.is_file() else written, manifests / manifest)
+    copy_manifests(folder)
     _add_patient(folder / "data/kaggle_3m")
     shutil.copytree(folder / "data/hippocampus/Task04_Hippocampus/imagesTr", folder / "new_volumes")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.bundle.config_files import METADATA, read_json
+from pipeline.bundle.config_files import METADATA, list_configs, read_json
 from pipeline.bundle.configs import Config, list_texts
 from pipeline.bundle.overrides.command_line import RUN_ARGUMENTS, Run, find_run
 from pipeline.bundle.overrides.ids import is_remark, look_up
@@ -65,7 +65,7 @@ def read_overrides(run: Run) -> Overrides:
 
     folder = run.workflow.config_root_path
     named = {Path(file).resolve() for file in run.files}
-    others = [path for path in sorted(folder.glob("*.json")) if path.resolve() not in named and path.name != METADATA]
+    others = [path for path in list_configs(folder) if path.resolve() not in named and path.name != METADATA]
     tracking = run.arguments.get("tracking")
     return Overrides(
         dict(ConfigParser.load_config_files(list(run.files))),

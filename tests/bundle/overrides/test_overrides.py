@@ -102,7 +102,7 @@ WRONG = [
     # A list, nothing, or code where a path belongs.
     ("lgg_unet", "inference", "input", "['a','b']", "input expects a text such as 'data/kaggle_3m', got \"['a','b']\""),
     ("lgg_unet", "train", "manifest", "[1]", "manifest expects a text such as a path, got '[1]'"),
-    ("lgg_unet", "train", "output_dir", "None", "output_dir expects a text such as a path, got 'None'"),
+    ("lgg_unet", "train", "output_dir", "None", "output_dir expects a text such as 'output/lgg_unet', got 'None'"),
     (
         "lgg_unet",
         "train",
