@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Write client and bundle into the report of each test, for the table at the end."""
     for item in items:
         client = item.path.stem
-        name = item.callspec.params.get("name") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
         if client in CLIENTS and name:
             item.user_properties += [("client", client), ("bundle", name)]
 

@@ -67,7 +67,7 @@ def load_weights(file: Path) -> dict[str, torch.Tensor]:
 
 def same_weights(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Tell whether two state dicts hold the same numbers."""
-    return set(one) == set(other) and all(torch.equal(torch.as_tensor(one[key]), torch.as_tensor(other[key])) for key in one)
+    return set(one) == set(other) and all(torch.equal(torch.as_tensor(one[key]), other[key]) for key in one)
 
 
 def digest(folder: Path) -> dict[str, str]:

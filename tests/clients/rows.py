@@ -67,9 +67,18 @@ def read_pins() -> dict[str, str]:
 def render_clients(bundles: Iterable[str]) -> str:
     """Return the tables of `docs/reference/clients.md`."""
     pins = ", ".join(f"`{name}` {version}" for name, version in sorted(read_pins().items()))
-    lines = [f"Tested with {pins} and the versions in `constraints.txt`.", "", "| client | what is tested |", "|---|---|"]
+    lines = [
+        f"Tested with {pins} and the versions in `constraints.txt`.",
+        "",
+        "| client | what is tested |",
+        "|---|---|",
+    ]
     lines += [f"| {client.title} | {client.tested} |" for client in CLIENTS.values()]
-    lines += ["", f"| bundle | {' | '.join(client.title for client in CLIENTS.values())} |", f"|---{'|---' * len(CLIENTS)}|"]
+    lines += [
+        "",
+        f"| bundle | {' | '.join(client.title for client in CLIENTS.values())} |",
+        f"|---{'|---' * len(CLIENTS)}|",
+    ]
     lines += [_render_bundle(bundle) for bundle in bundles]
     notes = [f"{number}. {limit.reason}" for number, limit in enumerate(LIMITS, 1)]
     return "\n".join([*lines, "", *notes]).rstrip()

@@ -28,7 +28,12 @@ DEPLOY = (
 )
 
 
-class StandIn:
+class _Anything(type):
+    def __getattr__(cls, name: str) -> Any:
+        return _make_stand_in(name)
+
+
+class StandIn(metaclass=_Anything):
     """A class of an absent package: it can be derived from and created, and does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -41,9 +46,13 @@ class _Module(types.ModuleType):
     __version__ = "0"
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (StandIn,), {})
+        return _make_stand_in(name)
+
+
+def _make_stand_in(name: str) -> type[StandIn]:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _Anything(name, (StandIn,), {})
 
 
 @contextmanager

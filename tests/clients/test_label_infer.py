@@ -55,9 +55,7 @@ def test_label_map_is_that_of_inference_json(
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
-def test_result_file_lies_on_the_image(
-    task: Any, predicted: Predicted, image: Path, suffix: str
-) -> None:
+def test_result_file_lies_on_the_image(task: Any, predicted: Predicted, image: Path, suffix: str) -> None:
     result, _ = infer(task, image, result_extension=suffix)
     written = Path(result)
     try:

@@ -32,9 +32,7 @@ class Trainings:
 
 
 @pytest.fixture(scope="module")
-def trainings(
-    small: Path, data: dict[str, str], image: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Trainings:
+def trainings(small: Path, data: dict[str, str], image: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainings:
     label = import_label()
     store = label.LocalDatastore(
         str(fill_datastore(small, data, tmp_path_factory.mktemp("studies"))),
