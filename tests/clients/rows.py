@@ -1,4 +1,4 @@
-"""What each client is tested with, and what it cannot do: the one source of the tests' marks and of the documents' table.
+"""What each client is tested with, and what it cannot do: one source for the marks of tests and the documents.
 
 A test module is a client. Every bundle passes it, or fails for the reason that stands here: a limit that no longer
 holds fails the tests too.
@@ -67,18 +67,11 @@ def read_pins() -> dict[str, str]:
 def render_clients(bundles: Iterable[str]) -> str:
     """Return the tables of `docs/reference/clients.md`."""
     pins = ", ".join(f"`{name}` {version}" for name, version in sorted(read_pins().items()))
-    lines = [
-        f"Tested with {pins} and the versions in `constraints.txt`.",
-        "",
-        "| client | what is tested |",
-        "|---|---|",
-    ]
+    titles = [client.title for client in CLIENTS.values()]
+    lines = [f"Tested with {pins} and the versions in `constraints.txt`.", ""]
+    lines += ["| client | what is tested with every bundle |", "|---|---|"]
     lines += [f"| {client.title} | {client.tested} |" for client in CLIENTS.values()]
-    lines += [
-        "",
-        f"| bundle | {' | '.join(client.title for client in CLIENTS.values())} |",
-        f"|---{'|---' * len(CLIENTS)}|",
-    ]
+    lines += ["", f"| bundle | {' | '.join(titles)} |", f"|---{'|---' * len(titles)}|"]
     lines += [_render_bundle(bundle) for bundle in bundles]
     notes = [f"{number}. {limit.reason}" for number, limit in enumerate(LIMITS, 1)]
     return "\n".join([*lines, "", *notes]).rstrip()

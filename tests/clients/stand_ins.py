@@ -19,7 +19,7 @@ import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 LABEL = ("torchvision.utils", "pydicom_seg", "numpymaxflow")
 DEPLOY = (
@@ -41,7 +41,7 @@ class StandIn(metaclass=_Anything):
 
 
 class _Module(types.ModuleType):
-    __path__: list[str] = []
+    __path__: ClassVar[list[str]] = []
     __file__ = __file__
     __version__ = "0"
 
@@ -67,6 +67,17 @@ def stand_in(names: Iterable[str]) -> Iterator[None]:
     finally:
         for path in added:
             del sys.modules[path]
+
+
+def write_stand_ins(names: Iterable[str], folder: Path) -> None:
+    """Write the modules into a folder, for programs of their own."""
+    code = "def __getattr__(name):\n    if name[:2] == '__':\n        raise AttributeError(name)\n    return object\n"
+    for name in names:
+        parts = name.split(".")
+        for count in range(1, len(parts) + 1):
+            module = folder.joinpath(*parts[:count])
+            module.mkdir(parents=True, exist_ok=True)
+            (module / "__init__.py").write_text(code, encoding="utf-8")
 
 
 def import_label() -> types.SimpleNamespace:
