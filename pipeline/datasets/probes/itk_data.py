@@ -29,6 +29,11 @@ class _Header:
     length: int  #: bytes of the text
 
 
+def is_nrrd(path: Path) -> bool:
+    """Return whether a file has the mark of NRRD; else it is MetaImage, which has none."""
+    return ImageSource(path).head(4) == _NRRD
+
+
 def check_data(path: Path) -> None:
     """Check that the voxels of a file are there, as many as its header says, and intact if zlib compressed them.
 
@@ -38,7 +43,7 @@ def check_data(path: Path) -> None:
         ImageError: ``missing-file``, ``truncated``, ``not-an-image``, ``damaged-header``.
     """
     source = ImageSource(path)
-    if source.head(4) == _NRRD:
+    if is_nrrd(path):
         header = _read_text(source, ":", ())
         _find_file(path, header.fields.get("data file") or header.fields.get("datafile", "LOCAL"))
         return

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
-from pipeline.datasets.probes.itk_data import RESTORE, check_data
+from pipeline.datasets.probes.itk_data import RESTORE, check_data, is_nrrd
 from pipeline.datasets.probes.nifti_affine import find_affine_problem, name_orientation
 from pipeline.datasets.probes.pixels import summarise_pixels
 
@@ -22,7 +22,7 @@ _AXES = 3
 _ITK = threading.Lock()
 _FORMATS = {"MetaImageIO": "MetaImage", "NrrdImageIO": "NRRD"}
 _PIXELS = ("scalar", "vector", "rgb", "rgba", "covariant_vector")
-# ITK's names of types, and numpy's. ITK in Python reads no voxels of the types that have another name in _WIDER.
+# ITK's names of types, and numpy's.
 _TYPES = {
     **{"char": "int8", "unsigned_char": "uint8", "short": "int16", "unsigned_short": "uint16"},
     **{"int": "int32", "unsigned_int": "uint32", "long": "int64", "unsigned_long": "uint64"},
@@ -66,7 +66,10 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
 
 
 def read_volume(path: Path) -> Any:
-    """Return a file as ITK image; whole numbers of 8 and 64 bits, for which ITK has no image, in a wider type.
+    """Return a file as ITK image.
+
+    Whole numbers of 8 and 64 bits, and voxels of several values, for which ITK in Python has no image, get a wider
+    type.
 
     Raises:
         ImageError: the file is damaged, cut off, or its data file is missing.
@@ -76,10 +79,14 @@ def read_volume(path: Path) -> Any:
     check_data(path)
     header = _read_header(path)
     name = header.GetComponentTypeAsString(header.GetComponentType())
-    wider = getattr(itk, _WIDER[name]) if name in _WIDER and header.GetNumberOfComponents() == 1 else None
     try:
         with _ITK:
-            return itk.imread(str(path), pixel_type=wider)
+            if header.GetNumberOfComponents() > 1:
+                reader = itk.ImageFileReader[itk.VectorImage[itk.D, _AXES]].New(FileName=str(path), ImageIO=header)
+                reader.Update()
+                return reader.GetOutput()
+            wider = getattr(itk, _WIDER[name]) if name in _WIDER else None
+            return itk.imread(str(path), pixel_type=wider, imageio=header)
     except RuntimeError as error:
         raise _explain(path, error) from None
 
@@ -137,10 +144,8 @@ def _read_header(path: Path) -> Any:
     import itk
 
     with _ITK:
-        header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
-        if header is None or header.GetNameOfClass() not in _FORMATS:
-            raise ImageError("damaged-header", "ITK finds no reader for it", RESTORE)
-        header.SetFileName(str(path))
+        # ITK's own choice fails for names in capital letters.
+        header = (itk.NrrdImageIO if is_nrrd(path) else itk.MetaImageIO).New(FileName=str(path))
         try:
             header.ReadImageInformation()
         except RuntimeError as error:

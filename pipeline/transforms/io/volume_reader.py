@@ -8,7 +8,7 @@ from typing import Any
 from monai.data import ITKReader, NibabelReader
 from monai.data.image_reader import ImageReader
 
-from pipeline.datasets.probes import expected_format
+from pipeline.datasets.probes import ImageError, expected_format
 from pipeline.datasets.probes.itk_volume import read_volume
 from pipeline.datasets.probes.series_image import list_series, read_series
 
@@ -45,26 +45,30 @@ class VolumeReader(ImageReader):
         """Read one file or folder, or several of equal size as channels.
 
         Returns:
-            Image of nibabel or ITK; a list of them for several paths.
-
-        Raises:
-            ValueError: a folder does not hold exactly one series.
-            ImageError: a MetaImage or NRRD file is damaged.
+            Image of nibabel or ITK; a list of them for several paths. Or a ValueError, which `get_data` raises: after
+            an error here MONAI's ``LoadImage`` would try its other readers, which take what is refused.
         """
-        paths = [data] if isinstance(data, str | os.PathLike) else list(data)
-        if all(Path(path).is_dir() for path in paths):
-            images = [_read_folder(Path(path)) for path in paths]
-        elif all(expected_format(os.fspath(path)) in ("MetaImage", "NRRD") for path in paths):
-            images = [read_volume(Path(path)) for path in paths]
+        paths = [Path(path) for path in ([data] if isinstance(data, str | os.PathLike) else data)]
+        if all(path.is_dir() for path in paths):
+            images = [_read_folder(path) for path in paths]
+        elif all(expected_format(path.name) in ("MetaImage", "NRRD") for path in paths):
+            images = [_read_file(path) for path in paths]
         else:
             reader = self._nifti if self._nifti.verify_suffix(paths) else self._others
             return reader.read(paths, **kwargs)
-        return images if len(images) > 1 else images[0]
+        refused = [image for image in images if isinstance(image, ValueError)]
+        return refused[0] if refused else images if len(images) > 1 else images[0]
 
     def get_data(self, img: Any) -> tuple[Any, dict[str, Any]]:
-        """Return the voxels and the meta data of what `read` returned."""
+        """Return the voxels and the meta data of what `read` returned.
+
+        Raises:
+            ValueError: a folder does not hold exactly one series, or a MetaImage or NRRD file is damaged.
+        """
         import nibabel as nib
 
+        if isinstance(img, ValueError):
+            raise img
         first = img[0] if isinstance(img, list | tuple) else img
         reader = self._nifti if isinstance(first, nib.spatialimages.SpatialImage) else self._others
         voxels, meta = reader.get_data(img)
@@ -74,5 +78,12 @@ class VolumeReader(ImageReader):
 def _read_folder(folder: Path) -> Any:
     series = list_series(folder)
     if len(series) != 1:
-        raise ValueError(f"{folder} holds {len(series)} DICOM series, expected one")
+        return ValueError(f"{folder} holds {len(series)} DICOM series, expected one")
     return read_series(series[0])
+
+
+def _read_file(path: Path) -> Any:
+    try:
+        return read_volume(path)
+    except ImageError as error:
+        return ValueError(f"{path}: {error}" + (f"; {error.hint}" if error.hint else ""))

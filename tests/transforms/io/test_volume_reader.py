@@ -245,5 +245,5 @@ def test_files_are_left_to_monai(tmp_path: Path) -> None:
     assert torch.equal(image, plain)
     assert torch.equal(image.affine, plain.affine)
     assert LoadImage(reader=READER, ensure_channel_first=True)([path, path]).shape == (2, 5, 6, 7)
-    with pytest.raises(RuntimeError, match="holds 0 DICOM series, expected one"):
+    with pytest.raises(ValueError, match="holds 0 DICOM series, expected one"):
         LoadImage(reader=READER)(str(tmp_path))
