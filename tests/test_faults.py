@@ -251,3 +251,9 @@ def test_what_may_be_a_bug_has_no_line(error):
 def test_sizes_that_differ_elsewhere_are_not_the_networks():
     assert explain(catch(lambda: torch.zeros(3) + torch.zeros(4))) is None
     assert explain(catch(default_collate, [torch.zeros(3), torch.zeros(4)])) is not None
+
+
+def test_a_client_without_training_cases():
+    error = catch(DataLoader, [], shuffle=True)
+    advice = "give it at least one image with its label"
+    assert explain(wrap(error)) == f"there are no training cases: the list in train#dataset#data is empty; {advice}"

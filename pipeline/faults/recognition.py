@@ -14,7 +14,7 @@ from pipeline.faults.machine import (
     find_memory,
     find_shared_memory,
 )
-from pipeline.faults.sizes import find_sizes
+from pipeline.faults.sizes import find_empty_list, find_sizes
 from pipeline.faults.unreadable import find_refused, find_unreadable
 
 # Modules in which sizes meet.
@@ -34,6 +34,7 @@ _KINDS = (
     find_lost_worker,
     find_unreadable,
     find_refused,
+    find_empty_list,
 )
 
 

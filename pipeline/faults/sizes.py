@@ -35,11 +35,6 @@ _SHAPES = (
         "pad and crop them to roi_size or image_size, or set --batch_size 1",
     ),
     (
-        r"num_samples should be a positive integer value, but got num_samples=0",
-        "there are no training cases: the list in train#dataset#data is empty",
-        "give it at least one image with its label",
-    ),
-    (
         r"ground truth has differ\w* shape \(torch\.Size\((\[.*?\])\)\) from input \(torch\.Size\((\[.*?\])\)\)",
         "the masks of a batch have the shape {}, the network's output {}",
         "set network_def#out_channels to the number of channels that loss expects",
@@ -54,3 +49,10 @@ def find_sizes(causes: Sequence[Cause]) -> Iterator[Fault]:
             match = re.search(pattern, text)
             if match:
                 yield Fault(what.format(*match.groups()), advice)
+
+
+def find_empty_list(causes: Sequence[Cause]) -> Iterator[Fault]:
+    """Recognise that a loader that shuffles was given no cases, as by a client without data."""
+    if any("num_samples should be a positive integer value, but got num_samples=0" in text for _, text in causes):
+        what = "there are no training cases: the list in train#dataset#data is empty"
+        yield Fault(what, "give it at least one image with its label", traced=False)

@@ -79,6 +79,8 @@ class _Exits:
         self._raised: BaseException | None = None
 
     def __call__(self, engine: Engine, error: BaseException) -> None:
+        # ignite would take the generator that ends here for an interrupted run, and the next run would do nothing.
+        engine._internal_run_generator = None
         if error is not self._raised:  # ignite reports an iteration's exception again for the run
             error = find_line(error, engine) or error
             for callback in self.callbacks:

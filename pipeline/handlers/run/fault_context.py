@@ -129,8 +129,10 @@ def _find_case(frames: Sequence[FrameType]) -> list[str]:
     """Find the case in the variables of a transform or a dataset."""
     for frame in frames:
         for value in list(frame.f_locals.values()):
-            if isinstance(value, Mapping) and isinstance(value.get("case_id"), str):
-                return [value["case_id"]]
+            if isinstance(value, Mapping) and (isinstance(value.get("case_id"), str) or "label" in value):
+                name = name_item(value)
+                if name is not None:
+                    return [name]
     return []
 
 

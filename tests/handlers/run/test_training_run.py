@@ -1,6 +1,5 @@
 """TrainingRun: each of its handlers does its work, in the order in which they would be listed one by one."""
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -8,74 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Events
-from monai.data import CacheDataset, DataLoader
-from monai.engines import SupervisedTrainer
-from monai.handlers import LrScheduleHandler, ValidationHandler
-from monai.transforms import Compose, EnsureTyped, RandGaussianNoised
-from monai.utils import set_determinism
-from tiny_training import KEY, LossLog, PoisonAt, build_evaluator, build_network, make_cases, read_losses
+from tiny_training import KEY, PoisonAt, read_losses
+from whole_training import Scalars, build, read_record
 
-from pipeline import handlers
 from pipeline.issues import InputError
-
-
-class Scalars:
-    """In place of TensorBoard's writer."""
-
-    def __init__(self):
-        self.written = []
-
-    def add_scalar(self, tag, value, step):
-        self.written.append((tag, step))
-
-    def close(self):
-        self.closed = True
-
-
-def build(folder, max_epochs=4, one_by_one=False, after=(), writer=None, **options):
-    set_determinism(3)
-    noise = Compose([EnsureTyped(["image", "label"]), RandGaussianNoised("image", prob=0.5)])
-    loader = DataLoader(CacheDataset(make_cases(6), noise, progress=False), batch_size=2, shuffle=True)
-    network = build_network()
-    optimizer = torch.optim.Adam(network.parameters(), 0.01)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
-    evaluator = build_evaluator(network)
-    to_save = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
-    schedule, validation = LrScheduleHandler(scheduler, print_lr=False), ValidationHandler(1, evaluator)
-    if one_by_one:
-        run = [
-            handlers.RunLock(folder),
-            handlers.GracefulStop(),
-            handlers.EpochSeed(3, loader),
-            schedule,
-            handlers.NonFiniteGuard(folder),
-            validation,
-            handlers.FinalValidation(evaluator),
-            handlers.TrainingCheckpoint(folder, to_save, evaluator, KEY),
-            handlers.EarlyStop(evaluator, KEY),
-            handlers.RunRecord(folder, 3, evaluator=evaluator),
-            handlers.LearningRateLog(writer, optimizer),
-            handlers.SummaryWriterEnd(writer),
-        ]
-    else:
-        run = [
-            schedule,
-            validation,
-            handlers.TrainingRun(folder, loader, evaluator, to_save, KEY, seed=3, summary_writer=writer, **options),
-        ]
-    trainer = SupervisedTrainer(
-        device="cpu",
-        max_epochs=max_epochs,
-        train_data_loader=loader,
-        network=network,
-        optimizer=optimizer,
-        loss_function=torch.nn.BCEWithLogitsLoss(),
-        train_handlers=[*run, LossLog(folder / "losses.txt"), *after],
-    )
-    trainer.evaluator = evaluator
-    if one_by_one:
-        handlers.EmptyPredictions("look", trainer).attach(evaluator)
-    return trainer
 
 
 def list_calls(engine):
@@ -84,10 +19,6 @@ def list_calls(engine):
     return {
         event: [getattr(call, "__qualname__", type(call).__name__) for call in calls] for event, calls in names.items()
     }
-
-
-def read_record(folder):
-    return json.loads((folder / "run.json").read_text())
 
 
 def test_every_event_calls_the_same_functions_in_the_same_order(tmp_path):
