@@ -146,7 +146,7 @@ format: $(READY)  ## format the code with ruff
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-docs: $(READY)  ## renew the generated parts of the documents, and the manifests in the bundles
+docs: $(READY)  ## renew the generated parts of the documents, and of the bundles
 	@PYTHONPATH=. $(PY) -m tests.docs.generated
 
 clean:  ## remove the environment, caches and the demonstration's output

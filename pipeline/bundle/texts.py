@@ -11,7 +11,7 @@ from pipeline.bundle.config_files import TRAIN
 from pipeline.bundle.configs import Config, make_inert, read_target
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.fitting import find_large_pictures, fit_cache_rate
-from pipeline.bundle.overview import quote_files
+from pipeline.bundle.overview import quote_files, quote_path
 from pipeline.bundle.render import REFINE, find_excluded, name_repeat, render
 from pipeline.datasets.probes import expected_format
 from pipeline.issues import join_lines
@@ -50,6 +50,7 @@ def write_card(draft: Draft, configs: Configs, parameters: int | None, commands:
     values = {
         "plain": escape_markdown,
         "quote_files": quote_files,
+        "quote": lambda name: quote_path(f"{draft.bundle_root}/{name}"),
         "commands": commands,
         "folds": len({case.fold for case in draft.dataset.manifest.cases if case.fold is not None}),
         "preprocessing": list(_list_steps(configs[TRAIN])),

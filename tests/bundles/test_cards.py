@@ -31,11 +31,20 @@ def list_commands(card: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.strip()]
 
 
+EXPORTS = ("ckpt_export", "onnx_export")
+
+
+def list_exports(card: str) -> list[list[str]]:
+    """List the words of every command that exports a network, from the name of the command on."""
+    commands = [words for words in list_commands(card) if words[:3] == ["python", "-m", "monai.bundle"]]
+    return [words[3:] for words in commands if words[3] in EXPORTS]
+
+
 def list_runs(card: str) -> list[dict[str, str]]:
     """List the options of every command that runs a config."""
     runs = []
     for words in list_commands(card):
-        if "monai.bundle" in words:
+        if "monai.bundle" in words and not set(words) & set(EXPORTS):
             assert words[0] in ("python", "torchrun"), words
             module = words.index("monai.bundle")
             assert words[module - 1 : module + 2] == ["-m", "monai.bundle", "run"], words
@@ -116,6 +125,17 @@ def test_commands_that_run_configs(bundle: Path) -> None:
     assert {"train.json", "evaluate.json", "inference.json"} <= named
 
 
+def test_commands_that_export(bundle: Path) -> None:
+    exports = list_exports(read_card(bundle))
+    assert [words[:2] for words in exports] == [[name, "network_def"] for name in EXPORTS]
+    shipped = f"bundles/{bundle.name}/models/model.pt"
+    for words in exports:
+        options = dict(zip(words[2::2], words[3::2], strict=True))
+        assert options["--config_file"] == f"bundles/{bundle.name}/configs/inference.json"
+        assert options["--meta_file"] == f"bundles/{bundle.name}/configs/metadata.json"
+        assert (options["--ckpt_file"] == shipped) == (ROOT / shipped).is_file()
+
+
 def test_commands_of_the_package(bundle: Path) -> None:
     commands = [words for words in list_commands(read_card(bundle)) if "monai.bundle" not in words]
     written: set[str] = set()
@@ -158,6 +178,25 @@ def test_options_and_files_in_the_text_exist(bundle: Path) -> None:
             assert reference in known[0], span
         for name in re.findall(r"(?:^|\s)([\w./-]+\.(?:json|yaml))\b", span):
             assert name in OUTPUTS or (configs / name).is_file() or (ROOT / name).is_file(), span
+
+
+def read_numbers(text: str) -> set[float]:
+    return {float(number) for number in re.findall(r"\d+\.\d+", text)}
+
+
+def test_scores_of_the_metadata_are_those_of_the_card(bundle: Path) -> None:
+    """``eval_metrics`` are those of the weights in the bundle, so a bundle without weights has none."""
+    card, metadata = read_card(bundle), read_json(bundle / "configs/metadata.json")
+    assert read_numbers(metadata["validation_score"]) <= read_numbers(card)
+    scores = metadata.get("eval_metrics", {})
+    assert bool(scores) == (bundle / "models/model.pt").is_file()
+    validate = load([bundle / "configs/train.json", bundle / "configs/evaluate.json"])["validate"]
+    (key,) = validate["key_metric"]
+    assert not scores or scores[key] == float(re.findall(r"\d+\.\d+", metadata["validation_score"])[0])
+    for name, value in scores.items():
+        assert name == key or name in validate["additional_metrics"]
+        row = re.search(rf"^\| `{name}`[^|]*\| \**([\d.]+)\** \|", card, flags=re.MULTILINE)
+        assert value == float(row[1]) if row else value in read_numbers(card), name
 
 
 def test_scores_are_filled_in(bundle: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 
+from pipeline import __version__
 from pipeline.bundle.config_files import list_configs
 from pipeline.bundle.formatting import format_config
 from tests.bundles.conftest import BUNDLES, NAMES, ROOT, read_json
@@ -239,7 +240,8 @@ def test_metadata_pins_are_the_tested_versions(bundle: Path) -> None:
     tested = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
     pins = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
     stated = {name: metadata[key] for name, key in pins.items()} | metadata["required_packages_version"]
-    assert stated == {name: tested[name] for name in stated}
+    assert stated.pop("monai-segmentation-suite") == __version__
+    assert stated == {name: tested[name] for name in stated}, "run: make docs"
 
 
 def test_metadata_follows_the_schema(bundle: Path) -> None:

@@ -14,7 +14,9 @@ from tests.docs.markdown import ROOT
 
 PYTHON = ["python", "-m"]
 # Programs of the system and of the environment, which are not ours to test.
-FOREIGN = {"source", "tensorboard", "pre-commit", "git", "cd", "ls", "cat"}
+FOREIGN = {"source", "tensorboard", "pre-commit", "git", "cd", "ls", "cat", "cp", "pip", "monailabel"}
+# Commands of MONAI for one network, beside `run`.
+MONAI = {"ckpt_export", "onnx_export", "verify_metadata", "verify_net_in_out"}
 # What a training or a tuning writes, and a later command names as a config.
 WRITTEN = {"threshold.json", "postprocessing.json"}
 
@@ -29,7 +31,7 @@ def read_value(word: str) -> object:
 
 def find_bundle_run(words: Sequence[str]) -> list[str] | None:
     """Return the options of a command that runs a config, None for another command."""
-    if words[0] in ("python", "torchrun") and "monai.bundle" in words:
+    if words[0] in ("python", "torchrun") and "monai.bundle" in words and not set(words) & MONAI:
         start = list(words).index("monai.bundle")
         assert words[start - 1 : start + 2] == ["-m", "monai.bundle", "run"], words
         return list(words[start + 2 :])
@@ -50,6 +52,10 @@ def check_command(words: Sequence[str], made: set[str]) -> None:
     options = find_bundle_run(words)
     if options is not None:
         _check_bundle_run(options, made)
+    elif words[:3] == [*PYTHON, "monai.bundle"]:
+        options = dict(zip(words[-2::-2], words[-1::-2], strict=False))
+        for name in ("--config_file", "--meta_file"):
+            assert name not in options or (ROOT / options[name]).is_file(), words
     elif words[:3] == [*PYTHON, "pipeline"]:
         _check_own(words[3:], made)
     elif words[0] == "make":

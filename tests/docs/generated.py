@@ -1,6 +1,6 @@
 """What the code writes: ``python -m tests.docs.generated`` (``make docs``) renews it.
 
-That is the copies of manifests in the bundles, and parts of the documents. Each part stands between
+That is the manifests and the versions of packages in the bundles, and parts of the documents. Each part stands between
 ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``; a test compares it with the code.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import __version__
+from pipeline.bundle.formatting import format_config
 from pipeline.commands.cli import COMMANDS, build_parser
 from tests.docs.markdown import ROOT
 from tests.test_rooms import ARROWS, DATASET_ARROWS, DATASET_GROUND, GROUND
@@ -194,10 +196,26 @@ def copy_manifests(root: Path) -> list[Path]:
     return renewed
 
 
+def renew_pins(root: Path) -> list[Path]:
+    """Write the versions of `constraints.txt` and of this package into the metadata; returns the files that changed."""
+    text = (root / "constraints.txt").read_text(encoding="utf-8")
+    tested = dict(re.findall(r"^([\w.-]+)==(\S+)", text, flags=re.MULTILINE)) | {
+        "monai-segmentation-suite": __version__
+    }
+    renewed = []
+    for path in root.glob("bundles/*/configs/metadata.json"):
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        pins = {name: tested[name] for name in metadata["required_packages_version"]}
+        if "phantom" in metadata and pins != metadata["required_packages_version"]:
+            path.write_text(format_config({**metadata, "required_packages_version": pins}), encoding="utf-8")
+            renewed.append(path)
+    return renewed
+
+
 def main() -> None:
-    """Renew all generated parts, and the manifests in the bundles."""
-    for copy in copy_manifests(ROOT):
-        print(f"{copy.relative_to(ROOT)} renewed")
+    """Renew all generated parts, and in the bundles the manifests and the versions of packages."""
+    for path in (*copy_manifests(ROOT), *renew_pins(ROOT)):
+        print(f"{path.relative_to(ROOT)} renewed")
     for name, (document, render) in PARTS.items():
         path = ROOT / document
         text = path.read_text(encoding="utf-8")

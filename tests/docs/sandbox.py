@@ -35,7 +35,7 @@ from pipeline.datasets.phantoms import (
     write_isic_phantom,
     write_lgg_phantom,
 )
-from tests.docs.commands import FOREIGN, PYTHON, find_bundle_run
+from tests.docs.commands import FOREIGN, MONAI, PYTHON, find_bundle_run
 from tests.docs.generated import copy_manifests
 from tests.docs.markdown import ROOT, Block
 
@@ -99,6 +99,8 @@ def run_command(words: Sequence[str]) -> None:
     if options is not None:
         # The parser of `python -m monai.bundle`; its logging configuration would undo that of the tests.
         fire.Fire({"run": monai.bundle.run}, ["run", *options, "--logging_file", "False"])
+    elif list(words[:3]) == [*PYTHON, "monai.bundle"]:
+        fire.Fire({name: getattr(monai.bundle, name) for name in MONAI}, list(words[3:]))
     elif list(words[:3]) == [*PYTHON, "pipeline"]:
         extra = TUNE if words[3] == "tune" else []
         if words[4] == "build" or (words[4] == "split" and "-o" in words):

@@ -31,6 +31,8 @@ REASONS = {
     "a checkout of the repository",
     "weights of several trainings",
     "a full training",
+    "MONAI Label",
+    "the packages of an extra",
 }
 
 # What a document says that its commands write.
@@ -39,7 +41,7 @@ PROMISED = {
         *("runs/lgg/model.pt", "runs/lgg/last_epoch=*.pt", "runs/lgg/run.json", "runs/lgg/metrics.csv"),
         *("runs/lgg/dice_patient_raw.csv", "runs/lgg/events.out.tfevents.*", "runs/lgg_val/evaluate.json"),
         *("runs/masks/TCGA_CS_4941_19960909/*_pred.tif", "runs/masks/TCGA_CS_4941_19960909/*_overlay.png"),
-        *("bundles/my_bundle/docs/README.md", "bundles/my_bundle/output/model.pt"),
+        *("bundles/my_bundle/docs/README.md", "output/my_bundle/model.pt"),
     ),
     "docs/how-to/predict.md": ("runs/isic/threshold.json", "runs/isic/predictions.png", "runs/isic_masks/*_pred.png"),
     "docs/how-to/tune-post-processing.md": ("runs/lgg_postprocessing.json", "runs/tuned_masks/*/*_pred.tif"),
