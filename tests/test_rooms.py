@@ -15,9 +15,10 @@ GROUND = {"pipeline", "issues", "atomic", "flags", "faults"}
 # Room -> the rooms that it may import, besides itself and the ground. A room that is not named here may import none.
 ARROWS = {
     "__main__": {"commands"},
-    "commands": {"bundle", "datasets", "reports", "tuning"},
+    "commands": {"bundle", "datasets", "federated", "reports", "tuning"},
     "bundle": {"datasets"},
     "tuning": {"bundle", "datasets", "handlers", "parallel", "statistics", "weights"},
+    "federated": {"bundle", "datasets", "handlers", "weights"},
     "reports": {"datasets", "pictures", "statistics"},
     "transforms": {"crf", "datasets", "pictures"},
     "handlers": {"metrics", "parallel", "pictures", "weights"},

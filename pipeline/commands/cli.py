@@ -61,6 +61,9 @@ bundle format: format configs: whatever fits into 110 characters stands on one l
 tune: tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off
     tune lgg_attunet --dataset_dir data/kaggle_3m
     tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology
+federated: train a bundle at several hospitals with NVFlare: only weights and scores travel
+    federated new lgg_unet --sites north,south -o federation
+    federated simulate federation
 report: print the scores in an output folder
     report output/lgg_attunet
     report output/lgg_attunet --json

@@ -1,0 +1,1 @@
+"""Train one bundle at several hospitals: only weights and scores travel, by NVFlare; images stay where they are."""
