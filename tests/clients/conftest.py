@@ -27,11 +27,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test that takes ``name`` on every bundle, all tests of a bundle in one process."""
+    """Run tests that take ``name`` on every bundle, or on the module's ``BUNDLES``; each bundle in one process."""
     if "name" in metafunc.fixturenames:
         client = metafunc.module.__name__.rpartition(".")[2]
         params = []
-        for name in NAMES:
+        for name in getattr(metafunc.module, "BUNDLES", NAMES):
             marks: list[Any] = [pytest.mark.xdist_group(name)]
             limit = find_limit(client, name, metafunc.definition.originalname)
             if limit is not None:
@@ -44,9 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Write client and bundle into the report of each test, for the table at the end."""
     for item in items:
         client = item.path.stem
-        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
-        if client in CLIENTS and name:
-            item.user_properties += [("client", client), ("bundle", name)]
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        found = params.get("name") or params.get("bundle")
+        if client in CLIENTS and found:
+            item.user_properties += [("client", client), ("bundle", Path(found).name)]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from monai.transforms import LoadImage
 from PIL import Image
 
 from pipeline.datasets import load_datalist
+from pipeline.datasets.phantoms.dicom import Geometry, write_series
+from pipeline.transforms.io.volume_reader import VolumeReader
 from tests.bundles.conftest import read_json
 from tests.bundles.running import load_truth
 
@@ -69,6 +72,18 @@ def _write_volume(image: Path, target: Path) -> None:
         nibabel.save(nibabel.load(image), target)
     else:
         itk.imwrite(itk.imread(str(image)), str(target))
+
+
+def write_series_and_volume(image: Path, folder: Path) -> tuple[Path, Path]:
+    """Write the voxels of a NIfTI file as a DICOM series, and the series as a NIfTI file."""
+    voxels = np.asarray(nibabel.load(image).dataobj)
+    scaled = (voxels * (1000 / voxels.max())).astype(np.int16)
+    geometry = Geometry((-20.0, 10.0, 5.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 1.2, 1.1))
+    write_series(folder / "series", scaled.transpose(2, 1, 0), geometry, "patient")
+    loaded = LoadImage(reader=VolumeReader())(folder / "series")
+    target = folder / "volume.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(loaded.numpy(), loaded.affine.numpy()), target)
+    return folder / "series", target
 
 
 def fill_datastore(bundle: Path, data: dict[str, str], folder: Path, split: str = "train", most: int = 5) -> Path:

@@ -25,14 +25,14 @@ class Predicted:
 def predict(name: str, image: Path, folder: Path) -> Predicted:
     """Predict with the bundle as it is where it has weights; else with a small network.
 
-    An untrained network often predicts one label everywhere, as many faults would; so each channel of its output is
-    shifted to a median of 0.
+    If one label is predicted everywhere, as with many faults, each channel of the output is shifted to a median of 0.
     """
     trained = (ROOT / "bundles" / name / "models/model.pt").is_file()
     bundle = (copy_bundle if trained else copy_small)(name, folder)
-    if not trained:
-        _shift_output(bundle, image)
     labels = _run(bundle, image, folder / "masks")
+    if labels.min() == labels.max():
+        _shift_output(bundle, image)
+        labels = _run(bundle, image, folder / "shifted")
     assert 0 < (labels > 0).mean() < 1, "some of the image is foreground"
     return Predicted(bundle, labels)
 

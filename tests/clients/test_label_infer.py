@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from tests.bundles.conftest import read_json
 from tests.clients.copies import digest
-from tests.clients.images import FORMATS, VOLUMES, find_kind, read_mask, write_copy
+from tests.clients.images import FORMATS, VOLUMES, find_kind, read_mask, write_copy, write_series_and_volume
 from tests.clients.predictions import Predicted
 from tests.clients.stand_ins import import_label
 
@@ -38,20 +37,22 @@ def test_labels_are_those_of_the_metadata(task: Any, whole: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("place", range(max(map(len, FORMATS.values()))))
-def test_label_map_is_that_of_inference_json(
-    task: Any, predicted: Predicted, image: Path, place: int, tmp_path: Path
-) -> None:
-    formats = FORMATS[find_kind(predicted.bundle)]
-    if place >= len(formats):
-        pytest.skip("no further format")
+def test_label_map_is_that_of_inference_json(task: Any, predicted: Predicted, image: Path, tmp_path: Path) -> None:
     before = digest(predicted.bundle)
-    file = write_copy(image, tmp_path / f"case{formats[place]}")
-    _, data = infer(task, file, skip_writer=True)
-    found = np.asarray(data["pred"]).squeeze()
-    np.testing.assert_array_equal(found, predicted.labels)
+    kind = find_kind(predicted.bundle)
+    for suffix in FORMATS[kind]:
+        file = write_copy(image, tmp_path / f"case{suffix}")
+        np.testing.assert_array_equal(infer_labels(task, file), predicted.labels, err_msg=suffix)
+    assert {path.name for path in tmp_path.iterdir()} == {f"case{suffix}" for suffix in FORMATS[kind]}
+    if kind == VOLUMES:
+        series, volume = write_series_and_volume(image, tmp_path)
+        np.testing.assert_array_equal(infer_labels(task, series), infer_labels(task, volume), err_msg="DICOM")
     assert digest(predicted.bundle) == before, "nothing is written into the bundle"
-    assert os.listdir(tmp_path) == [file.name], "nothing is written beside the image"
+
+
+def infer_labels(task: Any, image: Path) -> np.ndarray:
+    _, data = infer(task, image, skip_writer=True)
+    return np.asarray(data["pred"]).squeeze()
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])

@@ -19,7 +19,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.bundles.conftest import NAMES, ROOT
+from tests.bundles.conftest import ROOT
 from tests.clients.copies import digest, load_weights, same_weights
 from tests.clients.images import fill_datastore, read_mask
 from tests.clients.predictions import Predicted
@@ -27,13 +27,8 @@ from tests.clients.stand_ins import LABEL, write_stand_ins
 
 # One bundle: the tasks behind the server are tested with all of them.
 BUNDLE = "hippocampus_segresnet"
+BUNDLES = (BUNDLE,)
 SECONDS = 300
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "name" in metafunc.fixturenames:
-        assert BUNDLE in NAMES
-        metafunc.parametrize("name", [pytest.param(BUNDLE, marks=pytest.mark.xdist_group("server"))], scope="module")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline import __version__
 from pipeline.bundle.formatting import format_config
 from pipeline.commands.cli import COMMANDS, build_parser
+from tests.clients.rows import render_clients
 from tests.docs.markdown import ROOT
 from tests.test_rooms import ARROWS, DATASET_ARROWS, DATASET_GROUND, GROUND
 
@@ -172,6 +173,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "commands": ("docs/reference/commands.md", render_commands),
     "arrows": ("ARCHITECTURE.md", render_arrows),
     "defaults": ("docs/reference/configs.md", render_defaults),
+    "clients": ("docs/reference/clients.md", render_clients),
 }
 
 
