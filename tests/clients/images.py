@@ -95,7 +95,7 @@ def fill_datastore(bundle: Path, data: dict[str, str], folder: Path, split: str 
     labels.mkdir(parents=True)
     items = [item for item in list_items(bundle, data, split) if item.label.max() > 0][:most]
     for item in items:
-        suffix = "".join(item.image.suffixes)
+        suffix = ".nii.gz" if find_kind(bundle) == VOLUMES else item.image.suffix
         shutil.copy(item.image, folder / f"{item.name}{suffix}")
         if find_kind(bundle) == VOLUMES:
             affine = nibabel.load(item.image).affine

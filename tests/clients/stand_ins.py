@@ -7,7 +7,7 @@ package             client          why it is not installed
 ``highdicom``       Deploy SDK      writes DICOM SEG; not among the SDK's own requirements
 ``tritonclient``    Deploy SDK      for models on a Triton server; pins an older ``greenlet`` and ``protobuf``
 ``torchvision``     MONAI Label     draws images for TensorBoard; its build must be the one of ``torch``'s
-``pydicom_seg``     MONAI Label     writes DICOM SEG; excludes NumPy 2
+``pydicom_seg``     MONAI Label     writes DICOM SEG; excludes NumPy 2; with it comes ``SimpleITK``
 ``numpymaxflow``    MONAI Label     cuts graphs for scribbles; excludes NumPy 2
 ==================  ==============  ====================================================================================
 """
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-LABEL = ("torchvision.utils", "pydicom_seg", "numpymaxflow")
+LABEL = ("torchvision.utils", "pydicom_seg", "SimpleITK", "numpymaxflow")
 DEPLOY = (
     *("highdicom", "tritonclient.http", "tritonclient.grpc.model_config_pb2"),
     *(f"holoscan.{name}" for name in ("conditions", "core", "executors", "graphs", "logger", "operators", "resources")),

@@ -48,7 +48,7 @@ def build_operator(sdk: Any, folder: Path) -> Any:
 
 
 def load_image(sdk: Any, path: Path, kind: str) -> Any:
-    """Load an image as an app's loader hands it over: channels last, with MONAI's meta data."""
+    """Load an image as an app hands it over, with MONAI's meta data: channels last, but first for a stack of slices."""
     if kind == VOLUMES:
         file = nibabel.load(path)
         meta = {
@@ -60,11 +60,9 @@ def load_image(sdk: Any, path: Path, kind: str) -> Any:
         }
         return sdk.Image(np.asarray(file.get_fdata(dtype=np.float32)), meta)
     pixels = np.asarray(Image.open(path)).astype(np.float32)
-    channels = -1 if pixels.ndim == 3 else "no_channel"
-    shape = np.asarray(pixels.shape[:2])
     if kind == STACKS:
-        pixels, shape = pixels[:, :, None], np.asarray([*pixels.shape[:2], 1])
-    return sdk.Image(pixels, {"original_channel_dim": channels, "spatial_shape": shape})
+        return sdk.Image(pixels.transpose(2, 0, 1)[..., None], {"original_channel_dim": 0})
+    return sdk.Image(pixels, {"original_channel_dim": -1 if pixels.ndim == 3 else "no_channel"})
 
 
 def test_label_map_is_that_of_inference_json(sdk: Any, predicted: Predicted, image: Path) -> None:
