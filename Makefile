@@ -149,16 +149,20 @@ demo-steps:
 # One thread each: most tests are too small for more. Three for two cores, because tests of kills and signals wait.
 TEST_JOBS ?= 3
 CLIENT_JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
+# Each of some hundred processes would compile the package anew where Python is told not to keep byte code.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
+
+# CI adds the tests on real images with "not slow".
+TEST_MARKS ?= not slow and not realdata
 
 test: lint  ## lint, types, tests and coverage, as in CI
-	@$(PYTEST) -m "not slow and not realdata" --cov
+	@$(PYTEST) -m "$(TEST_MARKS)" --cov
 
 test-all: lint  ## also the slow tests and those on real images
 	@$(PYTEST) --cov
 
 test-clients: $(CLIENTS_READY)  ## every bundle in MONAI Label, Deploy, NVFlare and others, in an environment of its own
-	@OMP_NUM_THREADS=1 $(CLIENTS_PY) -m pytest -n $(CLIENT_JOBS) --dist loadgroup tests/clients tests/bundles/test_alone.py
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(CLIENTS_PY) -m pytest -n $(CLIENT_JOBS) --dist loadgroup tests/clients tests/bundles/test_alone.py
 
 lint: $(READY)  ## ruff and mypy
 	@$(PY) -m ruff check .

@@ -24,8 +24,20 @@ _CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 os.environ.setdefault("MPLCONFIGDIR", os.path.join(_CACHE, "matplotlib"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, tests that this machine cannot run."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Distribute whole files (``--dist loadfile``) as `tests.sharing` says."""
+    from tests.sharing import UnitScheduling
+
+    return UnitScheduling(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason, tests that this machine cannot run, and begin with what takes longest."""
+    if hasattr(config, "workerinput"):
+        from tests.sharing import sort_longest_first
+
+        sort_longest_first(items)
     if not SHARED_DATA.is_dir():
         _skip(items, "realdata", f"no real data at {SHARED_DATA}")
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]

@@ -79,7 +79,8 @@ def test_data_of_another_kind_are_refused_with_what_fits(volumes: UserDataset) -
     with pytest.raises(InputError) as caught:
         require_fit("cells", Kind("pictures"), volumes.manifest, Path("my.json"), [BUNDLES, Path("nowhere")])
     text = str(caught.value)
-    assert "cells is for single pictures, but my.json lists volumes (NIfTI); bundles that fit: " in text
+    expected = "cells is for single pictures, but my.json lists volumes (NIfTI, MetaImage, NRRD); bundles that fit: "
+    assert expected in text
     assert "hippocampus_segresnet" in text
     assert "lgg" not in text
     assert text.endswith("templates that fit: volumes")

@@ -278,7 +278,7 @@ def test_data_of_another_kind_name_what_fits(repo: Path, capsys: Capture) -> Non
     build(write_volumes(repo / "scans"), mask_values="0,1")
     assert refuse(capsys, "mine", "--from", "lgg_attunet", "--manifest", "scans.json", "--dataset_dir", "scans") == (
         "lgg_attunet is for stacks of slices or single pictures, but"
-        f" {repo / 'scans.json'} lists volumes (NIfTI); bundles that fit: hippocampus_segresnet;"
+        f" {repo / 'scans.json'} lists volumes (NIfTI, MetaImage, NRRD); bundles that fit: hippocampus_segresnet;"
         " templates that fit: volumes"
     )
     objects = build(repo / "my_data", mask_values="instances")

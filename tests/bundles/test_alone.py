@@ -104,3 +104,44 @@ def test_a_bundle_alone_works_with_what_its_metadata_list(lab: Lab) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert_complete(lab)
     assert lab.hash_bundle() == before, "nothing is written into the bundle"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as a wheel, built from a copy, because a build writes beside its sources."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "pipeline", source / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("monai_segmentation_suite.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(target), str(source))
+    (built,) = target.glob("*.whl")
+    return built
+
+
+def call(*words: str, cwd: Path | None = None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=1500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_bundle_alone_works_with_a_wheel_and_its_pins(name: str, wheel: Path, tmp_path: Path) -> None:
+    """A new environment gets the versions of the metadata, the package from a wheel, and nothing else."""
+    (tmp_path / "lab").mkdir()
+    lab = open_lab(ROOT / "bundles" / name, tmp_path / "lab")
+    before = lab.hash_bundle()
+    metadata = read_json(ROOT / "bundles" / name / "configs/metadata.json")
+    pins = lab.packages | {"monai": metadata["monai_version"], "torch": metadata["pytorch_version"]}
+    pins |= {"numpy": metadata["numpy_version"]}
+    pins.pop("monai-segmentation-suite")
+    call(sys.executable, "-m", "venv", str(tmp_path / "venv"))
+    python = str(tmp_path / "venv/bin/python")
+    call(python, "-m", "pip", "install", "--quiet", *(f"{package}=={version}" for package, version in pins.items()))
+    call(python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel))
+    for words in lab.list_commands():
+        call(python, "-m", "monai.bundle", *words, cwd=lab.folder)
+    assert_complete(lab)
+    assert lab.hash_bundle() == before, "nothing is written into the bundle"
+    shutil.rmtree(tmp_path / "venv")

@@ -38,6 +38,7 @@ def choose_cases(manifest: Manifest, root: Path) -> Manifest:
     return replace(manifest, cases=tuple(parts), named_splits={})
 
 
+@pytest.mark.one_per_family
 def test_every_bundle_learns_from_and_predicts_real_images(
     bundle: Path, shared_data: Path, real_lgg: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Report another installed package `pipeline` in one line; a checkout, an editable install and a wheel are quiet."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -60,8 +61,10 @@ def test_a_checkout_is_quiet(repository: Path, tmp_path: Path, code: list[str]) 
 def test_a_wheel_is_quiet(repository: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    names = ["pipeline", "pyproject.toml", "README.md", "LICENSE", "monai_segmentation_suite.py"]
-    subprocess.run(["cp", "-r", *(str(repository / name) for name in names), str(source)], check=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "monai_segmentation_suite.py"):
+        shutil.copy(repository / name, source)
+    # Other tests write byte code meanwhile.
+    shutil.copytree(repository / "pipeline", source / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--disable-pip-version-check", "--target", str(tmp_path / "site"), str(source)], check=True)
     assert (tmp_path / "site" / "bin" / "pipeline").is_file()

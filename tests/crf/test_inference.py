@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,13 @@ def test_exact_path_is_the_definition(shape: tuple[int, ...], labels: int) -> No
         np.testing.assert_allclose(ours, compute_by_hand(prob, image, **options), atol=1e-8, rtol=1e-6)
 
 
+@functools.cache
+def compute_exactly(shape: tuple[int, ...], labels: int, seed: int, iterations: int) -> np.ndarray:
+    """Compute a scene by comparing all pairs, once for all backends: it is slow."""
+    prob, image = make_scene(shape, labels, seed=seed)
+    return mean_field(prob, image, backend="exact", **{**OPTIONS, "iterations": iterations})
+
+
 @pytest.mark.parametrize("backend", PATHS)
 @pytest.mark.parametrize("labels", [2, 3, 5])
 @pytest.mark.parametrize("shape", [(32, 32), (12, 12, 12)], ids=["2d", "3d"])
@@ -62,7 +70,7 @@ def test_lattice_is_near_the_definition(shape: tuple[int, ...], labels: int, bac
         prob, image = make_scene(shape, labels, seed=seed)
         for iterations, largest, mean in ((1, 0.1, 1e-3), (5, 1e-2, 1e-5), (10, 1e-2, 1e-5)):
             options = {**OPTIONS, "iterations": iterations}
-            exact = mean_field(prob, image, backend="exact", **options)
+            exact = compute_exactly(shape, labels, seed, iterations)
             q = mean_field(prob, image, backend=backend, **options)
             assert compute_label_iou(q, exact) >= 0.999
             assert np.abs(q - exact).max() <= largest

@@ -21,6 +21,7 @@ from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.issues import InputError
 from pipeline.transforms import EncodeMaskd
 from pipeline.transforms.io.volume_reader import VolumeReader
+from tests.volume_files import Place, write_file
 
 AFFINE = np.array([[-1.0, 0, 0, 40], [0, -1, 0, 50], [0, 0, 2, -30], [0, 0, 0, 1]])
 SHAPE = (20, 24, 12)
@@ -283,3 +284,43 @@ def test_two_gzip_streams_are_one_file(write: Callable[..., Path]) -> None:
         content = gzip.decompress(path.read_bytes())
         path.write_bytes(gzip.compress(content[:1000]) + gzip.compress(content[1000:]))
     require_lesion(root, build(root))
+
+
+# --- MetaImage and NRRD
+
+
+def write_as(root: Path, ending: str) -> Path:
+    """Write the dataset in another format, its image and its mask."""
+    place = Place((-40.0, -50.0, -30.0), (1.0, 1.0, 2.0))  # AFFINE, counted to the left and posterior
+    for number in range(2):
+        voxels = (np.random.default_rng(number).normal(0, 10, SHAPE) + 200 * LESION).astype(np.float32)
+        write_file(root / f"images/p{number}{ending}", voxels, place, packed=True)
+        write_file(root / f"labels/p{number}{ending}", LESION, place)
+    return root
+
+
+@pytest.mark.parametrize("ending", [".mha", ".mhd", ".nrrd"])
+def test_other_formats_of_volumes(ending: str, tmp_path: Path) -> None:
+    root = write_as(tmp_path / "data", ending)
+    manifest = build(root)
+    assert manifest.spacing_policy == "header"
+    assert [case.facts["spacing"] for case in manifest.cases] == [[1.0, 1.0, 2.0]] * 2
+    assert not check_manifest(manifest, root).errors()
+    require_lesion(root, manifest)
+    convert_manifest(manifest, root, "decathlon", tmp_path / "Task01_X")
+    for path in (tmp_path / "Task01_X/labelsTr").iterdir():
+        label: Any = nib.load(path)
+        np.testing.assert_array_equal(np.asarray(label.dataobj), LESION)
+        np.testing.assert_array_equal(label.affine, AFFINE)
+        assert label.header.get_xyzt_units()[0] == "mm"
+
+
+def test_a_mask_in_another_format_than_its_image(tmp_path: Path) -> None:
+    root = write_as(tmp_path / "data", ".nrrd")
+    for number in range(2):
+        (root / f"labels/p{number}.nrrd").unlink()
+        nib.save(nib.Nifti1Image(LESION, AFFINE), root / f"labels/p{number}.nii.gz")
+    manifest = build(root)
+    codes = {issue.code for issue in check_manifest(manifest, root).issues}
+    assert not codes & {"axis-order", "geometry-mismatch"}
+    require_lesion(root, manifest)

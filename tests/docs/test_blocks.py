@@ -44,7 +44,9 @@ PROMISED = {
         *("bundles/my_bundle/docs/README.md", "output/my_bundle/model.pt"),
     ),
     "docs/how-to/predict.md": ("runs/isic/threshold.json", "runs/isic/predictions.png", "runs/isic_masks/*_pred.png"),
-    "docs/how-to/tune-post-processing.md": ("runs/lgg_postprocessing.json", "runs/tuned_masks/*/*_pred.tif"),
+    "docs/how-to/tune-post-processing.md": (
+        *("runs/lgg_postprocessing.json", "output/lgg_attunet/tune/*/ablation.md", "runs/tuned_masks/*/*_pred.tif"),
+    ),
     "docs/how-to/use-your-own-data.md": ("masks/*_pred.png", "masks/*_overlay.png"),
     "docs/how-to/manage-datasets.md": ("report.html", "Dataset101_LGG/splits_final.json", "u373_coco/**/*.json"),
 }

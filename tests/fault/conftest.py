@@ -8,14 +8,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "handlers"), str(Path(__file__).parent)]
+from tests.parallel.pair import PRELOAD
 
-# torch imports _dynamo, slow, when it makes the first optimizer.
-PRELOAD = [
-    *("fire", "pytest", "torch._dynamo", "torch.utils.tensorboard"),
-    *("monai.bundle", "monai.engines", "monai.handlers", "monai.networks.nets", "monai.transforms"),
-    *("pipeline.datasets", "pipeline.handlers", "pipeline.transforms", "mischief"),
-]
+sys.path[:0] = [str(Path(__file__).parents[1] / "handlers"), str(Path(__file__).parent)]
 
 
 def _run_logged(target, arguments, log):

@@ -226,8 +226,9 @@ def test_predictions(run, data, read_only, tmp_path):
     assert line.startswith(f"{model} is truncated: its end is missing")
 
 
+@pytest.mark.slow
 def test_the_command_itself(read_only, lesions):
-    """In a process of its own, as users start it."""
+    """In a process of its own, as users start it; the tests above fork one that has imported everything."""
     config = f"['{BUNDLE}/train.json','{BUNDLE}/phantom.json']"
     knobs = {
         "dataset_dir": lesions / "isic2018",

@@ -14,14 +14,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+# What all processes of tests need that are forked from the server, which starts once in a test run. torch imports
+# _dynamo, slow, when it makes the first optimizer; `mischief` is a module of tests/fault.
 PRELOAD = [
-    "pytest",
-    "torch._dynamo",
-    "monai.bundle",
-    "monai.engines",
-    "monai.handlers",
-    "monai.losses",
-    "pipeline.parallel",
+    *("fire", "pytest", "torch._dynamo", "torch.utils.tensorboard", "mischief"),
+    *("monai.bundle", "monai.engines", "monai.handlers", "monai.losses", "monai.networks.nets", "monai.transforms"),
+    *("pipeline.datasets", "pipeline.handlers", "pipeline.parallel", "pipeline.transforms"),
 ]
 PROCESSES = 2
 

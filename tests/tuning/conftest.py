@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +57,28 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     return Experiment(bundle, Path(data["dataset_dir"]), manifest, folder / "output/model.pt")
 
 
-@pytest.fixture
-def predicted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Files of the cases that the network was run on, in their order."""
+@dataclass(frozen=True)
+class Tuned:
+    """A whole search that has ended: its folder, what it printed, and the files of the cases that it predicted."""
+
+    folder: Path
+    result: dict[str, Any]
+    predicted: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def tuned(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    """Shared: copy its folder before changing it."""
+    folder = tmp_path_factory.mktemp("tuned")
+    printed = io.StringIO()
+    with watch_predictions() as saved, contextlib.redirect_stdout(printed):
+        assert main(experiment.words(folder, "--json")) == 0
+    return Tuned(folder, json.loads(printed.getvalue()), tuple(saved))
+
+
+@contextlib.contextmanager
+def watch_predictions() -> Iterator[list[str]]:
+    """Yield a list that gets the files of the cases that the network is run on, in their order."""
     import pipeline.tuning.predictions as predictions
 
     saved: list[str] = []
@@ -66,5 +88,13 @@ def predicted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         saved.append(path.name)
         save(path, *content)
 
-    monkeypatch.setattr(predictions, "save_case", remember)
-    return saved
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictions, "save_case", remember)
+        yield saved
+
+
+@pytest.fixture
+def predicted() -> Iterator[list[str]]:
+    """Files of the cases that the network was run on, in their order."""
+    with watch_predictions() as saved:
+        yield saved

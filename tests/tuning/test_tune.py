@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,14 +19,14 @@ from pipeline.tuning.settings import KNOBS
 from pipeline.tuning.workflow import open_workflow
 from tests.bundles.conftest import BUNDLES, ROOT, read_json, write_phantom
 from tests.bundles.running import EXACT, configs
-from tests.tuning.conftest import Experiment
+from tests.docs import sandbox
+from tests.tuning.conftest import Experiment, Tuned
 
 
 def run_command(line: str, output_dir: Path) -> None:
-    """Run a command that was printed, as a user would."""
-    words = [*shlex.split(line.replace("python", shlex.quote(sys.executable), 1)), "--output_dir", str(output_dir)]
-    done = subprocess.run(words, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    """Run a command that was printed as a user types it, in this process."""
+    with contextlib.chdir(ROOT):
+        sandbox.run_command([*shlex.split(line), "--output_dir", str(output_dir)])
 
 
 def read_targets(path: Path) -> list[str]:
@@ -37,9 +35,9 @@ def read_targets(path: Path) -> list[str]:
 
 
 def test_the_file_gives_the_score_that_was_reported_and_predicts(
-    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    experiment: Experiment, tuned: Tuned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = experiment.tune(tmp_path, capsys)
+    result = tuned.result
     output = Path(result["output"])
     written = read_json(output)
     knobs = [knob for knob in KNOBS if knob in written]
@@ -47,7 +45,7 @@ def test_the_file_gives_the_score_that_was_reported_and_predicts(
     assert {knob: written[knob] for knob in knobs} == {knob: result["written"][knob] for knob in knobs}
     assert not any("_disabled_" in step for step in written["refine"])
     assert "paired bootstrap" in written["_desc_"]
-    assert str(tmp_path) not in written["_desc_"]
+    assert str(tuned.folder) not in written["_desc_"]
     assert output.read_text().endswith("}\n")
     rows = {row["name"]: row for row in result["rows"]}
     assert {"raw", "as shipped", "threshold", "crf", "closing", "morphology, all", "all steps", "written"} <= set(rows)
@@ -63,7 +61,8 @@ def test_the_file_gives_the_score_that_was_reported_and_predicts(
     # Whatever is on or off: the score of the row with every step is what evaluation gives too.
     everything = tmp_path / "all.json"
     everything.write_text(json.dumps({**rows["all steps"]["setting"], "skip_crf": False, "skip_fill_holes": False}))
-    scored = experiment.tune(tmp_path, capsys, "--config_file", "phantom.json", str(everything))
+    again = Path(shutil.copytree(tuned.folder, tmp_path / "again"))
+    scored = experiment.tune(again, capsys, "--config_file", "phantom.json", str(everything))
     (shipped,) = (row for row in scored["rows"] if row["name"] == "as shipped")
     assert shipped["setting"]["skip_crf"] is False
     run(
@@ -119,12 +118,11 @@ def test_the_table_is_for_people(experiment: Experiment, tmp_path: Path, capsys:
 
 
 def test_a_second_run_predicts_nothing_and_finds_the_same(
-    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], predicted: list[str]
+    experiment: Experiment, tuned: Tuned, capsys: pytest.CaptureFixture[str], predicted: list[str]
 ) -> None:
-    first = experiment.tune(tmp_path, capsys)
-    assert len(predicted) == 4
-    assert experiment.tune(tmp_path, capsys) == first
-    assert len(predicted) == 4
+    assert len(tuned.predicted) == 4
+    assert experiment.tune(tuned.folder, capsys) == tuned.result
+    assert predicted == []
 
 
 def test_only_what_changes_a_prediction_makes_it_anew(

@@ -1,5 +1,6 @@
 """Pictures saved with more or fewer channels than the others: opaque alpha, grey in colour, grey among colours."""
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import is_no_channel
@@ -13,6 +14,7 @@ _OPAQUE = 255
 # Grey or three colours, without and with alpha.
 _COLOURS = (1, 3)
 _WITH_ALPHA = (2, 4)
+_PICTURE = 3  # axes of a picture (C, H, W)
 _CHANNELS_LAST = 4  # axes of a picture (1, H, W, C)
 
 
@@ -23,6 +25,9 @@ class DropAlpha(Transform):
     An alpha channel that is not opaque is an error: the stored colours differ from the colours that a viewer shows.
     A grey picture that was saved in colour, its channels equal, becomes grey for a network of one channel; a grey
     picture is repeated as red, green and blue for a network of three.
+
+    MONAI's reader of pictures gives ``spatial_shape`` as width and height even where rows come first, and MONAI Label
+    scales the mask to it; here it becomes the size of the image.
 
     MONAI Deploy hands over pictures ``(H, W, C)`` and says that they have no channels, so MONAI's
     ``EnsureChannelFirst`` makes them ``(1, H, W, C)``; here their channels come first.
@@ -51,6 +56,8 @@ class DropAlpha(Transform):
         """
         if _has_channels_last(image):
             image = image[0].movedim(-1, 0)
+        if isinstance(image, MetaTensor) and image.ndim == _PICTURE:
+            image.meta[MetaKeys.SPATIAL_SHAPE] = np.array(image.shape[1:])
         found = image.shape[0]
         if found == self.channels:
             return image

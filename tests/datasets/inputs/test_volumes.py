@@ -16,6 +16,7 @@ from monai.transforms import LoadImaged
 from pipeline.datasets import find_volumes
 from pipeline.datasets.phantoms.dicom import Geometry, write_series
 from pipeline.issues import InputError
+from tests.volume_files import Place, write_file
 
 SHAPE = (5, 6, 7)
 
@@ -291,3 +292,21 @@ def test_real_nifti(shared_data: Path) -> None:
     items = find_volumes(shared_data / "Task04_Hippocampus")
     assert {Path(item["image"]).parent.name for item in items} == {"imagesTr"}
     assert len(items) == len(list((shared_data / "Task04_Hippocampus/imagesTr").glob("*.nii.gz")))
+
+
+def test_metaimage_and_nrrd(tmp_path: Path) -> None:
+    voxels = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    files = [write_file(tmp_path / name, voxels) for name in ("a.mha", "b.mhd", "c.nrrd", "d.nhdr", "e.MHA")]
+    for name in ("c.seg.nrrd", "a_mask.mha", "a_pred.mha"):  # masks, among them those of 3D Slicer
+        write_file(tmp_path / name, voxels)
+    items = find_volumes(tmp_path)
+    assert [item["image"] for item in items] == [str(file) for file in files]
+    assert list_ids(items) == ["a", "b", "c", "d", "e"]
+    (tmp_path / "b.raw").unlink()
+    with pytest.raises(InputError, match=r"b\.mhd: its voxels are in b\.raw, which is missing; put b\.raw beside it$"):
+        find_volumes(tmp_path)
+    flat = Place(directions=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.0)))
+    with pytest.raises(InputError, match=r"the affine is singular: voxels have no volume; write valid directions"):
+        find_volumes(write_file(tmp_path / "flat.mha", voxels, flat))
+    with pytest.raises(InputError, match="has 3 channels, expected 1"):
+        find_volumes(write_file(tmp_path / "rgb.nrrd", np.zeros((*SHAPE, 3), np.uint8)))

@@ -14,6 +14,8 @@ from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.manifests.manifest_file import dump_manifest
 from pipeline.issues import InputError
 
+# Options of phantoms that are large by default.
+SMALL = {"lgg": {"size": 64}}
 DRAWN = [name for name, layout in LAYOUTS.items() if layout.phantom]
 
 
@@ -22,7 +24,7 @@ def phantom(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Layout, folder of the phantom's dataset, and its manifest; shared by the tests, so never changed."""
     folder = tmp_path_factory.mktemp(request.param)
     layout = LAYOUTS[request.param]
-    manifest: Path = getattr(phantoms, layout.phantom)(folder, **{layout.unit: 6})
+    manifest: Path = getattr(phantoms, layout.phantom)(folder, **{layout.unit: 6}, **SMALL.get(request.param, {}))
     roots = [path for path in folder.iterdir() if path.is_dir()]
     assert len(roots) == 1, "a phantom is one dataset folder beside its manifest and truth"
     return request.param, roots[0], manifest
