@@ -17,6 +17,8 @@ NODES = (
     ast.Call,
     ast.Constant,
     ast.IfExp,
+    ast.Compare,
+    ast.Gt,
     ast.List,
     ast.Load,
     ast.Name,

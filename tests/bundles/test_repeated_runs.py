@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.handlers import EpochSeed
-from pipeline.issues import InputError
 from tests.bundles.conftest import ROOT
 from tests.bundles.running import Trained, infer, train
+from tests.one_line import expect_line
 
 BUNDLE = ROOT / "bundles/isic_unet"
 SMALL = {"image_size": [32, 32], "max_epochs": 1}
@@ -52,7 +52,7 @@ def test_runs_leave_nothing_behind(
         train(BUNDLE, data, tmp_path / str(number), num_workers=number % 2, **SMALL)
         infer(first, image_size=[32, 32], input=str(images), output_dir=str(tmp_path / "masks"))
         assert hold(temporary) == before
-    with pytest.raises(InputError, match="from an earlier run"):
+    with expect_line("from an earlier run"):
         train(BUNDLE, data, tmp_path / "0", **SMALL)
     assert hold(temporary) == before
 

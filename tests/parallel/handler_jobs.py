@@ -85,7 +85,10 @@ def train_alone(rank: int, port: int, folder: Path, fault: str, log: Path) -> No
     torch.set_num_threads(1)
     set_variables(rank, port)
     parallel.start("cpu")
-    make_trainer(folder, fault).run()
+    try:
+        make_trainer(folder, fault).run()
+    except InputError as error:  # as a command ends
+        raise SystemExit(str(error)) from None
     parallel.stop()
 
 

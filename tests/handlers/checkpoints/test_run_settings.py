@@ -88,8 +88,8 @@ def test_a_checkpoint_of_an_earlier_version_is_accepted(tmp_path: Path, caplog: 
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("data", [None, [1, 2], [{"image": "a.png"}]])
-def test_cases_without_an_id_are_not_compared(data: Any) -> None:
+@pytest.mark.parametrize("data", [None, [1, 2], [{"image": 0}]])
+def test_cases_without_an_id_and_a_file_are_not_compared(data: Any) -> None:
     loader = build_loader("a")
     loader.dataset.data = data
     assert describe_settings({}, loader)["train_cases"] is None

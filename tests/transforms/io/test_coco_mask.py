@@ -130,7 +130,7 @@ def test_workers_get_a_copy_and_tell_what_is_wrong(dataset):
 def test_wrong_paths(dataset, path, text):
     root, _ = dataset
     path = path.format(root=root) if isinstance(path, str) else path
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((InputError, ValueError), match=text):
         LoadCocoMask(root / "manifest.json")(path)
 
 
