@@ -164,7 +164,7 @@ test-all: lint  ## also the slow tests and those on real images
 # Bundles alone with what their metadata list: all in this environment, and one in a new one (`make test-all`: five).
 ALONE := tests/bundles/test_alone.py
 ALONE_TESTS := $(ALONE)::test_a_bundle_alone_works_with_what_its_metadata_list \
-  $(ALONE)::test_a_bundle_alone_works_with_a_wheel_and_its_pins[hippocampus_segresnet]
+  '$(ALONE)::test_a_bundle_alone_works_with_a_wheel_and_its_pins[hippocampus_segresnet]'
 
 test-clients: $(CLIENTS_READY)  ## every bundle in MONAI Label, Deploy, NVFlare and others, in an environment of its own
 	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(CLIENTS_PY) -m pytest -n $(CLIENT_JOBS) --dist loadgroup -p no:warnings \
