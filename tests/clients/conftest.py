@@ -18,7 +18,9 @@ from tests.clients.rows import CLIENTS, find_limit, read_pins, render_outcomes
 
 # The clients need packages that exclude each other's versions, so they have an environment of their own.
 INSTALLED = importlib.util.find_spec("monailabel") is not None
-collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
+# Federated training needs NVFlare alone, and says so itself.
+FEDERATED = "test_federated.py"
+collect_ignore = [] if INSTALLED else [p.name for p in Path(__file__).parent.glob("test_*.py") if p.name != FEDERATED]
 _STARTED = time.monotonic()
 
 
@@ -28,7 +30,8 @@ def pytest_report_header() -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that take ``name`` on every bundle, or on the module's ``BUNDLES``; each bundle in one process."""
-    if "name" in metafunc.fixturenames:
+    own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "name" in metafunc.fixturenames and "name" not in own:
         client = metafunc.module.__name__.rpartition(".")[2]
         params = []
         for name in getattr(metafunc.module, "BUNDLES", NAMES):
