@@ -14,6 +14,9 @@ TORCH_INDEX ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+CLIENTS := .venv-clients
+CLIENTS_PY := $(CLIENTS)/bin/python
+CLIENTS_READY := $(CLIENTS)/.ready
 
 BUNDLE := bundles/lgg_attunet
 DEMO := demo_output
@@ -25,10 +28,10 @@ DEMO_EPOCHS ?=
 DEMO_OPTIONS ?= --roi_size "[$(DEMO_SIZE),$(DEMO_SIZE),3]" --batch_size 8 --learning_rate 0.003 --val_interval 3
 DEMO_CONFIGS := $(BUNDLE)/configs
 
-.PHONY: help venv demo demo-steps test test-all lint format docs clean
+.PHONY: help venv demo demo-steps test test-all test-clients lint format docs clean
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
 # ---- set-up ---------------------------------------------------------------------------------------------------------
 
@@ -53,15 +56,31 @@ fi
 endef
 export FIND_PYTHON
 
-$(READY): pyproject.toml constraints.txt
-	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+# $(1): the environment's folder.
+define CREATE_VENV
+	@if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
 	  export PYTHON="$(PYTHON)"; eval "$$FIND_PYTHON"; \
-	  echo "creating $(VENV) with $$("$$found" --version) ($$found)"; \
-	  "$$found" -m venv --clear $(VENV); \
+	  echo "creating $(1) with $$("$$found" --version) ($$found)"; \
+	  "$$found" -m venv --clear $(1); \
 	fi
-	@echo "installing the versions of constraints.txt into $(VENV)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	@echo "installing the versions of constraints.txt into $(1)"
+endef
+
+INSTALL := -m pip install --quiet --disable-pip-version-check
+PINNED := -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+$(READY): pyproject.toml constraints.txt
+	$(call CREATE_VENV,$(VENV))
+	@$(PY) $(INSTALL) $(PINNED) -e '.[dev]'
+	@touch $@
+
+# See the files for why some clients are installed without what they ask for, and one into a folder of its own.
+$(CLIENTS_READY): pyproject.toml constraints.txt $(wildcard tests/clients/requirements*.txt)
+	$(call CREATE_VENV,$(CLIENTS))
+	@$(CLIENTS_PY) $(INSTALL) $(PINNED) -r tests/clients/requirements.txt -e '.[export,federated]'
+	@$(CLIENTS_PY) $(INSTALL) --no-deps -r tests/clients/requirements-label.txt
+	@rm -rf $(CLIENTS)/deploy
+	@$(CLIENTS_PY) $(INSTALL) --no-deps --target $(CLIENTS)/deploy -r tests/clients/requirements-deploy.txt
 	@touch $@
 
 # ---- demonstration --------------------------------------------------------------------------------------------------
@@ -129,6 +148,7 @@ demo-steps:
 
 # One thread each: most tests are too small for more. Three for two cores, because tests of kills and signals wait.
 TEST_JOBS ?= 3
+CLIENT_JOBS ?= 2
 # Each of some hundred processes would compile the package anew where Python is told not to keep byte code.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
 
@@ -140,6 +160,15 @@ test: lint  ## lint, types, tests and coverage, as in CI
 
 test-all: lint  ## also the slow tests and those on real images
 	@$(PYTEST) --cov
+
+# Bundles alone with what their metadata list: all in this environment, and one in a new one (`make test-all`: five).
+ALONE := tests/bundles/test_alone.py
+ALONE_TESTS := $(ALONE)::test_a_bundle_alone_works_with_what_its_metadata_list \
+  '$(ALONE)::test_a_bundle_alone_works_with_a_wheel_and_its_pins[hippocampus_segresnet]'
+
+test-clients: $(CLIENTS_READY)  ## every bundle in MONAI Label, Deploy, NVFlare and others, in an environment of its own
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(CLIENTS_PY) -m pytest -n $(CLIENT_JOBS) --dist loadgroup -p no:warnings \
+	  tests/clients $(ALONE_TESTS)
 
 lint: $(READY)  ## ruff and mypy
 	@$(PY) -m ruff check .
@@ -155,5 +184,5 @@ docs: $(READY)  ## renew the generated parts of the documents, and of the bundle
 
 clean:  ## remove the environment, caches and the demonstration's output
 	@if [ -e $(DEMO)/.made-by-make-demo ]; then rm -rf $(DEMO); fi
-	@rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(CLIENTS) build dist *.egg-info .coverage .coverage.* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,6 +28,7 @@ from pipeline.transforms.post.morphology import (
     MorphologicalOpeningd,
 )
 from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
+from pipeline.transforms.spacing import Spacingd
 
 # One line per pair.
 # fmt: off
@@ -75,5 +76,6 @@ __all__ = [
     "SaveImageStackd",
     "SeparateInstances",
     "SeparateInstancesd",
+    "Spacingd",
 ]
 # fmt: on

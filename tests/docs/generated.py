@@ -17,6 +17,7 @@ from pipeline import __version__
 from pipeline.bundle.audit.codes import CODES
 from pipeline.bundle.formatting import format_config
 from pipeline.commands.cli import COMMANDS, build_parser
+from tests.clients.rows import render_clients
 from tests.docs.markdown import ROOT
 from tests.test_rooms import ARROWS, DATASET_ARROWS, DATASET_GROUND, GROUND
 
@@ -180,6 +181,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "arrows": ("ARCHITECTURE.md", render_arrows),
     "audit codes": ("docs/reference/audit.md", render_codes),
     "defaults": ("docs/reference/configs.md", render_defaults),
+    "clients": ("docs/reference/clients.md", render_clients),
 }
 
 

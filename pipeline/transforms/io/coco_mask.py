@@ -16,6 +16,9 @@ from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.datasets.probes.orientation import turn_to_stored
 from pipeline.flags import read_flag
 from pipeline.transforms.dictionary import DictTransform
+from pipeline.transforms.io.mask_files import LoadMasks
+
+_WHITE = 255
 
 
 class LoadCocoMask(Transform):
@@ -25,8 +28,11 @@ class LoadCocoMask(Transform):
     checks and the manifest's voxel counts agree. Where a photograph has an EXIF orientation and its outlines were drawn
     as viewers show it, the mask is turned to the stored pixels, which MONAI reads.
 
+    Clients that bring their own data, such as MONAI Label, have masks instead of annotations: a picture of label ids,
+    or of 0 and 255, is loaded as it is, and needs no manifest.
+
     Args:
-        manifest: manifest file written by ``dataset build coco``.
+        manifest: manifest file written by ``dataset build coco``. If there is none, only masks can be loaded.
         instances: number the objects 1, 2, ... in the order of the file instead of drawing their labels.
         reverse_indexing: give the mask as (W, H), as MONAI's ``PILReader`` does by default with PNG, JPEG and BMP
             images; False gives (H, W). Use the setting of the image's reader.
@@ -43,31 +49,43 @@ class LoadCocoMask(Transform):
         reverse_indexing: bool | str = True,
         dtype: Any = torch.float32,
     ) -> None:
-        data = read_manifest(manifest)
-        self.categories, self.crowd = read_policy(data)
-        self.turns = {label: data.find_turn(label) for case in data.cases for label in case.label or ()}
+        self.manifest = manifest
         self.instances = read_flag(instances, "instances")
         self.reverse_indexing = read_flag(reverse_indexing, "reverse_indexing")
         self.dtype = dtype
+        self._known = os.path.exists(manifest)
+        if self._known:
+            self._read_manifest()
+
+    def _read_manifest(self) -> None:
+        data = read_manifest(self.manifest)
+        self.categories, self.crowd = read_policy(data)
+        self.turns = {label: data.find_turn(label) for case in data.cases for label in case.label or ()}
+        self._known = True
 
     def __call__(self, path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> MetaTensor:
-        """Draw one mask.
+        """Draw one mask, or load it.
 
         Args:
-            path: ``<annotation file>.json#<image id>``, alone or as a list of one.
+            path: ``<annotation file>.json#<image id>`` or a mask's file, alone or as a list of one.
 
         Returns:
             Mask ``(1, W, H)``, or ``(1, H, W)`` without ``reverse_indexing``, on the grid of the image.
 
         Raises:
-            InputError: the file cannot be read.
+            InputError: the annotations or the manifest cannot be read.
+            OSError: the mask's file cannot be read.
             ValueError: the path is not of this form, the file does not list the image, or one of its annotations
                 cannot be drawn.
         """
         paths = [path] if isinstance(path, str | os.PathLike) else list(path)
         file, image_id = split_fragment(os.fspath(paths[0])) if len(paths) == 1 else ("", "")
+        if file and not image_id and not file.lower().endswith(".json"):
+            return self._load_mask(file)
         if not image_id:
             raise ValueError(f"expected one path like annotations.json#<image id>, got {paths}")
+        if not self._known:
+            self._read_manifest()
         mask = rasterise(read_annotations(file), image_id, self.categories, self.crowd, self.instances)
         mask = turn_to_stored(mask, self._find_turn(os.fspath(paths[0])))
         mask = mask.T if self.reverse_indexing else mask
@@ -75,6 +93,11 @@ class LoadCocoMask(Transform):
         pixels = torch.as_tensor(np.ascontiguousarray(mask[None], dtype=np.int32)).to(self.dtype)
         meta = {ImageMetaKey.FILENAME_OR_OBJ: os.fspath(paths[0]), ImageMetaKey.SPATIAL_SHAPE: np.array(mask.shape)}
         return MetaTensor(pixels, affine=torch.eye(4, dtype=torch.float64), meta=meta)
+
+    def _load_mask(self, file: str) -> MetaTensor:
+        mask = LoadMasks(self.reverse_indexing, self.dtype)(file)
+        whole = bool(((mask == 0) | (mask == _WHITE)).all())
+        return MetaTensor(mask // _WHITE if whole else mask, meta=mask.meta)
 
     def _find_turn(self, path: str) -> int:
         """Return the turn of the manifest's label that a path ends with, the longest if there are several."""

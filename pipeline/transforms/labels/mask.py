@@ -1,7 +1,7 @@
 """Stored mask values converted to label ids."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,9 +19,11 @@ _OPAQUE = 255
 class EncodeMask(Transform):
     """Replace the values of a mask by label ids, and reject any value that was not declared.
 
-    MONAI's ``MapLabelValue`` keeps unknown values, so with a mask stored as {0, 1} instead of {0, 255}, or changed by
+    MONAI's ``MapLabelValue`` keeps unknown values, so with a mask stored as {0, 128} instead of {0, 255}, or changed by
     JPEG, training would silently use wrong labels. Values within 0.01 of a whole number are rounded to it, because
     tools that scale or resample masks write 0.9999 for 1.
+
+    A mask that holds label ids already, as clients such as MONAI Label store them, stays as it is.
 
     The arguments correspond to a manifest's ``mask_values``, ``binarize``, ``color_map`` and ``ignore_index``. A grey
     mask that was saved in colour, its red, green and blue equal, is read as grey; an opaque alpha channel is dropped.
@@ -39,10 +41,12 @@ class EncodeMask(Transform):
     Example:
         >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 255.0]]])).tolist()
         [[[0.0, 1.0]]]
-        >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 1.0]]]))
+        >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 1.0]]])).tolist()
+        [[[0.0, 1.0]]]
+        >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 1.0, 255.0]]]))
         Traceback (most recent call last):
         ...
-        ValueError: mask has the values [0, 1], expected only [0, 255]
+        ValueError: mask has the values [0, 1, 255], expected only [0, 255]
         >>> EncodeMask(threshold=128)(torch.tensor([[3.0, 127.0, 250.0]])).tolist()
         [[0.0, 0.0, 1.0]]
         >>> EncodeMask(colors={"#000000": 0, "#ff0000": 2})(torch.tensor([[0, 255], [0, 0], [0, 0]])).tolist()
@@ -115,11 +119,17 @@ class EncodeMask(Transform):
             encoded[here] = label
             known |= here
         if not bool(known.all()):
+            if self.colors is None and _holds_only(mask, labels.values()):
+                return mask
             seen = [show(value) for value in torch.unique(mask).tolist()]
             shown = f"[{', '.join(seen[:8])}]" + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
             allowed = ", ".join(show(value) for value in labels)
             raise ValueError(f"{where} has the values {shown}, expected only [{allowed}]")
         return encoded
+
+
+def _holds_only(mask: torch.Tensor, numbers: Iterable[int]) -> bool:
+    return set(torch.unique(mask).tolist()) <= set(numbers)
 
 
 def _read_values(values: Sequence[int] | Mapping[Any, int]) -> dict[int, int]:

@@ -119,7 +119,7 @@ def test_workers_get_a_copy_and_tell_what_is_wrong(dataset):
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("a.png", r"expected one path like annotations\.json#<image id>, got \['a\.png'\]"),
+        ("a.json", r"expected one path like annotations\.json#<image id>, got \['a\.json'\]"),
         ([], r"expected one path like .*, got \[\]"),
         (["a.json#1", "a.json#2"], "expected one path like"),
         ("{root}/train/_annotations.coco.json", "expected one path like"),
@@ -139,6 +139,18 @@ def test_a_manifest_that_does_not_say_how(dataset, tmp_path):
     write_manifest(replace(read_manifest(root / "manifest.json"), coco=None), tmp_path / "m.json")
     with pytest.raises(InputError, match=r"does not say how annotations become masks \(key 'coco'\); build it with"):
         LoadCocoMask(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize(("stored", "reverse"), [((0, 1, 2), False), ((0, 255), False), ((0, 255), True)])
+def test_a_mask_of_a_client_needs_no_manifest(stored, reverse, tmp_path):
+    truth = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % len(stored)
+    Image.fromarray(np.array(stored, np.uint8)[truth]).save(tmp_path / "a.png")
+    load = LoadCocoMask(tmp_path / "none.json", reverse_indexing=reverse)
+    mask = load(str(tmp_path / "a.png"))
+    assert (mask.dtype, mask.meta["filename_or_obj"]) == (torch.float32, str(tmp_path / "a.png"))
+    np.testing.assert_array_equal(mask[0], truth.T if reverse else truth)
+    with pytest.raises(InputError, match=r"none\.json"):
+        load("annotations.json#1")
 
 
 def test_dictionary(dataset):

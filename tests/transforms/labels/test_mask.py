@@ -30,7 +30,7 @@ def test_looking_the_ids_up_gives_the_mask_back(data):
     assert EncodeMask(values)(mask).tolist() == [[float(label) for label in ids]]
 
 
-@given(st.integers(1, 254))
+@given(st.integers(2, 254))
 def test_one_wrong_voxel_is_enough(value):
     mask = torch.zeros(1, 4, 4)
     mask[0, 2, 3] = value
@@ -75,9 +75,17 @@ def test_several_masks_are_united_after_their_values_are_read():
         EncodeMask(colors={"#000000": 0, "#ffffff": 1}, unite=True)
 
 
+def test_label_ids_of_a_client_stay():
+    ids = torch.tensor([[[0.0, 2.0, 1.0]]])
+    assert EncodeMask([0, 100, 200])(ids).tolist() == ids.tolist()
+    assert EncodeMask([0, 100, 200])(ids * 100).tolist() == ids.tolist()
+    with pytest.raises(ValueError, match=r"\[0, 2, 100\], expected only \[0, 100, 200\]"):
+        EncodeMask([0, 100, 200])(torch.tensor([[0.0, 2.0, 100.0]]))
+
+
 def test_message_names_the_file():
     with pytest.raises(ValueError, match=r"mask p1/a_mask\.tif has the values"):
-        EncodeMask()(MetaTensor(torch.ones(1, 2, 2), meta={"filename_or_obj": "p1/a_mask.tif"}))
+        EncodeMask()(MetaTensor(torch.full((1, 2, 2), 7.0), meta={"filename_or_obj": "p1/a_mask.tif"}))
 
 
 def test_meta_data_and_history_are_kept():
