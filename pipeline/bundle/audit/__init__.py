@@ -3,7 +3,7 @@
 Example:
     >>> from pathlib import Path
     >>> from pipeline.bundle.audit import audit_bundle
-    >>> audit_bundle(Path("bundles/lgg_unet")).errors  # doctest: +SKIP
+    >>> audit_bundle(Path("my_bundle")).errors  # doctest: +SKIP
     []
 """
 

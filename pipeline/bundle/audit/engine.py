@@ -53,7 +53,7 @@ def audit_bundle(
         InputError: there is no bundle.
 
     Example:
-        >>> result = audit_bundle(Path("bundles/lgg_unet"))  # doctest: +SKIP
+        >>> result = audit_bundle(Path("my_bundle"))  # doctest: +SKIP
         >>> [finding.code for finding in result.errors]  # doctest: +SKIP
         []
     """
