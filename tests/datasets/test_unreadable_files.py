@@ -168,7 +168,7 @@ def test_files_and_folders_without_permission(open_folder: Path) -> None:
     assert [case.case_id for case in read_manifest(manifest).cases] == ["a0", "a2"]
     code, lines = run_plainly(open_folder, "find", str(root / "images"))
     assert code == 1
-    assert lines[0].startswith(f"{locked}: no permission to read it as user")
+    assert f"InputError: {locked}: no permission to read it as user" in lines[-1]
     # The hint, followed.
     (command,) = [part for part in line.split("; ") if part.startswith("chmod")]
     assert command.split() == ["chmod", "u+r", str(locked)]

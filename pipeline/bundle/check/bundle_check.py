@@ -39,8 +39,10 @@ def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, A
     issues = list(check_files(bundle))
     if metadata:
         issues += [*check_metadata(metadata), *check_versions(metadata)]
-    issues += _check_expressions(bundle, values or {})
     issues += _check_run(configs, chosen, values or {}) if chosen or values else _check_all(configs)
+    places = {(issue.path, issue.record) for issue in issues}
+    refused = _check_expressions(bundle, values or {})
+    issues += [issue for issue in refused if (issue.path, issue.record) not in places]
     for name in [name for name in configs.complete if not chosen or name in chosen]:
         issues += check_properties(configs.content[name], name)
         if not any(issue.path == name and issue.severity == "error" for issue in issues):
