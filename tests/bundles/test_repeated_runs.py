@@ -6,9 +6,10 @@ import gc
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,12 @@ ALIKE = {"tqdm_monitor"}  # one for all runs
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder of temporary files of this test alone."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    return folder
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folder of temporary files of this test alone; its path is short, because loaders' workers put sockets there."""
+    with tempfile.TemporaryDirectory(prefix="runs") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
 
 
 def hold(temporary: Path) -> tuple[Counter[str], int, int, list[Path]]:
