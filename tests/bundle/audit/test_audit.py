@@ -240,6 +240,7 @@ def test_weights_are_loaded_in_another_process(tmp_path: Path) -> None:
             assert result.errors[0].why == "weight: [3] in the weights, [1, 1, 3, 3] in the network"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lgg_attunet", "hippocampus_segresnet"])
 def test_the_suites_weights_fit_their_networks(name: str) -> None:
     assert audit_bundle(ROOT / "bundles" / name, load_weights=True).errors == []

@@ -10,7 +10,7 @@ from pipeline.bundle.check.bundle_check import check_bundle
 from pipeline.bundle.check.whole_configs import Configs
 from pipeline.commands.cli import main
 from pipeline.issues import InputError, Issue
-from tests.bundles.conftest import BUNDLES, ROOT
+from tests.bundles.conftest import BUNDLES, FAMILIES, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,10 @@ def find(bundle: Path) -> Issue:
     return issue
 
 
-@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+@pytest.mark.parametrize(
+    "bundle",
+    [pytest.param(path, id=path.name, marks=[] if path.name in FAMILIES else pytest.mark.slow) for path in BUNDLES],
+)
 def test_the_bundles_of_the_suite_are_clean(bundle):
     assert check_bundle(bundle) == []
 
