@@ -41,7 +41,9 @@ def test_signature_and_docstring_show_the_arguments(array: str, dictionary: str)
 
 
 def test_every_transform_has_a_dictionary_version() -> None:
-    assert len(PAIRS) * 2 == len(pipeline.transforms.__all__) - 1 == 42, "one is a Compose"
+    # Spacingd is MONAI's with one fault mended, which MONAI's Spacing does not have.
+    others = {"ComposeFromCache", "Spacingd"}
+    assert {name for pair in PAIRS for name in pair} == set(pipeline.transforms.__all__) - others
 
 
 def test_order_of_the_arguments() -> None:
