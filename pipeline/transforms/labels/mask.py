@@ -1,7 +1,7 @@
 """Stored mask values converted to label ids."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,6 +43,10 @@ class EncodeMask(Transform):
         [[[0.0, 1.0]]]
         >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 1.0]]])).tolist()
         [[[0.0, 1.0]]]
+        >>> EncodeMask([0, 2, 3])(torch.tensor([[[0.0, 1.0]]]))
+        Traceback (most recent call last):
+        ...
+        ValueError: mask has the values [0, 1], expected only [0, 2, 3]
         >>> EncodeMask([0, 255])(torch.tensor([[[0.0, 1.0, 255.0]]]))
         Traceback (most recent call last):
         ...
@@ -119,7 +123,7 @@ class EncodeMask(Transform):
             encoded[here] = label
             known |= here
         if not bool(known.all()):
-            if self.colors is None and _holds_only(mask, labels.values()):
+            if self.colors is None and _are_ids(mask, labels):
                 return mask
             seen = [show(value) for value in torch.unique(mask).tolist()]
             shown = f"[{', '.join(seen[:8])}]" + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
@@ -128,8 +132,11 @@ class EncodeMask(Transform):
         return encoded
 
 
-def _holds_only(mask: torch.Tensor, numbers: Iterable[int]) -> bool:
-    return set(torch.unique(mask).tolist()) <= set(numbers)
+def _are_ids(mask: torch.Tensor, labels: Mapping[int, int]) -> bool:
+    """Return whether a mask holds label ids, and no number that is also the stored value of another label."""
+    ids = set(labels.values())
+    certain = all(label == value for value, label in labels.items() if value in ids)
+    return certain and set(torch.unique(mask).tolist()) <= ids
 
 
 def _read_values(values: Sequence[int] | Mapping[Any, int]) -> dict[int, int]:
