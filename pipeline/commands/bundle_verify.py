@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what was verified; 1 if a file was changed, is missing or was added."""
     from pipeline.bundle.audit import Allowances, read_allowances
-    from pipeline.bundle.packing.verification import verify_bundle
+    from pipeline.bundle.packing.verifying import verify_bundle
 
     allowances = read_allowances(args.allow, args.bundle) if args.allow else Allowances()
     found = verify_bundle(args.bundle, key=args.key, reference=args.reference, allowances=allowances)

@@ -22,7 +22,7 @@ from pipeline.bundle.packing.package_wheel import DISTRIBUTION, build_wheel, fin
 from pipeline.bundle.packing.provenance import DATA_LICENCE, PROVENANCE, describe_origin
 from pipeline.bundle.packing.reference_case import FOLDER, find_obstacle, write_reference
 from pipeline.bundle.packing.reproducible_zip import write_zip
-from pipeline.bundle.packing.requirements import format_pins, list_packages
+from pipeline.bundle.packing.requirements import format_pins, list_packages, read_field
 from pipeline.bundle.packing.signature import SIGNATURE, require_signing, sign_folder
 from pipeline.bundle.render import render
 from pipeline.issues import InputError, summarise
@@ -136,7 +136,7 @@ def _add_papers(bundle: Path, files: dict[str, bytes], obstacle: str) -> None:
         "intended_use": metadata.get("intended_use", ""),
         "distribution": DISTRIBUTION,
         "version": pipeline.__version__,
-        "python": str(find_distribution().metadata.get("Requires-Python", "3")).lstrip(">="),
+        "python": read_field(find_distribution().metadata, "Requires-Python").lstrip(">="),
         "wheel": f"wheels/{name}",
         "weights": WEIGHTS in files,
         "reference": not obstacle,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pipeline
 from pipeline.bundle.packing.contents import SAFE_WEIGHTS, WEIGHTS
 from pipeline.bundle.packing.package_wheel import DISTRIBUTION
 from pipeline.bundle.packing.requirements import Package
@@ -61,8 +62,9 @@ def _list_files(files: Mapping[str, bytes]) -> Iterator[Any]:
     for path, content in sorted(files.items()):
         if path in (WEIGHTS, SAFE_WEIGHTS) or path.endswith(".whl"):
             digest = HashType(alg=HashAlgorithm.SHA_256, content=hashlib.sha256(content).hexdigest())
-            kind = ComponentType.LIBRARY if path.endswith(".whl") else ComponentType.DATA
-            yield Component(name=path, type=kind, bom_ref=path, hashes=[digest])
+            ours = {"name": DISTRIBUTION, "version": pipeline.__version__, "type": ComponentType.LIBRARY}
+            kind = ours if path.endswith(".whl") else {"name": path, "type": ComponentType.DATA}
+            yield Component(**kind, bom_ref=path, hashes=[digest])
 
 
 def _make_component(package: Package) -> Any:
@@ -72,6 +74,4 @@ def _make_component(package: Package) -> Any:
 
     url = PackageURL("pypi", None, package.name, package.version)
     licences = [LicenseFactory().make_from_string(package.licence)] if package.licence else []
-    return Component(
-        name=package.name, version=package.version, purl=url, bom_ref=url.to_string(), licenses=licences
-    )
+    return Component(name=package.name, version=package.version, purl=url, bom_ref=url.to_string(), licenses=licences)

@@ -1,6 +1,8 @@
 """Choose the files of a bundle that travel, and make their settings hold wherever a receiver unpacks them."""
 
 import hashlib
+import io
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,7 +34,9 @@ def collect_files(bundle: Path, manifest: Path | None = None) -> dict[str, bytes
     files = {path.relative_to(bundle).as_posix(): path.read_bytes() for path in _find(bundle)}
     for path, digest in read_downloads(files.get(DOWNLOADS, b"")).items():
         if path in files and hashlib.sha256(files.pop(path)).hexdigest() != digest:
-            raise InputError(f"{bundle / path} is not the file that {DOWNLOADS} names; write its SHA-256 into hash_val there")
+            raise InputError(
+                f"{bundle / path} is not the file that {DOWNLOADS} names; write its SHA-256 into hash_val there"
+            )
     if manifest is not None:
         read_json(manifest)
         files[MANIFEST_PATH] = manifest.read_bytes()
@@ -73,17 +77,13 @@ def add_safe_weights(files: dict[str, bytes]) -> None:
     Raises:
         InputError: the weights cannot be read, or are no state dict.
     """
-    import tempfile
+    import safetensors.torch
+    import torch
 
     from pipeline.weights import read_weights
 
     if WEIGHTS not in files and SAFE_WEIGHTS not in files:
         return
-    import io
-
-    import safetensors.torch
-    import torch
-
     if WEIGHTS not in files:
         buffer = io.BytesIO()
         torch.save(safetensors.torch.load(files[SAFE_WEIGHTS]), buffer)

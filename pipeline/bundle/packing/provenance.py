@@ -12,7 +12,7 @@ import pipeline
 from pipeline.bundle.config_files import DOWNLOADS, METADATA, read_config, read_downloads, read_json
 from pipeline.bundle.packing.contents import MANIFEST_PATH, RUN_RECORD, SAFE_WEIGHTS, WEIGHTS
 from pipeline.bundle.packing.package_wheel import DISTRIBUTION, find_distribution
-from pipeline.bundle.packing.requirements import Package
+from pipeline.bundle.packing.requirements import Package, read_field
 
 PROVENANCE = "provenance.json"
 DATA_LICENCE = "docs/data_license.txt"
@@ -48,12 +48,12 @@ def describe_origin(
         "run": _read_run(bundle),
         "scores": {name: metadata[name] for name in _SCORES if name in metadata},
         "licences": {
-            "bundle": _read_title(files, "LICENSE"),
-            "data": _read_title(files, DATA_LICENCE),
+            "bundle": _read_title(files.get("LICENSE", b"")),
+            "data": f"see {DATA_LICENCE}" if DATA_LICENCE in files else None,
             "dataset": manifest.get("licence") if isinstance(manifest, dict) else None,
-            "package": find_distribution().metadata.get("License-Expression"),
+            "package": read_field(find_distribution().metadata, "License-Expression"),
         },
-        "reference_case": obstacle and f"none: {obstacle}" or "see reference/reference.json",
+        "reference_case": f"none: {obstacle}" if obstacle else "see reference/reference.json",
     }
 
 
@@ -61,9 +61,9 @@ def _digest(files: Mapping[str, bytes], path: str) -> str | None:
     return hashlib.sha256(files[path]).hexdigest() if path in files else None
 
 
-def _read_title(files: Mapping[str, bytes], path: str) -> str | None:
-    lines = (line.strip() for line in files.get(path, b"").decode("utf-8", "replace").splitlines())
-    return next((f"{line} ({path})" for line in lines if line), None)
+def _read_title(content: bytes) -> str | None:
+    lines = (line.strip() for line in content.decode("utf-8", "replace").splitlines())
+    return next((f"{line}, see LICENSE" for line in lines if line), None)
 
 
 def _read_run(bundle: Path) -> dict[str, Any] | None:

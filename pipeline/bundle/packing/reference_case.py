@@ -68,15 +68,21 @@ def write_reference(bundle: Path) -> None:
     import safetensors.numpy
 
     with tempfile.TemporaryDirectory() as folder:
-        for candidate, phantom in _write_candidates(read_config(bundle, METADATA)["phantom"], Path(folder)):
-            shutil.rmtree(bundle / INPUT, ignore_errors=True)
-            shutil.copytree(candidate, bundle / INPUT)
-            found = _quantise(predict(bundle))
-            if found["labels"].any():
-                break
+        phantom, found = _choose(bundle, Path(folder))
     (bundle / EXPECTED).write_bytes(safetensors.numpy.save(found))
     text = json.dumps(_describe(phantom, found["labels"]), indent=1) + "\n"
     (bundle / DESCRIPTION).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _choose(bundle: Path, folder: Path) -> tuple[dict[str, Any], dict[str, "Array"]]:
+    """Put a candidate into the bundle; return what it was made with, and what the bundle predicts."""
+    for candidate, phantom in _write_candidates(read_config(bundle, METADATA)["phantom"], folder):
+        shutil.rmtree(bundle / INPUT, ignore_errors=True)
+        shutil.copytree(candidate, bundle / INPUT)
+        found = _quantise(predict(bundle))
+        if found["labels"].any():
+            break
+    return phantom, found
 
 
 def _write_candidates(phantom: Mapping[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -222,12 +228,15 @@ def compare_reference(bundle: Path) -> str:
     for name in ("labels", "probabilities"):
         if name not in expected or expected[name].shape != found[name].shape:
             raise InputError(f"reference case: {name} are {found[name].shape}, not as in {EXPECTED}; ask the sender")
+    size = found["labels"].size
     wrong = int(np.count_nonzero(found["labels"] != expected["labels"]))
     farthest = float(np.abs(found["probabilities"] - expected["probabilities"] / _STEPS).max())
     number = f"probabilities differ by up to {farthest:.4f} (tolerance {TOLERANCE:g})"
     if wrong or not farthest <= TOLERANCE:
         hint = "compare your versions with requirements.txt in the bundle, or ask the sender"
-        raise InputError(f"reference case: {wrong} of {found['labels'].size} voxels have other labels, {number}; {hint}")
+        raise InputError(
+            f"reference case: {wrong} of {found['labels'].size} voxels have other labels, {number}; {hint}"
+        )
     return f"reference case: all {found['labels'].size} voxels have the sender's labels; {number}"
 
 

@@ -52,10 +52,15 @@ def _read_needs(distribution: metadata.Distribution) -> Iterator[str]:
             yield canonicalize_name(need.name)
 
 
+def read_field(fields: metadata.PackageMetadata, name: str) -> str:
+    """Return a field of a package's metadata; "" if it is not there."""
+    return str(next(iter(fields.get_all(name) or ()), ""))
+
+
 def _read_licence(fields: metadata.PackageMetadata) -> str:
-    stated = fields.get("License-Expression") or fields.get("License") or ""
+    stated = read_field(fields, "License-Expression") or read_field(fields, "License")
     if stated and "\n" not in stated and len(stated) <= _LONGEST_LICENCE:
-        return str(stated)
+        return stated
     classes = [text for text in fields.get_all("Classifier") or () if text.startswith("License :: ")]
     return ", ".join(sorted(text.rpartition(" :: ")[2] for text in classes))
 

@@ -55,7 +55,7 @@ def verify_bundle(
         return Verification(sort_findings(source.problems), [])
     with _open_folder(path, unpacked=key is not None or reference) as place:
         found = _compare_digests(place)
-        if found.errors or place == path and not (key or reference):
+        if found.errors or (place == path and not (key or reference)):
             return found
         listed = _list_downloads(place) if place.is_dir() else {}
         if key is not None:
