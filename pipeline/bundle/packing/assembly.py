@@ -17,13 +17,19 @@ from pipeline.bundle.audit.inventory import SUMS
 from pipeline.bundle.check.bundle_check import check_bundle
 from pipeline.bundle.config_files import DOWNLOADS, METADATA, read_config, read_downloads
 from pipeline.bundle.packing.bill_of_materials import MATERIALS, require_writer, write_materials
-from pipeline.bundle.packing.contents import WEIGHTS, add_safe_weights, collect_files, list_left_out, write_folder
 from pipeline.bundle.packing.package_wheel import DISTRIBUTION, build_wheel, find_distribution
 from pipeline.bundle.packing.provenance import DATA_LICENCE, PROVENANCE, describe_origin
 from pipeline.bundle.packing.reference_case import FOLDER, find_obstacle, write_reference
 from pipeline.bundle.packing.reproducible_zip import write_zip
 from pipeline.bundle.packing.requirements import format_pins, list_packages, read_field
 from pipeline.bundle.packing.signature import SIGNATURE, require_signing, sign_folder
+from pipeline.bundle.packing.travelling_files import (
+    WEIGHTS,
+    add_safe_weights,
+    collect_files,
+    list_left_out,
+    write_folder,
+)
 from pipeline.bundle.render import render
 from pipeline.issues import InputError, summarise
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pipeline
-from pipeline.bundle.packing.contents import SAFE_WEIGHTS, WEIGHTS
 from pipeline.bundle.packing.package_wheel import DISTRIBUTION
 from pipeline.bundle.packing.requirements import Package
+from pipeline.bundle.packing.travelling_files import SAFE_WEIGHTS, WEIGHTS
 from pipeline.issues import InputError
 
 MATERIALS = "bom.cdx.json"

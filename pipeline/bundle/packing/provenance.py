@@ -10,9 +10,9 @@ from typing import Any
 
 import pipeline
 from pipeline.bundle.config_files import DOWNLOADS, METADATA, read_config, read_downloads, read_json
-from pipeline.bundle.packing.contents import MANIFEST_PATH, RUN_RECORD, SAFE_WEIGHTS, WEIGHTS
 from pipeline.bundle.packing.package_wheel import DISTRIBUTION, find_distribution
 from pipeline.bundle.packing.requirements import Package, read_field
+from pipeline.bundle.packing.travelling_files import MANIFEST_PATH, RUN_RECORD, SAFE_WEIGHTS, WEIGHTS
 
 PROVENANCE = "provenance.json"
 DATA_LICENCE = "docs/data_license.txt"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.bundle.config_files import INFERENCE, METADATA, read_config
 from pipeline.bundle.overrides.literals import make_literal
-from pipeline.bundle.packing.contents import WEIGHTS
+from pipeline.bundle.packing.travelling_files import WEIGHTS
 from pipeline.datasets import phantoms
 from pipeline.datasets.layouts import LAYOUTS
 from pipeline.datasets.manifests.manifest_file import read_manifest
@@ -76,13 +76,15 @@ def write_reference(bundle: Path) -> None:
 
 def _choose(bundle: Path, folder: Path) -> tuple[dict[str, Any], dict[str, "Array"]]:
     """Put a candidate into the bundle; return what it was made with, and what the bundle predicts."""
-    for candidate, phantom in _write_candidates(read_config(bundle, METADATA)["phantom"], folder):
+    made: dict[str, Any] = {}
+    found: dict[str, Array] = {}
+    for candidate, made in _write_candidates(read_config(bundle, METADATA)["phantom"], folder):  # noqa: B007 - used below
         shutil.rmtree(bundle / INPUT, ignore_errors=True)
         shutil.copytree(candidate, bundle / INPUT)
         found = _quantise(predict(bundle))
         if found["labels"].any():
             break
-    return phantom, found
+    return made, found
 
 
 def _write_candidates(phantom: Mapping[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -234,10 +236,8 @@ def compare_reference(bundle: Path) -> str:
     number = f"probabilities differ by up to {farthest:.4f} (tolerance {TOLERANCE:g})"
     if wrong or not farthest <= TOLERANCE:
         hint = "compare your versions with requirements.txt in the bundle, or ask the sender"
-        raise InputError(
-            f"reference case: {wrong} of {found['labels'].size} voxels have other labels, {number}; {hint}"
-        )
-    return f"reference case: all {found['labels'].size} voxels have the sender's labels; {number}"
+        raise InputError(f"reference case: {wrong} of {size} voxels have other labels, {number}; {hint}")
+    return f"reference case: all {size} voxels have the sender's labels; {number}"
 
 
 def _suggest_download(bundle: Path) -> str:
