@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
     if found.errors:
         first = found.errors[0]
         number = f"{len(found.errors)} error{'s' * (len(found.errors) > 1)}"
-        print(f"error: {args.bundle}: {first.code} {first.file}: {number}; do not use it", file=sys.stderr)
+        what = " ".join(filter(None, (first.code, first.file)))
+        print(f"error: {args.bundle}: {what}: {number}; do not use it", file=sys.stderr)
         return 1
     print("".join(f"{args.bundle}: {note}\n" for note in found.notes), end="")
     return 0

@@ -68,7 +68,7 @@ def _list_files(files: Mapping[str, bytes]) -> Iterator[Any]:
 
 
 def _make_component(package: Package) -> Any:
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model.component import Component
     from packageurl import PackageURL
 

@@ -1,6 +1,7 @@
 """Verify a packed bundle: files against their digests, the wheel, the signature, the reference case."""
 
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,9 +51,9 @@ def verify_bundle(
     Raises:
         InputError: there is no bundle, it was not packed, the signature is wrong, or the reference case differs.
     """
-    source = open_source(path)
-    if any(problem.level == "error" for problem in source.problems):
-        return Verification(sort_findings(source.problems), [])
+    problems = [*open_source(path).problems, *_find_lost_end(path)]
+    if any(problem.level == "error" for problem in problems):
+        return Verification(sort_findings(problems), [])
     with _open_folder(path, unpacked=key is not None or reference) as place:
         found = _compare_digests(place)
         if found.errors or (place == path and not (key or reference)):
@@ -71,6 +72,15 @@ def verify_bundle(
                 return Verification(sort_findings([*found.findings, *errors]), found.notes)
             found.notes.append(compare_reference(place))
         return found
+
+
+def _find_lost_end(path: Path) -> Iterator[Finding]:
+    """Yield a finding if an archive lost its end, so that the list of a wheel or of weights in it is taken for its own."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            offsets = [info.header_offset for info in archive.infolist()]
+        if min(offsets, default=0) > 0:
+            yield make_finding("archive-damaged", "", why="it does not begin with its first file, so its end is missing")
 
 
 @contextmanager

@@ -73,7 +73,8 @@ def test_members_have_one_time_and_mode_and_are_sorted(packed: Path) -> None:
 
 
 def test_nothing_of_this_machine_travels(packed: Path) -> None:
-    words = {str(ROOT), str(Path.home()), socket.gethostname(), getpass.getuser()} - {"/", "root"}
+    words = {str(ROOT), str(Path.home()), socket.gethostname(), getpass.getuser()}
+    words = {word for word in words if len(word) > 4}  # shorter ones are parts of words
     for name, content in read_zip(packed).items():
         if not name.endswith((".pt", ".safetensors", ".whl")):
             assert [word for word in words if word.encode() in content] == [], name
@@ -182,7 +183,7 @@ def test_wheel_is_this_package_and_gives_the_same_wheel_again(packed: Path, tmp_
 def test_commands_of_the_readme_verify_and_predict(received: Path, tmp_path: Path) -> None:
     commands = list_commands((received / "README.txt").read_text())
     names = [words[2] if words[1] == "-m" else words[1] for words in commands]
-    assert names == ["pipeline", "monai.bundle", "pipeline"]
+    assert names == ["pipeline", "monai.bundle"]
     assert "../env/bin/python -m pip install -r requirements.txt wheels/" in (received / "README.txt").read_text()
     for command in commands:
         done = subprocess.run(command, cwd=received, capture_output=True, text=True, check=False)
@@ -249,9 +250,9 @@ def spoil_with_path(bundle: Path) -> None:
     (bundle / "docs/README.md").write_text("Trained in /home/jdoe/project\n")
 
 
-def spoil_with_target(bundle: Path) -> None:
-    path = bundle / "configs/tta.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "x": "$__import__('os').getcwd()"}))
+def spoil_with_scan(bundle: Path) -> None:
+    (bundle / "models").mkdir()
+    (bundle / "models/case.nii.gz").write_bytes(b"")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,7 @@ def spoil_with_target(bundle: Path) -> None:
     [
         (spoil_with_code, "scripts/net.py is code"),
         (spoil_with_path, "home-path docs/README.md line 1"),
-        (spoil_with_target, "expression-"),
+        (spoil_with_scan, "picture models/case.nii.gz"),
     ],
 )
 def test_bundle_with_errors_is_refused(
