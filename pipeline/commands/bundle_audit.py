@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.bundle.config_files import BUNDLES, find_bundle
 
     path = Path(args.bundle)
-    path = path if path.exists() else find_bundle(args.bundle, [BUNDLES])
+    if not path.exists() and path.suffix != ".zip":
+        path = find_bundle(args.bundle, [BUNDLES])
     allowances = read_allowances(args.allow, path) if args.allow else Allowances()
     result = audit_bundle(path, allowances=allowances, allow_code=args.allow_code, load_weights=args.load_weights)
     if args.sarif or args.json:

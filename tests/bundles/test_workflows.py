@@ -382,5 +382,5 @@ def test_missing_data_are_named_in_one_line(bundle: Path, tmp_path: Path, monkey
         run(config_file=configs(bundle, "train.json"), bundle_root=str(bundle), dataset_dir="nowhere", **EXACT)
     (line,) = lines
     # The dataset's folder and where to get it; without a manifest in the suite, how to make one.
-    assert ("nowhere" in line and "dataset phantom" in line) or "how to build it" in line
+    assert ("nowhere" in line and "dataset phantom" in line) or "pipeline dataset build makes one" in line
     assert not (tmp_path / "nowhere").exists()

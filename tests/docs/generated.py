@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
+from pipeline.bundle.audit.codes import CODES
 from pipeline.bundle.formatting import format_config
 from pipeline.commands.cli import COMMANDS, build_parser
 from tests.docs.markdown import ROOT
@@ -168,9 +169,16 @@ def _is_list_of_objects(value: object) -> bool:
     return any(isinstance(item, dict) or (isinstance(item, str) and item.startswith("$")) for item in value)
 
 
+def render_codes() -> str:
+    """Return the codes of the audit, for `docs/reference/audit.md`."""
+    rows = [f"| `{name}` | {code.level} | {code.meaning} | {code.todo} |" for name, code in CODES.items()]
+    return "\n".join(["| code | level | meaning | what to do |", "|---|---|---|---|", *rows])
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "commands": ("docs/reference/commands.md", render_commands),
     "arrows": ("ARCHITECTURE.md", render_arrows),
+    "audit codes": ("docs/reference/audit.md", render_codes),
     "defaults": ("docs/reference/configs.md", render_defaults),
 }
 

@@ -14,16 +14,22 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "handlers"), str(Path(__file__).
 
 
 def _run_logged(target, arguments, log):
-    """Run `target` with stdout and stderr in a file, as a shell would."""
+    """Run `target` with stdout and stderr in a file, and end with its error as a command does."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     multiprocessing.set_start_method("fork", force=True)  # for a loader's workers: a server of their own is slow
     import torch
 
+    from pipeline.handlers.run.one_line_errors import print_error
+
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
-    target(*arguments)
+    try:
+        target(*arguments)
+    except Exception as error:
+        print_error(type(error), error, error.__traceback__)
+        raise SystemExit(1) from None
 
 
 class Child:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from pipeline.bundle.audit.files.archive_checks import check_archive
+from pipeline.bundle.audit.files.archive_checks import check_archive, check_directory
 from pipeline.bundle.audit.finding import Finding, make_finding
 from pipeline.issues import InputError
 
@@ -98,6 +98,7 @@ class ZipSource:
         self.problems: list[Finding] = []
         try:
             self._stream = open(archive, "rb")  # noqa: SIM115 - closed with the object
+            check_directory(self._stream)
             self._zip: Any = zipfile.ZipFile(self._stream)
             infos = self._zip.infolist()
             self.problems = list(check_archive(self._stream, infos))
@@ -194,6 +195,10 @@ class Reader:
                 yield None
                 return
             yield stream
+
+    def forget(self, path: str) -> None:
+        """Drop a file's content, which is not needed any more."""
+        self._kept.pop(path, None)
 
     def _refuse(self, path: str, error: Exception) -> None:
         self.digests.setdefault(path, "")

@@ -30,6 +30,7 @@ member-bomb error: the archive unpacks to far more than its own size, or its mem
 archive-damaged error: the archive cannot be read to its end; fetch it again
 too-many-files error: the bundle holds more files than any bundle needs; ask the sender what they are
 nested-archive review: an archive within the bundle, which the audit does not open; unpack and audit it separately
+not-a-bundle error: there is no config in configs/; name the folder that holds configs/, or a zip file of it
 unreadable-file error: a file cannot be read; mend its permissions
 changed-file error: a file differs from its digest in SHA256SUMS; fetch the bundle again, or ask the sender
 missing-file error: SHA256SUMS lists a file that is not there; fetch the bundle again, or ask the sender
@@ -88,6 +89,8 @@ logging-code error: logging.conf would run code; name logging's own classes and 
 logging-review review: logging.conf writes a file or sends messages over the network; read it
 shape-expression error: metadata.json has a shape that is more than numbers, p, n, + - * / and **; write the numbers
 metadata-field review: metadata.json or the bundle lacks what a receiver must know; ask the sender
+metadata-sign error: a text of metadata.json begins with $, @ or %, so MONAI would run or follow it; put
+    plain text there
 weights-legacy error: weights in the old format, which is a bare pickle; ask for safetensors, or save them again with
     torch.save
 weights-pickle error: the pickle in the weights names what torch's weights-only reader refuses; do not load it
@@ -95,6 +98,7 @@ weights-damaged error: the weights cannot be read; fetch them again
 weights-header error: the header of a safetensors file does not fit its bytes; do not load it
 torchscript review: TorchScript holds a program besides the weights; ask for a state dict
 weights-unloadable error: torch refuses to load the weights within the limits; ask for safetensors
+weights-mismatch error: the weights do not fit network_def; ask the sender which weights belong to this network
 insecure-url error: a download without https; use https
 url-without-hash error: a download without a digest, so anything may arrive; ask for its sha256
 weak-hash review: the digest of a download is not SHA-256; ask for its sha256
@@ -102,6 +106,8 @@ download-path error: a download would be written outside of the bundle; mend the
 url-in-config review: a config names an address on the network; see what is fetched or sent
 home-path error: the path of a person's folder; write a relative path
 absolute-path review: an absolute path, which other machines do not have; write a path relative to the bundle
+code-path review: a config names a file that would be code, or that a shell or Python reads at its start; see whether
+    it is written
 host-name review: the name of this machine or of your account; remove it before you share
 private-key error: a key or password; revoke it and remove it
 private-file error: a file that is private or of one machine only; leave it out

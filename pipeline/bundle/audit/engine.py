@@ -1,5 +1,6 @@
 """Audit a bundle: every check on every file, in one pass, without import or evaluation of anything in it."""
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -13,15 +14,15 @@ from pipeline.bundle.audit.files.metadata_fields import check_metadata
 from pipeline.bundle.audit.files.safetensors_header import check_safetensors
 from pipeline.bundle.audit.files.suite_wheel import check_wheel
 from pipeline.bundle.audit.files.torch_pickles import check_torch_zip, is_pickle, is_torch_zip
-from pipeline.bundle.audit.files.weight_loading import check_loading
+from pipeline.bundle.audit.files.weight_loading import check_loading, is_plain
 from pipeline.bundle.audit.finding import AuditResult, Finding, make_finding, shorten, sort_findings
 from pipeline.bundle.audit.inventory import SUMS, check_inventory
 from pipeline.bundle.audit.language.config_check import ConfigCheck
-from pipeline.bundle.audit.language.config_items import collect_ids, list_items
+from pipeline.bundle.audit.language.config_items import COMMAND_LINE, METADATA, collect_ids, list_items
 from pipeline.bundle.audit.language.config_reading import check_size, name_suffix, read_config_data
 
-METADATA = "configs/metadata.json"
-COMMAND_LINE = "(command line)"
+WEIGHTS = "models/model.pt"
+MOST_CONFIG_BYTES = 20_000_000
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".ts")
 _ARCHIVES = (b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
 
@@ -56,23 +57,43 @@ def audit_bundle(
         >>> [finding.code for finding in result.errors]  # doctest: +SKIP
         []
     """
+    with warnings.catch_warnings():
+        # Python warns of odd texts that it parses.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return _audit(source, overrides or {}, configs, allowances or Allowances(), allow_code, load_weights)
+
+
+def _audit(
+    source: Path | BundleSource,
+    overrides: Mapping[str, Any],
+    configs: Collection[str] | None,
+    allowances: Allowances,
+    allow_code: bool,
+    load_weights: bool,
+) -> AuditResult:
     files = open_source(source) if isinstance(source, Path) else source
-    audit = _Audit(files, allowances or Allowances(), allow_code=allow_code, load_weights=load_weights)
+    audit = _Audit(files, allowances, allow_code=allow_code)
     if files.problems and not files.sizes:
         return AuditResult(files.name, sort_findings(files.problems))
-    findings = [*files.problems, *audit.check_files(), *audit.check_configs(overrides or {}, configs)]
+    findings = [*files.problems, *audit.check_files(), *audit.check_configs(overrides, configs)]
+    if load_weights:
+        # A network is built only from what was found to be harmless.
+        harmless = not any(finding.level == "error" for finding in findings)
+        findings += list(audit.load_weights(build=harmless))
     digests = audit.reader.digests
     findings += [*audit.reader.problems, *check_inventory(audit.reader.read(SUMS), digests)]
     return AuditResult(files.name, sort_findings(audit.allowances.apply(findings, digests)), digests)
 
 
 class _Audit:
-    def __init__(self, files: BundleSource, allowances: Allowances, *, allow_code: bool, load_weights: bool) -> None:
+    def __init__(self, files: BundleSource, allowances: Allowances, *, allow_code: bool) -> None:
         self.sizes = files.sizes
         self.reader = Reader(files)
         self.allowances = allowances
         self.allow_code = allow_code
-        self.load_weights = load_weights
+        self.loadable: list[str] = []
+        self.data: dict[str, Any] = {}
+        self.config_bytes = 0
         self.machine = private_data.name_this_machine()
 
     def check_files(self) -> Iterator[Finding]:
@@ -81,6 +102,8 @@ class _Audit:
             with self.reader.open(path) as stream:
                 if stream is not None:
                     yield from self._check_file(path, stream)
+            if not name_suffix(path) and path != SUMS:
+                self.reader.forget(path)
 
     def _check_file(self, path: str, stream: IO[bytes]) -> Iterator[Finding]:
         head = code_files.read_head(stream)
@@ -101,11 +124,11 @@ class _Audit:
             yield from check_safetensors(path, stream, self.sizes[path])
         elif suffix == ".whl":
             yield from check_wheel(path, stream)
-        elif head.startswith(b"PK"):
+        elif head.startswith(b"PK\x03\x04"):  # by these bytes torch decides, too
             yield from self._check_zip(path, suffix, stream)
         elif suffix in _WEIGHTS or is_pickle(head):
             yield make_finding("weights-legacy", path)
-        elif head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
+        elif head.startswith((*_ARCHIVES, b"PK")) or head[257:262] == b"ustar":
             yield make_finding("nested-archive", path)
         elif is_logging_file(path):
             yield from check_logging(path, self.reader.read(path) or b"")
@@ -118,13 +141,26 @@ class _Audit:
             return
         findings = list(check_torch_zip(path, stream))
         yield from findings
-        if self.load_weights and not findings:
-            stream.seek(0)
-            yield from check_loading(path, stream, self.sizes[path])
+        if not findings:
+            self.loadable.append(path)
+
+    def load_weights(self, *, build: bool) -> Iterator[Finding]:
+        """Yield what torch refuses to load, and weights that do not fit the network.
+
+        Args:
+            build: build the network to compare it.
+        """
+        networks = [data.get("network_def") for data in self.data.values() if isinstance(data, dict)]
+        plain = [network for network in networks if isinstance(network, dict) and is_plain(network)]
+        for path in self.loadable:
+            compared = plain[0] if build and plain and path == WEIGHTS else None
+            with self.reader.open(path) as stream:
+                if stream is not None:
+                    yield from check_loading(path, stream, self.sizes[path], compared)
 
     def check_configs(self, overrides: Mapping[str, Any], chosen: Collection[str] | None) -> Iterator[Finding]:
         """Yield the findings of all configs together, because they override each other."""
-        data: dict[str, Any] = {}
+        data = self.data
         for path in sorted(self.sizes):
             if name_suffix(path):
                 data[path], findings = self._read_config(path)
@@ -136,13 +172,18 @@ class _Audit:
         for path, values in data.items():
             if chosen is None or path in (*chosen, METADATA, COMMAND_LINE):
                 yield from check.check(path, values)
-                yield from _find_absolute_paths(path, values)
+                yield from _find_paths(path, values)
             if is_download_list(path):
                 yield from check_downloads(path, values)
+        if not any(path.startswith("configs/") for path in data):
+            yield make_finding("not-a-bundle", "")
         yield from check_metadata(METADATA, data.get(METADATA), self.sizes)
 
     def _read_config(self, path: str) -> tuple[Any, list[Finding]]:
         large = check_size(path, self.sizes[path])
+        self.config_bytes += 0 if large else self.sizes[path]
+        if self.config_bytes > MOST_CONFIG_BYTES:
+            return None, [make_finding("config-too-large", path, why=f"all configs exceed {MOST_CONFIG_BYTES} bytes")]
         content = None if large else self.reader.read(path)
         return (None, [large] if large else []) if content is None else read_config_data(path, content)
 
@@ -151,7 +192,10 @@ class _Audit:
         return frozenset(top for top in tops if top.isidentifier())
 
 
-def _find_absolute_paths(path: str, data: Any) -> Iterator[Finding]:
+def _find_paths(path: str, data: Any) -> Iterator[Finding]:
     for item in list_items(path, data):
-        if isinstance(item.value, str) and path != METADATA and private_data.is_absolute_path(item.value):
-            yield make_finding("absolute-path", path, item.place, shorten(item.value))
+        if isinstance(item.value, str) and item.is_setting:
+            if private_data.is_absolute_path(item.value):
+                yield make_finding("absolute-path", path, item.place, shorten(item.value))
+            if private_data.is_code_path(item.value):
+                yield make_finding("code-path", path, item.place, shorten(item.value))

@@ -5,18 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.bundle.audit import audit_bundle
 from pipeline.bundle.check.bundle_files import check_files
 from pipeline.bundle.check.drift import check_drift
 from pipeline.bundle.check.metadata import check_metadata, check_versions
 from pipeline.bundle.check.network import check_network
 from pipeline.bundle.check.whole_configs import Configs, check_config, check_override
-from pipeline.bundle.config_files import EVALUATE, INFERENCE, METADATA, TRAIN, read_config, suggest_name
+from pipeline.bundle.config_files import EVALUATE, INFERENCE, METADATA, TRAIN, list_configs, read_config, suggest_name
 from pipeline.bundle.configs import Config
 from pipeline.bundle.overrides.ids import MISSING, look_up
 from pipeline.bundle.overrides.overrides import Overrides
 from pipeline.issues import InputError, Issue
 
-_NOT_CONFIGS = (METADATA, "manifest.json")
+# Codes of the audit for what `check_config` says with a suggestion.
+_FOUND_HERE = ("target-unknown", "expression-syntax")
 
 
 def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> list[Issue]:
@@ -30,13 +32,14 @@ def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, A
     Raises:
         InputError: a config has no such name or is no JSON.
     """
-    known = sorted(path.name for path in bundle.glob("configs/*.json") if path.name not in _NOT_CONFIGS)
+    known = sorted(path.name for path in list_configs(bundle / "configs") if path.name != METADATA)
     chosen = [_find_config(name, known) for name in names]
     configs = Configs({name: read_config(bundle, name) for name in known})
     metadata = read_config(bundle, METADATA, optional=True)
     issues = list(check_files(bundle))
     if metadata:
         issues += [*check_metadata(metadata), *check_versions(metadata)]
+    issues += _check_expressions(bundle, values or {})
     issues += _check_run(configs, chosen, values or {}) if chosen or values else _check_all(configs)
     for name in [name for name in configs.complete if not chosen or name in chosen]:
         issues += check_properties(configs.content[name], name)
@@ -46,6 +49,15 @@ def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, A
         scored = configs.merge(TRAIN, *[EVALUATE] * (EVALUATE in known))
         issues += check_drift(scored, configs.content[INFERENCE])
     return list(dict.fromkeys(issues))
+
+
+def _check_expressions(bundle: Path, values: Mapping[str, Any]) -> Iterator[Issue]:
+    """Yield expressions and classes that the audit of a receiver would not let pass."""
+    for finding in audit_bundle(bundle, overrides=values).errors:
+        if finding.code.startswith(("expression-", "target-", "mode-")) and finding.code not in _FOUND_HERE:
+            yield Issue(
+                finding.code, "error", finding.why, finding.key, finding.file.removeprefix("configs/"), finding.todo
+            )
 
 
 def _find_config(name: str, known: Sequence[str]) -> str:

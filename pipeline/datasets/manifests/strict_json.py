@@ -10,7 +10,8 @@ from pipeline.issues import Issue
 
 # A faulty program can produce millions of the same finding.
 MAX_FINDINGS = 100
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
+# Possessive, so that a long text takes no memory for ways back.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]:]|NaN|-?Infinity', re.DOTALL)
 
 
 def parse_json(content: bytes) -> tuple[Any, list[Issue]]:

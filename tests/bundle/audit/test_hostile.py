@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -64,3 +67,55 @@ def test_the_payloads_are_real(name: str, tmp_path: Path, here: Path) -> None:
         for reader in getattr(found, "readers", []):
             getattr(reader, "wait", lambda: None)()
     assert Path(CANARY).exists()
+
+
+WATCHED = """
+import json, sys, tempfile
+from pathlib import Path
+from pipeline.bundle.audit import audit_bundle
+from tests.bundle.audit.bundles import write_folder, write_zip
+from tests.bundle.audit.hostile import CASES
+
+watched, seen = False, []
+# What Python reports when it runs code, imports, loads a pickle or a library, starts a process, connects, or removes.
+NEVER = ("exec", "import", "pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen",
+         "code.__new__", "socket.connect", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "marshal.loads",
+         "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "shutil.rmtree", "builtins.breakpoint",
+         "tempfile.mkdtemp")
+
+def watch(event, arguments):
+    if not watched:
+        return
+    written = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if event in NEVER or (written and not isinstance(arguments[0], int)):
+        seen.append(f"{name}: {event} {arguments!r}"[:200])
+
+sys.addaudithook(watch)
+with tempfile.TemporaryDirectory() as folder:
+    for round in (0, 1):  # the first one loads the modules of the audit itself
+        for number, (name, (make, code)) in enumerate(CASES.items()):
+            if "100_megabytes" in name:
+                continue
+            files = make()
+            path = Path(folder) / f"{round}_{number}"
+            ways = [write_folder(files, path), write_zip(files, path.with_suffix(".zip"))]
+            watched = bool(round)
+            for way in ways:
+                audit_bundle(way)
+            watched = False
+found = list(seen)
+watched = True
+exec("pass")  # the watch itself works
+watched = False
+print(json.dumps([len(CASES), found, len(seen)]))
+"""
+
+
+def test_python_itself_sees_no_code_run(here: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", WATCHED], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    number, found, seen = json.loads(done.stdout)
+    assert number >= 150
+    assert found == []
+    assert seen == 1

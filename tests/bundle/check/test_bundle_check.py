@@ -170,3 +170,11 @@ def test_wrong_usage_is_one_line(bundle):
     (bundle / "configs/tta.json").write_text('{"flips": ')
     with pytest.raises(InputError, match=r"tta\.json"):
         check_bundle(bundle)
+
+
+def test_an_expression_that_an_audit_refuses_is_named(bundle):
+    change(bundle, "train.json", "seed", value="$__import__('os').getpid()")
+    issues = [issue for issue in check_bundle(bundle) if issue.severity == "error"]
+    assert {(issue.path, issue.record) for issue in issues if issue.code.startswith("expression-")} == {
+        ("train.json", "seed")
+    }

@@ -11,9 +11,22 @@ from pipeline.datasets.download.members import KnownNames, Limits, add_name, spl
 
 #: What a bundle may unpack to: configs compress well, weights do not.
 LIMITS = Limits(expansion=40.0, members=10_000, depth=16)
-_LEAST_TOTAL = 20_000_000  # a small archive of texts may expand more
+_LEAST_TOTAL = 1_000_000  # a small archive of texts may expand more
 _WORST_MEMBER = 500  # of one member above a million bytes
+_LARGEST_DIRECTORY = 20_000_000
 _MOST_FINDINGS = 100
+
+
+def check_directory(stream: IO[bytes]) -> None:
+    """Refuse an archive whose list of members alone would fill the memory.
+
+    Raises:
+        zipfile.BadZipFile: it has no list, or one for far too many members.
+    """
+    end = getattr(zipfile, "_EndRecData")(stream)  # noqa: B009 - also reads the record of large archives
+    size = end[5] if end else 0
+    if size > _LARGEST_DIRECTORY:
+        raise zipfile.BadZipFile(f"its list of members has {size} bytes, more than {_LARGEST_DIRECTORY}")
 
 
 def check_archive(stream: IO[bytes], infos: Sequence[zipfile.ZipInfo]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from pipeline.bundle.audit.files.torch_pickles import is_pickle
-from pipeline.bundle.audit.finding import Finding, make_finding, shorten
+from pipeline.bundle.audit.finding import Finding, make_finding
 from pipeline.bundle.audit.word_list import read_words
 
 _CODE = read_words(
@@ -97,12 +97,12 @@ def summarise_code(path: str, content: bytes | None) -> Finding:
         nodes = list(ast.walk(ast.parse(content or b"")))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         nodes = []
-    if not path.endswith((".py", ".pyw")) or not content or not nodes:
+    if not path.endswith((".py", ".pyw")) or content is None or not nodes:
         return make_finding("code-summary", path, "", f"{len(content or b'')} bytes that are not Python's source")
     imports = sorted({name for node in nodes for name in _name_imports(node)})
     calls = Counter(ast.unparse(node.func)[:60] for node in nodes if isinstance(node, ast.Call))
-    most = [name for name, _ in calls.most_common(12)]
-    return make_finding("code-summary", path, "", f"imports {', '.join(imports) or 'nothing'}; calls {shorten(most)}")
+    most = ", ".join(name for name, _ in calls.most_common(12)) or "nothing"
+    return make_finding("code-summary", path, "", f"imports {', '.join(imports) or 'nothing'}; calls {most[:300]}")
 
 
 def _name_imports(node: ast.AST) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.bundle.audit.finding import Finding, make_finding, shorten
 from pipeline.bundle.audit.language.config_items import list_items
+from pipeline.bundle.configs import SIGNS
 
 # The grammar of MONAI's `safe_eval`, with which it computes shapes since 1.6.1; before, it used `eval`.
 _GRAMMAR = (ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
@@ -30,7 +31,7 @@ def check_metadata(file: str, data: Any, files: Mapping[str, int]) -> Iterator[F
         files: paths of all files of the bundle.
     """
     if not isinstance(data, dict):
-        yield make_finding("metadata-field", file, "", "it is not an object")
+        yield make_finding("metadata-field", file, "", "it is missing, or not an object")
         return
     for name, keys in _FIELDS.items():
         if not any(data.get(key) for key in keys):
@@ -38,6 +39,9 @@ def check_metadata(file: str, data: Any, files: Mapping[str, int]) -> Iterator[F
     if not any(re.fullmatch(r"(licen[cs]e|copying)(\.\w+)?", path.rpartition("/")[2].lower()) for path in files):
         yield make_finding("metadata-field", "", "", "no file LICENSE")
     for item in list_items(file, data):
+        # MONAI resolves metadata with the config: a label such as @run would start a run.
+        if isinstance(item.value, str) and item.value.startswith(SIGNS):
+            yield make_finding("metadata-sign", file, item.place, shorten(item.value))
         if item.key == "spatial_shape":
             for index, value in enumerate(item.value if isinstance(item.value, list) else [item.value]):
                 if not is_plain_shape(value):

@@ -16,10 +16,11 @@ _SCANS = read_words(
 )
 _PICTURES = read_words(
     """
-    .png .jpg .jpeg .gif .svg .tif .tiff .bmp .webp .pdf
+    .png .jpg .jpeg .gif .tif .tiff .bmp .webp .pdf
     """
 )
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"\x89HDF")
+_PICTURE_STARTS = (*_MAGIC, b"BM", b"RIFF", b"%PDF")
 # Where pictures may stand, and which kinds: the model card, and the case that a bundle is verified with.
 _CARD, _REFERENCE = ("docs/",), ("reference/",)
 _OUTPUT = re.compile(
@@ -50,7 +51,10 @@ _PATIENT = re.compile(
     re.IGNORECASE,
 )
 _UID = re.compile(r"\b1\.[23]\.\d+(?:\.\d+){4,}\b")
-_ROOTED = re.compile(r"/(?!/)[\w.@ -]+(/[\w.@ -]*)+|[A-Za-z]:[\\/].*")
+_ROOTED = re.compile(r"/(?!/)[\w.@ -]+(/[\w.@ -]*)+|~.*|(\.\.[\\/]).*|[A-Za-z]:[\\/].*")
+_CODE_PATH = re.compile(
+    r"(\.(py|pyc|sh|so|bat|ps1|exe|service|desktop)|(^|/)(\.\w*(rc|profile)|authorized_keys|crontab))[\"')\]]*\s*$"
+)
 _LEAST_UID, _MOST_TEXT = 30, 2_000_000
 
 
@@ -66,6 +70,8 @@ def check_kind(path: str, head: bytes) -> Iterator[Finding]:
     picture = suffix in _PICTURES or head.startswith(_MAGIC)
     if _PRIVATE.search(path):
         yield make_finding("private-file", path)
+    elif suffix in _PICTURES and not scan and not head.startswith(_PICTURE_STARTS):
+        yield make_finding("unknown-file", path, "", f"its content is not that of a {suffix} file")
     elif (path.startswith(_REFERENCE) and (scan or picture)) or (path.startswith(_CARD) and picture and not scan):
         yield make_finding("documented-picture", path)
     elif scan or picture:
@@ -119,8 +125,18 @@ def _place(text: str, found: re.Match[str]) -> str:
     return f"line {text.count(chr(10), 0, found.start()) + 1}"
 
 
+def is_code_path(text: str) -> bool:
+    """Return whether a text of a config ends in the name of a program, or of a file that is read at a start.
+
+    Example:
+        >>> is_code_path("logs/sitecustomize.py"), is_code_path("~/.bashrc"), is_code_path("models/model.pt")
+        (True, True, False)
+    """
+    return len(text) < 1000 and _CODE_PATH.search(text) is not None
+
+
 def is_absolute_path(text: str) -> bool:
-    r"""Return whether a text of a config is a path from the root of a file system.
+    r"""Return whether a text of a config is a path from the root of a file system, from home, or from a folder above.
 
     Example:
         >>> is_absolute_path("/workspace/data"), is_absolute_path("a/b"), is_absolute_path("C:\\data")

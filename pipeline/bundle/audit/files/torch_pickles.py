@@ -55,7 +55,7 @@ def is_torch_zip(stream: IO[bytes]) -> bool:
     """Return whether a zip file is one of ``torch.save`` or TorchScript."""
     try:
         with zipfile.ZipFile(stream) as opened:
-            return any(name.endswith("data.pkl") or name.endswith("constants.pkl") for name in opened.namelist())
+            return any(name.lower().endswith(("data.pkl", "constants.pkl")) for name in opened.namelist())
     except _DAMAGE:
         return False
 
@@ -75,7 +75,8 @@ def check_torch_zip(file: str, stream: IO[bytes]) -> Iterator[Finding]:
 
 
 def _check_members(file: str, opened: zipfile.ZipFile) -> Iterator[Finding]:
-    names = [info.orig_filename for info in opened.infolist()]
+    # torch looks members up without regard to case.
+    names = [info.orig_filename.lower() for info in opened.infolist()]
     if len(set(names)) != len(names) or any(name.startswith("/") or ".." in name.split("/") for name in names):
         yield make_finding("weights-damaged", file, "", "a member occurs twice or leaves the file")
         return
@@ -83,7 +84,7 @@ def _check_members(file: str, opened: zipfile.ZipFile) -> Iterator[Finding]:
     if script:
         yield make_finding("torchscript", file)
     for info in opened.infolist():
-        if info.filename.endswith(".pkl"):
+        if info.filename.lower().endswith(".pkl"):
             if info.file_size > _MOST_PICKLE:
                 yield make_finding("weights-pickle", file, info.filename, f"{info.file_size} bytes of pickle")
                 continue

@@ -1,6 +1,7 @@
 """Judge every value of a config: classes, modes, expressions, references, macros, arguments that load something."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -10,12 +11,12 @@ from pipeline.bundle.audit.finding import Finding, make_finding, shorten
 from pipeline.bundle.audit.language.config_items import SEPARATOR, BundleIds, Item, list_items, make_absolute
 from pipeline.bundle.audit.language.constant_limits import names_standard_module
 from pipeline.bundle.audit.language.expression_check import (
+    LOADS_CLASSES,
     NAMING_ARGUMENTS,
     judge_expression,
-    judge_import,
     put_references,
-    read_import,
 )
+from pipeline.bundle.audit.language.import_check import judge_import, read_import
 from pipeline.bundle.audit.language.target_policy import judge_target
 from pipeline.bundle.audit.word_list import read_words
 
@@ -83,7 +84,9 @@ class ConfigCheck:
         elif text.startswith("@"):
             known = re.fullmatch(r"@\w*(?:::\w*)*", text)
             yield from self._check_reference(item, text[1:]) if known else ()
-        elif names_standard_module(text.strip(". ")) and item.key != "_target_":
+        elif not item.is_setting or item.key == "_target_":
+            return
+        elif names_standard_module(text.strip(". ")):
             yield make_finding(
                 "expression-review", item.file, item.place, f"the text {shorten(text)} names one of Python's modules"
             )
@@ -91,7 +94,7 @@ class ConfigCheck:
             yield make_finding("url-in-config", item.file, item.place, shorten(text))
 
     def _check_expression(self, item: Item, text: str) -> Iterator[Finding]:
-        if "__local_refs" in text:
+        if "__local_refs" in unicodedata.normalize("NFKC", text):  # as Python reads names
             yield make_finding("expression-name", item.file, item.place, f"__local_refs: {shorten(item.value)}")
         put, references = put_references(text)
         node = read_import(item.value[1:]) or read_import(put)
@@ -102,7 +105,8 @@ class ConfigCheck:
                 yield make_finding(code, item.file, item.place, verdict.why)
             return
         for verdict in judge_expression(put, self.ids.names):
-            why = verdict.why if verdict.why in item.value else f"{verdict.why}: {shorten(item.value)}"
+            why = re.sub(r"__local_refs\['([\w:]*)'\]", r"@\1", verdict.why)
+            why = why if why in item.value or verdict.code == "expression-review" else f"{why}: {shorten(item.value)}"
             yield make_finding(verdict.code, item.file, item.place, why)
         for reference in references:
             yield from self._check_reference(item, reference)
@@ -147,6 +151,15 @@ class ConfigCheck:
         allowed = ("default", "callable") if item.key == "_mode_" else (False, None)
         if not any(item.value is known or (isinstance(known, str) and item.value == known) for known in allowed):
             yield make_finding("mode-debug", item.file, item.place, shorten(item.value))
+        elif item.value == "callable":
+            base = item.place.removesuffix(item.key)
+            targets = [str(name).rpartition(".")[2] for name in self.ids.values.get(f"{base}_target_", ())]
+            fixed = any(f"{base}{name}" in self.ids.values for name in NAMING_ARGUMENTS)
+            # An expression could call it with the name of another class.
+            if not fixed and any(map(LOADS_CLASSES.fullmatch, targets)):
+                yield make_finding(
+                    "named-class", item.file, item.place, f"{targets[0]} without a reader or writer of its own"
+                )
 
     def _check_unsafe(self, item: Item) -> Iterator[Finding]:
         safe = item.key == "weights_only"
@@ -176,7 +189,8 @@ class ConfigCheck:
                 values = self.ids.values.get(make_absolute(place, value)[1:], [])
             except ValueError:
                 return False
-            return bool(values) and all(self._names_allowed_class(other, place, depth - 1) for other in values)
+            named = [name for other in values for name in (other if isinstance(other, list) else [other])]
+            return bool(named) and all(self._names_allowed_class(name, place, depth - 1) for name in named)
         if value in self.ids.names.allowed or value.lower() in _READERS:
             return True
         return judge_target(value, self.ids.names.own_modules).code in ("", "bundle-code")

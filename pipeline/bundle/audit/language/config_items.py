@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.bundle.audit.language.expression_check import DEFAULT_ALIASES, Names, name_import, read_import
+from pipeline.bundle.audit.language.import_check import DEFAULT_ALIASES, Names, name_import, read_import
 
 SEPARATOR = "::"
+METADATA = "configs/metadata.json"
+#: Stands for a file where values come from the command line.
+COMMAND_LINE = "(command line)"
+_MOST_SEARCHES = 20
 _RELATIVE = re.compile(r"[@%](?:::)+")
 
 
@@ -22,6 +26,11 @@ class Item:
     key: str  #: last part of the id; "" at the root
     value: Any
     parent: Any = None  #: the object or list that holds it
+
+    @property
+    def is_setting(self) -> bool:
+        """Whether it stands in a file whose texts classes and functions are given, not in metadata or a document."""
+        return self.file == COMMAND_LINE or (self.file.startswith("configs/") and self.file != METADATA)
 
     @property
     def is_argument(self) -> bool:
@@ -91,6 +100,7 @@ class BundleIds:
     values: dict[str, list[Any]] = field(default_factory=dict)  #: id -> its values
     imports: set[str] = field(default_factory=set)  #: ids of imports, and of what holds imports
     names: Names = field(default_factory=Names)  #: what expressions can name
+    searches: int = 0  #: how often a near id was looked for, which is slow
 
     def has(self, place: str) -> bool:
         """Return whether an id exists, or may exist because a macro or an expression stands on the way to it."""
@@ -102,9 +112,12 @@ class BundleIds:
         return any(isinstance(value, str) and value.startswith(("%", "$", "@")) for value in texts)
 
     def find_near(self, place: str) -> str:
-        """Return the nearest id, for a hint; "" if none is near."""
+        """Return the nearest id, for a hint; "" if none is near, or if this was asked too often."""
         import difflib
 
+        self.searches += 1
+        if self.searches > _MOST_SEARCHES:
+            return ""
         return next(iter(difflib.get_close_matches(place, list(self.values)[:5000], n=1, cutoff=0.6)), "")
 
 

@@ -14,7 +14,8 @@ MOST_BYTES = {".json": 5_000_000, ".yaml": 1_000_000, ".yml": 1_000_000}
 MOST_DEPTH = 64
 #: Values in a config, aliases unfolded.
 MOST_VALUES = 200_000
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+# A text without an end goes to the end of the file, so that its quotes are not looked at again.
+_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],]', re.DOTALL)
 _PLAIN_TAGS = {"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge"}
 _TAG = "tag:yaml.org,2002:"
 
@@ -48,7 +49,7 @@ def read_config_data(path: str, content: bytes) -> tuple[Any, list[Finding]]:
     """
     try:
         if name_suffix(path) == ".json":
-            _check_json_depth(content)
+            _check_json_structure(content)
             data, issues = parse_json(content)
             if issues:
                 double = "duplicate" in issues[0].message
@@ -62,12 +63,15 @@ def read_config_data(path: str, content: bytes) -> tuple[Any, list[Finding]]:
         return None, [make_finding("config-too-deep", path)]
 
 
-def _check_json_depth(content: bytes) -> None:
-    depth = 0
-    for token in _BRACKETS.finditer(content):
+def _check_json_structure(content: bytes) -> None:
+    depth = values = 0
+    for token in _STRUCTURE.finditer(content):
         depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token[0], 0)
+        values += token[0] == b","
         if depth > MOST_DEPTH:
             raise _RefusedError("config-too-deep", "", f"more than {MOST_DEPTH} levels")
+        if values > MOST_VALUES:
+            raise _RefusedError("config-too-large", "", f"more than {MOST_VALUES} values")
 
 
 def _read_yaml(content: bytes) -> Any:

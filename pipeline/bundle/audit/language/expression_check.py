@@ -7,16 +7,13 @@ same is done here, because the change can turn a string into code: ``'@f {1/0} '
 import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from pipeline.bundle.audit.language.constant_limits import judge_constant, judge_operator, read_number
-from pipeline.bundle.audit.language.installed_names import FOLLOWED
+from pipeline.bundle.audit.language.import_check import Names
 from pipeline.bundle.audit.language.target_policy import (
-    ALLOWED,
     HARMLESS,
     Verdict,
     find_rule,
-    judge_name,
     judge_target,
 )
 from pipeline.bundle.audit.word_list import read_words
@@ -25,11 +22,14 @@ MOST_CHARACTERS = 4000
 _REFS = "__local_refs"
 _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 # What loads a class whose name it is given, see `pipeline.bundle.audit.language.config_items`.
-_LOADS_CLASSES = re.compile(r"(Load|Save)Image(d|D|Dict)?|PatchInferer")
+LOADS_CLASSES = re.compile(r"(Load|Save)Image(d|D|Dict)?|PatchInferer")
 NAMING_ARGUMENTS = frozenset({"reader", "writer", "merger_cls"})
-IMPORT_REVIEW = read_words("os glob pathlib json functools itertools copy re random time datetime")
-IMPORT_ALLOWED = frozenset({"math", "collections", "operator"})
-_MODULES_AS_VALUES = frozenset({"os.path", "itertools", "re", "random"})
+_MODULES_AS_VALUES = frozenset({"os.path"})
+_REVIEWED = frozenset({"print", "map", "filter"})
+# How public bundles set torch's switches.
+_SWITCH = re.compile(
+    r"setattr\(torch\.backends(\.\w+)*, '(benchmark|deterministic|enabled|allow_tf32)', (True|False)\)"
+)
 # Methods of networks, tensors, trainers, optimisers, texts, lists and dicts that reach nothing else.
 _METHODS = read_words("""
     abs append astype bool capitalize clone contiguous copy count cpu cuda detach dim double endswith eval extend
@@ -49,23 +49,6 @@ _DENIED = read_words("""
     """)
 
 
-@dataclass(frozen=True)
-class Names:
-    """What the expressions of a bundle can name."""
-
-    aliases: dict[str, set[str]] = field(default_factory=dict)  #: imported name -> modules or objects that it can mean
-    own_modules: frozenset[str] = frozenset()  #: top-level modules and packages in the bundle
-    allowed: frozenset[str] = frozenset()  #: names that the receiver allows
-
-    def judge(self, name: str, *, value: bool = False) -> Verdict:
-        """Judge a dotted name within an expression."""
-        return ALLOWED if name in self.allowed else judge_name(name, self.own_modules, value=value)
-
-
-#: What MONAI puts into the names of every expression.
-DEFAULT_ALIASES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}
-
-
 def put_references(text: str) -> tuple[str, list[str]]:
     """Return an expression's text as MONAI evaluates it, and the ids that it refers to.
 
@@ -82,47 +65,6 @@ def put_references(text: str) -> tuple[str, list[str]]:
     return text, [item[1:] for item in dict.fromkeys(found)]
 
 
-def read_import(text: str) -> ast.Import | ast.ImportFrom | None:
-    """Return the import statement that MONAI runs for an expression; None if it is none."""
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
-    return body[0] if body and isinstance(body[0], ast.Import | ast.ImportFrom) else None
-
-
-def name_import(node: ast.Import | ast.ImportFrom) -> tuple[str, str]:
-    """Return the name that MONAI binds and what it leads to: it takes only the first of several names."""
-    first = node.names[0]
-    full = first.name if isinstance(node, ast.Import) else f"{'.' * node.level}{node.module or ''}.{first.name}"
-    return first.asname or first.name, full
-
-
-def judge_import(node: ast.Import | ast.ImportFrom, names: Names) -> Verdict:
-    """Judge an import statement."""
-    alias, full = name_import(node)
-    root = full.partition(".")[0]
-    if full in names.allowed and alias not in DEFAULT_ALIASES:
-        return ALLOWED
-    if len(node.names) > 1 or alias == "*" or any(part.startswith("_") for part in full.split(".")):
-        return Verdict("expression-import", ast.unparse(node))
-    if alias in DEFAULT_ALIASES and full not in DEFAULT_ALIASES[alias]:
-        return Verdict("expression-import", f"{ast.unparse(node)}: {alias} would mean something else everywhere")
-    if root in names.own_modules and root not in FOLLOWED:
-        return Verdict("bundle-code", ast.unparse(node))
-    if root in IMPORT_REVIEW or root in IMPORT_ALLOWED:
-        verdict = names.judge(full, value=True) if isinstance(node, ast.ImportFrom) else ALLOWED
-        if verdict.code not in ("", "target-review"):
-            return Verdict("expression-import", verdict.why)
-        return Verdict("expression-review" if root in IMPORT_REVIEW else "", ast.unparse(node))
-    if root not in FOLLOWED:
-        return Verdict("expression-import", ast.unparse(node))
-    verdict = names.judge(full, value=True)
-    if verdict.code == "target-module" or full in DEFAULT_ALIASES:
-        return ALLOWED
-    return Verdict("expression-import", verdict.why) if verdict.code not in ("", "target-review") else verdict
-
-
 def judge_expression(text: str, names: Names) -> list[Verdict]:
     """Return what is wrong with an expression.
 
@@ -131,7 +73,7 @@ def judge_expression(text: str, names: Names) -> list[Verdict]:
         names: what it can name.
 
     Example:
-        >>> names = Names(DEFAULT_ALIASES)
+        >>> names = Names({"torch": {"torch"}})
         >>> judge_expression("torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')", names)
         []
         >>> [verdict.code for verdict in judge_expression("__import__('os').system('true')", names)]
@@ -234,7 +176,7 @@ class _Judge:
 
     def _dotted(self, parts: Sequence[str], *, called: bool) -> Iterator[Verdict]:
         """Judge a name that begins with an import."""
-        if _LOADS_CLASSES.fullmatch(parts[-1]):
+        if LOADS_CLASSES.fullmatch(parts[-1]):
             yield Verdict("named-class", f"{parts[-1]} loads classes by name; build it with _target_")
         for start in sorted(self.names.aliases[parts[0]]):
             full = ".".join([start, *parts[1:]])
@@ -249,6 +191,8 @@ class _Judge:
                 yield Verdict("expression-review" if verdict.code == "target-review" else "bundle-code", verdict.why)
             elif verdict.code:
                 yield Verdict("expression-call" if called else "expression-attribute", verdict.why)
+            elif _DENIED & set(parts[1:]):
+                yield Verdict("expression-attribute", full)
 
     def _subscript(self, node: ast.Subscript, scope: frozenset[str]) -> Iterator[Verdict]:
         if isinstance(node.value, ast.Name) and node.value.id == _REFS:
@@ -263,8 +207,11 @@ class _Judge:
             yield from self._chain(func, scope, called=True)
         elif isinstance(func, ast.Name) and func.id not in scope and func.id in self.names.aliases:
             yield from self._dotted([func.id], called=True)
-        elif isinstance(func, ast.Name) and func.id in HARMLESS and func.id not in scope:
+        elif isinstance(func, ast.Name) and func.id in HARMLESS | _REVIEWED and func.id not in scope:
             yield from _judge_builtin(func.id, node)
+        elif _SWITCH.fullmatch(ast.unparse(node)):
+            yield Verdict("expression-review", ast.unparse(node))
+            return
         else:
             if not isinstance(func, ast.Name) or func.id in scope:
                 yield Verdict("expression-review", f"{ast.unparse(func)[:60]} is called, which is not known here")
@@ -301,7 +248,7 @@ class _Judge:
 def _judge_builtin(name: str, node: ast.Call) -> Iterator[Verdict]:
     if name == "range" and any(abs(read_number(argument) or 0) > 10**6 for argument in node.args):
         yield Verdict("expression-size", ast.unparse(node)[:80])
-    elif name == "pow":
+    elif name == "pow" or name in _REVIEWED:
         yield Verdict("expression-review", ast.unparse(node)[:80])
 
 

@@ -22,14 +22,15 @@ _DEFINITION = re.compile(
     r"^(?:class|def|async def) +(\w+)|^((?:\w+ = )+\(?\s*(?:\w+ = *\s*)*)(?:\w+\s*\)?$|lambda\b)", re.MULTILINE
 )
 
-Kind = Literal["class", "function", "module", "member", "value", "outside", "missing"]
+Kind = Literal["class", "function", "module", "member", "value", "attribute", "outside", "missing"]
 
 
 @dataclass(frozen=True)
 class Place:
     """Where a name is defined."""
 
-    kind: Kind  #: ``"value"`` is assigned, ``"member"`` lies within a class, ``"outside"`` in another package
+    #: ``"value"`` is assigned, ``"attribute"`` belongs to a value, ``"member"`` to a class; ``"outside"`` is elsewhere
+    kind: Kind
     name: str  #: module and qualified name there
 
 
@@ -102,7 +103,7 @@ def _follow(module: str, rest: list[str], steps: int) -> Iterator[Place]:
             known: Kind = "class" if kind == "class" else "function"
             yield Place("member" if rest[1:] else known, full)
         elif kind == "value":
-            yield Place("value", full)
+            yield Place("attribute" if rest[1:] else "value", full)
         elif kind == "alias":
             yield from _locate(module, [*text.split("."), *rest[1:]], steps)
         else:
@@ -121,7 +122,10 @@ def _read_bindings(module: str) -> dict[str, set[tuple[str, str]]]:
     bindings: dict[str, set[tuple[str, str]]] = {}
     if path is not None:
         package = module if path.stem == "__init__" else module.rpartition(".")[0]
-        tree = ast.parse(path.read_bytes())
+        try:
+            tree = ast.parse(path.read_bytes())
+        except SyntaxError:  # written for a newer Python; nothing in it can be followed
+            return bindings
         for name, kind, text in _bind(tree.body, package):
             bindings.setdefault(name, set()).add((kind, text))
     return bindings
@@ -163,6 +167,8 @@ def _bind_assignment(node: ast.Assign | ast.AnnAssign) -> Iterator[tuple[str, st
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     value = node.value
     kind, text = "value", ""
+    # optional_import(...)[0] is the module, too.
+    value = value.value if isinstance(value, ast.Subscript) else value
     if isinstance(value, ast.Name | ast.Attribute) and _is_chain(value):
         kind, text = "alias", ast.unparse(value)
     elif isinstance(value, ast.Lambda):
@@ -173,8 +179,8 @@ def _bind_assignment(node: ast.Assign | ast.AnnAssign) -> Iterator[tuple[str, st
         names = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
         for position, name in enumerate(names):
             if isinstance(name, ast.Name):
-                first = position == 0 and text not in ("", name.id)
-                yield (name.id, kind, text) if first else (name.id, "value", "")
+                known = position == 0 and text and (kind, text) != ("alias", name.id)
+                yield (name.id, kind, text) if known else (name.id, "value", "")
 
 
 def _is_chain(node: ast.expr) -> bool:
