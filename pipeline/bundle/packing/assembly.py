@@ -15,7 +15,7 @@ from pipeline.bundle.audit import audit_bundle
 from pipeline.bundle.audit.finding import Finding
 from pipeline.bundle.audit.inventory import SUMS
 from pipeline.bundle.check.bundle_check import check_bundle
-from pipeline.bundle.config_files import DOWNLOADS, METADATA, read_config, read_downloads
+from pipeline.bundle.config_files import DOWNLOADS, INFERENCE, METADATA, read_config, read_downloads
 from pipeline.bundle.packing.bill_of_materials import MATERIALS, require_writer, write_materials
 from pipeline.bundle.packing.package_wheel import DISTRIBUTION, build_wheel, find_distribution
 from pipeline.bundle.packing.provenance import DATA_LICENCE, PROVENANCE, describe_origin
@@ -146,6 +146,7 @@ def _add_papers(bundle: Path, files: dict[str, bytes], obstacle: str) -> None:
         "wheel": f"wheels/{name}",
         "weights": WEIGHTS in files,
         "reference": not obstacle,
+        "exact": not obstacle and "amp" in read_config(bundle, INFERENCE),
         "obstacle": obstacle,
         "downloads": read_downloads(files.get(DOWNLOADS, b"")),
         "data_licence": DATA_LICENCE,

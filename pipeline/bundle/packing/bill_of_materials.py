@@ -26,7 +26,7 @@ def require_writer() -> None:
     try:
         import cyclonedx  # noqa: F401
     except ImportError:
-        hint = f"python -m pip install '{DISTRIBUTION}[pack]', or cyclonedx-python-lib alone"
+        hint = 'type python -m pip install "cyclonedx-python-lib>=11,<12"'
         raise InputError(f"packing needs cyclonedx-python-lib, which writes the bill of materials; {hint}") from None
 
 

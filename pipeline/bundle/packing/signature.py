@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.bundle.packing.package_wheel import DISTRIBUTION
 from pipeline.issues import InputError
 
 SIGNATURE = "model.sig"
@@ -23,7 +22,7 @@ def require_signing() -> Any:
 
         return model_signing
     except ImportError as error:
-        hint = f"python -m pip install '{DISTRIBUTION}[sign]'"
+        hint = 'type python -m pip install "model-signing>=1.1,<2" "pyopenssl>=24"'
         raise InputError(f"signatures need model-signing, which is not installed ({error}); {hint}") from None
 
 

@@ -75,12 +75,13 @@ def verify_bundle(
 
 
 def _find_lost_end(path: Path) -> Iterator[Finding]:
-    """Yield a finding if an archive lost its end, so that the list of a wheel or of weights in it is taken for its own."""
+    """Yield a finding if an archive lost its end, so that the list of a wheel in it is taken for its own."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             offsets = [info.header_offset for info in archive.infolist()]
         if min(offsets, default=0) > 0:
-            yield make_finding("archive-damaged", "", why="it does not begin with its first file, so its end is missing")
+            why = "it does not begin with its first file, so its end is missing"
+            yield make_finding("archive-damaged", "", why=why)
 
 
 @contextmanager

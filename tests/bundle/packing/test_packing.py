@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,23 @@ def test_runs_from_its_folder_and_from_elsewhere(
     check_prediction(received, tmp_path / "there")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_commands_of_the_readme_in_a_fresh_environment(received: Path, tmp_path: Path) -> None:
+    """The whole README, as typed; needs a package index and some gigabytes."""
+    text = (received / "README.txt").read_text()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    for line in text.splitlines():
+        if line.startswith("    "):
+            done = subprocess.run(
+                line, shell=True, cwd=received, env=environment, capture_output=True, text=True, check=False
+            )
+            if "No matching distribution" in done.stderr or "Failed to establish" in done.stderr:
+                pytest.skip(f"no package index: {done.stderr.splitlines()[-1]}")
+            assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    check_prediction(received, tmp_path / "predictions")
+
+
 def check_prediction(bundle: Path, folder: Path) -> None:
     (path,) = folder.rglob("*_pred.nii.gz")
     labels = np.asarray(nib.load(path).dataobj)
@@ -285,6 +303,29 @@ def test_large_weights_stay_at_home_and_are_listed(tmp_path: Path) -> None:
     (bundle / "large_files.yml").write_text(entry.format("0" * 64))
     with pytest.raises(InputError, match=r"model\.pt is not the file that large_files\.yml names"):
         collect_files(bundle)
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "arguments"), [("cyclonedx", "pack", []), ("model_signing", "sign", ["--sign", "key.pem"])]
+)
+def test_missing_extra_is_named(
+    module: str,
+    extra: str,
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if extra == "sign":
+        pytest.importorskip("cyclonedx", reason="the extra pack is not installed")
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["bundle", "pack", str(UNTRAINED), "-o", str(tmp_path / "x.zip"), *arguments]) == 1
+    error = capsys.readouterr().err
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
+    assert error.endswith(f"type python -m pip install {' '.join(json.dumps(need) for need in needs)}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_version_of_the_package_is_that_of_the_wheel() -> None:
