@@ -85,7 +85,6 @@ def pack_bundle(bundle: Path, archive: Path, *, manifest: Path | None = None, ke
     files = collect_files(bundle, manifest)
     left_out = list_left_out(bundle, files)
     add_safe_weights(files)
-    _refuse_findings(name, files)
     with tempfile.TemporaryDirectory() as place:
         stage = Path(place) / name
         obstacle = _add_reference(bundle, files, stage)
@@ -119,6 +118,7 @@ def _add_reference(bundle: Path, files: dict[str, bytes], stage: Path) -> str:
         (stage / WEIGHTS).write_bytes(weights.read_bytes())
     obstacle = find_obstacle(stage)
     if not obstacle:
+        _refuse_findings(stage.name, files)  # before the config runs
         write_reference(stage)
         made = [path for path in sorted((stage / FOLDER).rglob("*")) if path.is_file()]
         files.update({path.relative_to(stage).as_posix(): path.read_bytes() for path in made})

@@ -13,7 +13,7 @@ from pipeline.issues import InputError
 WEIGHTS, SAFE_WEIGHTS = "models/model.pt", "models/model.safetensors"
 MANIFEST_PATH = f"configs/{MANIFEST}"
 RUN_RECORD = "run.json"
-_TRAVELLING = ("LICENSE*", "NOTICE*", "CITATION*", DOWNLOADS, "configs/*", "docs/**/*", "models/**/*")
+_TRAVELLING = ("LICENSE*", "NOTICE*", "CITATION*", DOWNLOADS, "configs/**/*", "docs/**/*", "models/**/*")
 _TEXTS = (".json", ".yaml", ".yml", ".conf", ".md", ".txt", ".csv", ".cff", "")
 _IN_BUNDLE = f"$@bundle_root + '/{MANIFEST_PATH}'"
 
@@ -52,7 +52,7 @@ def _find(bundle: Path) -> Iterator[Path]:
     found = {path for pattern in _TRAVELLING for path in bundle.glob(pattern)}
     for path in sorted(found):
         hidden = any(part[0] == "." for part in path.relative_to(bundle).parts)
-        if path.is_file() and not path.is_symlink() and not hidden and path.name != RUN_RECORD:
+        if path.is_file() and not hidden and path.name != RUN_RECORD:
             yield path
 
 
