@@ -16,7 +16,7 @@ GROUND = {"pipeline", "issues", "atomic", "flags", "faults"}
 ARROWS = {
     "__main__": {"commands"},
     "commands": {"bundle", "datasets", "federated", "reports", "tuning"},
-    "bundle": {"datasets"},
+    "bundle": {"datasets", "weights"},
     "tuning": {"bundle", "datasets", "handlers", "parallel", "statistics", "weights"},
     "federated": {"bundle", "datasets", "handlers", "weights"},
     "reports": {"datasets", "pictures", "statistics"},

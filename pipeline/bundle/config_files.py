@@ -14,6 +14,8 @@ METADATA = "metadata.json"
 # A copy of the dataset's manifest, in bundles whose dataset the suite describes; no config.
 MANIFEST = "manifest.json"
 TRAIN, INFERENCE, EVALUATE = "train.json", "inference.json", "evaluate.json"
+# MONAI's list of files that a receiver downloads.
+DOWNLOADS = "large_files.yml"
 
 
 def find_bundles(folder: Path) -> list[Path]:
@@ -125,6 +127,31 @@ def read_json(path: Path) -> Any:
         more = f"; {issues[0].hint}" if issues[0].hint else ""
         raise InputError(f"{path}: {issues[0].message}{more}")
     return data
+
+
+def read_downloads(content: bytes) -> dict[str, str]:
+    r"""Return the digests of the files that a receiver downloads, by path within the bundle.
+
+    Args:
+        content: of ``large_files.yml``. What is wrong with it, the audit says: an entry without path is left out, one
+            without SHA-256 gets the digest "".
+
+    Example:
+        >>> read_downloads(b"large_files:\n- {path: models/model.pt, url: 'https://a.org/b', hash_val: aB12}")
+        {'models/model.pt': 'ab12'}
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    entries = data.get("large_files") if isinstance(data, dict) else None
+    return {
+        str(entry["path"]): str(entry.get("hash_val", "")).lower()
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, dict) and "path" in entry
+    }
 
 
 def suggest_name(word: str, known: Iterable[str], *, most: int | None = None) -> str:

@@ -67,6 +67,12 @@ bundle format: format configs: whatever fits into 110 characters stands on one l
 bundle audit: look for what is dangerous or private in a bundle, without running any of it
     bundle audit lgg_unet
     bundle audit received.zip --json
+bundle pack: write a bundle as one zip file with weights, package, digests, origin and a reference case
+    bundle pack lgg_attunet -o lgg_attunet.zip
+    bundle pack my_bundle -o my_bundle.zip --manifest my.json --sign key.pem
+bundle verify: compare a packed bundle with its digests, and what it computes here with what it computed at home
+    bundle verify received.zip
+    bundle verify received --reference --key sender.pem
 bundle unpack: audit a bundle's zip file, compare its digests, and unpack it: all of it or nothing
     bundle unpack received.zip received
     bundle unpack received.zip received --allow my_allow_list.json

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.bundle.config_files import DOWNLOADS, read_downloads
 from pipeline.issues import Issue
 
 _REQUIRED = {
@@ -30,9 +31,11 @@ def check_files(bundle: Path) -> Iterator[Issue]:
             level = "error" if not any((bundle / other).is_file() for other in _CONFIGS) else "warning"
             hint = "MONAI's clients read that file"
             yield Issue("missing-file", level, f"there is no {name}", path=name, hint=hint)  # type: ignore[arg-type]
+    downloads = bundle / DOWNLOADS
+    named = read_downloads(downloads.read_bytes()) if downloads.is_file() else {}
     for path in sorted(bundle.rglob("*")):
         name = path.relative_to(bundle).as_posix()
-        if name.startswith("output/") or not path.is_file():
+        if name.startswith("output/") or name in named or not path.is_file():
             continue
         if path.suffix in _CODE:
             hint = "put it into a package that is installed, and name its classes in full in _target_"

@@ -39,7 +39,7 @@ def unpack_bundle(
     if not result.errors:
         with _stage(target) as stage:
             extract(archive, stage, LIMITS)
-            root = _find_root(stage)
+            root = find_root(stage)
             _compare(archive, root, result)
             os.rename(root, target)
     return result
@@ -60,7 +60,8 @@ def _stage(target: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _find_root(stage: Path) -> Path:
+def find_root(stage: Path) -> Path:
+    """Return the bundle's folder in what was unpacked: the single top folder, if that holds the configs."""
     paths = [path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()]
     return stage / find_top(paths)
 
