@@ -62,9 +62,11 @@ def _list_files(files: Mapping[str, bytes]) -> Iterator[Any]:
     for path, content in sorted(files.items()):
         if path in (WEIGHTS, SAFE_WEIGHTS) or path.endswith(".whl"):
             digest = HashType(alg=HashAlgorithm.SHA_256, content=hashlib.sha256(content).hexdigest())
-            ours = {"name": DISTRIBUTION, "version": pipeline.__version__, "type": ComponentType.LIBRARY}
-            kind = ours if path.endswith(".whl") else {"name": path, "type": ComponentType.DATA}
-            yield Component(**kind, bom_ref=path, hashes=[digest])
+            if path.endswith(".whl"):
+                name, version, kind = DISTRIBUTION, pipeline.__version__, ComponentType.LIBRARY
+            else:
+                name, version, kind = path, None, ComponentType.DATA
+            yield Component(name=name, version=version, type=kind, bom_ref=path, hashes=[digest])
 
 
 def _make_component(package: Package) -> Any:
