@@ -15,10 +15,10 @@ from pipeline.bundle.audit.files.safetensors_header import check_safetensors
 from pipeline.bundle.audit.files.suite_wheel import check_wheel
 from pipeline.bundle.audit.files.torch_pickles import check_torch_zip, is_pickle, is_torch_zip
 from pipeline.bundle.audit.files.weight_loading import check_loading, is_plain
-from pipeline.bundle.audit.finding import AuditResult, Finding, make_finding, shorten, sort_findings
+from pipeline.bundle.audit.finding import COMMAND_LINE, AuditResult, Finding, make_finding, shorten, sort_findings
 from pipeline.bundle.audit.inventory import SUMS, check_inventory
 from pipeline.bundle.audit.language.config_check import ConfigCheck
-from pipeline.bundle.audit.language.config_items import COMMAND_LINE, METADATA, collect_ids, list_items
+from pipeline.bundle.audit.language.config_items import METADATA, collect_ids, list_items
 from pipeline.bundle.audit.language.config_reading import check_size, name_suffix, read_config_data
 from pipeline.bundle.audit.language.macro_files import follow_macros
 from pipeline.bundle.audit.typed_values import TypedValues

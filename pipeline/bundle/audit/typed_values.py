@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pipeline.bundle.audit.finding import Finding
-from pipeline.bundle.audit.language.config_items import COMMAND_LINE
+from pipeline.bundle.audit.finding import COMMAND_LINE, Finding
 from pipeline.bundle.audit.language.config_reading import check_size, read_config_data
 
 

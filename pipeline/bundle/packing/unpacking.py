@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.bundle.audit import Allowances, AuditResult, audit_bundle
 from pipeline.bundle.audit.bundle_source import FolderSource, Reader, find_top
 from pipeline.bundle.audit.files.archive_checks import LIMITS
-from pipeline.bundle.audit.language.config_items import COMMAND_LINE
+from pipeline.bundle.audit.finding import COMMAND_LINE
 from pipeline.bundle.config_files import DOWNLOADS, read_downloads
 from pipeline.bundle.packing.signature import verify_folder
 from pipeline.datasets.download.extraction import extract

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.bundle.audit.finding import COMMAND_LINE
 from pipeline.bundle.audit.language.import_check import DEFAULT_ALIASES, Names, name_import, read_import
 
 SEPARATOR = "::"
 METADATA = "configs/metadata.json"
-#: Stands for a file where values come from the command line; before the path of a file that is named there.
-COMMAND_LINE = "(command line)"
 _MOST_SEARCHES = 20
 _RELATIVE = re.compile(r"[@%](?:::)+")
 
