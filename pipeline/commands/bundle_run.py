@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `run`."""
-    parser.usage = "pipeline bundle run BUNDLE|ZIP CONFIG [CONFIG ...] [options] [--ID VALUE ...]"
+    parser.usage = "%(prog)s BUNDLE|ZIP CONFIG [CONFIG ...] [options] [--ID VALUE ...]"
     parser.add_argument("bundle", metavar="BUNDLE|ZIP", help="name or folder of a bundle, or a zip file")
     text = "train, evaluate, inference or a file in configs/; files of yours that change it follow"
     parser.add_argument("configs", metavar="CONFIG", nargs="+", help=text)

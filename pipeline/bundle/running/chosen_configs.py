@@ -27,7 +27,7 @@ class Chosen:
 
     def locate(self, root: Path) -> list[str]:
         """Return the paths for MONAI, for a bundle in a folder."""
-        return [str(root / file) for file in self.files]
+        return [str(file if isinstance(file, Path) else root / file) for file in self.files]
 
 
 def choose_configs(words: Sequence[str], files: Collection[str], bundle: Path) -> Chosen:

@@ -38,7 +38,7 @@ class Plan:
 
     def describe(self, bundle: str) -> str:
         """Return what would run, as a command of MONAI's."""
-        files = [str(Path(bundle) / file) for file in self.chosen.files]
+        files = self.chosen.locate(Path(bundle))
         named = files[0] if len(files) == 1 else repr(files)
         return f"would run: python -m monai.bundle run --config_file {shlex.join([named, *self.words])}"
 
