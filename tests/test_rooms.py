@@ -15,7 +15,7 @@ GROUND = {"pipeline", "issues", "atomic", "flags", "faults"}
 # Room -> the rooms that it may import, besides itself and the ground. A room that is not named here may import none.
 ARROWS = {
     "__main__": {"commands"},
-    "commands": {"bundle", "datasets", "federated", "reports", "tuning"},
+    "commands": {"bundle", "datasets", "federated", "handlers", "reports", "tuning"},
     "bundle": {"datasets", "weights"},
     "tuning": {"bundle", "datasets", "handlers", "parallel", "statistics", "weights"},
     "federated": {"bundle", "datasets", "handlers", "weights"},

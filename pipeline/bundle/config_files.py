@@ -134,7 +134,7 @@ def read_downloads(content: bytes) -> dict[str, str]:
 
     Args:
         content: of ``large_files.yml``. What is wrong with it, the audit says: an entry without path is left out, one
-            without SHA-256 gets the digest "".
+            without SHA-256 gets the digest "", as one of another kind does.
 
     Example:
         >>> read_downloads(b"large_files:\n- {path: models/model.pt, url: 'https://a.org/b', hash_val: aB12}")
@@ -144,14 +144,23 @@ def read_downloads(content: bytes) -> dict[str, str]:
 
     try:
         data = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):  # others wrote it
         return {}
+    return list_downloads(data)
+
+
+def list_downloads(data: Any) -> dict[str, str]:
+    """Return the same as `read_downloads` of what the file holds."""
     entries = data.get("large_files") if isinstance(data, dict) else None
     return {
-        str(entry["path"]): str(entry.get("hash_val", "")).lower()
+        str(entry["path"]): str(entry.get("hash_val", "")).lower() if _is_sha256(entry) else ""
         for entry in (entries if isinstance(entries, list) else ())
         if isinstance(entry, dict) and "path" in entry
     }
+
+
+def _is_sha256(entry: Mapping[str, Any]) -> bool:
+    return str(entry.get("hash_type", "sha256")).lower() == "sha256"
 
 
 def suggest_name(word: str, known: Iterable[str], *, most: int | None = None) -> str:

@@ -12,6 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "your allow-list, see bundle audit"
     parser.add_argument("--allow", metavar="FILE", type=Path, help=text)
     parser.add_argument("--allow-code", action="store_true", help="do not refuse code in the bundle")
+    text = "unpack only what the owner of this public key (PEM) signed; needs the extra sign"
+    parser.add_argument("--key", metavar="PUB", type=Path, help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -20,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.bundle.packing.unpacking import unpack_bundle
 
     allowances = read_allowances(args.allow, args.archive) if args.allow else Allowances()
-    result = unpack_bundle(args.archive, args.folder, allowances=allowances, allow_code=args.allow_code)
+    result = unpack_bundle(args.archive, args.folder, allowances=allowances, allow_code=args.allow_code, key=args.key)
     print(result.format(), file=sys.stderr)
     if result.errors:
         hint = "nothing was unpacked; ask the sender to mend it, or allow what you have looked at: --allow FILE"

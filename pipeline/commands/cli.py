@@ -76,6 +76,9 @@ bundle verify: compare a packed bundle with its digests, and what it computes he
 bundle unpack: audit a bundle's zip file, compare its digests, and unpack it: all of it or nothing
     bundle unpack received.zip received
     bundle unpack received.zip received --allow my_allow_list.json
+bundle run: audit a bundle that you received, and run it if nothing in it is dangerous or you have allowed it
+    bundle run received.zip inference --input images --output_dir predictions
+    bundle run received train --dataset_dir data --allow my_allow_list.json
 tune: tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off
     tune lgg_attunet --dataset_dir data/kaggle_3m
     tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology
@@ -170,8 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: done; 1: findings or failure; 2: wrong usage (raised as `SystemExit` by argparse); 130: interrupted.
     """
     args, extras = build_parser().parse_known_args(argv)
-    if extras:
+    if extras and not hasattr(args, "words"):
         args.parser.refuse_extras(extras)
+    args.words = extras  # of a command that takes any option
     if "" in (sys.argv[1:] if argv is None else argv):
         args.parser.error("an argument is empty; is a variable of the shell not set?")
     if not hasattr(args, "run"):

@@ -96,6 +96,11 @@ def _check_bundle_run(options: list[str], made: set[str]) -> None:
 def _check_own(words: Sequence[str], made: set[str]) -> None:
     args, extras = build_parser().parse_known_args(list(words))
     assert hasattr(args, "run") or "--help" in words, words
-    assert not extras, extras
+    if words[:2] == ["bundle", "run"]:
+        folder = ROOT / "bundles" / Path(args.bundle).stem
+        files = [f"{folder}/configs/{name}.json" for name in args.configs]
+        _check_bundle_run([*(str(extra) for extra in extras), "--config_file", str(files)], made)
+    else:
+        assert not extras, extras
     if words[:2] == ["bundle", "new"]:
         made.add(words[2])

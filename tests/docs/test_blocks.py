@@ -34,6 +34,7 @@ REASONS = {
     "a full training",
     "MONAI Label",
     "the packages of an extra",
+    "a bundle that somebody sent",
 }
 
 # What a document says that its commands write.

@@ -44,8 +44,8 @@ pickle-file error: a pickle runs code when it is loaded; ask for safetensors, JS
 object-array error: an array of Python objects, which is a pickle; ask for an array of numbers
 notebook error: a notebook holds code and its outputs; remove it
 foreign-wheel error: a wheel that is not this package; install packages from an index that you trust
-wheel-differs error: the wheel has the version of your package and other content; install the package from a source
-    that you trust
+wheel-differs review: the wheel is another build of the version that is installed here; keep your own package, or
+    compare the wheel's digest with the sender's before you install it
 wheel-version review: the wheel is another version of this package, so its content could not be compared; compare its
     digest with the sender's
 unknown-file review: a kind of file that bundles do not need; look at it
@@ -99,6 +99,8 @@ weights-header error: the header of a safetensors file does not fit its bytes; d
 torchscript review: TorchScript holds a program besides the weights; ask for a state dict
 weights-unloadable error: torch refuses to load the weights within the limits; ask for safetensors
 weights-mismatch error: the weights do not fit network_def; ask the sender which weights belong to this network
+weights-differ error: the weights travel in two formats that do not hold the same tensors; ask the sender which are
+    meant
 insecure-url error: a download without https; use https
 url-without-hash error: a download without a digest, so anything may arrive; ask for its sha256
 weak-hash review: the digest of a download is not SHA-256; ask for its sha256

@@ -15,11 +15,14 @@ from pipeline.bundle.audit.files.safetensors_header import check_safetensors
 from pipeline.bundle.audit.files.suite_wheel import check_wheel
 from pipeline.bundle.audit.files.torch_pickles import check_torch_zip, is_pickle, is_torch_zip
 from pipeline.bundle.audit.files.weight_loading import check_loading, is_plain
-from pipeline.bundle.audit.finding import AuditResult, Finding, make_finding, shorten, sort_findings
+from pipeline.bundle.audit.finding import COMMAND_LINE, AuditResult, Finding, make_finding, shorten, sort_findings
 from pipeline.bundle.audit.inventory import SUMS, check_inventory
 from pipeline.bundle.audit.language.config_check import ConfigCheck
-from pipeline.bundle.audit.language.config_items import COMMAND_LINE, METADATA, collect_ids, list_items
+from pipeline.bundle.audit.language.config_items import METADATA, collect_ids, list_items
 from pipeline.bundle.audit.language.config_reading import check_size, name_suffix, read_config_data
+from pipeline.bundle.audit.language.macro_files import follow_macros
+from pipeline.bundle.audit.typed_values import TypedValues
+from pipeline.bundle.config_files import DOWNLOADS, list_downloads
 
 WEIGHTS = "models/model.pt"
 MOST_CONFIG_BYTES = 20_000_000
@@ -31,6 +34,7 @@ def audit_bundle(
     source: Path | BundleSource,
     *,
     overrides: Mapping[str, Any] | None = None,
+    own: Mapping[str, bytes] | None = None,
     configs: Collection[str] | None = None,
     allowances: Allowances | None = None,
     allow_code: bool = False,
@@ -41,7 +45,9 @@ def audit_bundle(
     Args:
         source: folder, zip file, or the files themselves.
         overrides: values by id, as on the command line of a run; they are judged like a config.
-        configs: paths within the bundle of the configs that will run; the default is all. Metadata always count.
+        own: content of the receiver's own config files by path, judged in the same way: somebody may have sent them.
+        configs: paths within the bundle of the configs that will run, to which those are added that they read by a
+            macro; the default is all. Metadata always count.
         allowances: what the receiver allows.
         allow_code: list code and what it imports and calls instead of refusing it.
         load_weights: also load weights that look harmless, in a process of its own with limits.
@@ -60,28 +66,31 @@ def audit_bundle(
     with warnings.catch_warnings():
         # Python warns of odd texts that it parses.
         warnings.simplefilter("ignore", SyntaxWarning)
-        return _audit(source, overrides or {}, configs, allowances or Allowances(), allow_code, load_weights)
+        files = open_source(source) if isinstance(source, Path) else source
+        typed = TypedValues(overrides or {}, own or {})
+        return _audit(files, typed, configs, allowances or Allowances(), allow_code, load_weights)
 
 
 def _audit(
-    source: Path | BundleSource,
-    overrides: Mapping[str, Any],
+    files: BundleSource,
+    typed: TypedValues,
     configs: Collection[str] | None,
     allowances: Allowances,
     allow_code: bool,
     load_weights: bool,
 ) -> AuditResult:
-    files = open_source(source) if isinstance(source, Path) else source
     audit = _Audit(files, allowances, allow_code=allow_code)
     if files.problems and not files.sizes:
         return AuditResult(files.name, sort_findings(files.problems))
-    findings = [*files.problems, *audit.check_files(), *audit.check_configs(overrides, configs)]
+    findings = [*files.problems, *audit.check_files(), *audit.check_configs(typed, configs)]
     if load_weights:
         # A network is built only from what was found to be harmless.
         harmless = not any(finding.level == "error" for finding in findings)
         findings += list(audit.load_weights(build=harmless))
     digests = audit.reader.digests
-    findings += [*audit.reader.problems, *check_inventory(audit.reader.read(SUMS), digests)]
+    downloads = list_downloads(audit.data.get(DOWNLOADS))
+    findings += [*audit.reader.problems, *check_inventory(audit.reader.read(SUMS), digests, downloads)]
+    digests = {**digests, **typed.digests}
     return AuditResult(files.name, sort_findings(audit.allowances.apply(findings, digests)), digests)
 
 
@@ -158,19 +167,21 @@ class _Audit:
                 if stream is not None:
                     yield from check_loading(path, stream, self.sizes[path], compared)
 
-    def check_configs(self, overrides: Mapping[str, Any], chosen: Collection[str] | None) -> Iterator[Finding]:
+    def check_configs(self, typed: TypedValues, chosen: Collection[str] | None) -> Iterator[Finding]:
         """Yield the findings of all configs together, because they override each other."""
         data = self.data
         for path in sorted(self.sizes):
             if name_suffix(path):
                 data[path], findings = self._read_config(path)
                 yield from findings
-        if overrides:
-            data[COMMAND_LINE] = dict(overrides)
+        typed_data, findings = typed.read()
+        yield from findings
+        data.update(typed_data)
+        chosen = None if chosen is None else follow_macros({*chosen, *typed_data}, data)
         ids = collect_ids(data, self._name_own_modules(), self.allowances.targets)
         check = ConfigCheck(ids, self.sizes)
         for path, values in data.items():
-            if chosen is None or path in (*chosen, METADATA, COMMAND_LINE):
+            if chosen is None or path in (*chosen, METADATA):
                 yield from check.check(path, values)
                 yield from _find_paths(path, values)
             if is_download_list(path):
@@ -195,7 +206,8 @@ class _Audit:
 def _find_paths(path: str, data: Any) -> Iterator[Finding]:
     for item in list_items(path, data):
         if isinstance(item.value, str) and item.is_setting:
-            if private_data.is_absolute_path(item.value):
+            # What a receiver types names the receiver's own folders.
+            if private_data.is_absolute_path(item.value) and not path.startswith(COMMAND_LINE):
                 yield make_finding("absolute-path", path, item.place, shorten(item.value))
             if private_data.is_code_path(item.value):
                 yield make_finding("code-path", path, item.place, shorten(item.value))

@@ -8,6 +8,8 @@ from typing import Any
 from pipeline.bundle.audit.codes import CODES, LEVELS, Level
 from pipeline.issues import join_lines
 
+#: Stands for a file where values come from the command line; before the path of a file that is named there.
+COMMAND_LINE = "(command line)"
 _LONGEST_TEXT = 160
 
 
@@ -59,7 +61,8 @@ class AuditResult:
 
     name: str  #: of the folder or archive
     findings: tuple[Finding, ...] = ()  #: sorted by level, file and key
-    digests: Mapping[str, str] = field(default_factory=dict)  #: SHA-256 of every file, by path within the bundle
+    #: SHA-256 of every file, by path within the bundle, and of what the receiver typed
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[Finding]:
@@ -75,7 +78,8 @@ class AuditResult:
         """Return the numbers of findings in one line."""
         counts = Counter(finding.level for finding in self.findings)
         numbers = ", ".join(f"{counts[level]} {level}" for level in LEVELS)
-        return join_lines(f"{self.name}: {numbers}; {len(self.digests)} files")
+        files = sum(not path.startswith(COMMAND_LINE) for path in self.digests)
+        return join_lines(f"{self.name}: {numbers}; {files} files")
 
     def format(self) -> str:
         """Return one line a finding, and the summary."""

@@ -30,13 +30,21 @@ def read_sums(content: bytes) -> tuple[dict[str, str], list[Finding]]:
     return sums, findings
 
 
-def check_inventory(content: bytes | None, digests: Mapping[str, str]) -> Iterator[Finding]:
+def check_inventory(
+    content: bytes | None, digests: Mapping[str, str], downloads: Mapping[str, str] | None = None
+) -> Iterator[Finding]:
     """Yield the files that were changed, are missing, or are not listed.
 
     Args:
         content: of SHA256SUMS; None if the bundle has none, which is no finding.
         digests: SHA-256 of every file.
+        downloads: SHA-256 of the files that the receiver has downloaded, where `large_files.yml` gives it. They came
+            after SHA256SUMS was written.
     """
+    fetched = {path: digest for path, digest in (downloads or {}).items() if digest and path in digests}
+    for path, digest in fetched.items():
+        if digests[path] != digest:
+            yield make_finding("changed-file", path, why="it is not the file that large_files.yml names")
     if content is None:
         return
     sums, findings = read_sums(content)
@@ -48,5 +56,5 @@ def check_inventory(content: bytes | None, digests: Mapping[str, str]) -> Iterat
             yield make_finding(
                 "changed-file", path, why=f"its SHA-256 begins with {digests[path][:12]}, not {digest[:12]}"
             )
-    for path in sorted(set(digests) - set(sums) - _VOUCHERS):
+    for path in sorted(set(digests) - set(sums) - set(fetched) - _VOUCHERS):
         yield make_finding("extra-file", path)

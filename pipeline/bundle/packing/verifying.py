@@ -1,7 +1,6 @@
 """Verify a packed bundle: files against their digests, the wheel, the signature, the reference case."""
 
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from pipeline.bundle.audit import Allowances, audit_bundle
 from pipeline.bundle.audit.bundle_source import Reader, open_source
 from pipeline.bundle.audit.files.archive_checks import LIMITS
 from pipeline.bundle.audit.files.suite_wheel import check_wheel
-from pipeline.bundle.audit.finding import Finding, make_finding, sort_findings
+from pipeline.bundle.audit.files.weight_loading import check_twins
+from pipeline.bundle.audit.finding import Finding, sort_findings
 from pipeline.bundle.audit.inventory import SUMS, check_inventory
 from pipeline.bundle.config_files import DOWNLOADS, read_downloads
 from pipeline.bundle.packing.reference_case import compare_reference
 from pipeline.bundle.packing.signature import SIGNATURE, verify_folder
-from pipeline.bundle.packing.unpacking import find_root
+from pipeline.bundle.packing.travelling_files import SAFE_WEIGHTS, WEIGHTS
+from pipeline.bundle.packing.unpacking import find_root, list_fetched
 from pipeline.datasets.download.extraction import extract
 from pipeline.issues import InputError
 
@@ -51,37 +52,23 @@ def verify_bundle(
     Raises:
         InputError: there is no bundle, it was not packed, the signature is wrong, or the reference case differs.
     """
-    problems = [*open_source(path).problems, *_find_lost_end(path)]
+    problems = open_source(path).problems
     if any(problem.level == "error" for problem in problems):
         return Verification(sort_findings(problems), [])
     with _open_folder(path, unpacked=key is not None or reference) as place:
         found = _compare_digests(place)
+        found = found if found.errors else _compare_weights(place, found)
         if found.errors or (place == path and not (key or reference)):
             return found
-        listed = _list_downloads(place) if place.is_dir() else {}
         if key is not None:
-            verify_folder(place, key, listed)
+            verify_folder(place, key, list_fetched(place))
             found.notes[-1] = f"the signature is that of {key}"
         if reference:
-            errors = [
-                finding
-                for finding in audit_bundle(place, allowances=allowances).errors
-                if finding.code != "extra-file" or finding.file not in listed
-            ]
+            errors = audit_bundle(place, allowances=allowances).errors
             if errors:
                 return Verification(sort_findings([*found.findings, *errors]), found.notes)
             found.notes.append(compare_reference(place))
         return found
-
-
-def _find_lost_end(path: Path) -> Iterator[Finding]:
-    """Yield a finding if an archive lost its end, so that the list of a wheel in it is taken for its own."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            offsets = [info.header_offset for info in archive.infolist()]
-        if min(offsets, default=0) > 0:
-            why = "it does not begin with its first file, so its end is missing"
-            yield make_finding("archive-damaged", "", why=why)
 
 
 @contextmanager
@@ -94,11 +81,6 @@ def _open_folder(path: Path, *, unpacked: bool) -> Iterator[Path]:
         stage = Path(folder) / "bundle"
         extract(path, stage, LIMITS)
         yield find_root(stage)
-
-
-def _list_downloads(folder: Path) -> dict[str, str]:
-    listed = folder / DOWNLOADS
-    return read_downloads(listed.read_bytes()) if listed.is_file() else {}
 
 
 def _compare_digests(path: Path) -> Verification:
@@ -116,16 +98,26 @@ def _compare_digests(path: Path) -> Verification:
     if content is None:
         hint = "verify what python -m pipeline bundle pack made; python -m pipeline bundle audit looks at any bundle"
         raise InputError(f"{path} has no {SUMS}; {hint}")
-    digests = dict(reader.digests)
-    notes = []
-    for name, digest in read_downloads(reader.read(DOWNLOADS) or b"").items():
-        have = digests.pop(name, None)
-        if have is None:
-            notes.append(f"{name} is to be downloaded")
-        elif have != digest:
-            findings.append(make_finding("changed-file", name, "", f"it is not the file that {DOWNLOADS} names"))
-    findings += [*reader.problems, *check_inventory(content, digests)]
+    downloads = read_downloads(reader.read(DOWNLOADS) or b"")
+    notes = [f"{name} is to be downloaded" for name in downloads if name not in reader.digests]
+    findings += [*reader.problems, *check_inventory(content, reader.digests, downloads)]
+    digests = {name: digest for name, digest in reader.digests.items() if name not in downloads}
     return Verification(sort_findings(findings), [*_describe(digests, wheels, findings), *notes][::-1])
+
+
+def _compare_weights(path: Path, found: Verification) -> Verification:
+    """Compare the weights in two formats: a client loads the one, a careful reader looks into the other."""
+    source = open_source(path)
+    if not {WEIGHTS, SAFE_WEIGHTS} <= source.sizes.keys():
+        return found
+    reader = Reader(source)
+    size = source.sizes[WEIGHTS] + source.sizes[SAFE_WEIGHTS]
+    with reader.open(WEIGHTS) as weights, reader.open(SAFE_WEIGHTS) as safe:
+        findings = [] if not (weights and safe) else check_twins(WEIGHTS, weights, SAFE_WEIGHTS, safe, size)
+        findings = [*reader.problems, *findings]
+    same = [] if findings else [f"{WEIGHTS} and {SAFE_WEIGHTS} hold the same tensors"]
+    notes = [*found.notes[:-1], *same, found.notes[-1]]  # that about the signature stays the last one
+    return Verification(sort_findings([*found.findings, *findings]), notes)
 
 
 def _describe(digests: dict[str, str], wheels: Sequence[str], findings: Sequence[Finding]) -> Iterator[str]:

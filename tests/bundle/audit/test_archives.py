@@ -98,6 +98,17 @@ def damage(content: bytearray) -> None:
         content[place] ^= 0xFF
 
 
+def lose_end(path: Path) -> Path:
+    """A file that ends where an archive within it ends, whose list zipfile then takes for the whole."""
+    inner = write_zip(make_files(), path.with_name("inner"))
+    content = inner.read_bytes()
+    inner.unlink()
+    write_raw(path, [("wheels/inner.whl", content)], zipfile.ZIP_STORED)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(content) + len(content)])
+    return path
+
+
 ARCHIVES: dict[str, tuple[Callable[[Path], Path], str]] = {
     **{
         f"name {name[:20]!r}": (lambda path, name=name: write_raw(path, [(name_raw(name), b"x")]), code)
@@ -119,6 +130,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "overlap": (lambda path: patch(write_raw(path, []), overlap), "member-bomb"),
     "number": (lambda path: patch(write_raw(path, []), lie_about_number), "archive-damaged"),
     "directory": (lambda path: patch(write_raw(path, []), enlarge_directory), "archive-damaged"),
+    "lost end": (lose_end, "archive-damaged"),
     "cut": (lambda path: patch(write_raw(path, []), cut), "archive-damaged"),
     "damage": (lambda path: patch(write_raw(path, []), damage), "unreadable-file"),
     "many files": (lambda path: write_raw(path, [(f"docs/{k}", b"") for k in range(10_001)]), "too-many-files"),

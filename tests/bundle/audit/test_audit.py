@@ -374,6 +374,7 @@ def test_every_code_is_documented_and_found_by_a_test() -> None:
         "reference-missing",
         "weights-unloadable",
         "weights-mismatch",
+        "weights-differ",
         "host-name",
     }
     assert set(CODES) - tested == {*elsewhere, "documented-picture"}

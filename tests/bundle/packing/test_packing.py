@@ -41,9 +41,11 @@ def copy_bundle(source: Path, folder: Path) -> Path:
 
 
 def list_commands(text: str) -> list[list[str]]:
-    """Return the commands of a README, with this Python."""
+    """Return the commands of a README, with this Python's command ``pipeline``."""
     lines = [shlex.split(line) for line in text.splitlines() if line.startswith("    ")]
-    return [[sys.executable, *words[1:]] for words in lines if words[0] == "../env/bin/python"]
+    script = Path(sys.executable).with_name("pipeline")
+    start = [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "pipeline"]
+    return [[*start, *words[1:]] for words in lines if words[0] == "../env/bin/pipeline"]
 
 
 def test_equal_bytes_from_another_folder_zone_umask_and_time(packed: Path, tmp_path: Path) -> None:
@@ -183,9 +185,8 @@ def test_wheel_is_this_package_and_gives_the_same_wheel_again(packed: Path, tmp_
 
 def test_commands_of_the_readme_verify_and_predict(received: Path, tmp_path: Path) -> None:
     commands = list_commands((received / "README.txt").read_text())
-    names = [words[2] if words[1] == "-m" else words[1] for words in commands]
-    assert names == ["pipeline", "monai.bundle"]
-    assert "../env/bin/python -m pip install -r requirements.txt wheels/" in (received / "README.txt").read_text()
+    assert [words[words.index("bundle") + 1] for words in commands] == ["verify", "run"]
+    assert "../env/bin/python -I -m pip install -r requirements.txt wheels/" in (received / "README.txt").read_text()
     for command in commands:
         done = subprocess.run(command, cwd=received, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

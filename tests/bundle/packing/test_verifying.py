@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
+import pipeline
+from pipeline.bundle.audit import audit_bundle
 from pipeline.bundle.packing.verifying import verify_bundle
 from pipeline.commands.cli import main
 from pipeline.issues import InputError
@@ -31,6 +34,7 @@ def test_what_was_sent_is_verified(packed: Path, unpacked: Path, capsys: pytest.
         assert capsys.readouterr().out.splitlines() == [
             f"{path}: all {number} files are as SHA256SUMS lists them",
             f"{path}: the wheel is the package that is installed here",
+            f"{path}: models/model.pt and models/model.safetensors hold the same tensors",
             f"{path}: not signed",
         ]
 
@@ -97,7 +101,11 @@ def test_wheel_that_is_not_ours(packed: Path, received: Path, tmp_path: Path) ->
         for name, content in files.items():
             archive.writestr(name, content)
     seal(received)
-    assert list_findings(received) == [("wheel-differs", wheel)]
+    assert list_findings(received) == []
+    (finding,) = verify_bundle(received).findings
+    assert (finding.level, finding.code, finding.file) == ("review", "wheel-differs", wheel)
+    assert finding.why.startswith(f"it is another build of {pipeline.__version__}: ")
+    assert finding.todo.startswith("keep your own package, or compare the wheel's digest with the sender's")
 
 
 def test_other_weights_compute_something_else(received: Path) -> None:
@@ -106,6 +114,11 @@ def test_other_weights_compute_something_else(received: Path) -> None:
     name = next(reversed([name for name in state if state[name].ndim == 1]))
     state[name] = state[name] + torch.linspace(-1, 1, len(state[name]))
     torch.save(state, path)
+    seal(received)
+    assert list_findings(received) == [("weights-differ", "models/model.pt")]
+    (finding,) = verify_bundle(received).errors
+    assert (finding.key, finding.why) == (name, "the tensor differs from that in models/model.safetensors")
+    safetensors.torch.save_file(state, received / "models/model.safetensors")
     seal(received)
     assert list_findings(received) == []
     with pytest.raises(InputError, match=r"reference case: .* \(tolerance 0\.01\); compare your versions"):
@@ -140,7 +153,11 @@ def test_downloaded_weights_are_compared_with_their_digest(received: Path, tmp_p
         verify_bundle(received, reference=True)
     weights.write_bytes(b"x")
     assert list_findings(received) == [("changed-file", "models/model.pt")]
+    assert [(one.code, one.file) for one in audit_bundle(received).errors if one.code != "weights-legacy"] == [
+        ("changed-file", "models/model.pt")
+    ]
     weights.write_bytes(kept)
+    assert audit_bundle(received).errors == [], "a file that was fetched with the right digest is not extra"
     assert any("reference case: all" in note for note in verify_bundle(received, reference=True).notes)
 
 
@@ -176,6 +193,12 @@ def test_signature_holds_for_the_senders_key_only(
     assert main(["bundle", "unpack", str(archive), str(folder)]) == 0
     assert main(["bundle", "verify", str(folder), "--key", str(public)]) == 0
     assert main(["bundle", "verify", str(archive), "--key", str(other)]) == 1
+    assert f"the signature is not that of {other}" in capsys.readouterr().err
+    assert main(["bundle", "unpack", str(archive), str(tmp_path / "x" / "checked"), "--key", str(other)]) == 1
+    assert f"the signature is not that of {other}" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists(), "nothing is left behind"
+    assert main(["bundle", "unpack", str(archive), str(tmp_path / "x" / "checked"), "--key", str(public)]) == 0
+    assert main(["bundle", "run", str(archive), "train", "--dry-run", "--key", str(other)]) == 1
     assert f"the signature is not that of {other}" in capsys.readouterr().err
     (folder / CONFIG).write_text("{}\n")
     seal(folder)

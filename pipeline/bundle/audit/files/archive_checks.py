@@ -41,6 +41,11 @@ def check_archive(stream: IO[bytes], infos: Sequence[zipfile.ZipInfo]) -> Iterat
     if len(infos) > LIMITS.members:
         yield make_finding("too-many-files", "", why=f"{len(infos)} members, more than {LIMITS.members}")
         return
+    if min((info.header_offset for info in infos), default=0) > 0:
+        # Of an archive that lost its end, zipfile takes the list of the last archive within it, such as a wheel's.
+        why = "it does not begin with its first file, so its end is missing or something was put before it"
+        yield make_finding("archive-damaged", "", why=why)
+        return
     yield from _check_sizes(stream, infos)
     known: KnownNames = {}
     number = 0

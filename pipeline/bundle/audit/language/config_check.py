@@ -17,10 +17,10 @@ from pipeline.bundle.audit.language.expression_check import (
     put_references,
 )
 from pipeline.bundle.audit.language.import_check import judge_import, read_import
+from pipeline.bundle.audit.language.macro_files import find_files, read_macro_file
 from pipeline.bundle.audit.language.target_policy import judge_target
 from pipeline.bundle.audit.word_list import read_words
 
-_MACRO_FILE = re.compile(r"(.*\.(json|yaml|yml))(?=::|$)", re.IGNORECASE)
 # Readers that MONAI knows besides its classes.
 _READERS = read_words("pydicomreader itkreader nrrdreader numpyreader pilreader nibabelreader nvimgcodecreader")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -121,20 +121,15 @@ class ConfigCheck:
             yield make_finding("reference-missing", item.file, item.place, why, todo=todo)
 
     def _check_macro(self, item: Item, text: str) -> Iterator[Finding]:
-        found = _MACRO_FILE.match(text)
-        if found is None:
+        path = read_macro_file(text)
+        if not path:
             yield from self._check_reference(item, text)
             return
-        path = found[1]
         outside = PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or path.startswith("~")
-        if outside or ".." in re.split(r"[/\\]", path) or not self._has_file(path):
+        if outside or ".." in re.split(r"[/\\]", path) or not any(find_files(path, self.files)):
             yield make_finding("macro-outside", item.file, item.place, shorten(item.value))
         else:
             yield make_finding("macro-file", item.file, item.place, shorten(item.value))
-
-    def _has_file(self, path: str) -> bool:
-        """Whether a path, from the bundle or from a folder above it, ends at a file of the bundle."""
-        return any(f"/{path}".endswith(f"/{file}") for file in self.files)
 
     def _check_target(self, item: Item) -> Iterator[Finding]:
         name = item.value

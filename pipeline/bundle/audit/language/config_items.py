@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.bundle.audit.finding import COMMAND_LINE
 from pipeline.bundle.audit.language.import_check import DEFAULT_ALIASES, Names, name_import, read_import
 
 SEPARATOR = "::"
 METADATA = "configs/metadata.json"
-#: Stands for a file where values come from the command line.
-COMMAND_LINE = "(command line)"
 _MOST_SEARCHES = 20
 _RELATIVE = re.compile(r"[@%](?:::)+")
 
@@ -30,7 +29,7 @@ class Item:
     @property
     def is_setting(self) -> bool:
         """Whether it stands in a file whose texts classes and functions are given, not in metadata or a document."""
-        return self.file == COMMAND_LINE or (self.file.startswith("configs/") and self.file != METADATA)
+        return self.file.startswith(COMMAND_LINE) or (self.file.startswith("configs/") and self.file != METADATA)
 
     @property
     def is_argument(self) -> bool:
