@@ -24,10 +24,11 @@ def find_distribution() -> metadata.Distribution:
         InputError: it is not installed, or the installed one has another version than the imported one.
     """
     hint = f"install it where you pack: python -m pip install -e {Path(pipeline.__file__).parents[1]}"
-    try:
-        found = metadata.distribution(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        raise InputError(f"{DISTRIBUTION} is imported but not installed; {hint}") from None
+    # A checkout holds a `.egg-info` of the same name, which Python finds first in the current folder; it lacks parts.
+    installed = (one for one in metadata.distributions(name=DISTRIBUTION) if one.read_text("METADATA"))
+    found = next(installed, None)
+    if found is None:
+        raise InputError(f"{DISTRIBUTION} is imported but not installed; {hint}")
     if found.version != pipeline.__version__:
         raise InputError(f"{DISTRIBUTION} is installed as {found.version}, imported as {pipeline.__version__}; {hint}")
     return found

@@ -330,3 +330,15 @@ def test_missing_extra_is_named(
 
 def test_version_of_the_package_is_that_of_the_wheel() -> None:
     assert build_wheel()[0] == f"monai_segmentation_suite-{pipeline.__version__}-py3-none-any.whl"
+
+
+def test_build_files_of_a_checkout_are_not_the_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python finds a checkout's ``.egg-info`` first, in the current folder; a wheel of it has no metadata."""
+    from pipeline.bundle.packing.package_wheel import find_distribution
+
+    (tmp_path / "monai_segmentation_suite.egg-info").mkdir()
+    (tmp_path / "monai_segmentation_suite.egg-info" / "PKG-INFO").write_text("Name: monai-segmentation-suite\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert find_distribution().read_text("METADATA")
