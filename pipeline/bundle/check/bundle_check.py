@@ -12,7 +12,8 @@ from pipeline.bundle.check.metadata import check_metadata, check_versions
 from pipeline.bundle.check.network import check_network
 from pipeline.bundle.check.whole_configs import Configs, check_config, check_override
 from pipeline.bundle.config_files import EVALUATE, INFERENCE, METADATA, TRAIN, list_configs, read_config, suggest_name
-from pipeline.bundle.configs import Config
+from pipeline.bundle.configs import Config, find_references, list_texts
+from pipeline.bundle.monai_import import import_monai
 from pipeline.bundle.overrides.ids import MISSING, look_up
 from pipeline.bundle.overrides.overrides import Overrides
 from pipeline.issues import InputError, Issue
@@ -34,6 +35,7 @@ def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, A
     """
     known = sorted(path.name for path in list_configs(bundle / "configs") if path.name != METADATA)
     chosen = [_find_config(name, known) for name in names]
+    import_monai()
     configs = Configs({name: read_config(bundle, name) for name in known})
     metadata = read_config(bundle, METADATA, optional=True)
     issues = list(check_files(bundle))
@@ -43,14 +45,29 @@ def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, A
     places = {(issue.path, issue.record) for issue in issues}
     refused = _check_expressions(bundle, values or {})
     issues += [issue for issue in refused if (issue.path, issue.record) not in places]
+    networks: list[Config] = []
     for name in [name for name in configs.complete if not chosen or name in chosen]:
         issues += check_properties(configs.content[name], name)
-        if not any(issue.path == name and issue.severity == "error" for issue in issues):
+        network = _find_parts(configs.content[name], "network_def")
+        if network not in networks and not any(issue.path == name and issue.severity == "error" for issue in issues):
+            networks.append(network)
             issues += check_network(configs.content[name], metadata, name)
     if not chosen and TRAIN in known and INFERENCE in known:
         scored = configs.merge(TRAIN, *[EVALUATE] * (EVALUATE in known))
         issues += check_drift(scored, configs.content[INFERENCE])
     return list(dict.fromkeys(issues))
+
+
+def _find_parts(config: Config, name: str) -> Config:
+    """Return what an id names and all that this refers to, by id."""
+    found: Config = {}
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = look_up(config, name)
+            waiting += [other for _, text in list_texts(found[name]) for other in find_references(text)]
+    return found
 
 
 def _check_expressions(bundle: Path, values: Mapping[str, Any]) -> Iterator[Issue]:

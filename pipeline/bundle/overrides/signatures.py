@@ -21,21 +21,31 @@ class Signature:
     result: Any = inspect.Parameter.empty  #: annotation of what a function returns
 
 
+@functools.cache
+def _load_locator() -> Any:
+    """Return MONAI's table of its components, which takes long to make; all are loaded with the first import."""
+    from monai.bundle import ComponentLocator
+
+    return ComponentLocator()
+
+
 class Targets:
     """Finds what ``_target_`` names: MONAI's components by their short names, everything else by its full path."""
 
     def __init__(self) -> None:
-        self._locator: Any = None
+        self._found: dict[str, Callable[..., Any] | None] = {}
 
     def find(self, name: Any) -> Callable[..., Any] | None:
         """Return the class or function; None if there is none or the name is an expression."""
         if not isinstance(name, str):
             return None
-        try:
-            found = locate(name) if "." in name else self._find_component(name)
-        except ErrorDuringImport:
-            return None
-        return found if callable(found) else None
+        if name not in self._found:
+            try:
+                found = locate(name) if "." in name else self._find_component(name)
+            except ErrorDuringImport:
+                found = None
+            self._found[name] = found if callable(found) else None
+        return self._found[name]
 
     def suggest(self, name: str) -> str:
         """Return the end of a message about a name that leads nowhere."""
@@ -50,20 +60,13 @@ class Targets:
         return suggest_name(name, [f"{module}.{word}" for word in known], most=3) if known else f"no module {module}"
 
     def _find_component(self, name: str) -> Any:
-        modules = self._load_locator().get_component_module_name(name)
+        modules = _load_locator().get_component_module_name(name)
         module = modules[0] if isinstance(modules, list) and modules else modules
         return getattr(sys.modules.get(str(module)), name, None) if module else locate(name)
 
     def _list_components(self) -> list[str]:
         self._find_component("Compose")  # fills the table
-        return list(self._load_locator()._components_table or ())
-
-    def _load_locator(self) -> Any:
-        if self._locator is None:
-            from monai.bundle import ComponentLocator
-
-            self._locator = ComponentLocator()
-        return self._locator
+        return list(_load_locator()._components_table or ())
 
 
 @functools.cache

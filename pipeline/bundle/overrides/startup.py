@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.bundle.config_files import METADATA, list_configs, read_json
 from pipeline.bundle.configs import Config, list_texts
+from pipeline.bundle.monai_import import require_monai
 from pipeline.bundle.overrides.command_line import RUN_ARGUMENTS, Run, find_run
 from pipeline.bundle.overrides.ids import is_remark, look_up
 from pipeline.bundle.overrides.literals import keep_texts, make_literal
@@ -33,16 +34,17 @@ class StartupCheck:
     ``bundle_root`` that does not lead to the bundle whose config was named.
 
     It belongs at the beginning of ``initialize``. Without a command line or a call of `monai.bundle.run` (clients such
-    as MONAI Label) it does nothing.
+    as MONAI Label) it looks at MONAI's version only.
 
     Raises:
-        InputError: something is certainly wrong: what, what was expected, and what to type instead.
+        InputError: something is certainly wrong, or MONAI is too old: what, what was expected, and what to type instead.
 
     Example:
         >>> _ = StartupCheck()  # nothing is starting
     """
 
     def __init__(self) -> None:
+        require_monai()
         run = find_run()
         if run is None:
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bundle.config_files import INFERENCE, METADATA, read_config
+from pipeline.bundle.monai_import import import_monai
 from pipeline.bundle.overrides.literals import make_literal
 from pipeline.bundle.packing.travelling_files import WEIGHTS
 from pipeline.datasets import phantoms
@@ -148,6 +149,7 @@ def predict(bundle: Path) -> dict[str, "Array"]:
     Raises:
         InputError: the config cannot be built or run; one line with the cause.
     """
+    import_monai()
     import numpy as np
     import torch
     from ignite.engine import Events
