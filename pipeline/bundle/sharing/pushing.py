@@ -1,6 +1,7 @@
 """Give a packed bundle away: audited and verified first, and under a place that never means other bytes."""
 
 import hashlib
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def push_bundle(archive: Path, place: Place, digest: str = "", *, create: bool =
 def _refuse_unpacked(archive: Path) -> None:
     if archive.is_dir():
         name = archive.resolve().name
-        command = f"python -m pipeline bundle pack {archive} -o {name}.zip"
+        command = f"python -m pipeline bundle pack {shlex.quote(str(archive))} -o {shlex.quote(f'{name}.zip')}"
         raise InputError(f"{archive} is a folder; pack it first: {command}")
     if not archive.is_file():
         hint = "expected a zip file; make it: python -m pipeline bundle pack BUNDLE -o FILE.zip"
@@ -81,7 +82,7 @@ def _refuse_findings(archive: Path) -> None:
         found = look(archive).errors
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            hint = f"see all: python -m pipeline bundle {command} {archive}"
+            hint = f"see all: python -m pipeline bundle {command} {shlex.quote(str(archive))}"
             raise InputError(f"{archive} is not pushed: {found[0].one_line().removeprefix('error ')}{more}; {hint}")
 
 
