@@ -128,9 +128,14 @@ def web(authority: Authority, trusted: None) -> Iterator[Server]:
 def hub(authority: Authority, trusted: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """Yield a Hugging Face hub on 127.0.0.1 whose stored files are on the host localhost; this user has a token."""
     huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    from huggingface_hub import constants
+
     running = HubServer(authority.certify("127.0.0.1", "localhost"))
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", running.base)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+    # The client reads HF_ENDPOINT once, when it is imported.
+    monkeypatch.setattr(constants, "ENDPOINT", running.base)
+    template = f"{running.base}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     huggingface_hub.close_session()
     yield running
