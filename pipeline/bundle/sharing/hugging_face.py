@@ -70,10 +70,10 @@ def find_file(place: HubPlace) -> HubFile:
     Raises:
         InputError: the hub has no such file, does not show it, or does not answer.
     """
+    api = connect()
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    api = connect()
     with _one_line(api, place):
         place = place if place.file else replace(place, file=_find_only_zip(api, place))
         revision = place.revision or None
@@ -106,10 +106,10 @@ def prepare_repository(place: HubPlace, *, create: bool, public: bool) -> Reposi
     Raises:
         InputError: there is no repository, no token, or the hub does not answer.
     """
+    api = connect()
     from huggingface_hub import get_token
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
-    api = connect()
     if get_token() is None:
         raise InputError(f"{place}: there is no token for {api.endpoint}; {LOG_IN}")
     with _one_line(api, place):

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.atomic import is_disk_full, write_atomically
@@ -74,7 +74,7 @@ def pull_bundle(
         finally:
             archive.unlink(missing_ok=True)
             shutil.rmtree(stage, ignore_errors=True)
-    return Pulled(place, result)
+    return Pulled(place, replace(result, name=str(place)))
 
 
 def explain_digest(place: Place) -> str:

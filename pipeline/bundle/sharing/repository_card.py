@@ -26,10 +26,13 @@ def name_licence(text: str) -> str:
     r"""Return the hub's name of a licence.
 
     Example:
-        >>> name_licence("MIT License\nCopyright ..."), name_licence("All rights reserved")
-        ('mit', 'other')
+        >>> name_licence("MIT License\nCopyright ..."), name_licence("Apache-2.0"), name_licence("All rights reserved")
+        ('mit', 'apache-2.0', 'other')
     """
-    return next((name for parts, name in _LICENCES if all(part in text for part in parts)), "other")
+    identifier = text.strip().lower()
+    return next(
+        (name for parts, name in _LICENCES if identifier == name or all(part in text for part in parts)), "other"
+    )
 
 
 def write_card(bundle: str, card: str, licence: str, place: HubPlace, digest: str) -> str:

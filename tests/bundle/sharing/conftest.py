@@ -124,18 +124,20 @@ def web(authority: Authority, trusted: None) -> Iterator[Server]:
     running.close()
 
 
+def set_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Do what HF_ENDPOINT does, which the client reads only once, when it is imported."""
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
 @pytest.fixture
 def hub(authority: Authority, trusted: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """Yield a Hugging Face hub on 127.0.0.1 whose stored files are on the host localhost; this user has a token."""
     huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
-    from huggingface_hub import constants
-
     running = HubServer(authority.certify("127.0.0.1", "localhost"))
-    # The client reads HF_ENDPOINT once, when it is imported.
-    monkeypatch.setattr(constants, "ENDPOINT", running.base)
-    template = f"{running.base}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+    set_endpoint(monkeypatch, running.base)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no_token"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     huggingface_hub.close_session()
     yield running

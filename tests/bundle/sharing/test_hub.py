@@ -14,7 +14,7 @@ import yaml
 
 from pipeline.bundle.sharing.repository_card import may_replace
 from pipeline.commands.cli import main
-from tests.bundle.sharing.conftest import NAME, Authority, digest, pack
+from tests.bundle.sharing.conftest import NAME, Authority, digest, pack, set_endpoint
 from tests.bundle.sharing.hub_server import TOKEN, HubServer
 from tests.bundle.sharing.test_folder import list_files, read_line
 
@@ -217,15 +217,13 @@ def test_hub_that_is_not_there(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from huggingface_hub import constants
-
     words = push()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "may not be asked while HF_HUB_OFFLINE is set; unset it" in complain(capsys, *words)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.base.replace("https", "http"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    set_endpoint(monkeypatch, hub.base.replace("https", "http"))
     assert "expected an https address: a token must not travel openly" in complain(capsys, *words)
-    monkeypatch.setattr(constants, "ENDPOINT", "https://127.0.0.1:1")
+    set_endpoint(monkeypatch, "https://127.0.0.1:1")
     for command in (words, ["push", str(archive), PLACE]):
         line = complain(capsys, *command)
         assert "https://127.0.0.1:1 cannot be used: " in line
@@ -240,6 +238,7 @@ def test_without_the_extra(
         assert 'type python -m pip install "huggingface_hub>=1,<3"' in complain(capsys, *words)
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own_nothing_is_written_at_home(
     hub: HubServer, authority: Authority, archive: Path, workplace: Path, tmp_path: Path
 ) -> None:
