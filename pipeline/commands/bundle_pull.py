@@ -56,8 +56,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_next(args: argparse.Namespace, place: str, digest: str, files: int) -> None:
     folder = shlex.quote(str(args.folder))
+    options = {"--key": args.key, "--allow": args.allow}
+    more = "".join(f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value)
     reference = " --reference" if (args.folder / "reference").is_dir() else ""
     print(f"{args.folder}: {files} files from {place}")
     print(f"sha256: {digest}" + (f", signed by the owner of {args.key}" if args.key else ""))
-    print(f"verify: python -m pipeline bundle verify {folder}{reference}")
-    print(f"run:    python -m pipeline bundle run {folder} inference")
+    print(f"verify: python -m pipeline bundle verify {folder}{reference}{more}")
+    if (args.folder / "configs" / "inference.json").is_file():
+        print(f"run:    python -m pipeline bundle run {folder} inference --dry-run{more}")

@@ -1,6 +1,7 @@
 """The command ``pipeline bundle push``: its arguments and its run."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -32,5 +33,5 @@ def run(args: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     print(f"place:  {pushed.place}")
     print(f"sha256: {pushed.digest}")
-    print(f"pull:   python -m pipeline bundle pull '{pushed.place}' {pushed.bundle}")
+    print(f"pull:   python -m pipeline bundle pull {shlex.quote(pushed.place)} {shlex.quote(pushed.bundle)}")
     return 0

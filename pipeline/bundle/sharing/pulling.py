@@ -21,6 +21,8 @@ from pipeline.issues import InputError
 
 #: No bundle is larger: weights of 8 billion parameters.
 LARGEST = 32 * 10**9
+# In it lies what a download cannot resume from.
+_WORK = "work"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def pull_bundle(
         raise InputError(f"{target} exists; name a new folder")
     with _make_workplace(target) as folder:
         place, archive = _receive(place, folder, digest)
-        stage = folder / target.name
+        stage = folder / _WORK / target.name
         try:
             with _name_place(archive, place):
                 _compare(archive, digest)
@@ -73,7 +75,6 @@ def pull_bundle(
                 os.rename(stage, target)
         finally:
             archive.unlink(missing_ok=True)
-            shutil.rmtree(stage, ignore_errors=True)
     return Pulled(place, replace(result, name=str(place)))
 
 
@@ -93,7 +94,11 @@ def _make_workplace(target: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with lock_folder(folder):
-            yield folder
+            shutil.rmtree(folder / _WORK, ignore_errors=True)  # left by a killed process
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder / _WORK, ignore_errors=True)
     finally:
         for path in made:
             with contextlib.suppress(OSError):  # it holds the bundle, or a part that resumes
@@ -103,7 +108,7 @@ def _make_workplace(target: Path) -> Iterator[Path]:
 def _receive(place: Place, folder: Path, digest: str) -> tuple[Place, Path]:
     """Return the place, for a hub with the commit, and the file that it gave, whose bytes are still to be compared."""
     if isinstance(place, FolderPlace):
-        archive = folder / f"{digest[:12]}.zip"
+        archive = folder / _WORK / f"{digest[:12]}.zip"
         _copy(_find_file(place.path), archive)
         return place, archive
     if isinstance(place, HubPlace):
@@ -140,6 +145,7 @@ def _find_file(path: Path) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     size = source.stat().st_size
+    target.parent.mkdir()
     if size > find_free_space(target.parent):
         raise full_disk_error(target.parent, size)
     try:

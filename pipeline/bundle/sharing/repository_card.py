@@ -9,6 +9,7 @@ PAGE = "README.md"
 #: Beside the page, because model cards link to it.
 DATA_LICENCE = "data_license.txt"
 _MARK = re.compile(r"\n<!-- pipeline bundle push: (?P<bundle>\S+) (?P<digest>[0-9a-f]{64}) -->\n\Z")
+_HEADER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 # What a licence's text holds, and the hub's name for it.
 _LICENCES = (
     (("Apache License", "Version 2.0"), "apache-2.0"),
@@ -55,6 +56,7 @@ def write_card(bundle: str, card: str, licence: str, place: HubPlace, digest: st
     )
     command = f"python -m pipeline bundle pull '{place}#sha256={digest}' {bundle}"
     note = f"`{place.file}` holds this bundle. Compare the digest with the one that its authors told you."
+    card = _HEADER.sub("", card)
     body = f"---\n{header.to_yaml()}\n---\n\n{card.strip()}\n\n## Get it\n\n{note}\n\n```bash\n{command}\n```\n"
     return f"{body}\n<!-- pipeline bundle push: {bundle} {hashlib.sha256(body.encode()).hexdigest()} -->\n"
 

@@ -50,7 +50,6 @@ def test_round_trip_with_the_command_that_push_prints(
     assert list(workplace.iterdir()) == [workplace / NAME]
     assert len(list_files(workplace / NAME)) == 7
     assert out.splitlines()[:2] == [f"{NAME}: 7 files from {share / name}", f"sha256: {digest(archive)}"]
-    assert read_line(out, "run:") == f"python -m pipeline bundle run {NAME} inference"
     assert call(*shlex.split(read_line(out, "verify:"))[4:]) == 0
 
 
@@ -161,6 +160,14 @@ def test_nothing_is_left_of_what_is_not_the_bundle(
     assert f"error: {evil}: unexpected-code: 1 error" in complain(evil, digest(evil))
     pytest.importorskip("model_signing", reason="the extra sign is not installed")
     assert "--key: spleen is not signed" in complain(archive, digest(archive), "new/spleen", "--key", archive)
+
+
+def test_what_a_killed_pull_left_does_not_disturb(archive: Path, workplace: Path) -> None:
+    left = workplace / f"{NAME}.archives" / "work" / NAME / "configs"
+    left.mkdir(parents=True)
+    (left.parents[2] / ".lock").touch()
+    assert call("pull", archive, NAME, "--sha256", digest(archive)) == 0
+    assert list(workplace.iterdir()) == [workplace / NAME]
 
 
 def test_existing_folder_stays(archive: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
