@@ -76,6 +76,12 @@ bundle verify: compare a packed bundle with its digests, and what it computes he
 bundle unpack: audit a bundle's zip file, compare its digests, and unpack it: all of it or nothing
     bundle unpack received.zip received
     bundle unpack received.zip received --allow my_allow_list.json
+bundle push: audit a packed bundle and put it into a Hugging Face repository or a folder; print its pinned place
+    bundle push lgg_attunet.zip hf://my-lab/lgg_attunet --create
+    bundle push lgg_attunet.zip /mnt/share
+bundle pull: get a packed bundle from a hub, a web server or a folder: compare its digest, audit it, unpack it
+    bundle pull hf://my-lab/lgg_attunet lgg_attunet --sha256 DIGEST
+    bundle pull /mnt/share/lgg_attunet.zip lgg_attunet --sha256 DIGEST --key sender.pem
 bundle run: audit a bundle that you received, and run it if nothing in it is dangerous or you have allowed it
     bundle run received.zip inference --input images --output_dir predictions
     bundle run received train --dataset_dir data --allow my_allow_list.json

@@ -59,6 +59,7 @@ def verify_folder(folder: Path, key: Path, ignored: Iterable[str] = ()) -> None:
         InputError: there is no signature, it is of another key, or files differ.
     """
     package = require_signing()
+    folder = folder.resolve()  # model-signing compares paths to ignore with absolute ones
     signature = folder / SIGNATURE
     if not signature.is_file():
         raise InputError(f"--key: {folder.name} is not signed: there is no {SIGNATURE}; ask the sender to sign it")

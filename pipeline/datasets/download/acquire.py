@@ -66,7 +66,7 @@ def acquire(source: Source, out: Path, wishes: Wishes | None = None) -> tuple[Do
         )
     folder = archives_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with lock_folder(folder):
         shutil.rmtree(_staging_folder(out), ignore_errors=True)  # left by a killed process
         _check_space(source, folder)
         received = tuple(_receive(archive, folder, earlier, wishes) for archive in source.archives)
@@ -85,7 +85,7 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep a second process out, and remove the folder if it is empty in the end.
 
     The system frees the lock of a killed process.

@@ -18,6 +18,7 @@ from pipeline import __version__
 _SCHEMES = ("http", "https")
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MOST_REDIRECTS = 10
+_OTHER_HOST = (62, 64)  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 _HEADERS = {"User-Agent": f"pipeline/{__version__}", "Accept-Encoding": "identity"}
 
 
@@ -50,7 +51,7 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseH
 
     Args:
         url: http or https.
-        headers: besides User-Agent and Accept-Encoding.
+        headers: besides User-Agent and Accept-Encoding; after a redirect to another host, without Authorization.
         timeout: seconds for connecting and for every read.
 
     Raises:
@@ -62,7 +63,8 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseH
     except HTTPError as error:
         reason = error.__cause__ or (error.args[0] if error.args and isinstance(error.args[0], Exception) else error)
         final = isinstance(reason, ssl.SSLCertVerificationError | LocationValueError)
-        raise (RefusedError if final else InterruptedTransferError)(f"{url}: {reason}") from None
+        text = f"{url}: {reason}{_advise(reason)}"
+        raise (RefusedError if final else InterruptedTransferError)(text) from None
     if response.status in (200, 206, 416):
         return response
     response.close()
@@ -73,6 +75,13 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseH
     with contextlib.suppress(InvalidHeader):
         interruption.wait = urllib3.Retry().get_retry_after(response) or 0.0
     raise interruption
+
+
+def _advise(reason: BaseException) -> str:
+    """Return what helps if the certificate is of an unknown authority; a certificate of another host helps nobody."""
+    if isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code not in _OTHER_HOST:
+        return "; if your network has its own authority, set SSL_CERT_FILE to the file of its certificates"
+    return ""
 
 
 def _follow_redirects(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
@@ -94,6 +103,8 @@ def _follow_redirects(url: str, headers: dict[str, str], timeout: float) -> urll
         response.close()
         target = urljoin(url, location)
         check_redirect(url, target)
+        if urlsplit(target)[:2] != urlsplit(url)[:2]:
+            headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
         url = target
     raise RefusedError(f"{first} redirects more than {_MOST_REDIRECTS} times")
 

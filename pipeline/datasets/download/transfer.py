@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ def full_disk_error(folder: Path, needed: int | None = None) -> InputError:
     need = "" if needed is None else f" but {format_bytes(needed)} needed"
     return InputError(
         f"output-space: {folder}: {format_bytes(find_free_space(folder))} free{need}; free some space or choose another"
-        " folder with -o (the same command resumes the download)"
+        " folder (the same command resumes the download)"
     )
 
 
@@ -119,6 +119,8 @@ def fetch(
     checksum_known: bool = False,
     largest: int | None = None,
     patience: Patience = PATIENCE,
+    headers: Mapping[str, str] | None = None,
+    otherwise: str = "",
 ) -> str:
     """Download a file to ``target``, resuming where an earlier call stopped, and return the address it came from.
 
@@ -131,6 +133,8 @@ def fetch(
             address, or from a server that names no version of the file.
         largest: bytes at which the transfer is stopped; None stops at 64 GB.
         patience: how long to try.
+        headers: sent besides the usual ones, to the addresses' own hosts only.
+        otherwise: what the user can do if no address gives the file; "" proposes to save it as ``target``.
 
     Raises:
         InputError: no address gave the file, or the disk is full; the part stays.
@@ -139,7 +143,9 @@ def fetch(
     problems = []
     for url in urls:
         try:
-            _Transfer(url, part, checksum_known, largest or _LARGEST_OF_UNKNOWN_SIZE, patience).run()
+            _Transfer(
+                url, part, checksum_known, largest or _LARGEST_OF_UNKNOWN_SIZE, patience, dict(headers or {})
+            ).run()
         except RefusedError as error:
             problems.append(str(error))
         except OSError as error:
@@ -150,10 +156,8 @@ def fetch(
             part.finish()
             return url
     kept = f"; {format_bytes(part.size)} are kept in {part.path}, the same command resumes there" if part.size else ""
-    raise InputError(
-        f"cannot download {target.name}: {'; '.join(problems)}{kept}; or get the file by other means, save it as"
-        f" {target}, and run the same command again"
-    )
+    otherwise = otherwise or f"get the file by other means, save it as {target}, and run the same command again"
+    raise InputError(f"cannot download {target.name}: {'; '.join(problems)}{kept}; or {otherwise}")
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,7 @@ class _Transfer:
     checksum_known: bool
     largest: int
     patience: Patience
+    headers: Mapping[str, str]
 
     def run(self) -> None:
         """Complete the part."""
@@ -190,7 +195,7 @@ class _Transfer:
         start = part.size if validator or self.checksum_known else 0
         if start and before is not None and (before.url, before.size) == (url, start):
             return
-        headers = {"Range": f"bytes={start}-"} if start else {}
+        headers = {**self.headers, **({"Range": f"bytes={start}-"} if start else {})}
         if start and validator:
             # A changed file then comes whole instead of as a part that does not fit (RFC 9110, section 13.1.5).
             headers["If-Range"] = validator

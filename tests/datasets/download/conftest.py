@@ -3,6 +3,7 @@
 import contextlib
 import email.utils
 import re
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -45,14 +46,21 @@ class Request:
 
 
 class Server:
-    """Files by name, and a script of acts, one per request; without an act the file is sent as a good server does."""
+    """Files by name, and a script of acts, one per request; without an act the file is sent as a good server does.
 
-    def __init__(self):
+    Args:
+        tls: makes it an https server.
+    """
+
+    def __init__(self, tls=None):
         self.files, self.script, self.requests = {}, [], []
         self.etag, self.modified, self.ranges, self.length = '"v1"', None, True, True
         self.pause = 0.0  # seconds after each 64 kB
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
         self._http.daemon_threads = True
+        self.scheme = "https" if tls else "http"
+        if tls:  # the handshake is the handler's, so that a client that breaks it off does not stop the server
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self.stopping = threading.Event()
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -61,7 +69,7 @@ class Server:
 
     @property
     def base(self):
-        return f"http://127.0.0.1:{self._http.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self._http.server_port}"
 
     @property
     def sent(self):
@@ -80,6 +88,10 @@ class Server:
                 server.requests.append(request)
                 with contextlib.suppress(ConnectionError):
                     server.answer(self, request, server.script.pop(0) if server.script else Act())
+
+            def handle(self):
+                with contextlib.suppress(ssl.SSLError):
+                    super().handle()
 
             def log_message(self, *_):
                 pass
