@@ -18,6 +18,7 @@ from typing import Any
 # _dynamo, slow, when it makes the first optimizer; `mischief` is a module of tests/fault.
 PRELOAD = [
     *("fire", "pytest", "torch._dynamo", "torch.utils.tensorboard", "mischief"),
+    "tests.component_table",
     *("monai.bundle", "monai.engines", "monai.handlers", "monai.losses", "monai.networks.nets", "monai.transforms"),
     *("pipeline.datasets", "pipeline.handlers", "pipeline.parallel", "pipeline.transforms"),
 ]
@@ -84,8 +85,8 @@ def find_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def set_variables(rank: int, port: int) -> None:
-    """Set what torchrun sets."""
+def list_variables(rank: int, port: int) -> dict[str, str]:
+    """Return the variables that torchrun sets."""
     values = {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -93,7 +94,12 @@ def set_variables(rank: int, port: int) -> None:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
     }
-    os.environ.update({name: str(value) for name, value in values.items()})
+    return {name: str(value) for name, value in values.items()}
+
+
+def set_variables(rank: int, port: int) -> None:
+    """Set what torchrun sets."""
+    os.environ.update(list_variables(rank, port))
 
 
 def log_to(path: str) -> None:
