@@ -85,8 +85,8 @@ def find_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def list_variables(rank: int, port: int) -> dict[str, str]:
-    """Return the variables that torchrun sets."""
+def set_variables(rank: int, port: int) -> None:
+    """Set what torchrun sets."""
     values = {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -94,12 +94,7 @@ def list_variables(rank: int, port: int) -> dict[str, str]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
     }
-    return {name: str(value) for name, value in values.items()}
-
-
-def set_variables(rank: int, port: int) -> None:
-    """Set what torchrun sets."""
-    os.environ.update(list_variables(rank, port))
+    os.environ.update({name: str(value) for name, value in values.items()})
 
 
 def log_to(path: str) -> None:
