@@ -18,6 +18,7 @@ from typing import Any
 # _dynamo, slow, when it makes the first optimizer; `mischief` is a module of tests/fault.
 PRELOAD = [
     *("fire", "pytest", "torch._dynamo", "torch.utils.tensorboard", "mischief"),
+    "tests.component_table",
     *("monai.bundle", "monai.engines", "monai.handlers", "monai.losses", "monai.networks.nets", "monai.transforms"),
     *("pipeline.datasets", "pipeline.handlers", "pipeline.parallel", "pipeline.transforms"),
 ]

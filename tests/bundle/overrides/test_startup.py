@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,10 +20,10 @@ from pipeline.bundle.overrides.command_line import Run, find_run
 from pipeline.bundle.overrides.startup import check_files, keep_config_texts, read_overrides
 from tests.bundle.overrides.typing_lines import ROOT
 from tests.bundles.conftest import NAMES
+from tests.forked import run_module
 from tests.one_line import expect_line
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
-COMMAND = [sys.executable, "-m", "monai.bundle", "run"]
 COMBINATIONS = (
     *("train evaluate phantom", "train evaluate refine tta phantom", "train evaluate postprocessing", "train paper"),
     *("train multi_gpu_train phantom", "train losses", "train origin", "train evaluate origin"),
@@ -220,10 +218,7 @@ def test_the_answer_of_a_process_is_short_and_comes_first(tmp_path: Path) -> Non
     """At most five lines before it, exit code 1, no folder made."""
     config = ROOT / "bundles/lgg_unet/configs/train.json"
     words = ["--config_file", str(config), "--dataset_dir", "nowhere", "--learning_rat", "0.5"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*COMMAND, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run_module("monai.bundle", "run", *words, cwd=tmp_path)
     assert done.returncode == 1
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert lines[-1] == "unknown key learning_rat; did you mean learning_rate?"
