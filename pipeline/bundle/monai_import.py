@@ -55,4 +55,6 @@ def require_monai() -> None:
         return
     # A checkout without tags calls itself 0+unknown.
     if old and not found.startswith("0+"):
-        raise InputError(f"MONAI {found} is installed, which is too old and not safe; expected {OLDEST} or newer; {hint}")
+        raise InputError(
+            f"MONAI {found} is installed, which is too old and not safe; expected {OLDEST} or newer; {hint}"
+        )
