@@ -4,7 +4,9 @@ For tests of what is typed and answered: words, folder, exit code and output. Wh
 shows, such as what it imports, is tested with `subprocess`.
 """
 
+import contextlib
 import importlib
+import io
 import logging
 import multiprocessing
 import os
@@ -67,5 +69,6 @@ def _save_coverage() -> None:
     """Save what a fork has covered, if that is measured; it ends without the handlers of an interpreter's end."""
     coverage = sys.modules.get("coverage")
     if coverage is not None and (measured := coverage.Coverage.current()) is not None:
-        measured.stop()
-        measured.save()
+        with contextlib.redirect_stderr(io.StringIO()):  # what it warns of is no answer to a command
+            measured.stop()
+            measured.save()
