@@ -1,6 +1,7 @@
 """Import MONAI as fast as it can be, and only a version that this package can work with."""
 
 import gc
+import importlib.util
 import sys
 from importlib import metadata
 
@@ -10,6 +11,7 @@ from pipeline.issues import InputError
 
 #: The oldest version; all before it run code that weights, archives or metadata bring along.
 OLDEST = "1.6.1"
+_WANTED = f"monai>={OLDEST},<1.7"
 
 
 def import_monai() -> None:
@@ -42,11 +44,11 @@ def require_monai() -> None:
     Raises:
         InputError: MONAI is missing or too old; the line says what to type.
     """
-    hint = f'type {sys.executable} -m pip install "monai>={OLDEST}"'
+    hint = f'type {sys.executable} -m pip install "{_WANTED}"'
     try:
         found = metadata.version("monai")
     except metadata.PackageNotFoundError:
-        if "monai" in sys.modules:  # a checkout, not installed
+        if importlib.util.find_spec("monai"):  # a checkout, not installed
             return
         raise InputError(f"MONAI is not installed; {hint}") from None
     try:
@@ -55,6 +57,4 @@ def require_monai() -> None:
         return
     # A checkout without tags calls itself 0+unknown.
     if old and not found.startswith("0+"):
-        raise InputError(
-            f"MONAI {found} is installed, which is too old and not safe; expected {OLDEST} or newer; {hint}"
-        )
+        raise InputError(f"MONAI {found} is installed, too old and not safe; expected {OLDEST} or newer; {hint}")

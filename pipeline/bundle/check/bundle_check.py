@@ -22,13 +22,16 @@ from pipeline.issues import InputError, Issue
 _FOUND_HERE = ("target-unknown", "expression-syntax")
 
 
-def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> list[Issue]:
+def check_bundle(
+    bundle: Path, names: Sequence[str] = (), values: Mapping[str, Any] | None = None, *, audit: bool = True
+) -> list[Issue]:
     """Return what would fail when a bundle runs; nothing is run and no data are read.
 
     Args:
         bundle: folder of the bundle.
         names: configs to check, with or without ``.json``; the later ones change the earlier. By default all.
         values: overrides by id, as the command line of ``monai.bundle run`` would get them.
+        audit: also name what the audit of a receiver would refuse; `pack_bundle` audits what it packs anyway.
 
     Raises:
         InputError: a config has no such name or is no JSON.
@@ -43,7 +46,7 @@ def check_bundle(bundle: Path, names: Sequence[str] = (), values: Mapping[str, A
         issues += [*check_metadata(metadata), *check_versions(metadata)]
     issues += _check_run(configs, chosen, values or {}) if chosen or values else _check_all(configs)
     places = {(issue.path, issue.record) for issue in issues}
-    refused = _check_expressions(bundle, values or {})
+    refused = _check_expressions(bundle, values or {}) if audit else ()
     issues += [issue for issue in refused if (issue.path, issue.record) not in places]
     networks: list[Config] = []
     for name in [name for name in configs.complete if not chosen or name in chosen]:

@@ -37,7 +37,7 @@ class StartupCheck:
     as MONAI Label) it looks at MONAI's version only.
 
     Raises:
-        InputError: something is certainly wrong, or MONAI is too old: what is wrong, what to type instead.
+        InputError: MONAI is too old, or something is certainly wrong: what, what was expected, what to type instead.
 
     Example:
         >>> _ = StartupCheck()  # nothing is starting

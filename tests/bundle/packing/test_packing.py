@@ -48,22 +48,6 @@ def list_commands(text: str) -> list[list[str]]:
     return [[*start, *words[1:]] for words in lines if words[0] == "../env/bin/pipeline"]
 
 
-def test_equal_bytes_from_another_folder_zone_umask_and_time(packed: Path, tmp_path: Path) -> None:
-    copied = copy_bundle(BUNDLE, tmp_path / "elsewhere")
-    for number, path in enumerate(sorted(copied.rglob("*"))):
-        os.utime(path, (10**9 + number, 10**9 + number))
-        path.chmod(0o700)
-    target = tmp_path / "again.zip"
-    command = f"umask 077; exec {sys.executable} -m pipeline bundle pack elsewhere/{NAME} -o {target}"
-    zone = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "LC_ALL": "C"}
-    done = subprocess.run(command, shell=True, cwd=tmp_path, env=zone, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert target.read_bytes() == packed.read_bytes()
-    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
-    assert done.stdout.endswith(f"sha256 {digest}\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.zip", "elsewhere"], "nothing else is written"
-
-
 def test_members_have_one_time_and_mode_and_are_sorted(packed: Path) -> None:
     with zipfile.ZipFile(packed) as archive:
         infos = archive.infolist()
@@ -210,23 +194,6 @@ def test_runs_from_its_folder_and_from_elsewhere(
     root = {} if startup else {"bundle_root": NAME}
     run(config_file=f"{NAME}/configs/inference.json", output_dir=str(tmp_path / "there"), **options, **root)
     check_prediction(received, tmp_path / "there")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_commands_of_the_readme_in_a_fresh_environment(received: Path, tmp_path: Path) -> None:
-    """The whole README, as typed; needs a package index and some gigabytes."""
-    text = (received / "README.txt").read_text()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    for line in text.splitlines():
-        if line.startswith("    "):
-            done = subprocess.run(
-                line, shell=True, cwd=received, env=environment, capture_output=True, text=True, check=False
-            )
-            if "No matching distribution" in done.stderr or "Failed to establish" in done.stderr:
-                pytest.skip(f"no package index: {done.stderr.splitlines()[-1]}")
-            assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    check_prediction(received, tmp_path / "predictions")
 
 
 def check_prediction(bundle: Path, folder: Path) -> None:
