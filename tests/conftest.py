@@ -96,6 +96,21 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def import_places() -> Iterator[None]:
+    """Undo what `bundle run` does to the process that it is typed for: modules come from the same places afterwards."""
+    path, written = list(sys.path), sys.dont_write_bytecode
+    names = {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    yield
+    sys.path[:] = path
+    sys.dont_write_bytecode = written
+    for name, value in names.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the repository."""

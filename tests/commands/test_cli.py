@@ -59,7 +59,7 @@ def test_help_ends_with_two_commands_and_imports_nothing_heavy(words: tuple[str,
 @pytest.mark.parametrize("example", [line for command in COMMANDS for line in command.examples])
 def test_examples_can_be_parsed(example: str) -> None:
     args, extras = build_parser().parse_known_args(example.split())
-    assert extras == []
+    assert extras == [] or example.startswith("bundle run"), "only this command takes ids of configs"
     assert callable(args.run)
 
 

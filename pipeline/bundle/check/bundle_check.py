@@ -48,13 +48,17 @@ def check_bundle(
     places = {(issue.path, issue.record) for issue in issues}
     refused = _check_expressions(bundle, values or {}) if audit else ()
     issues += [issue for issue in refused if (issue.path, issue.record) not in places]
-    networks: list[Config] = []
+    judged: list[tuple[Config, list[Issue]]] = []  # most configs of a bundle share their network
     for name in [name for name in configs.complete if not chosen or name in chosen]:
         issues += check_properties(configs.content[name], name)
         network = _find_parts(configs.content[name], "network_def")
-        if network not in networks and not any(issue.path == name and issue.severity == "error" for issue in issues):
-            networks.append(network)
-            issues += check_network(configs.content[name], metadata, name)
+        if any(issue.path == name and issue.severity == "error" for issue in issues):
+            continue
+        found = next((found for other, found in judged if other == network), None)
+        if found is None:
+            found = list(check_network(configs.content[name], metadata, name))
+            judged.append((network, found))
+        issues += [replace(issue, path=name) if issue.code == "network" else issue for issue in found]
     if not chosen and TRAIN in known and INFERENCE in known:
         scored = configs.merge(TRAIN, *[EVALUATE] * (EVALUATE in known))
         issues += check_drift(scored, configs.content[INFERENCE])
