@@ -1,5 +1,6 @@
-"""Confidence intervals of the mean and the median of scores, by subject; chosen by `benchmarks/coverage.py`.
+"""Confidence intervals of the mean and the median of scores, by subject.
 
+They were chosen by a simulation, `benchmarks/interval_coverage.py`.
 Scores of segmentations are skewed, and a missed case scores 0. A sample of 13 cases often has none of the 5 % that a
 method misses, and then its spread says nothing about them: t and bootstrap intervals of the mean hold the true mean in
 50 to 90 % of such samples instead of 95 %. What a sample cannot show, the limits of the score can: Gaffke's bound
@@ -19,6 +20,8 @@ RESAMPLES = 10_000
 SEED = 0
 #: With fewer subjects no interval of a mean is given
 MIN_SUBJECTS = 10
+#: The same of a median, where subjects have several cases
+MIN_GROUPED = 20
 MEAN_METHOD = "Gaffke's bound and BCa bootstrap"
 MEDIAN_METHOD = "order statistics"
 
@@ -147,9 +150,7 @@ def find_upper_end(sums: Array, counts: Array, error: float, resamples: int, see
     return min(float(found.confidence_interval.high), 1.0)
 
 
-def find_median_interval(
-    values: ArrayLike, subjects: Sequence[str] | None = None, *, level: float = 0.95
-) -> Interval:
+def find_median_interval(values: ArrayLike, subjects: Sequence[str] | None = None, *, level: float = 0.95) -> Interval:
     """Return an interval of the median over cases; it needs no limits, so it suits distances too.
 
     Of independent cases it lies between the two exact intervals of order statistics whose coverages are next to
@@ -176,7 +177,7 @@ def find_median_interval(
     array, places = group(values, subjects)
     n = int(places.max()) + 1 if len(places) else 0
     grouped = n < len(array)
-    needed = max(MIN_SUBJECTS if grouped else 0, int(np.ceil(np.log2(2 / (1 - level)) - 1e-9)))
+    needed = max(MIN_GROUPED if grouped else 0, int(np.ceil(np.log2(2 / (1 - level)) - 1e-9)))
     if n < needed:
         return Interval(None, None, MEDIAN_METHOD, n, _describe_few(n, level, "median", needed))
     low, high = _invert_share(array, places, level) if grouped else _interpolate(np.sort(array), level)

@@ -5,7 +5,7 @@ The table of `docs/explanation/scores.md` and the choice in `pipeline.statistics
 compute many samples at once; a test compares the chosen one with the function of the package.
 
 Example:
-    python benchmarks/coverage.py --subjects 10 13 44 80 --samples 4000
+    python benchmarks/interval_coverage.py --subjects 10 13 44 80 --samples 4000
 """
 
 import argparse
