@@ -20,7 +20,7 @@ def draw(n, missed=0.05, seed=0):
     return np.where(generator.random(n) < missed, 0.0, generator.beta(8, 1.2, n))
 
 
-@pytest.mark.parametrize("scores", [*coverage.FITTED[::3], *coverage.HELD_OUT[1::4]], ids=lambda scores: scores.title)
+@pytest.mark.parametrize("scores", [*coverage.FITTED[2::5], *coverage.HELD_OUT[1::5]], ids=lambda scores: scores.title)
 def test_what_is_printed_holds(scores):
     """Few samples here; the slow test has more, of all distributions."""
     for n, low, high in ((13, 0.93, 0.995), (44, 0.93, 0.98), (80, 0.93, 0.98)):
@@ -148,7 +148,7 @@ def test_median_of_few():
     assert find_median_interval(range(5)).why_not == (
         "5 subjects are too few for a 95 % interval of the median, at least 6 are needed"
     )
-    assert find_median_interval(range(6)).low == pytest.approx(0, abs=0.3)
+    assert 0 <= find_median_interval(range(6)).low < 0.4
     assert find_median_interval(range(5), level=0.9).low is not None
     assert find_median_interval(list(range(10)) * 2, list("abcdefghij") * 2).why_not.endswith("at least 20 are needed")
 

@@ -34,7 +34,7 @@ def test_differences_are_means_by_subject_over_cases_with_both_scores():
         list_differences(scores, {"a1": 0.5}, people)
 
 
-@pytest.mark.parametrize(("n", "effect", "seed"), itertools.product([6, 13, 44, 80], [0.0, 0.02], range(5)))
+@pytest.mark.parametrize(("n", "effect", "seed"), [*itertools.product([6, 13, 44, 80], [0.0, 0.02], range(2))])
 def test_tests_equal_scipy(n, effect, seed):
     values = draw(n, effect, seed)
     assert find_wilcoxon_p(values) == pytest.approx(stats.wilcoxon(values).pvalue)
@@ -73,8 +73,8 @@ def test_nothing_differs():
 
 @pytest.mark.parametrize("find", [find_wilcoxon_p, find_permutation_p])
 def test_no_difference_is_found_too_often(find):
-    found = sum(find(draw(13, seed=seed)) < 0.05 for seed in range(400))
-    assert found <= 33  # 20 expected; more than 33 are as improbable as one in five hundred
+    found = sum(find(draw(9, seed=seed)) < 0.05 for seed in range(100))
+    assert found <= 12  # 5 expected; more than 12 are as improbable as one in five hundred
 
 
 def test_holm_by_hand():
@@ -100,8 +100,8 @@ def test_holm_rejects_what_its_definition_rejects(p_values):
 def test_probability_of_a_false_claim_is_that_of_a_simulation():
     """If nothing is known beforehand, claims that are made at a given probability are false as often as it says."""
     generator = np.random.default_rng(2)
-    truths = generator.uniform(-0.3, 0.3, 40_000)
-    values = generator.normal(truths[:, None], 0.1, (40_000, 13))
+    truths = generator.uniform(-0.3, 0.3, 20_000)
+    values = generator.normal(truths[:, None], 0.1, (20_000, 13))
     errors = values.std(axis=1, ddof=1) / math.sqrt(13)
     said = stats.t.cdf(-np.abs(values.mean(axis=1)) / errors, 12)
     assert [find_false_claim_probability(row) for row in values[:20]] == pytest.approx(said[:20].tolist())
