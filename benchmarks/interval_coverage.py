@@ -39,7 +39,7 @@ class Scores:
     def title(self) -> str:
         """Name for the table."""
         several = f", 1 to {self.cases} cases" if self.cases > 1 else ""
-        return f"{self.name}, {self.missed:.0%} missed{several}"
+        return f"{self.name}, {100 * self.missed:g} % missed{several}"
 
     @property
     def mean(self) -> float:

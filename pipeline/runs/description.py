@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def summarize(
     )
 
 
-def _spread(mean: Interval, median: Interval) -> dict[str, float | str | None]:
+def _spread(mean: Interval, median: Interval) -> dict[str, Any]:
     return {
         "low": mean.low,
         "high": mean.high,

@@ -22,7 +22,7 @@ class Run:
 
     folder: Path  #: the folder
     summaries: dict[str, Summary]  #: statistics of each metric that is a mean over cases
-    tables: dict[str, CaseTable]  #: scores by case and subject, of the same metrics
+    tables: dict[str, CaseTable]  #: scores by case and subject of each metric that has such a table
     values: dict[str, float]  #: value of each other metric: pooled ones and counts; NaN for none
     without_value: tuple[str, ...]  #: metrics whose cases have no value
     record: dict[str, Any]  #: ``run.json`` or ``evaluate.json``: command, versions, manifest, ...; empty without one
@@ -72,7 +72,7 @@ def read_run(folder: str | Path) -> Run:
     return Run(
         folder=place,
         summaries=summaries,
-        tables={name: tables[name] for name in summaries},
+        tables=tables,
         values=values,
         without_value=tuple(without_value),
         record=record,

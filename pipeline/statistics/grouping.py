@@ -25,7 +25,7 @@ def sum_by_subject(values: ArrayLike, subjects: Sequence[str] | None = None) -> 
     """
     array, places = group(values, subjects)
     count = int(places.max()) + 1 if len(places) else 0
-    return np.bincount(places, array, count), np.bincount(places, minlength=count).astype(float)
+    return np.bincount(places, array, count).astype(float), np.bincount(places, minlength=count).astype(float)
 
 
 def group(values: ArrayLike, subjects: Sequence[str] | None = None) -> tuple[Array, NDArray[np.intp]]:

@@ -57,7 +57,8 @@ def test_distances_equal_brute_force(dims):
     assert np.abs(np.array(found) - np.array(expected)).max() < 1e-4
 
 
-@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dims", [2, 3])
 def test_surface_shares_equal_brute_force(dims):
     """Blobs without specks: pieces of a surface that touch in a corner are cut in more than one way."""
     generator = np.random.default_rng([2, dims])

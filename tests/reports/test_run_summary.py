@@ -85,8 +85,9 @@ def test_intervals_are_reproducible_and_depend_on_the_seed():
 @given(st.lists(st.floats(0, 1), min_size=10, max_size=20))
 def test_order_of_the_numbers(values):
     result = summarize("dice", {str(k): value for k, value in enumerate(values)}, resamples=500)
-    assert min(values) - 1e-9 <= result.low <= result.mean + 1e-9
-    assert result.mean - 1e-9 <= result.high <= max(values) + 1e-9
+    assert -1e-9 <= result.low <= result.mean + 1e-9
+    assert result.mean - 1e-9 <= result.high <= 1 + 1e-9
+    assert min(values) <= result.median_low <= result.median <= result.median_high <= max(values)
     assert result.worst[1] == min(values)
     assert result.n_zero == values.count(0)
 

@@ -105,7 +105,7 @@ class CaseMetricsSaver(MetricsSaver):
             add_columns(path, subjects, find_unit(path.name.removesuffix(RAW), names), self.deli)
         path = folder / METRICS
         if path.exists():
-            values = {name: value for name, value in state.metrics.items() if {name, "*"} & set(self.metrics)}
+            values = {name: value for name, value in state.metrics.items() if {name, "*"} & set(self.metrics or ())}
             epoch = state.epoch if hasattr(state, "is_best") else None
             write_metrics(path, values, self._summarize(engine, subjects, empty), delimiter=self.deli, epoch=epoch)
 
