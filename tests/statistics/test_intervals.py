@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.statistics.intervals import find_mean_interval, find_median_interval, take_interval
+from pipeline.statistics.intervals import (
+    LARGE_METHOD,
+    MEAN_METHOD,
+    find_mean_interval,
+    find_median_interval,
+    take_interval,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import interval_coverage as coverage
@@ -167,6 +173,13 @@ def test_more_cases_narrow_both():
     )
     for found in (means, medians):
         assert all(a.high - a.low > b.high - b.low for a, b in pairwise(found))
+
+
+def test_of_many_subjects_another_bootstrap_gives_the_same():
+    values = draw(1000, seed=2)
+    large, small = find_mean_interval(values), find_mean_interval(values[:-1])
+    assert (large.method, small.method) == (LARGE_METHOD, MEAN_METHOD)
+    assert (large.low, large.high) == pytest.approx((small.low, small.high), abs=0.002)
 
 
 def test_missing_resamples_are_left_out():
