@@ -49,12 +49,8 @@ def summarize(
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
-    unit: str = "case",
-    empty_policy: str | None = None,
-    n_empty: int | None = None,
-    n_missed: int | None = None,
 ) -> Summary:
-    """Summarise the scores of one metric; the unit of resampling is the subject.
+    """Summarise the scores of one metric; the unit of resampling is the subject. The fields with defaults stay as such.
 
     Args:
         metric: name of the metric; of a distance the mean gets no interval.
@@ -62,10 +58,6 @@ def summarize(
         subjects: subject by case id; a case without one is a subject of its own.
         resamples: number of resamples of an interval.
         seed: random seed of them.
-        unit: what a case is.
-        empty_policy: how masks without foreground score.
-        n_empty: number of masks without truth.
-        n_missed: number of masks with truth, but nothing predicted.
 
     Raises:
         ValueError: no case has a value.
@@ -102,10 +94,6 @@ def summarize(
         q3=float(q3),
         sd=float(values.std(ddof=1)) if len(values) > 1 else None,
         worst=(worst, valid[worst]),
-        unit=unit,
-        empty_policy=empty_policy,
-        n_empty=n_empty,
-        n_missed=n_missed,
         **_spread(mean, median),
     )
 

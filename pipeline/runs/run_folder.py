@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,8 @@ def _check_number(place: Path, table: CaseTable, row: Mapping[str, str]) -> None
 
 
 def _summarize(table: CaseTable, row: Mapping[str, str]) -> Summary:
-    return summarize(
-        table.metric,
-        table.scores,
-        table.subjects,
+    return replace(
+        summarize(table.metric, table.scores, table.subjects),
         unit=table.unit,
         empty_policy=row.get("empty_policy") or None,
         n_empty=_read_count(row, "n_empty"),

@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,13 +121,13 @@ class CaseMetricsSaver(MetricsSaver):
                 continue
             if not np.isfinite(scores).any():
                 continue
-            summary = summarize(
-                name,
-                dict(zip(people, scores, strict=True)),
-                people,
+            n_empty, n_missed = count_empty(functions.get(name), empty)
+            summary = replace(
+                summarize(name, dict(zip(people, scores, strict=True)), people),
                 unit=find_unit(name, state.metrics),
                 empty_policy=find_policy(functions.get(name)),
-                **count_empty(functions.get(name), empty),
+                n_empty=n_empty,
+                n_missed=n_missed,
             )
             if is_mean(summary, float(value)):
                 summaries[name] = summary

@@ -45,7 +45,7 @@ def find_policy(metric: Any) -> str | None:
     return None if ignored is None else "truth_only" if ignored else "perfect"
 
 
-def count_empty(metric: Any, by_case: Sequence[int]) -> dict[str, int]:
+def count_empty(metric: Any, by_case: Sequence[int]) -> tuple[int, int]:
     """Return the numbers of masks without truth, and of those with truth but nothing predicted.
 
     Args:
@@ -54,8 +54,8 @@ def count_empty(metric: Any, by_case: Sequence[int]) -> dict[str, int]:
     """
     if isinstance(metric, LabelwiseMetric):
         counts = metric.count_cases()
-        return {"n_empty": counts["n_empty_gt"], "n_missed": counts["n_missed"]}
-    return {"n_empty": by_case[0], "n_missed": by_case[1]}
+        return counts["n_empty_gt"], counts["n_missed"]
+    return by_case[0], by_case[1]
 
 
 def find_empty(output: Any) -> torch.Tensor:
