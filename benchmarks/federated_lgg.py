@@ -26,7 +26,6 @@ from statistics import mean
 from typing import Any
 
 import monai.bundle
-import torch
 from PIL import Image
 
 from pipeline.datasets.manifests.manifest import Case, Manifest
@@ -36,7 +35,7 @@ from pipeline.federated.outcome import write_bundle
 from pipeline.federated.simulation import simulate
 from pipeline.federated.sites import SITES
 from pipeline.reports.run_summary import read_scores
-from pipeline.statistics.intervals import bootstrap_mean
+from pipeline.statistics.intervals import find_mean_interval
 from pipeline.statistics.paired import compare_paired
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,6 +186,11 @@ def merge(folds: Sequence[Scores]) -> Scores:
     return arms
 
 
+def find_patient(case: str) -> str:
+    """Return the patient of a case, whose id ends with a date."""
+    return re.sub(r"_\d{8}$", "", case)
+
+
 def tabulate(arms: Scores) -> Iterator[str]:
     """Yield the rows of the tables."""
     groups = {name: [case for case in arms["pooled"] if find_hospital(case) == name] for name in HOSPITALS}
@@ -195,15 +199,16 @@ def tabulate(arms: Scores) -> Iterator[str]:
     yield "|---" * (len(groups) + 1) + "|"
     for arm, scores in arms.items():
         cells = [f"{mean(scores[case] for case in cases):.3f}" for cases in groups.values()]
-        low, high = bootstrap_mean(torch.tensor(list(scores.values())).numpy())
-        yield f"| {arm} | {' | '.join(cells)} ({low:.3f} to {high:.3f}) |"
+        found = find_mean_interval(list(scores.values()), [find_patient(case) for case in scores])
+        interval = found.why_not or f"{found.low:.3f} to {found.high:.3f}"
+        yield f"| {arm} | {' | '.join(cells)} ({interval}) |"
     yield ""
     yield "| difference | patients | mean | 95 % interval | |"
     yield "|---|---|---|---|---|"
     for first, second in PAIRS:
         for group, cases in groups.items():
             one, other = ({case: arms[arm][case] for case in cases} for arm in (first, second))
-            found = compare_paired(one, other, {case: re.sub(r"_\d{8}$", "", case) for case in cases})
+            found = compare_paired(one, other, {case: find_patient(case) for case in cases})
             low, high = found.low or 0.0, found.high or 0.0
             verdict = "better" if low > 0 else "worse" if high < 0 else "cannot be told"
             row = f"{first} - {second} | {group} ({found.n_cases}) | {found.mean:+.3f} | {low:+.3f} to {high:+.3f}"

@@ -1,6 +1,6 @@
 """Scores of instances per object, as in the Cell Tracking Challenge."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from monai.metrics import CumulativeIterationMetric
@@ -30,6 +30,9 @@ class SegMeasure(CumulativeIterationMetric):
         >>> metric.aggregate().item()
         0.375
     """
+
+    #: as in `pipeline.metrics.labelwise`: a case without objects has no score
+    empty_policy: ClassVar[str] = "truth_only"
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         """Return per case ``(B, 4)``: the sum of scores and the numbers of true, missed and false objects.

@@ -20,7 +20,10 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, run, verify_
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.datasets import load_datalist
-from pipeline.reports.run_summary import read_scores
+from pipeline.metrics.labelwise import EMPTY_POLICIES
+from pipeline.runs import read_run
+from pipeline.runs.metric_names import find_unit
+from pipeline.runs.tables import COLUMNS, SCHEMA, read_metrics, read_scores
 from tests.bundles.conftest import ROOT, read_json
 from tests.bundles.running import (
     EXACT,
@@ -116,9 +119,25 @@ def test_validation_scores_are_written_by_case(trained: Trained) -> None:
     cases = load_datalist(**trained.data, split="val", fold=read_settings(trained)["fold"])
     assert set(scores) == {case["case_id"] for case in cases}
     with (trained.output_dir / "metrics.csv").open() as stream:
-        overall = dict(row for row in csv.reader(stream) if len(row) == 2)
-    final = read_scalars(trained.output_dir)[trained.key_metric][-1][1]
-    assert float(overall[trained.key_metric]) == pytest.approx(final, abs=1e-4)
+        overall = dict(row[:2] for row in csv.reader(stream))
+    best = max(value for _, value in read_scalars(trained.output_dir)[trained.key_metric])
+    assert float(overall[trained.key_metric]) == pytest.approx(best, abs=1e-4)
+
+
+def test_tables_have_the_schema_of_all_bundles(trained: Trained) -> None:
+    folder, name = trained.output_dir, trained.key_metric
+    found = read_run(folder)
+    cases = load_datalist(**trained.data, split="val", fold=read_settings(trained)["fold"])
+    assert found.tables[name].subjects == {case["case_id"]: case["subject"] for case in cases}
+    assert found.tables[name].unit == find_unit(name)
+    assert (found.record["schema"], found.epoch) == (SCHEMA, found.best_epoch)
+    rows = read_metrics(folder / "metrics.csv")
+    assert {tuple(row) for row in rows.values()} == {COLUMNS}
+    if name in found.summaries:  # a mean over cases
+        assert int(rows[name]["n"]) + int(rows[name]["n_missing"]) == len(cases)
+        assert rows[name]["n_empty"].isdigit()
+        assert rows[name]["n_missed"].isdigit()
+        assert rows[name]["empty_policy"] in EMPTY_POLICIES
 
 
 def test_evaluation_agrees_with_the_masks_that_inference_writes(

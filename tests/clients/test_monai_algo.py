@@ -95,7 +95,7 @@ def run_evaluation(site: Site, checkpoint: Path, output_dir: Path) -> float:
         **site.data,
     )
     with (output_dir / "metrics.csv").open() as stream:
-        return float(dict(row for row in csv.reader(stream) if len(row) == 2)[site.metric])
+        return float(dict(row[:2] for row in csv.reader(stream))[site.metric])
 
 
 def test_the_bundle_stays_as_it_is(site: Site) -> None:

@@ -124,8 +124,12 @@ def test_tables_hold_every_case_once(pair: Pair, tmp_path: Path) -> None:
     assert pair.run(jobs.save_metrics, tmp_path, cases) == [(0, ""), (0, "")]
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "error_raw.csv"}
     rows = sorted((tmp_path / "error_raw.csv").read_text().splitlines()[1:])
-    assert rows == ['"ä, with a comma",4.0,4.0', "a,0.0,0.0", "b,1.0,1.0", "d,9.0,9.0", "e,16.0,16.0"]
-    assert (tmp_path / "metrics.csv").read_text() == "error,6.0\n"
+    assert rows == [
+        '"ä, with a comma",4.0,4.0,,case',
+        *("a,0.0,0.0,,case", "b,1.0,1.0,,case", "d,9.0,9.0,,case", "e,16.0,16.0,,case"),
+    ]
+    _, row = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert row.startswith("error,6.0,5,0,")
 
 
 def test_tables_that_cannot_be_written_end_all(pair: Pair, tmp_path: Path) -> None:

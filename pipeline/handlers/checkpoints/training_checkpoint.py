@@ -162,11 +162,13 @@ class TrainingCheckpoint:
                 known = f"choose one of {', '.join(map(repr, metrics))}"
                 raise InputError(f"key_metric {self.key_metric!r} is not a metric of the evaluator; {known}")
         metric = float(metrics[self.key_metric])
-        if agree_on(improves(self.evaluator, metric, self.best_metric)):
+        is_best = agree_on(improves(self.evaluator, metric, self.best_metric))
+        if is_best:
             with exit_together():
                 if _is_main():
                     self._write_best()
             self.best_metric, self.best_epoch = metric, trainer.state.epoch
+        evaluator.state.is_best = is_best  # type: ignore[attr-defined]  # `CaseMetricsSaver` keeps the tables of the best
         self._tell_evaluator()
 
     def save_last(self, trainer: Engine) -> None:

@@ -27,6 +27,7 @@ from pipeline.handlers.run.exits import on_exception
 from pipeline.handlers.run.fault_context import TRACE_FILES
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
+from pipeline.runs.tables import SCHEMA
 
 _LOGGER = logging.getLogger(__name__)
 _PACKAGES = {
@@ -92,6 +93,7 @@ class RunRecord:
         self._started = datetime.now(UTC)
         ours = not is_handed_over(engine.state.dataloader)
         record = {
+            "schema": SCHEMA,
             "status": "running",
             "command": _describe_command(sys.orig_argv[1:]),
             "seed": self.seed,

@@ -11,9 +11,10 @@ import torch
 from ignite.engine import Engine, Events
 
 import pipeline.handlers.checkpoints.atomic_save as atomic
-from pipeline.handlers import EarlyStop, TrainingCheckpoint
+from pipeline.handlers import CaseMetricsSaver, EarlyStop, TrainingCheckpoint
 from pipeline.handlers.checkpoints.checkpoint_files import find_last
 from pipeline.issues import InputError
+from pipeline.runs.tables import read_values
 
 NAN = float("nan")
 
@@ -29,11 +30,12 @@ class Run:
         self.trainer = Engine(self._step)
         to_save = options.pop("to_save", {"network": self.network, "optimizer": self.optimizer})
         # Before ours, as MONAI's ValidationHandler is.
-        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.evaluator.run([0]))
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.evaluator.run([[{"case_id": "a"}]]))
         self.evaluator.add_event_handler(
             Events.EPOCH_COMPLETED,
             lambda: self.evaluator.state.metrics.update({key: scores[self.trainer.state.epoch - 1]}),
         )
+        CaseMetricsSaver(folder / "tables").attach(self.evaluator)  # a part of the evaluator, so attached before
         self.checkpoint = TrainingCheckpoint(folder, to_save, self.evaluator, **options)
         self.checkpoint.attach(self.trainer)
         for build in after:
@@ -57,7 +59,7 @@ def best_weight(folder):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != "tables")
 
 
 def test_best_is_a_raw_state_dict_and_last_holds_everything(tmp_path):
@@ -83,6 +85,20 @@ def test_only_an_improvement_replaces_the_best(tmp_path, scores, best):
     assert best_weight(tmp_path) == best
     assert run.evaluator.state.best_metric == 0.2
     assert run.evaluator.state.best_metric_epoch == best
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"), [([0.5, 0.7, 0.6], 0.7), ([NAN, 0.2, NAN], 0.2), ([0.2, 0.1], 0.2), ([NAN, NAN], NAN)]
+)
+def test_tables_of_scores_are_those_of_the_best_weights(tmp_path, scores, kept):
+    Run(tmp_path, scores).run()
+    found = read_values(tmp_path / "tables/metrics.csv")
+    assert found == pytest.approx({"val_mean_dice": kept}, nan_ok=True)
+    if kept == kept:
+        Run(tmp_path, [*scores, 0.1], resume=True).run()
+        assert read_values(tmp_path / "tables/metrics.csv") == found
+        Run(tmp_path, [*scores, 0.1, 0.9], resume=True).run()
+        assert read_values(tmp_path / "tables/metrics.csv") == {"val_mean_dice": 0.9}
 
 
 def test_no_finite_metric_no_best(tmp_path):
