@@ -1,6 +1,7 @@
 """Fixtures and rules of all tests: small data made once per run, real data only if it is next to the repository."""
 
 import gc
+import logging
 import os
 import signal
 import subprocess
@@ -97,13 +98,20 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def import_places() -> Iterator[None]:
-    """Undo what `bundle run` does to the process that it is typed for: modules come from the same places afterwards."""
+def process_state() -> Iterator[None]:
+    """Undo what `bundle run` does to the process that it is typed for: where modules come from, and what is logged."""
     path, written = list(sys.path), sys.dont_write_bytecode
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
     names = {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
     yield
     sys.path[:] = path
     sys.dont_write_bytecode = written
+    root.setLevel(level)
+    for handler in list(root.handlers):
+        # Those of pytest come and go by themselves.
+        if type(handler) is logging.StreamHandler and handler not in handlers:
+            root.removeHandler(handler)
     for name, value in names.items():
         if value is None:
             os.environ.pop(name, None)
