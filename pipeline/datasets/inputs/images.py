@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.datasets.inputs.refusals import Inputs, Refuse, keep_going, list_paths
 from pipeline.datasets.ordering import slice_key, split_number
 from pipeline.issues import InputError
 
@@ -19,24 +20,29 @@ IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 #: Files next to the images that are not inputs: masks of datasets and outputs of a run
 IMAGE_EXCLUDE = (
     *("*_mask.*", "*_mask_[0-9]*.*", "*_segmentation.*", "*_superpixels.*"),
-    *("*_pred.*", "*_overlay.*", "*_figure.*"),
+    *("*_pred.*", "*_overlay.*", "*_figure.*", "*_probability*.*", "*_doubt.*"),
 )
+#: The same for stacks of slices
+STACK_EXCLUDE = (*("*_mask.*", "*_mask_[0-9]*.*", "*_pred.*", "*_overlay.*", "*_probability*.*", "*_doubt.*"),)
 
 
 def find_inputs(
-    input: str | os.PathLike[str],
+    input: Inputs,
     *,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
-    exclude: Sequence[str] = ("*_mask.*", "*_mask_[0-9]*.*", "*_pred.*", "*_overlay.*"),
+    exclude: Sequence[str] = STACK_EXCLUDE,
     channels: int | None = None,
+    refused: Refuse | None = None,
 ) -> list[dict[str, Any]]:
     """Find stacks of slices for inference, and check that they can be read before the network starts.
 
     Args:
-        input: a slice file (a stack of one), a patient's folder, or a folder of patients.
+        input: a slice file (a stack of one), a patient's folder, or a folder of patients; or several of these, of which
+            the slices of one folder are stacked.
         suffixes: endings of image files, compared without case.
         exclude: patterns of names of files that are not images. Hidden files are always ignored.
         channels: required number of channels; None accepts any number.
+        refused: gets the path of each input that is refused, and why; by default the first one ends the search.
 
     Returns:
         Items ``{"case_id", "image": [absolute paths]}``. The files of a folder that differ only in their trailing
@@ -46,28 +52,49 @@ def find_inputs(
         InputError: there is no image, an image cannot be decoded or has another number of channels, or slices of one
             stack differ in size.
     """
-    path, folders = _list_images(input, suffixes, exclude, "a slice, or a folder of slices or of patients")
-    if os.path.isfile(path):
-        return _require_readable([{"case_id": path.stem, "image": [str(path)]}], channels)
+    paths, folders = _list_images(
+        input, suffixes, exclude, "a slice, or a folder of slices or of patients", refused=refused
+    )
+    if len(paths) == 1 and os.path.isfile(paths[0]):
+        return _require_readable([{"case_id": paths[0].stem, "image": [str(paths[0])]}], channels, refused)
+    _require_own_masks(folders)
     stacks = [(files[0].parent.name, *stack) for files in folders if files for stack in _split_stacks(files)]
     names = [name for _, name, _ in stacks]
     items = [
         {"case_id": name if names.count(name) == 1 else f"{folder}_{name}", "image": files}
         for folder, name, files in stacks
     ]
-    return _require_readable(items, channels)
+    return _require_readable(items, channels, refused)
 
 
-def _require_readable(items: list[dict[str, Any]], channels: int | None) -> list[dict[str, Any]]:
-    """Return the items if all their files can be decoded; reading twice costs little compared to a network."""
+def _require_own_masks(folders: Sequence[Sequence[Path]]) -> None:
+    """Refuse slices of different places whose folders have one name, because they would get the same mask."""
+    seen: dict[str, Path] = {}
+    for file in (file for files in folders for file in files):
+        first = seen.setdefault(f"{file.parent.name}/{file.stem}".casefold(), file)
+        if first.parent != file.parent:
+            raise InputError(f"{first} and {file} would get the same mask; rename one folder, or predict them apart")
+
+
+def _require_readable(
+    items: list[dict[str, Any]], channels: int | None, refused: Refuse | None
+) -> list[dict[str, Any]]:
+    """Return the items whose files can be decoded; reading twice costs little compared to a network."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor() as pool:
-        problems = [problem for item in items for problem in _find_unreadable(item["image"], channels, pool)]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(f"{problems[0]}{more}")
-    return items
+        problems = [list(_find_unreadable(item["image"], channels, pool)) for item in items]
+    every = [problem for found in problems for problem in found]
+    if every and refused is None:
+        raise InputError(f"{every[0]}{_count_more(every)}")
+    for item, found in zip(items, problems, strict=True):
+        if found and refused is not None:
+            refused(item["image"][0], f"{found[0]}{_count_more(found)}")
+    return [item for item, found in zip(items, problems, strict=True) if not found]
+
+
+def _count_more(problems: Sequence[str]) -> str:
+    return f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
 
 
 def _find_unreadable(files: Sequence[str], channels: int | None, pool: ThreadPoolExecutor) -> Iterator[str]:
@@ -103,20 +130,22 @@ def _split_stacks(files: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
 
 
 def find_images(
-    input: str | os.PathLike[str],
+    input: Inputs,
     *,
     channels: int | None = None,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
     exclude: Sequence[str] = IMAGE_EXCLUDE,
+    refused: Refuse | None = None,
 ) -> list[dict[str, Any]]:
     """Find pictures for inference, one per case, and check that they can be read.
 
     Args:
-        input: a picture, a folder of pictures, or a folder of such folders.
+        input: a picture, a folder of pictures, or a folder of such folders; or several of these.
         channels: required number of channels. What `pipeline.transforms.DropAlphad` converts is allowed: an additional
             opaque alpha channel, grey saved in colour for one channel, and grey for three. None accepts any number.
         suffixes: endings of image files, compared without case.
         exclude: patterns of names of files that are not images. Hidden files are always ignored.
+        refused: gets the path of each input that is refused, and why; by default the first one ends the search.
 
     Returns:
         Items ``{"case_id", "image": absolute path}``, in the order of folders and names (``x_9`` before ``x_10``). The
@@ -130,24 +159,53 @@ def find_images(
     from pipeline.datasets.inputs.input_checks import require_sound
     from pipeline.datasets.manifests.manifest import Case
 
-    path, folders = _list_images(input, suffixes, exclude, "a picture, or a folder of pictures")
-    root = path.parent if os.path.isfile(path) else path
+    paths, folders = _list_images(input, suffixes, exclude, "a picture, or a folder of pictures", refused=refused)
+    root = find_root(paths)
     files = [file for folder in folders for file in folder]
     ids = name_files(root, files, [file.suffix for file in files])
     cases = [Case(name, "", (file.relative_to(root).as_posix(),)) for name, file in zip(ids, files, strict=True)]
-    require_sound(root, cases, channels)
-    return [{"case_id": name, "image": str(file)} for name, file in zip(ids, files, strict=True)]
+    sound = {case.case_id for case in require_sound(root, cases, channels, refused)}
+    return [{"case_id": name, "image": str(file)} for name, file in zip(ids, files, strict=True) if name in sound]
+
+
+def find_root(paths: Sequence[Path]) -> Path:
+    """Return the folder above all inputs: an input itself if it is the only one and a folder.
+
+    Args:
+        paths: absolute paths of files and folders.
+
+    Example:
+        >>> find_root([Path("/data/a/x.png"), Path("/data/b/y.png")]).as_posix()
+        '/data'
+    """
+    return Path(os.path.commonpath([path.parent if os.path.isfile(path) else path for path in paths]))
 
 
 def _list_images(
-    input: str | os.PathLike[str], suffixes: Sequence[str], exclude: Sequence[str], expected: str
-) -> tuple[Path, list[list[Path]]]:
-    """Return the absolute path of the input, and the images of the folder and of each folder in it."""
-    path = Path(os.path.abspath(os.path.expanduser(input)))
+    input: Inputs, suffixes: Sequence[str], exclude: Sequence[str], expected: str, *, refused: Refuse | None
+) -> tuple[list[Path], list[list[Path]]]:
+    """Return the absolute paths of the inputs, and the images of each folder."""
+    paths = list_paths(input)
+    folders: dict[Path, dict[Path, None]] = {}
+    for path in paths:
+        with keep_going(path, refused):
+            for files in _list_images_of(path, suffixes, exclude if len(paths) > 1 else (), exclude, expected):
+                for file in files:
+                    folders.setdefault(file.parent, {})[file] = None
+    found = [sorted(files, key=lambda file: slice_key(file.stem)) for files in folders.values()]
+    if not found and refused is None:
+        raise InputError(f"no image among {paths[0]} and {len(paths) - 1} more; looked for {', '.join(suffixes)}")
+    return paths, found
+
+
+def _list_images_of(
+    path: Path, suffixes: Sequence[str], left_out: Sequence[str], exclude: Sequence[str], expected: str
+) -> list[list[Path]]:
+    """Return the images of one input: of the folder, and of each folder in it."""
     if os.path.isfile(path):
         if not path.name.lower().endswith(tuple(suffixes)):
             raise InputError(f"{path} is not an image: expected a name ending in {', '.join(suffixes)}")
-        return path, [[path]]
+        return [[] if any(fnmatch.fnmatch(path.name.lower(), pattern.lower()) for pattern in left_out) else [path]]
     if not os.path.isdir(path):
         raise InputError(f"no such file or folder: {path}; expected {expected}")
     try:
@@ -157,7 +215,7 @@ def _list_images(
         raise InputError(f"cannot read {error.filename}: {(error.strerror or '').lower()}") from None
     if not any(files):
         raise InputError(f"no image in {path} or its {len(folders) - 1} folders; looked for {', '.join(suffixes)}")
-    return path, files
+    return files
 
 
 def name_files(root: Path, files: Sequence[Path], endings: Sequence[str]) -> list[str]:

@@ -269,12 +269,13 @@ def test_a_broken_slice(tmp_path: Path) -> None:
     [
         ("none", "no such file or folder"),
         ("empty", "no volume in"),
-        ("s/000001.dcm", "is not a volume: expected a NIfTI"),
+        ("s/notes.txt", "is not a volume: expected a NIfTI"),
     ],
 )
 def test_nothing_to_find(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_dicom(tmp_path / "s")
+    (tmp_path / "s/notes.txt").write_text("x")
     with pytest.raises(InputError, match=message):
         find_volumes(tmp_path / name)
 
