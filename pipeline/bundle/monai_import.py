@@ -1,6 +1,7 @@
 """Import MONAI as fast as it can be, and only a version that this package can work with."""
 
 import gc
+import logging
 import sys
 from importlib import metadata
 
@@ -21,6 +22,8 @@ def import_monai() -> None:
         InputError: see `require_monai`.
     """
     require_monai()
+    # It says for every image that is loaded that a decoder for GPUs is not there.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     if "monai.bundle" in sys.modules:
         return
     enabled = gc.isenabled()

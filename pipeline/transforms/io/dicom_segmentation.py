@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.atomic import write_atomically
 from pipeline.datasets.probes.series_image import list_series
 from pipeline.issues import InputError
+from pipeline.pictures.figures import PALETTE
 
 _PACKAGE = "monai-segmentation-suite"
 #: What to type where highdicom is missing
@@ -55,8 +56,6 @@ def write_segmentation(
     numbers = sorted({*(names or {}), *np.unique(labels).tolist()} - {0}) or [1]
     # A frame per slice, rows first; a channel per segment, because labels need not be 1, 2, 3.
     frames = np.stack([number == labels.T for number in numbers], axis=-1).astype(np.uint8)
-    if images[0].get("NumberOfFrames") is None and len(images) == 1:
-        frames = frames[:1]
     segments = [
         _describe_segment(highdicom, position, (names or {}).get(number, f"label {number}"))
         for position, number in enumerate(numbers, start=1)
@@ -105,6 +104,7 @@ def _describe_segment(highdicom: Any, number: int, name: str) -> Any:
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=_PACKAGE, family=codes.DCM.ArtificialIntelligence, version=_find_version()
         ),
+        display_color=highdicom.color.CIELabColor.from_rgb(*PALETTE[(number - 1) % len(PALETTE)]),
     )
 
 
