@@ -78,7 +78,7 @@ def _place(options: PredictionOptions, config: Mapping[str, Any]) -> dict[str, A
         _require_device(options.device)
         values["device"] = f"$torch.device({options.device!r})"
     # Where one case must not take others with it, a batch is a case.
-    return {**values, **({"dataloader#batch_size": 1} if options.keep_going else {})}
+    return {**values, **({"dataloader#batch_size": 1} if options.keep_going and "dataloader" in config else {})}
 
 
 def _require_device(name: str) -> None:

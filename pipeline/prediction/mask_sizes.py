@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from pipeline.datasets.probes import VOLUMES, expected_format
 
 _AXES = 3
+_CHUNK = 1 << 22
 
 
 def count_labels(mask: torch.Tensor) -> dict[int, int]:
@@ -19,8 +20,10 @@ def count_labels(mask: torch.Tensor) -> dict[int, int]:
         >>> count_labels(torch.tensor([[[0.0, 2.0], [2.0, 1.0]]]))
         {1: 1, 2: 2}
     """
-    values = np.asarray(torch.as_tensor(mask).detach().cpu()).astype(np.int64).ravel()
-    counts = np.bincount(values)
+    values = np.asarray(torch.as_tensor(mask).detach().cpu()).ravel()
+    counts = np.zeros(int(values.max(initial=0)) + 1, dtype=np.int64)
+    for start in range(0, values.size, _CHUNK):  # whole numbers of 64 bits of a large volume would need much memory
+        counts += np.bincount(values[start : start + _CHUNK].astype(np.int64), minlength=len(counts))
     return {label: int(counts[label]) for label in np.flatnonzero(counts).tolist() if label}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+# Formats that Pillow reads, for a hint.
+_FOREIGN = (".gif", ".jp2", ".pgm", ".ppm", ".tga", ".webp")
 #: Files next to the images that are not inputs: masks of datasets and outputs of a run
 IMAGE_EXCLUDE = (
     *("*_mask.*", "*_mask_[0-9]*.*", "*_segmentation.*", "*_superpixels.*"),
@@ -98,13 +102,19 @@ def _count_more(problems: Sequence[str]) -> str:
 
 
 def _find_unreadable(files: Sequence[str], channels: int | None, pool: ThreadPoolExecutor) -> Iterator[str]:
+    from pipeline.datasets.files import check_presence
     from pipeline.datasets.probes import ImageError, Probe, probe_image
 
     def probe(file: str) -> Probe | ImageError:
+        problem = check_presence(Path(file).parent, Path(file).name)
+        if problem:
+            return ImageError(problem.code, problem.message, problem.hint)
         try:
             return probe_image(Path(file), decode=True, is_mask=False)
         except ImageError as error:
             return error
+        except OSError as error:
+            return ImageError("unreadable-file", f"cannot be read: {(error.strerror or str(error)).lower()}")
 
     first: Probe | None = None
     for file, found in zip(files, pool.map(probe, files), strict=True):
@@ -189,9 +199,8 @@ def _list_images(
     folders: dict[Path, dict[Path, None]] = {}
     for path in paths:
         with keep_going(path, refused):
-            for files in _list_images_of(path, suffixes, exclude if len(paths) > 1 else (), exclude, expected):
-                for file in files:
-                    folders.setdefault(file.parent, {})[file] = None
+            for file in _list_images_of(path, suffixes, exclude, expected, alone=len(paths) == 1, refused=refused):
+                folders.setdefault(file.parent, {})[file] = None
     found = [sorted(files, key=lambda file: slice_key(file.stem)) for files in folders.values()]
     if not found and refused is None:
         raise InputError(f"no image among {paths[0]} and {len(paths) - 1} more; looked for {', '.join(suffixes)}")
@@ -199,23 +208,49 @@ def _list_images(
 
 
 def _list_images_of(
-    path: Path, suffixes: Sequence[str], left_out: Sequence[str], exclude: Sequence[str], expected: str
-) -> list[list[Path]]:
-    """Return the images of one input: of the folder, and of each folder in it."""
+    path: Path, suffixes: Sequence[str], exclude: Sequence[str], expected: str, *, alone: bool, refused: Refuse | None
+) -> list[Path]:
+    """Return the images of one input: of the folder, and of each folder in it; a file that is named alone is taken."""
     if os.path.isfile(path):
         if not path.name.lower().endswith(tuple(suffixes)):
-            raise InputError(f"{path} is not an image: expected a name ending in {', '.join(suffixes)}")
-        return [[] if any(fnmatch.fnmatch(path.name.lower(), pattern.lower()) for pattern in left_out) else [path]]
+            raise InputError(f"{path} is not an image: expected a name ending in {', '.join(suffixes)}{_suggest(path)}")
+        return [path] if alone or not _is_excluded(path.name, exclude) else []
     if not os.path.isdir(path):
         raise InputError(f"no such file or folder: {path}; expected {expected}")
-    try:
-        folders = [path, *sorted(child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")]
-        files = [_list_files(folder, suffixes, exclude) for folder in folders]
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename}: {(error.strerror or '').lower()}") from None
-    if not any(files):
+    files: list[Path] = []
+    folders = [path, *_list_folders(path)]
+    for folder in folders:
+        with keep_going(folder, refused):
+            files += _list_files(folder, suffixes, exclude)
+    if not files:
         raise InputError(f"no image in {path} or its {len(folders) - 1} folders; looked for {', '.join(suffixes)}")
     return files
+
+
+def _list_folders(path: Path) -> list[Path]:
+    with _explain_reading():
+        return sorted(child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")
+
+
+@contextmanager
+def _explain_reading() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {(error.strerror or '').lower()}") from None
+
+
+def _is_excluded(name: str, exclude: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatch(name.lower(), pattern.lower()) for pattern in exclude)
+
+
+def _suggest(path: Path) -> str:
+    """Return the command that makes a PNG file of a picture that Pillow can read and bundles cannot."""
+    if path.suffix.lower() not in _FOREIGN:
+        return ""
+    target = str(path.with_suffix(".png"))
+    code = f"from PIL import Image; Image.open({str(path)!r}).convert('RGB').save({target!r})"
+    return f"; make a PNG of it: python -c {shlex.quote(code)}"
 
 
 def name_files(root: Path, files: Sequence[Path], endings: Sequence[str]) -> list[str]:
@@ -243,23 +278,14 @@ def name_files(root: Path, files: Sequence[Path], endings: Sequence[str]) -> lis
     ]
 
 
-def _require_present(file: Path) -> None:
-    """Refuse a file that would be left out in silence, such as a link to a picture that is gone."""
-    from pipeline.datasets.files import check_presence
-
-    problem = check_presence(file.parent, file.name)
-    if problem:
-        hint = f"; {problem.hint}" if problem.hint else ""
-        raise InputError(f"{file}: {problem.message}{hint}")
-
-
 def _list_files(folder: Path, suffixes: Sequence[str], exclude: Iterable[str]) -> list[Path]:
     """Return the images of a folder, without its folders, in the order of their numbers."""
     found = []
-    for file in sorted(folder.iterdir(), key=lambda item: slice_key(item.stem)):
+    with _explain_reading():
+        files = sorted(folder.iterdir(), key=lambda item: slice_key(item.stem))
+    for file in files:
         name = file.name.lower()
         hidden = name.startswith(".") or not name.endswith(tuple(suffixes)) or file.is_dir()
-        if not hidden and not any(fnmatch.fnmatch(name, pattern.lower()) for pattern in exclude):
-            _require_present(file)
-            found.append(file)
+        if not hidden and not _is_excluded(name, exclude):
+            found.append(file)  # that it is there and not empty is checked with its content
     return found
