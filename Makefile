@@ -28,7 +28,7 @@ DEMO_EPOCHS ?=
 DEMO_OPTIONS ?= --roi_size "[$(DEMO_SIZE),$(DEMO_SIZE),3]" --batch_size 8 --learning_rate 0.003 --val_interval 3
 DEMO_CONFIGS := $(BUNDLE)/configs
 
-.PHONY: help venv demo demo-steps test test-all test-clients lint format docs clean
+.PHONY: help venv demo demo-steps test coverage test-all test-clients lint format docs clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -155,7 +155,11 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_J
 # CI adds the tests on real images with "not slow".
 TEST_MARKS ?= not slow and not realdata
 
-test: lint  ## lint, types, tests and coverage, as in CI
+test: lint  ## lint, types and tests, as in CI
+	@$(PYTEST) -m "$(TEST_MARKS)"
+
+# Apart, because the same tests take about twice as long where every line is counted.
+coverage: $(READY)  ## the tests of `make test` again, with branch coverage and its floor
 	@$(PYTEST) -m "$(TEST_MARKS)" --cov
 
 test-all: lint  ## also the slow tests and those on real images

@@ -74,6 +74,23 @@ def list_configs(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.json")) if path.name != MANIFEST]
 
 
+def find_extra(bundle: Path, name: str) -> Path:
+    """Return a config that changes the bundle's own.
+
+    Args:
+        bundle: folder of the bundle.
+        name: path of a file, or the name of one in the bundle's ``configs``.
+
+    Raises:
+        InputError: there is no such file; the nearest name is suggested.
+    """
+    for path in (Path(name), bundle / "configs" / name):
+        if path.is_file():
+            return path
+    hint = suggest_name(name, [path.name for path in list_configs(bundle / "configs")])
+    raise InputError(f"--config_file: no file {name}, neither here nor in {bundle / 'configs'}; {hint}")
+
+
 def find_output(bundle: Path, train: Mapping[str, Any]) -> Path:
     """Return the folder that a bundle's trainings write to, relative to the current one.
 

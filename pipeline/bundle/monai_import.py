@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import logging
 import sys
 from importlib import metadata
 
@@ -23,6 +24,8 @@ def import_monai() -> None:
         InputError: see `require_monai`.
     """
     require_monai()
+    # It says for every image that is loaded that a decoder for GPUs is not there.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     if "monai.bundle" in sys.modules:
         return
     enabled = gc.isenabled()

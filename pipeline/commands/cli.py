@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from pipeline import __version__
 from pipeline.commands.installation import describe_rivals
-from pipeline.faults import find_fault
+from pipeline.faults import describe_first, find_fault
 from pipeline.issues import InputError, format_examples, join_lines
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -85,6 +85,9 @@ bundle pull: get a packed bundle from a hub, a web server or a folder: compare i
 bundle run: audit a bundle that you received, and run it if nothing in it is dangerous or you have allowed it
     bundle run received.zip inference --input images --output_dir predictions
     bundle run received train --dataset_dir data --allow my_allow_list.json
+predict: predict images, folders and DICOM series with a bundle; masks on the grid of each image, and a table of sizes
+    predict lgg_attunet data/kaggle_3m/TCGA_CS_4941_19960909 -o masks --overlay
+    predict hippocampus_segresnet scans series -o masks --format seg --keep-going
 tune: tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off
     tune lgg_attunet --dataset_dir data/kaggle_3m
     tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology
@@ -214,6 +217,6 @@ def _print_error(error: BaseException, *, debug: bool) -> int:
         text = join_lines(f"{os.fsdecode(error.filename)}: {error.strerror.lower()}")
     if not isinstance(error, InputError | OSError):
         fault = find_fault(error)
-        text = fault.what if fault else f"{type(error).__name__}: {text}; this is a bug, --debug shows where"
+        text = fault.what if fault else f"{describe_first(error)}; this is a bug, --debug shows where"
     print(f"error: {text}", file=sys.stderr)
     return EXIT_FAILURE

@@ -12,6 +12,7 @@ from pipeline.transforms.intensity.random_channels import (
 )
 from pipeline.transforms.io.coco_mask import LoadCocoMask, LoadCocoMaskd
 from pipeline.transforms.io.mask_files import LoadMasks, LoadMasksd
+from pipeline.transforms.io.save_maps import SaveImageMaps, SaveImageMapsd
 from pipeline.transforms.io.save_mask import SaveImageMask, SaveImageMaskd
 from pipeline.transforms.io.slice_stack import LoadImageStack, LoadImageStackd, SaveImageStack, SaveImageStackd
 from pipeline.transforms.io.source_image import LoadSource, LoadSourced
@@ -70,6 +71,8 @@ __all__ = [
     "RandGammaByChanneld",
     "RemoveSmallComponents",
     "RemoveSmallComponentsd",
+    "SaveImageMaps",
+    "SaveImageMapsd",
     "SaveImageMask",
     "SaveImageMaskd",
     "SaveImageStack",

@@ -1,13 +1,35 @@
 """What transforms read from the meta data of an item: its file, its voxel sizes and its spatial axes."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import torch
 from monai.data import MetaTensor
-from monai.utils import ImageMetaKey
+from monai.utils import ImageMetaKey, MetaKeys
 
 
 def find_file(item: torch.Tensor) -> str:
     """Return the path of the file that an item was loaded from, "" if its meta data do not name one."""
     return str(item.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "")) if isinstance(item, MetaTensor) else ""
+
+
+def note_files(item: torch.Tensor, files: Iterable[Path]) -> None:
+    """Note in the meta data of an item the files that it was written to, as MONAI's ``SaveImage`` does for one file.
+
+    Example:
+        >>> mask = MetaTensor(torch.zeros(1, 2, 2))
+        >>> note_files(mask, [Path("a_1.tif"), Path("a_2.tif")])
+        >>> [path.name for path in list_written(mask)]
+        ['a_1.tif', 'a_2.tif']
+    """
+    if isinstance(item, MetaTensor):
+        item.meta[MetaKeys.SAVED_TO] = "\n".join(map(str, files))
+
+
+def list_written(item: torch.Tensor) -> list[Path]:
+    """Return the files that an item was written to, as far as its meta data name them."""
+    text = str(item.meta.get(MetaKeys.SAVED_TO, "")) if isinstance(item, MetaTensor) else ""
+    return [Path(line) for line in text.splitlines() if line]
 
 
 def name_item(item: torch.Tensor, kind: str = "image") -> str:

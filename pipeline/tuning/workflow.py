@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import faults
-from pipeline.bundle.config_files import EVALUATE, TRAIN, list_configs, read_config, suggest_name
+from pipeline.bundle.config_files import EVALUATE, TRAIN, find_extra, read_config
 from pipeline.bundle.configs import find_references, list_texts
 from pipeline.bundle.overrides.ids import MISSING, look_up
 from pipeline.bundle.overrides.overrides import Overrides, describe_first
@@ -78,7 +78,7 @@ def open_workflow(bundle: Path, extras: Sequence[str], overrides: Mapping[str, A
     names = (TRAIN, EVALUATE, REFINE_FILE)
     for name in names:
         read_config(bundle, name)
-    more = tuple(_find_extra(bundle, name) for name in extras)
+    more = tuple(find_extra(bundle, name) for name in extras)
     with explain(f"{bundle}"):
         parser = ConfigParser()
         parser.read_config([str(path) for path in (*(bundle / "configs" / name for name in names), *more)])
@@ -119,15 +119,6 @@ def collect_settings(config: Any, roots: Sequence[str], leave_out: Sequence[str]
         for _, text in list_texts(found[name]):
             waiting += sorted(find_references(text))
     return found
-
-
-def _find_extra(bundle: Path, name: str) -> Path:
-    for path in (Path(name), bundle / "configs" / name):
-        if path.is_file():
-            return path
-    known = [path.name for path in list_configs(bundle / "configs")]
-    hint = suggest_name(name, known)
-    raise InputError(f"--config_file: no file {name}, neither here nor in {bundle / 'configs'}; {hint}")
 
 
 @contextmanager

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.datasets.inputs.refusals import Inputs, Refuse, keep_going, list_paths
 from pipeline.datasets.ordering import slice_key, split_number
 from pipeline.issues import InputError
 
@@ -16,27 +19,34 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+# Formats that Pillow reads, for a hint.
+_FOREIGN = (".gif", ".jp2", ".pgm", ".ppm", ".tga", ".webp")
 #: Files next to the images that are not inputs: masks of datasets and outputs of a run
 IMAGE_EXCLUDE = (
     *("*_mask.*", "*_mask_[0-9]*.*", "*_segmentation.*", "*_superpixels.*"),
-    *("*_pred.*", "*_overlay.*", "*_figure.*"),
+    *("*_pred.*", "*_overlay.*", "*_figure.*", "*_probability*.*", "*_doubt.*"),
 )
+#: The same for stacks of slices
+STACK_EXCLUDE = (*("*_mask.*", "*_mask_[0-9]*.*", "*_pred.*", "*_overlay.*", "*_probability*.*", "*_doubt.*"),)
 
 
 def find_inputs(
-    input: str | os.PathLike[str],
+    input: Inputs,
     *,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
-    exclude: Sequence[str] = ("*_mask.*", "*_mask_[0-9]*.*", "*_pred.*", "*_overlay.*"),
+    exclude: Sequence[str] = STACK_EXCLUDE,
     channels: int | None = None,
+    refused: Refuse | None = None,
 ) -> list[dict[str, Any]]:
     """Find stacks of slices for inference, and check that they can be read before the network starts.
 
     Args:
-        input: a slice file (a stack of one), a patient's folder, or a folder of patients.
+        input: a slice file (a stack of one), a patient's folder, or a folder of patients; or several of these, of which
+            the slices of one folder are stacked.
         suffixes: endings of image files, compared without case.
         exclude: patterns of names of files that are not images. Hidden files are always ignored.
         channels: required number of channels; None accepts any number.
+        refused: gets the path of each input that is refused, and why; by default the first one ends the search.
 
     Returns:
         Items ``{"case_id", "image": [absolute paths]}``. The files of a folder that differ only in their trailing
@@ -46,38 +56,65 @@ def find_inputs(
         InputError: there is no image, an image cannot be decoded or has another number of channels, or slices of one
             stack differ in size.
     """
-    path, folders = _list_images(input, suffixes, exclude, "a slice, or a folder of slices or of patients")
-    if os.path.isfile(path):
-        return _require_readable([{"case_id": path.stem, "image": [str(path)]}], channels)
+    paths, folders = _list_images(
+        input, suffixes, exclude, "a slice, or a folder of slices or of patients", refused=refused
+    )
+    if len(paths) == 1 and os.path.isfile(paths[0]):
+        return _require_readable([{"case_id": paths[0].stem, "image": [str(paths[0])]}], channels, refused)
+    _require_own_masks(folders)
     stacks = [(files[0].parent.name, *stack) for files in folders if files for stack in _split_stacks(files)]
     names = [name for _, name, _ in stacks]
     items = [
         {"case_id": name if names.count(name) == 1 else f"{folder}_{name}", "image": files}
         for folder, name, files in stacks
     ]
-    return _require_readable(items, channels)
+    return _require_readable(items, channels, refused)
 
 
-def _require_readable(items: list[dict[str, Any]], channels: int | None) -> list[dict[str, Any]]:
-    """Return the items if all their files can be decoded; reading twice costs little compared to a network."""
+def _require_own_masks(folders: Sequence[Sequence[Path]]) -> None:
+    """Refuse slices of different places whose folders have one name, because they would get the same mask."""
+    seen: dict[str, Path] = {}
+    for file in (file for files in folders for file in files):
+        first = seen.setdefault(f"{file.parent.name}/{file.stem}".casefold(), file)
+        if first.parent != file.parent:
+            raise InputError(f"{first} and {file} would get the same mask; rename one folder, or predict them apart")
+
+
+def _require_readable(
+    items: list[dict[str, Any]], channels: int | None, refused: Refuse | None
+) -> list[dict[str, Any]]:
+    """Return the items whose files can be decoded; reading twice costs little compared to a network."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor() as pool:
-        problems = [problem for item in items for problem in _find_unreadable(item["image"], channels, pool)]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(f"{problems[0]}{more}")
-    return items
+        problems = [list(_find_unreadable(item["image"], channels, pool)) for item in items]
+    every = [problem for found in problems for problem in found]
+    if every and refused is None:
+        raise InputError(f"{every[0]}{_count_more(every)}")
+    for item, found in zip(items, problems, strict=True):
+        if found and refused is not None:
+            refused(item["image"][0], f"{found[0]}{_count_more(found)}")
+    return [item for item, found in zip(items, problems, strict=True) if not found]
+
+
+def _count_more(problems: Sequence[str]) -> str:
+    return f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
 
 
 def _find_unreadable(files: Sequence[str], channels: int | None, pool: ThreadPoolExecutor) -> Iterator[str]:
+    from pipeline.datasets.files import check_presence
     from pipeline.datasets.probes import ImageError, Probe, probe_image
 
     def probe(file: str) -> Probe | ImageError:
+        problem = check_presence(Path(file).parent, Path(file).name)
+        if problem:
+            return ImageError(problem.code, problem.message, problem.hint)
         try:
             return probe_image(Path(file), decode=True, is_mask=False)
         except ImageError as error:
             return error
+        except OSError as error:
+            return ImageError("unreadable-file", f"cannot be read: {(error.strerror or str(error)).lower()}")
 
     first: Probe | None = None
     for file, found in zip(files, pool.map(probe, files), strict=True):
@@ -103,20 +140,22 @@ def _split_stacks(files: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
 
 
 def find_images(
-    input: str | os.PathLike[str],
+    input: Inputs,
     *,
     channels: int | None = None,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
     exclude: Sequence[str] = IMAGE_EXCLUDE,
+    refused: Refuse | None = None,
 ) -> list[dict[str, Any]]:
     """Find pictures for inference, one per case, and check that they can be read.
 
     Args:
-        input: a picture, a folder of pictures, or a folder of such folders.
+        input: a picture, a folder of pictures, or a folder of such folders; or several of these.
         channels: required number of channels. What `pipeline.transforms.DropAlphad` converts is allowed: an additional
             opaque alpha channel, grey saved in colour for one channel, and grey for three. None accepts any number.
         suffixes: endings of image files, compared without case.
         exclude: patterns of names of files that are not images. Hidden files are always ignored.
+        refused: gets the path of each input that is refused, and why; by default the first one ends the search.
 
     Returns:
         Items ``{"case_id", "image": absolute path}``, in the order of folders and names (``x_9`` before ``x_10``). The
@@ -130,34 +169,88 @@ def find_images(
     from pipeline.datasets.inputs.input_checks import require_sound
     from pipeline.datasets.manifests.manifest import Case
 
-    path, folders = _list_images(input, suffixes, exclude, "a picture, or a folder of pictures")
-    root = path.parent if os.path.isfile(path) else path
+    paths, folders = _list_images(input, suffixes, exclude, "a picture, or a folder of pictures", refused=refused)
+    root = find_root(paths)
     files = [file for folder in folders for file in folder]
     ids = name_files(root, files, [file.suffix for file in files])
     cases = [Case(name, "", (file.relative_to(root).as_posix(),)) for name, file in zip(ids, files, strict=True)]
-    require_sound(root, cases, channels)
-    return [{"case_id": name, "image": str(file)} for name, file in zip(ids, files, strict=True)]
+    sound = {case.case_id for case in require_sound(root, cases, channels, refused)}
+    return [{"case_id": name, "image": str(file)} for name, file in zip(ids, files, strict=True) if name in sound]
+
+
+def find_root(paths: Sequence[Path]) -> Path:
+    """Return the folder above all inputs: an input itself if it is the only one and a folder.
+
+    Args:
+        paths: absolute paths of files and folders.
+
+    Example:
+        >>> find_root([Path("/data/a/x.png"), Path("/data/b/y.png")]).as_posix()
+        '/data'
+    """
+    return Path(os.path.commonpath([path.parent if os.path.isfile(path) else path for path in paths]))
 
 
 def _list_images(
-    input: str | os.PathLike[str], suffixes: Sequence[str], exclude: Sequence[str], expected: str
-) -> tuple[Path, list[list[Path]]]:
-    """Return the absolute path of the input, and the images of the folder and of each folder in it."""
-    path = Path(os.path.abspath(os.path.expanduser(input)))
+    input: Inputs, suffixes: Sequence[str], exclude: Sequence[str], expected: str, *, refused: Refuse | None
+) -> tuple[list[Path], list[list[Path]]]:
+    """Return the absolute paths of the inputs, and the images of each folder."""
+    paths = list_paths(input)
+    folders: dict[Path, dict[Path, None]] = {}
+    for path in paths:
+        with keep_going(path, refused):
+            for file in _list_images_of(path, suffixes, exclude, expected, alone=len(paths) == 1, refused=refused):
+                folders.setdefault(file.parent, {})[file] = None
+    found = [sorted(files, key=lambda file: slice_key(file.stem)) for files in folders.values()]
+    if not found and refused is None:
+        raise InputError(f"no image among {paths[0]} and {len(paths) - 1} more; looked for {', '.join(suffixes)}")
+    return paths, found
+
+
+def _list_images_of(
+    path: Path, suffixes: Sequence[str], exclude: Sequence[str], expected: str, *, alone: bool, refused: Refuse | None
+) -> list[Path]:
+    """Return the images of one input: of the folder, and of each folder in it; a file that is named alone is taken."""
     if os.path.isfile(path):
         if not path.name.lower().endswith(tuple(suffixes)):
-            raise InputError(f"{path} is not an image: expected a name ending in {', '.join(suffixes)}")
-        return path, [[path]]
+            raise InputError(f"{path} is not an image: expected a name ending in {', '.join(suffixes)}{_suggest(path)}")
+        return [path] if alone or not _is_excluded(path.name, exclude) else []
     if not os.path.isdir(path):
         raise InputError(f"no such file or folder: {path}; expected {expected}")
+    files: list[Path] = []
+    folders = [path, *_list_folders(path)]
+    for folder in folders:
+        with keep_going(folder, refused):
+            files += _list_files(folder, suffixes, exclude)
+    if not files:
+        raise InputError(f"no image in {path} or its {len(folders) - 1} folders; looked for {', '.join(suffixes)}")
+    return files
+
+
+def _list_folders(path: Path) -> list[Path]:
+    with _explain_reading():
+        return sorted(child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")
+
+
+@contextmanager
+def _explain_reading() -> Iterator[None]:
     try:
-        folders = [path, *sorted(child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")]
-        files = [_list_files(folder, suffixes, exclude) for folder in folders]
+        yield
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {(error.strerror or '').lower()}") from None
-    if not any(files):
-        raise InputError(f"no image in {path} or its {len(folders) - 1} folders; looked for {', '.join(suffixes)}")
-    return path, files
+
+
+def _is_excluded(name: str, exclude: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatch(name.lower(), pattern.lower()) for pattern in exclude)
+
+
+def _suggest(path: Path) -> str:
+    """Return the command that makes a PNG file of a picture that Pillow can read and bundles cannot."""
+    if path.suffix.lower() not in _FOREIGN:
+        return ""
+    target = str(path.with_suffix(".png"))
+    code = f"from PIL import Image; Image.open({str(path)!r}).convert('RGB').save({target!r})"
+    return f"; make a PNG of it: python -c {shlex.quote(code)}"
 
 
 def name_files(root: Path, files: Sequence[Path], endings: Sequence[str]) -> list[str]:
@@ -185,23 +278,14 @@ def name_files(root: Path, files: Sequence[Path], endings: Sequence[str]) -> lis
     ]
 
 
-def _require_present(file: Path) -> None:
-    """Refuse a file that would be left out in silence, such as a link to a picture that is gone."""
-    from pipeline.datasets.files import check_presence
-
-    problem = check_presence(file.parent, file.name)
-    if problem:
-        hint = f"; {problem.hint}" if problem.hint else ""
-        raise InputError(f"{file}: {problem.message}{hint}")
-
-
 def _list_files(folder: Path, suffixes: Sequence[str], exclude: Iterable[str]) -> list[Path]:
     """Return the images of a folder, without its folders, in the order of their numbers."""
     found = []
-    for file in sorted(folder.iterdir(), key=lambda item: slice_key(item.stem)):
+    with _explain_reading():
+        files = sorted(folder.iterdir(), key=lambda item: slice_key(item.stem))
+    for file in files:
         name = file.name.lower()
         hidden = name.startswith(".") or not name.endswith(tuple(suffixes)) or file.is_dir()
-        if not hidden and not any(fnmatch.fnmatch(name, pattern.lower()) for pattern in exclude):
-            _require_present(file)
-            found.append(file)
+        if not hidden and not _is_excluded(name, exclude):
+            found.append(file)  # that it is there and not empty is checked with its content
     return found

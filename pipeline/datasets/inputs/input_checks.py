@@ -10,6 +10,7 @@ from pipeline.datasets.checks import contents, geometry, image_files
 from pipeline.datasets.checks.case_view import CaseView, format_size
 from pipeline.datasets.digests import map_threads
 from pipeline.datasets.files import check_presence
+from pipeline.datasets.inputs.refusals import Refuse
 from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.probes import VOLUMES, ImageError, Probe, probe_image
 from pipeline.issues import InputError, Issue, join_lines
@@ -38,22 +39,39 @@ _VOLUME_AXES = 3
 _MODES = {1: ("L", "grey"), 3: ("RGB", "colour")}
 
 
-def require_sound(root: Path, cases: Sequence[Case], channels: int | None) -> None:
-    """Read all files of the cases; log warnings, one line per kind, and raise errors.
+def require_sound(root: Path, cases: Sequence[Case], channels: int | None, refused: Refuse | None = None) -> list[Case]:
+    """Read all files of the cases; log warnings, one line per kind, and raise errors or tell them to ``refused``.
 
     Reading twice costs little compared to a network. The cases are pictures, files of volumes, or the files of
     DICOM series. ``channels`` is their number without opaque alpha; None accepts any.
+
+    Returns:
+        The cases without errors.
 
     Raises:
         InputError: the first error, and how many more there are.
     """
     files = [path for case in cases for path in case.image]
     found = dict(zip(files, map_threads(lambda path: _probe(root, path), files), strict=True))
-    issues = [issue for case in cases for issue in _find_issues(case, found, channels)]
-    errors = [issue for issue in issues if issue.severity == "error"]
-    if errors:
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise InputError(f"{_describe(root, errors[0])}{more}")
+    by_case = [list(_find_issues(case, found, channels)) for case in cases]
+    issues = [issue for of_case in by_case for issue in of_case]
+    errors = [[issue for issue in of_case if issue.severity == "error"] for of_case in by_case]
+    every = [issue for of_case in errors for issue in of_case]
+    if every and refused is None:
+        raise InputError(_describe_all(root, every))
+    for of_case in filter(None, errors):
+        if refused is not None:
+            refused(str(root / of_case[0].path), _describe_all(root, of_case))
+    _warn(root, [issue for issue in issues if issue.severity != "error"])
+    return [case for case, of_case in zip(cases, errors, strict=True) if not of_case]
+
+
+def _describe_all(root: Path, errors: Sequence[Issue]) -> str:
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{_describe(root, errors[0])}{more}"
+
+
+def _warn(root: Path, issues: Sequence[Issue]) -> None:
     for code in dict.fromkeys(issue.code for issue in issues):
         same = [issue for issue in issues if issue.code == code]
         more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""

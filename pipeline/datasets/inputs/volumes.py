@@ -4,19 +4,23 @@ import fnmatch
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.datasets.inputs.images import name_files
+from pipeline.datasets.inputs.images import find_root, name_files
+from pipeline.datasets.inputs.refusals import Inputs, Refuse, keep_going, list_paths
 from pipeline.datasets.manifests.manifest import Case
-from pipeline.datasets.probes import VOLUMES, expected_format, find_ending
+from pipeline.datasets.probes import VOLUMES, ImageSource, expected_format, find_ending, is_dicom
 from pipeline.issues import InputError
 
 #: Files next to the volumes that are not inputs: masks, labels of a Decathlon dataset, outputs of a run
 VOLUME_EXCLUDE = (
     *("*_mask.*", "*_seg.*", "*.seg.*", "*_label.*", "*_labels.*", "labelst[rs]/*", "*/labelst[rs]/*"),
-    *("*_pred.*", "*_overlay.*", "*_figure.*"),
+    *("*_pred.*", "*_overlay.*", "*_figure.*", "*_probability*.*", "*_doubt.*"),
 )
+# A segmentation that a prediction wrote.
+_RESULT = "*_pred.dcm"
 _EXPECTED = (
     "expected a NIfTI, MetaImage or NRRD file (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr),"
     " the folder of a DICOM series, or a folder with these"
@@ -24,15 +28,21 @@ _EXPECTED = (
 
 
 def find_volumes(
-    input: str | os.PathLike[str], *, channels: int | None = 1, exclude: Sequence[str] = VOLUME_EXCLUDE
+    input: Inputs,
+    *,
+    channels: int | None = 1,
+    exclude: Sequence[str] = VOLUME_EXCLUDE,
+    refused: Refuse | None = None,
 ) -> list[dict[str, Any]]:
     """Find volumes for inference, and check that they can be read before the network starts.
 
     Args:
-        input: a NIfTI, MetaImage or NRRD file, the folder of a DICOM series, or a folder that holds both at any depth.
+        input: a NIfTI, MetaImage or NRRD file, the folder of a DICOM series, or a folder that holds both at any depth;
+            or several of these. A DICOM file stands for its folder.
         channels: required length of the fourth axis, 1 for three axes; None accepts any number.
         exclude: patterns of files that are not images, compared without case with the file's path below
             ``input``. Hidden files are always ignored.
+        refused: gets the path of each volume that is refused, and why; by default the first one ends the search.
 
     Returns:
         Items ``{"case_id", "image"}``, files before series: ``image`` is the absolute path of the file or of the
@@ -46,14 +56,20 @@ def find_volumes(
     """
     from pipeline.datasets.inputs.input_checks import require_sound
 
-    path = Path(os.path.abspath(os.path.expanduser(input)))
-    root, volumes, series = _find(path, exclude)
-    require_sound(root, [*volumes.values(), *series.values()], channels)
-    for folder in series:
-        _require_one_series(folder)
+    paths = [path.parent if _is_slice(path) else path for path in list_paths(input)]
+    volumes, series = _find_all(list(dict.fromkeys(paths)), exclude, refused)
+    root = find_root(paths)
+    cases = {
+        file: replace(case, case_id=str(file), image=tuple(os.path.relpath(image, root) for image in case.image))
+        for file, case in {**volumes, **series}.items()
+    }
+    sound = {Path(case.case_id) for case in require_sound(root, list(cases.values()), channels, refused)}
+    for folder in sound & set(series):
+        if not _is_one_series(folder, refused):
+            sound.remove(folder)
     found = [*volumes, *series]
     ids = name_files(root, found, [*map(_cut_ending, volumes), *("" for _ in series)])
-    return [{"case_id": name, "image": str(file)} for name, file in zip(ids, found, strict=True)]
+    return [{"case_id": name, "image": str(file)} for name, file in zip(ids, found, strict=True) if file in sound]
 
 
 def _cut_ending(file: Path) -> str:
@@ -61,28 +77,70 @@ def _cut_ending(file: Path) -> str:
     return file.name[len(file.name) - len(find_ending(file.name)) :]
 
 
-def _find(path: Path, exclude: Sequence[str]) -> tuple[Path, dict[Path, Case], dict[Path, Case]]:
-    """Return the folder that ids are relative to, the files of volumes and the folders of series."""
+def _is_slice(path: Path) -> bool:
+    """Return whether a path is a DICOM file, by its name or its first bytes."""
+    if not os.path.isfile(path):
+        return False
+    return expected_format(path.name) == "DICOM" or (not find_ending(path.name) and is_dicom(ImageSource(path)))
+
+
+def _find_all(
+    paths: Sequence[Path], exclude: Sequence[str], refused: Refuse | None
+) -> tuple[dict[Path, Case], dict[Path, Case]]:
+    """Return the files of volumes and the folders of series."""
+    volumes: dict[Path, Case] = {}
+    series: dict[Path, Case] = {}
+    for path in paths:
+        with keep_going(path, refused):
+            found, folders = _find(path, exclude, refused)
+            volumes |= found
+            series |= folders
+    return volumes, series
+
+
+def _find(path: Path, exclude: Sequence[str], refused: Refuse | None) -> tuple[dict[Path, Case], dict[Path, Case]]:
+    """Return the same for one input; the images of a case are absolute paths."""
     from pipeline.datasets.layouts.listing import list_files
 
     if os.path.isfile(path):
         if expected_format(path.name) not in VOLUMES:
             raise InputError(f"{path} is not a volume: {_EXPECTED}")
-        return path.parent, {path: Case(path.name, "", (path.name,))}, {}
+        return {path: _make_case(path)}, {}
     if not os.path.isdir(path):
         raise InputError(f"no such file or folder: {path}; {_EXPECTED}")
     files = list_files(path).files
-    volumes = {path / name: Case(name, "", (name,)) for name in files if _is_volume(name, exclude)}
-    series = _find_series(path, files)
-    if not volumes and not series:
+    volumes = {path / name: _make_case(path / name) for name in files if _is_volume(name, exclude)}
+    series = _find_sound_series(path, files, refused)
+    if not volumes and not series and refused is None:
         raise InputError(f"no volume in {path}; {_EXPECTED}")
-    return path, volumes, series
+    return volumes, series
+
+
+def _make_case(*files: Path) -> Case:
+    return Case(str(files[0]), "", tuple(map(str, files)))
 
 
 def _is_volume(name: str, exclude: Sequence[str]) -> bool:
     if expected_format(name) not in VOLUMES:
         return False
     return not any(fnmatch.fnmatchcase(name.lower(), pattern.lower()) for pattern in exclude)
+
+
+def _find_sound_series(root: Path, files: Sequence[str], refused: Refuse | None) -> dict[Path, Case]:
+    """Return the series of a tree by their folder; where one is refused, the others are looked at one by one."""
+    try:
+        return _find_series(root, files)
+    except InputError:
+        if refused is None:
+            raise
+    folders: dict[PurePosixPath, list[str]] = defaultdict(list)
+    for name in files:
+        folders[PurePosixPath(name).parent].append(name)
+    series: dict[Path, Case] = {}
+    for folder, names in folders.items():
+        with keep_going(root / folder, refused):
+            series |= _find_series(root, names)
+    return series
 
 
 def _find_series(root: Path, files: Sequence[str]) -> dict[Path, Case]:
@@ -95,7 +153,8 @@ def _find_series(root: Path, files: Sequence[str]) -> dict[Path, Case]:
     from pipeline.datasets.layouts.listing import Listing
 
     listing = Listing(root, tuple(files))
-    listing = Listing(root, tuple(name for name in files if may_be_dicom(listing, name)))
+    slices = [name for name in files if not fnmatch.fnmatchcase(name.lower(), _RESULT) and may_be_dicom(listing, name)]
+    listing = Listing(root, tuple(slices))
     if not listing.files:
         return {}
     series: dict[Path, list[Case]] = defaultdict(list)
@@ -105,16 +164,18 @@ def _find_series(root: Path, files: Sequence[str]) -> dict[Path, Case]:
         if len(cases) > 1:
             first = " and ".join(Path(case.image[0]).name for case in cases[:2])
             raise _refuse_mixture(folder, len(cases), f" ({first} belong to different series)")
-    return {folder: cases[0] for folder, cases in series.items()}
+    return {folder: _make_case(*(root / image for image in cases[0].image)) for folder, cases in series.items()}
 
 
-def _require_one_series(folder: Path) -> None:
+def _is_one_series(folder: Path, refused: Refuse | None) -> bool:
     """Require that ITK, the later reader, finds one series; it separates series by more than their identifier."""
     from pipeline.datasets.probes.series_image import list_series  # numpy, which --help does not need
 
     number = len(list_series(folder))
-    if number != 1:
-        raise _refuse_mixture(folder, number)
+    with keep_going(folder, refused):
+        if number != 1:
+            raise _refuse_mixture(folder, number)
+    return number == 1
 
 
 def _refuse_mixture(folder: Path, number: int, detail: str = "") -> InputError:

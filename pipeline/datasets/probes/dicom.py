@@ -8,7 +8,7 @@ A `Probe` contains no name, number or date of a patient, because probes are cach
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe, is_dicom
@@ -36,8 +36,9 @@ class SliceFacts(Slice):
 
 
 def read_slice_facts(source: ImageSource) -> SliceFacts:
-    """Read the header of a DICOM file; raise `ImageError` if it cannot be read."""
-    return _gather_facts(_read(source, pixels=False))
+    """Read the header of a DICOM file; raise `ImageError` if it cannot be read. A segmentation has no image."""
+    facts = _gather_facts(_read(source, pixels=False))
+    return replace(facts, shape=()) if facts.modality == "SEG" else facts
 
 
 def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> Probe:

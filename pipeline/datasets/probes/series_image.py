@@ -12,6 +12,7 @@ def list_series(folder: Path) -> list[tuple[str, ...]]:
     """Return the files of each series of a folder, in the order of their places.
 
     ITK separates series by more than their identifier, for example by date and size, as MONAI's ``ITKReader`` does.
+    Segmentations that lie beside the series they were made of are no series of images.
     """
     import itk
 
@@ -19,7 +20,14 @@ def list_series(folder: Path) -> list[tuple[str, ...]]:
     names.SetUseSeriesDetails(True)
     names.AddSeriesRestriction("0008|0021")
     names.SetDirectory(str(folder))
-    return [tuple(names.GetFileNames(series)) for series in names.GetSeriesUIDs()]
+    found = [tuple(names.GetFileNames(series)) for series in names.GetSeriesUIDs()]
+    return found if len(found) < 2 else [files for files in found if not _is_segmentation(files[0])]
+
+
+def _is_segmentation(file: str) -> bool:
+    import pydicom
+
+    return bool(pydicom.dcmread(file, specific_tags=["Modality"], stop_before_pixels=True).get("Modality") == "SEG")
 
 
 def read_series(files: Sequence[str]) -> Any:

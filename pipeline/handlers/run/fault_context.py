@@ -200,6 +200,6 @@ def _advise(fault: Fault, settings: Settings) -> Iterator[str]:
     if _is_output(fault, settings):
         yield "mend that folder, or choose another one with --output_dir"
     elif fault.reading:
-        yield settings.check or "mend that file, or take it out of --input"
+        yield settings.check or "mend that file, or leave it out"
     if settings.checkpoints:
         yield "then continue with --resume true"

@@ -16,8 +16,10 @@ from pipeline.issues import InputError
 from pipeline.pictures.gallery import draw_gallery
 from pipeline.pictures.image_file import write_picture
 from pipeline.transforms.dictionary import SaverDictTransform
+from pipeline.transforms.io.dicom_segmentation import write_segmentation
+from pipeline.transforms.io.mask_formats import ENDINGS, require_format
 from pipeline.transforms.io.source_files import SourceFile, open_source, require_place
-from pipeline.transforms.items import find_file
+from pipeline.transforms.items import find_file, note_files
 
 _LIMITS = {"uint8": 255, "uint16": 65_535}
 _CASE = "case_id"
@@ -53,10 +55,13 @@ class SaveImageMask(Transform):
             slice with the largest prediction.
         channels: channels of the image file to show, one (grey) or three (red, green, blue); by default its colours or
             its first channel.
+        format: "png", "tiff", "nifti" or "seg" (a DICOM segmentation, see `write_segmentation`) instead of the format
+            in the table.
+        names: name of each label, for "seg".
 
     Raises:
-        ValueError: ``postfix`` is empty, ``dtype`` is unknown, ``values`` do not fit it, or ``channels`` does not have
-            one or three entries.
+        ValueError: ``postfix`` is empty, ``dtype`` or ``format`` is unknown, ``values`` do not fit the type, or
+            ``channels`` does not have one or three entries.
 
     Example:
         >>> import tempfile
@@ -79,6 +84,8 @@ class SaveImageMask(Transform):
         overlay: bool | str = False,
         figure: bool | str = False,
         channels: Sequence[int] | None = None,
+        format: Literal["nifti", "png", "tiff", "seg"] | None = None,
+        names: Mapping[int | str, str] | None = None,
     ) -> None:
         if not postfix:
             raise ValueError("postfix must not be empty: a mask would get the name of its image")
@@ -86,6 +93,8 @@ class SaveImageMask(Transform):
             raise ValueError(f"dtype must be 'uint8' or 'uint16', got {dtype!r}")
         if channels is not None and len(channels) not in (1, 3):
             raise ValueError(f"channels must list one or three channels, got {list(channels)}")
+        if format not in (None, *ENDINGS):
+            raise ValueError(f"format must be one of {', '.join(ENDINGS)}, got {format!r}")
         self.output_dir = Path(output_dir)
         self.postfix = postfix
         self.values = None if values is None else _read_values(values, dtype or "uint16")
@@ -94,6 +103,8 @@ class SaveImageMask(Transform):
         self.overlay = read_flag(overlay, "overlay")
         self.figure = read_flag(figure, "figure")
         self.channels = channels
+        self.format = format
+        self.names = {int(label): str(name) for label, name in (names or {}).items()}
         self._sources: dict[Path, str] = {}
 
     def __call__(self, mask: MetaTensor, case_id: str | None = None) -> list[Path]:
@@ -115,8 +126,11 @@ class SaveImageMask(Transform):
             raise ValueError("the mask has no path of its image: Invertd copies the image's meta data to it")
         source = open_source(path, mask.meta)
         labels = self._check(mask, source, path)
-        name = self._name(case_id or source.stem)
-        target = self.output_dir / f"{name}_{self.postfix}{source.suffix}"
+        name = check_name(case_id or source.stem)
+        if self.format:
+            require_format(path, self.format)
+        ending = ENDINGS[self.format] if self.format else source.suffix
+        target = self.output_dir / f"{name}_{self.postfix}{ending}"
         if self._sources.setdefault(target, path) != path:
             raise InputError(f"{path} and {self._sources[target]} would get the same mask {target}; rename one of them")
         try:
@@ -145,14 +159,11 @@ class SaveImageMask(Transform):
             raise ValueError(f"{path}: label {highest:.0f} does not fit {self.dtype}; use dtype 'uint16'")
         return pixels[0].astype(np.uint16)
 
-    def _name(self, case_id: str) -> str:
-        parts = PurePosixPath(case_id).parts
-        if not parts or parts[0].startswith("/") or ".." in parts:
-            raise ValueError(f"case_id {case_id!r} is not a path below the output folder")
-        return "/".join(parts)
-
     def _write(self, source: SourceFile, labels: NDArray[Any], name: str, target: Path) -> list[Path]:
-        source.write(self._encode(labels), target)
+        if self.format == "seg":
+            write_segmentation(source.path, labels, target, self.names)
+        else:
+            source.write(self._encode(labels), target)
         written = [target]
         if self.overlay:
             written.append(self.output_dir / f"{name}_overlay.png")
@@ -173,6 +184,18 @@ class SaveImageMask(Transform):
         for label, value in self.values.items():
             table[label] = value
         return table[labels]
+
+
+def check_name(case_id: str) -> str:
+    """Return the id of a case as the beginning of a path below the output folder.
+
+    Raises:
+        ValueError: it would leave the folder.
+    """
+    parts = PurePosixPath(case_id).parts
+    if not parts or parts[0].startswith("/") or ".." in parts:
+        raise ValueError(f"case_id {case_id!r} is not a path below the output folder")
+    return "/".join(parts)
 
 
 def _read_values(values: Mapping[int | str, int] | Sequence[int], dtype: str) -> dict[int, int]:
@@ -200,5 +223,5 @@ class SaveImageMaskd(SaverDictTransform, array=SaveImageMask):
     """
 
     def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
-        """Write a mask, named after the case's ``case_id``; the data stay as they are."""
-        self.transform(data[key], data.get(_CASE))
+        """Write a mask, named after the case's ``case_id``."""
+        note_files(data[key], self.transform(data[key], data.get(_CASE))[:1])

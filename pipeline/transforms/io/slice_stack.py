@@ -1,9 +1,9 @@
 """Stacks of 2-D slice files read as one volume, and masks written back as one file per slice."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pipeline.flags import read_flag
 from pipeline.pictures.figures import draw_labels, draw_overlay
 from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
 from pipeline.transforms.dictionary import DictTransform, SaverDictTransform
+from pipeline.transforms.items import note_files
 
 #: Meta key for the paths of a stack's slices, joined by line ends (a list would not survive collation)
 SLICE_PATHS = "slice_paths"
@@ -103,9 +104,11 @@ class SaveImageStack(Transform):
         overlay: also write ``<slice name>_overlay.png``: the slice with the mask's outline.
         channels: channels of the image file shown as red, green and blue in the overlay.
         values: value of each label, background first, for masks of several labels; replaces ``foreground_value``.
+        format: "png" or "tiff" instead of the format of the slices.
 
     Raises:
-        ValueError: ``postfix`` is empty, ``foreground_value`` is not in 1 to 255, or a value not in 0 to 65535.
+        ValueError: ``postfix`` is empty, ``foreground_value`` is not in 1 to 255, a value not in 0 to 65535, or
+            ``format`` is unknown.
     """
 
     def __init__(
@@ -116,11 +119,14 @@ class SaveImageStack(Transform):
         overlay: bool | str = False,
         channels: Sequence[int] = (0, 1, 2),
         values: Sequence[int] | None = None,
+        format: Literal["png", "tiff"] | None = None,
     ) -> None:
         if not postfix:
             raise ValueError("postfix must not be empty: a mask would get the name of its image")
         if not 1 <= foreground_value <= 255:
             raise ValueError(f"foreground_value must lie in 1 to 255, got {foreground_value}")
+        if format not in (None, "png", "tiff"):
+            raise ValueError(f"format must be 'png' or 'tiff', got {format!r}")
         table = (0, foreground_value) if values is None else tuple(values)
         if len(table) < 2 or not all(0 <= value <= _HIGHEST for value in table):
             raise ValueError(f"values must list at least two numbers from 0 to {_HIGHEST}, got {list(table)}")
@@ -129,6 +135,7 @@ class SaveImageStack(Transform):
         self.table = np.array(table, dtype=np.uint8 if max(table) <= 255 else np.uint16)
         self.overlay = read_flag(overlay, "overlay")
         self.channels = tuple(channels)
+        self.format = format
 
     def __call__(self, mask: MetaTensor) -> list[Path]:
         """Write the masks.
@@ -163,6 +170,7 @@ class SaveImageStack(Transform):
 
     def _target(self, path: Path) -> Path:
         suffix = path.suffix.lower() if path.suffix.lower() in _TIFF else ".png"
+        suffix = {"png": ".png", "tiff": ".tif"}[self.format] if self.format else suffix
         return self.output_dir / path.parent.name / f"{path.stem}_{self.postfix}{suffix}"
 
     def _write_overlays(self, paths: Sequence[Path], labels: np.ndarray) -> list[Path]:
@@ -187,3 +195,8 @@ class SaveImageStackd(SaverDictTransform, array=SaveImageStack):
         keys: items that hold masks ``(1, H, W, D)``.
         allow_missing_keys: skip keys that a case does not have.
     """
+
+    def apply(self, data: dict[Hashable, Any], key: Hashable) -> None:
+        """Write the masks of a case."""
+        slices = str(data[key].meta[SLICE_PATHS]).count("\n") + 1
+        note_files(data[key], self.transform(data[key])[:slices])

@@ -26,10 +26,9 @@ from pipeline.pictures.figures import draw_labels
 from pipeline.pictures.gallery import GalleryRow
 from pipeline.pictures.image_file import read_pixels, to_uint8, write_picture
 from pipeline.pictures.planes import cut_largest, draw_planes
+from pipeline.transforms.io.mask_formats import PICTURES
 from pipeline.transforms.io.volume_reader import VolumeReader
 
-# Masks of JPEG images are PNG, because JPEG changes values; so are those of BMP images.
-_PICTURES = {".tif": ".tif", ".tiff": ".tiff", **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), ".png")}
 _NIFTI = (".nii.gz", ".nii")
 # Masks of files with a separate data file are one file, which is complete or not there.
 _ITK = {".mha": ".mha", ".mhd": ".mha", ".nrrd": ".nrrd", ".nhdr": ".nrrd"}
@@ -100,9 +99,9 @@ def open_source(path: str | Path, meta: Mapping[Any, Any]) -> SourceFile:
         return NiftiFile(path)
     if path.suffix.lower() in _ITK:
         return ItkFile(path)
-    if path.suffix.lower() in _PICTURES:
+    if path.suffix.lower() in PICTURES:
         return PictureFile(path)
-    known = ", ".join((*_PICTURES, *_NIFTI, *_ITK))
+    known = ", ".join((*PICTURES, *_NIFTI, *_ITK))
     raise ValueError(f"no mask can be written for {path}: expected {known}, or the folder of a DICOM series")
 
 
@@ -136,11 +135,11 @@ class PictureFile(SourceFile):
         self._pixels = read_pixels(path)
         with Image.open(path) as image:
             self.orientation = read_orientation(image)
-        super().__init__(path, path.stem, _PICTURES[path.suffix.lower()], self._pixels.shape[:2])
+        super().__init__(path, path.stem, PICTURES[path.suffix.lower()], self._pixels.shape[:2])
 
     def write(self, labels: NDArray[Any], target: Path) -> None:
-        """Write the mask ``(H, W)``."""
-        if self.suffix == ".png":
+        """Write the mask ``(H, W)``; a TIFF file may hold 32-bit numbers with fractions."""
+        if target.suffix == ".png":
             write_picture(labels, target, "PNG", self.orientation)
         else:
             write_picture(
@@ -189,6 +188,19 @@ class _Volume(SourceFile):
         voxels: NDArray[Any] = np.asarray(LoadImage(reader=VolumeReader, image_only=True)(str(self.path)))
         return voxels if voxels.ndim == _AXES else voxels[..., channels[0] if channels else 0]
 
+    def write_nifti(self, labels: NDArray[Any], target: Path) -> None:
+        """Write the mask ``(X, Y, Z)`` as NIfTI, with the image's affine as sform and qform."""
+        import nibabel as nib
+
+        mask = nib.Nifti1Image(labels, self.affine)
+        mask.header.set_xyzt_units("mm")
+        mask.set_sform(self.affine, _SCANNER)
+        mask.set_qform(self.affine, _SCANNER)
+        # A qform cannot hold shear.
+        if np.abs(mask.get_qform() - self.affine).max() > _SAME_PLACE:
+            mask.set_qform(None, 0)
+        self._write(mask, target)
+
     def _write(self, image: Any, target: Path) -> None:
         # nibabel's own gzip stores the time, so equal masks would differ, and it does not write atomically.
         with write_atomically(target, "wb", sync=False) as stream:
@@ -226,7 +238,10 @@ class ItkFile(_Volume):
         super().__init__(path, path.stem, grid, read_header_affine(self._header), _ITK[path.suffix.lower()])
 
     def write(self, labels: NDArray[Any], target: Path) -> None:
-        """Write the mask ``(X, Y, Z)``."""
+        """Write the mask ``(X, Y, Z)``, or a map of numbers with fractions."""
+        if target.name.endswith(_NIFTI):
+            self.write_nifti(labels, target)
+            return
         import itk
 
         image = itk.image_from_array(np.ascontiguousarray(labels.T))
@@ -267,13 +282,4 @@ class SeriesFolder(_Volume):
 
     def write(self, labels: NDArray[Any], target: Path) -> None:
         """Write the mask ``(X, Y, Z)``."""
-        import nibabel as nib
-
-        mask = nib.Nifti1Image(labels, self.affine)
-        mask.header.set_xyzt_units("mm")
-        mask.set_sform(self.affine, _SCANNER)
-        mask.set_qform(self.affine, _SCANNER)
-        # A qform cannot hold shear.
-        if np.abs(mask.get_qform() - self.affine).max() > _SAME_PLACE:
-            mask.set_qform(None, 0)
-        self._write(mask, target)
+        self.write_nifti(labels, target)

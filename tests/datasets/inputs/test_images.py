@@ -12,7 +12,7 @@ import tifffile
 from monai.transforms import LoadImage
 from PIL import Image
 
-from pipeline.datasets import find_images
+from pipeline.datasets import find_images, find_inputs
 from pipeline.issues import InputError
 from pipeline.transforms import DropAlpha
 
@@ -229,3 +229,50 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_real_frames(shared_data: Path) -> None:
     items = find_images(shared_data / "PhC-C2DH-U373/01", channels=1)
     assert list_ids(items) == [f"t{number:03d}" for number in range(115)]
+
+
+def test_a_format_of_another_kind_comes_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    Image.new("RGB", (10, 8), "red").save(tmp_path / "a b.gif")
+    with pytest.raises(InputError, match=r"a b\.gif is not an image: .*\.bmp; make a PNG of it: python -c ") as caught:
+        find_images(tmp_path / "a b.gif")
+    command = shlex.split(str(caught.value).partition("make a PNG of it: ")[2])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    assert list_ids(find_images(tmp_path / "a b.png", channels=3)) == ["a b"]
+
+
+def test_several_inputs_and_those_that_are_refused(tmp_path: Path) -> None:
+    files = [write(tmp_path / name) for name in ("in/x.png", "in/y.png", "other/x.png")]
+    items = find_images([files[0], tmp_path / "other", files[0]])
+    assert items == [
+        {"case_id": "in/x", "image": str(files[0])},
+        {"case_id": "other/x", "image": str(files[2])},
+    ]
+    files[1].write_bytes(files[1].read_bytes()[:-90])
+    refused: dict[str, str] = {}
+    items = find_images([tmp_path / "in", tmp_path / "none"], channels=3, refused=refused.__setitem__)
+    assert list_ids(items) == ["x"]
+    assert list(refused) == [str(tmp_path / "none"), str(files[1])]
+    assert refused[str(files[1])].startswith(f"{files[1]}: ")
+    with pytest.raises(InputError, match="no input was named"):
+        find_images([])
+
+
+def test_slices_of_several_places(tmp_path: Path) -> None:
+    files = [write(tmp_path / name) for name in ("a/p/s_2.png", "a/p/s_10.png", "b/p/s_3.png", "b/p/s_2.png")]
+    assert [item["image"] for item in find_inputs([files[1], files[0], files[2]])] == [
+        [str(files[0]), str(files[1])],
+        [str(files[2])],
+    ]
+    with pytest.raises(InputError, match=r"a/p/s_2\.png and .*b/p/s_2\.png would get the same mask; rename one folder"):
+        find_inputs(files)
+
+
+def test_an_empty_slice_refuses_its_stack_and_no_other(tmp_path: Path) -> None:
+    for name in ("a/s_1.png", "a/s_2.png", "b/s_1.png"):
+        write(tmp_path / name)
+    (tmp_path / "a/s_2.png").write_bytes(b"")
+    refused: dict[str, str] = {}
+    assert list_ids(find_inputs(tmp_path, refused=refused.__setitem__)) == ["b"]
+    assert refused == {str(tmp_path / "a/s_1.png"): f"{tmp_path / 'a/s_2.png'}: the file holds 0 bytes"}
+    with pytest.raises(InputError, match=r"a/s_2\.png: the file holds 0 bytes$"):
+        find_inputs(tmp_path)

@@ -269,12 +269,13 @@ def test_a_broken_slice(tmp_path: Path) -> None:
     [
         ("none", "no such file or folder"),
         ("empty", "no volume in"),
-        ("s/000001.dcm", "is not a volume: expected a NIfTI"),
+        ("s/notes.txt", "is not a volume: expected a NIfTI"),
     ],
 )
 def test_nothing_to_find(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_dicom(tmp_path / "s")
+    (tmp_path / "s/notes.txt").write_text("x")
     with pytest.raises(InputError, match=message):
         find_volumes(tmp_path / name)
 
@@ -310,3 +311,17 @@ def test_metaimage_and_nrrd(tmp_path: Path) -> None:
         find_volumes(write_file(tmp_path / "flat.mha", voxels, flat))
     with pytest.raises(InputError, match="has 3 channels, expected 1"):
         find_volumes(write_file(tmp_path / "rgb.nrrd", np.zeros((*SHAPE, 3), np.uint8)))
+
+
+def test_several_volumes_and_those_that_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_dicom(tmp_path / "in" / name)
+    broken = sorted((tmp_path / "in/b").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:-20])
+    refused: dict[str, str] = {}
+    items = find_volumes([tmp_path / "in", tmp_path / "gone.nii"], refused=refused.__setitem__)
+    assert [item["case_id"] for item in items] == ["a", "c"]
+    assert list(refused) == [str(tmp_path / "gone.nii"), str(broken)]
+    # Files stand for their folder.
+    first = sorted((tmp_path / "in/a").iterdir())
+    assert find_volumes(first) == [{"case_id": "a", "image": str(tmp_path / "in/a")}]

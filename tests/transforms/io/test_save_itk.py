@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -55,6 +56,19 @@ def test_landmarks_stay_where_they_are(ending: str, saved: str, place: str, pack
     first = written[0].read_bytes()
     SaveImageMask(tmp_path / "out")(load_mask(path))
     assert written[0].read_bytes() == first
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_a_mask_in_nifti_has_the_same_place(ending: str, place: str, tmp_path: Path) -> None:
+    path = write_file(tmp_path / f"a{ending}", np.ones(SHAPE, np.int16), PLACES[place])
+    (written,) = SaveImageMask(tmp_path / "out", format="nifti")(load_mask(path))
+    assert written.name == "a_pred.nii.gz"
+    mask = nib.load(written)
+    for index, label in LANDMARKS.items():
+        assert mask.dataobj[index] == label
+        found = nib.affines.apply_affine(mask.affine, index)
+        np.testing.assert_allclose(found, PLACES[place].locate(index), atol=1e-4)
 
 
 @pytest.mark.parametrize("ending", [".mha", ".nrrd"])
