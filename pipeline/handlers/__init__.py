@@ -11,6 +11,7 @@ from pipeline.handlers.logs.progress_display import on_terminal
 from pipeline.handlers.logs.run_progress import RunProgress
 from pipeline.handlers.logs.segmentation_figures import SegmentationFigures
 from pipeline.handlers.logs.summary_writer_end import SummaryWriterEnd
+from pipeline.handlers.logs.swanlab_writer import open_swanlab_writer
 from pipeline.handlers.logs.training_progress import TrainingProgress
 from pipeline.handlers.run.graceful_stop import GracefulStop
 from pipeline.handlers.run.one_line_errors import OneLineErrors
@@ -54,4 +55,5 @@ __all__ = [
     "TrainingProgress",
     "TrainingRun",
     "on_terminal",
+    "open_swanlab_writer",
 ]
