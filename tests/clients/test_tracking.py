@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -84,12 +85,11 @@ def test_a_training_is_tracked(name: str, write_data: Callable[[Path], dict[str,
     states, metrics = read_database(tmp_path)
     assert states == ["FINISHED"]
     for curve in ("train_loss", name_key_metric(bundle)):
-        assert metrics[curve] == pytest.approx(board[curve], rel=1e-6), curve
+        assert dict(metrics[curve]) == pytest.approx(dict(board[curve]), rel=1e-6), curve
 
     scalars, images, ends = json.loads(run_offline("-c", READ, str(tmp_path)))
-    assert {curve: [tuple(point) for point in points] for curve, points in drop_nan(scalars).items()} == {
-        curve: pytest.approx(points, rel=1e-6) for curve, points in board.items()
-    }
+    found = {curve: dict(points) for curve, points in drop_nan(scalars).items()}
+    assert found == {curve: pytest.approx(dict(points), rel=1e-6) for curve, points in board.items()}
     assert ends == 1
     assert any(curve.startswith("cases/") and steps == [1, 2] for curve, steps in images.items()), images
     recorded = "".join(path.read_text() for path in tmp_path.glob("swanlab/*/files/*"))
@@ -105,7 +105,8 @@ def test_an_evaluation_and_a_prediction_are_tracked(
     weights = {"checkpoint": tmp_path / "train/model.pt"}
     start(bundle, tmp_path / "scores", "train.json", "evaluate.json", **data, **weights)
     _, metrics = read_database(tmp_path / "scores")
-    table = dict(line.split("\t")[:2] for line in (tmp_path / "scores/metrics.csv").read_text().splitlines())
-    assert metrics["dice_patient"] == [(1, pytest.approx(float(table["dice_patient"]), abs=1e-4))]
+    with (tmp_path / "scores/metrics.csv").open(newline="") as file:
+        table = {row[0]: row[1] for row in csv.reader(file)}
+    assert dict(metrics["dice_patient"]) == {1: pytest.approx(float(table["dice_patient"]), abs=1e-4)}
     start(bundle, tmp_path / "masks", "inference.json", input=data["dataset_dir"], **weights)
     assert read_database(tmp_path / "masks")[0] == ["FINISHED"]

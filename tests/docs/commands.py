@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai.bundle import ConfigParser
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from pipeline.commands.cli import build_parser
 from tests.docs.markdown import ROOT
@@ -89,6 +90,8 @@ def _check_bundle_run(options: list[str], made: set[str]) -> None:
         assert file.is_file(), file
     config = ConfigParser()
     config.read_config([str(file) for file in files])
+    tracking = values.pop("tracking", None)
+    assert tracking is None or tracking in DEFAULT_EXP_MGMT_SETTINGS, tracking
     for key in values:
         assert knows(config, key), f"{[file.name for file in files]} know no --{key}"
 
