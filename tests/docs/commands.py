@@ -15,7 +15,20 @@ from tests.docs.markdown import ROOT
 
 PYTHON = ["python", "-m"]
 # Programs of the system and of the environment, which are not ours to test.
-FOREIGN = {"source", "tensorboard", "pre-commit", "git", "cd", "ls", "cat", "cp", "pip", "monailabel", "openssl"}
+FOREIGN = {
+    "source",
+    "tensorboard",
+    "mlflow",
+    "pre-commit",
+    "git",
+    "cd",
+    "ls",
+    "cat",
+    "cp",
+    "pip",
+    "monailabel",
+    "openssl",
+}
 # Commands of MONAI for one network, beside `run`.
 MONAI = {"ckpt_export", "onnx_export", "verify_metadata", "verify_net_in_out", "download_large_files"}
 # What a training or a tuning writes, and a later command names as a config.
