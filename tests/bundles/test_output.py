@@ -82,6 +82,8 @@ def test_what_a_training_an_evaluation_and_a_prediction_print(tmp_path: Path) ->
         f"INFO {count} cases in TIME, TIME each",
     ]
     for result in (evaluated, predicted):
-        assert len(read_lines(result.stderr)) == 1, result.stderr
+        # In a fork Python adds where a warning comes from, in a second line.
+        (trust,) = [line for line in result.stderr.splitlines() if not line.startswith("  ")]
+        assert "parsing config_file" in trust
         assert not re.search("resuming|best metric|Epoch|nvImageCodec", result.stdout)
     assert not re.search("\r|\x1b", done.stderr + done.stdout + evaluated.stderr + predicted.stderr)

@@ -71,15 +71,16 @@ def read_database(folder: Path) -> tuple[list[str], dict[str, list[tuple[int, fl
     return states, {name: [(step, value) for key, step, value in rows if key == name] for name, _, _ in rows}
 
 
-def drop_nan(curves: dict[str, list[Any]]) -> dict[str, list[Any]]:
+def choose_scores(curves: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Leave out scores that are not numbers, and the curves of the machine that SwanLab adds."""
     finite = {name: [(step, value) for step, value in curve if value == value] for name, curve in curves.items()}
-    return {name: curve for name, curve in finite.items() if curve}
+    return {name: curve for name, curve in finite.items() if curve and not name.startswith("__swanlab__")}
 
 
 def test_a_training_is_tracked(name: str, write_data: Callable[[Path], dict[str, str]], tmp_path: Path) -> None:
     bundle = ROOT / "bundles" / name
     start(bundle, tmp_path, "train.json", "swanlab.json", **write_data(bundle), max_epochs=2, val_interval=1)
-    board = drop_nan(read_scalars(tmp_path))
+    board = choose_scores(read_scalars(tmp_path))
     assert {"train_loss", name_key_metric(bundle), "learning_rate"} <= set(board)
 
     states, metrics = read_database(tmp_path)
@@ -88,7 +89,7 @@ def test_a_training_is_tracked(name: str, write_data: Callable[[Path], dict[str,
         assert dict(metrics[curve]) == pytest.approx(dict(board[curve]), rel=1e-6), curve
 
     scalars, images, ends = json.loads(run_offline("-c", READ, str(tmp_path)))
-    found = {curve: dict(points) for curve, points in drop_nan(scalars).items()}
+    found = {curve: dict(points) for curve, points in choose_scores(scalars).items()}
     assert found == {curve: pytest.approx(dict(points), rel=1e-6) for curve, points in board.items()}
     assert ends == 1
     assert any(curve.startswith("cases/") and steps == [1, 2] for curve, steps in images.items()), images
