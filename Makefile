@@ -81,6 +81,8 @@ $(CLIENTS_READY): pyproject.toml constraints.txt $(wildcard tests/clients/requir
 	@$(CLIENTS_PY) $(INSTALL) --no-deps -r tests/clients/requirements-label.txt
 	@rm -rf $(CLIENTS)/deploy
 	@$(CLIENTS_PY) $(INSTALL) --no-deps --target $(CLIENTS)/deploy -r tests/clients/requirements-deploy.txt
+	@rm -rf $(CLIENTS)/tracking
+	@$(CLIENTS_PY) $(INSTALL) --target $(CLIENTS)/tracking -r tests/clients/requirements-tracking.txt
 	@touch $@
 
 # ---- demonstration --------------------------------------------------------------------------------------------------

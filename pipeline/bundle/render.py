@@ -16,7 +16,7 @@ from pipeline.issues import InputError
 REFINE, TTA, ENSEMBLE = "refine.json", "tta.json", "ensemble.json"
 CONFIGS = (
     *(TRAIN, EVALUATE, INFERENCE, REFINE, TTA, ENSEMBLE),
-    *("losses.json", "phantom.json", "multi_gpu_train.json"),
+    *("losses.json", "phantom.json", "multi_gpu_train.json", "swanlab.json"),
 )
 # Overrides of one template only.
 _MORE = {"objects": ("paper.json",)}

@@ -1,5 +1,6 @@
 """`load_datalist`, the one function that training configs call."""
 
+import logging
 import os
 import shlex
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pipeline.datasets.manifests.manifest_file import read_manifest
 from pipeline.flags import read_flag
 from pipeline.issues import InputError, summarise
 
+_LOGGER = logging.getLogger(__name__)
 SELECTIONS = ("train", "val", "test", "all")
 
 
@@ -64,6 +66,7 @@ def load_datalist(
     if read_flag(check, "check"):
         _require_intact(data, root, cases, manifest)
     items = _make_items(data, root, cases, manifest)
+    _LOGGER.info("split %s: %d cases", split, len(items))
     return [dict(item) for item in items for _ in range(repeat)]
 
 

@@ -7,8 +7,12 @@ from pipeline.handlers.logs.case_metrics_saver import CaseMetricsSaver
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.logs.learning_rate_log import LearningRateLog
 from pipeline.handlers.logs.prediction_gallery import PredictionGallery
+from pipeline.handlers.logs.progress_display import on_terminal
+from pipeline.handlers.logs.run_progress import RunProgress
 from pipeline.handlers.logs.segmentation_figures import SegmentationFigures
 from pipeline.handlers.logs.summary_writer_end import SummaryWriterEnd
+from pipeline.handlers.logs.swanlab_writer import open_swanlab_writer
+from pipeline.handlers.logs.training_progress import TrainingProgress
 from pipeline.handlers.run.graceful_stop import GracefulStop
 from pipeline.handlers.run.one_line_errors import OneLineErrors
 from pipeline.handlers.run.output_folder_guard import OutputFolderGuard
@@ -20,6 +24,7 @@ from pipeline.handlers.training.epoch_seed import EpochSeed
 from pipeline.handlers.training.final_validation import FinalValidation
 from pipeline.handlers.training.gradient_clip import GradientClip
 from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
+from pipeline.handlers.training.resumed_validation import ResumedValidation
 from pipeline.handlers.training.schedule_restart import ScheduleRestart
 from pipeline.handlers.training.threshold_search import ThresholdSearch
 
@@ -38,12 +43,17 @@ __all__ = [
     "OneLineErrors",
     "OutputFolderGuard",
     "PredictionGallery",
+    "ResumedValidation",
     "RunLock",
+    "RunProgress",
     "RunRecord",
     "ScheduleRestart",
     "SegmentationFigures",
     "SummaryWriterEnd",
     "ThresholdSearch",
     "TrainingCheckpoint",
+    "TrainingProgress",
     "TrainingRun",
+    "on_terminal",
+    "open_swanlab_writer",
 ]

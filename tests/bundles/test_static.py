@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 
 from pipeline import __version__
 from pipeline.bundle.config_files import list_configs
 from pipeline.bundle.formatting import format_config
+from pipeline.bundle.render import render
 from tests.bundles.conftest import BUNDLES, NAMES, ROOT, read_json
 from tests.bundles.expressions import find_faults, find_references, list_texts
 from tests.bundles.running import read_refinement
@@ -109,6 +110,7 @@ OVERRIDES = {
     "losses.json": (TRAINING,),
     "multi_gpu_train.json": (TRAINING,),
     "phantom.json": (TRAINING,),
+    "swanlab.json": (TRAINING,),
     "tta.json": (INFERENCE, TRAINING),
     "ensemble.json": (INFERENCE,),
     "refine.json": (INFERENCE, EVALUATION),
@@ -313,6 +315,33 @@ def test_the_multi_gpu_override_is_the_same_in_every_bundle(bundle: Path) -> Non
     for config in (own, first):  # MONAI's UNETR has parameters that it does not use
         assert isinstance(config["network"].pop("find_unused_parameters"), bool)
     assert own == first
+
+
+def test_the_tracking_override_is_that_of_new_bundles(bundle: Path) -> None:
+    assert (bundle / "configs/swanlab.json").read_text() == render("swanlab.json", {}) + "\n"
+    assert (bundle / "configs/logging.conf").read_text() == (
+        ROOT / "pipeline/bundle/templates/logging.conf"
+    ).read_text()
+
+
+@pytest.mark.parametrize(
+    ("files", "engines"), [(TRAINING, ("train", "validate")), (EVALUATION, ("validate",)), (INFERENCE, ("",))]
+)
+def test_mlflow_finds_the_engines(bundle: Path, tmp_path: Path, files: tuple[str, ...], engines: tuple[str]) -> None:
+    """MONAI adds its handler to lists that it finds by id, and keeps its database in the output folder."""
+    values = {"bundle_root": str(bundle), "output_dir": str(tmp_path / "out")}
+    names = [str(bundle / "configs" / name) for name in files]
+    workflow = ConfigWorkflow(config_file=names, tracking="mlflow", logging_file=False, **values)
+    workflow.parser.parse(reset=True)
+    for engine in engines:
+        place = f"{engine}#handlers".removeprefix("#")
+        handlers = workflow.parser[place]
+        assert [item["_target_"] for item in handlers].count("MLFlowHandler") == 1, place
+        number = next(number for number, item in enumerate(handlers) if item["_target_"] == "MLFlowHandler")
+        assert number == len(handlers) - 1, "after TrainingRun, which refuses a folder that is in use"
+        uri = workflow.parser.get_parsed_content(f"{place}#{number}#tracking_uri")
+        assert uri == f"sqlite:///{tmp_path}/out/mlruns.db"
+        assert not workflow.parser.get_parsed_content(f"{place}#{number}#_disabled_")
 
 
 def test_a_drift_would_be_noticed(tmp_path: Path) -> None:

@@ -8,13 +8,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai.bundle import ConfigParser
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from pipeline.commands.cli import build_parser
 from tests.docs.markdown import ROOT
 
 PYTHON = ["python", "-m"]
 # Programs of the system and of the environment, which are not ours to test.
-FOREIGN = {"source", "tensorboard", "pre-commit", "git", "cd", "ls", "cat", "cp", "pip", "monailabel", "openssl"}
+FOREIGN = {
+    "source",
+    "tensorboard",
+    "mlflow",
+    "pre-commit",
+    "git",
+    "cd",
+    "ls",
+    "cat",
+    "cp",
+    "pip",
+    "monailabel",
+    "openssl",
+}
 # Commands of MONAI for one network, beside `run`.
 MONAI = {"ckpt_export", "onnx_export", "verify_metadata", "verify_net_in_out", "download_large_files"}
 # What a training or a tuning writes, and a later command names as a config.
@@ -89,6 +103,8 @@ def _check_bundle_run(options: list[str], made: set[str]) -> None:
         assert file.is_file(), file
     config = ConfigParser()
     config.read_config([str(file) for file in files])
+    tracking = values.pop("tracking", None)
+    assert tracking is None or tracking in DEFAULT_EXP_MGMT_SETTINGS, tracking
     for key in values:
         assert knows(config, key), f"{[file.name for file in files]} know no --{key}"
 

@@ -26,7 +26,9 @@ class Scalars:
         self.closed = True
 
 
-def build(folder, max_epochs=4, one_by_one=False, after=(), writer=None, schedule_length=4, cases=None, **options):
+def build(
+    folder, max_epochs=4, one_by_one=False, after=(), writer=None, schedule_length=4, cases=None, interval=1, **options
+):
     set_determinism(3)
     noise = Compose([EnsureTyped(["image", "label"]), RandGaussianNoised("image", prob=0.5)])
     loader = DataLoader(
@@ -37,7 +39,7 @@ def build(folder, max_epochs=4, one_by_one=False, after=(), writer=None, schedul
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule_length)
     evaluator = build_evaluator(network)
     to_save = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
-    schedule, validation = LrScheduleHandler(scheduler, print_lr=False), ValidationHandler(1, evaluator)
+    schedule, validation = LrScheduleHandler(scheduler, print_lr=False), ValidationHandler(interval, evaluator)
     if one_by_one:
         run = [
             handlers.RunLock(folder),
@@ -50,7 +52,9 @@ def build(folder, max_epochs=4, one_by_one=False, after=(), writer=None, schedul
             handlers.TrainingCheckpoint(folder, to_save, evaluator, KEY),
             handlers.EarlyStop(evaluator, KEY),
             handlers.RunRecord(folder, 3, evaluator=evaluator),
+            handlers.ResumedValidation(evaluator),
             handlers.ScheduleRestart(scheduler),
+            handlers.TrainingProgress(evaluator, KEY),
             handlers.LearningRateLog(writer, optimizer),
             handlers.SummaryWriterEnd(writer),
         ]

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ _ROOT, _CONFIGS = "bundle_root", "configs"
 _ALIKE = 0.8
 # So long the other processes of torchrun wait for the first one to speak.
 _PATIENCE = 20.0
+# What MONAI says when it makes a loader for any kind of image where an optional decoder for GPUs is missing.
+_DECODER = "NvImgCodecPydicomReader: nvImageCodec decoder plugin did not register"
 
 
 class StartupCheck:
@@ -48,6 +51,7 @@ class StartupCheck:
         run = find_run()
         if run is None:
             return
+        warnings.filterwarnings("ignore", _DECODER, UserWarning)
         overrides = read_overrides(run)
         issues = [*check_run_id(run), *check_files(run, overrides), *overrides.find_issues(), *check_device(run)]
         if issues:

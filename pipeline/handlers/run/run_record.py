@@ -131,7 +131,7 @@ class RunRecord:
             "ended": ended.isoformat(timespec="seconds"),
             "duration_seconds": round((ended - self._started).total_seconds(), 1),
             "epochs": _count_epochs(engine),
-            "metrics": _list_metrics(engine),
+            "metrics": list_metrics(engine),
         }
         if self.evaluator is not None:
             self._record["best"] = _describe_best(self.evaluator)
@@ -220,7 +220,8 @@ def _count_epochs(engine: Engine) -> int:
     return state.iteration // state.epoch_length if state.epoch_length else state.epoch
 
 
-def _list_metrics(engine: Engine) -> dict[str, float | None]:
+def list_metrics(engine: Engine) -> dict[str, float | None]:
+    """Return an engine's metrics that are one number, None for one that is not finite."""
     numbers = {}
     for name, value in (engine.state.metrics or {}).items():
         if isinstance(value, torch.Tensor) and value.numel() == 1:

@@ -12,6 +12,7 @@ from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.logs.learning_rate_log import LearningRateLog
 from pipeline.handlers.logs.summary_writer_end import SummaryWriterEnd
+from pipeline.handlers.logs.training_progress import TrainingProgress
 from pipeline.handlers.run.graceful_stop import GracefulStop
 from pipeline.handlers.run.run_lock import RunLock
 from pipeline.handlers.run.run_record import RunRecord
@@ -19,6 +20,7 @@ from pipeline.handlers.training.early_stop import EarlyStop
 from pipeline.handlers.training.epoch_seed import EpochSeed
 from pipeline.handlers.training.final_validation import FinalValidation
 from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
+from pipeline.handlers.training.resumed_validation import ResumedValidation
 from pipeline.handlers.training.schedule_restart import ScheduleRestart
 
 _ADVICE = (
@@ -31,8 +33,8 @@ class TrainingRun:
     """Attach the handlers that make a training safe to stop, exact to resume and easy to trace.
 
     In this order: `RunLock`, `GracefulStop`, `EpochSeed`, `NonFiniteGuard`, `FinalValidation`, `TrainingCheckpoint`,
-    `EarlyStop`, `RunRecord`, `ScheduleRestart`, `LearningRateLog`, `SummaryWriterEnd`, `EmptyPredictions`. Each of them
-    can be used on its own instead, for example to leave one out.
+    `EarlyStop`, `RunRecord`, `ResumedValidation`, `ScheduleRestart`, `TrainingProgress`, `LearningRateLog`,
+    `SummaryWriterEnd`, `EmptyPredictions`. Each of them can be used on its own instead, for example to leave one out.
 
     Args:
         output_dir, to_save, evaluator, key_metric, resume: see `TrainingCheckpoint`.
@@ -84,7 +86,9 @@ class TrainingRun:
             ),
             EarlyStop(evaluator, key_metric, patience),
             RunRecord(output_dir, seed, manifest, dataset_dir, evaluator),
+            ResumedValidation(evaluator),
             *(ScheduleRestart(item) for item in to_save.values() if isinstance(item, LRScheduler)),
+            TrainingProgress(evaluator, key_metric),
         ]
         self.evaluator = evaluator
         if summary_writer is not None:

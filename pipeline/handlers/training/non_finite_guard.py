@@ -42,7 +42,7 @@ class NonFiniteGuard(OneLineHandler):
 
     def __call__(self, engine: Engine) -> None:
         """Check the loss of the last iteration."""
-        loss = _read_loss(engine.state.output)
+        loss = read_loss(engine.state.output)
         if not any_process(loss is not None and not math.isfinite(loss)):
             self._last_finite = self._last_finite if loss is None else loss
             return
@@ -64,7 +64,16 @@ class NonFiniteGuard(OneLineHandler):
         yield "try `python -m pipeline dataset check --deep`, a lower learning_rate, or amp false"
 
 
-def _read_loss(output: Any) -> float | None:
+def read_loss(output: Any) -> float | None:
+    """Return the loss in a trainer's output, None if there is none.
+
+    Args:
+        output: MONAI's dict or decollated list of dicts, or the loss itself.
+
+    Example:
+        >>> read_loss([{"loss": torch.tensor(0.5)}, {"loss": torch.tensor(0.5)}])
+        0.5
+    """
     if isinstance(output, (list, tuple)):  # decollated: the same loss in every item
         output = output[0] if output else None
     loss = output.get("loss") if isinstance(output, Mapping) else output

@@ -98,7 +98,7 @@ class ThresholdSearch:
             self._sums += torch.stack([scores.nan_to_num(0.0), known.double(), torch.ones_like(scores)])
 
     def finish(self, evaluator: Engine, trainer: Engine | None) -> None:
-        """Choose the threshold, log the curve, and write the file if the validation is the best."""
+        """Choose the threshold; log the curve of an evaluation, write the file of the best validation."""
         total, number, seen = torch.as_tensor(idist.all_reduce(self._sums.to(idist.device()))).cpu()
         curve, count = total / number, int(seen[0])
         if bool(curve.isnan().all()):
@@ -106,10 +106,11 @@ class ThresholdSearch:
             return
         chosen = choose_threshold(self._candidates, curve.tolist())
         text = self._describe(chosen, curve.tolist(), count)
-        _LOGGER.info("threshold %g: %s; curve %s", chosen, text, self._show_curve(curve.tolist()))
-        if trainer is not None:
-            if getattr(evaluator.state, "best_metric_epoch", None) != trainer.state.epoch:
-                return
+        if trainer is None:
+            _LOGGER.info("threshold %g: %s; curve %s", chosen, text, self._show_curve(curve.tolist()))
+        elif getattr(evaluator.state, "best_metric_epoch", None) != trainer.state.epoch:
+            return
+        else:
             text = f"{text}; best weights so far, epoch {trainer.state.epoch}"
         with exit_together():
             if idist.get_rank() == 0:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 COMBINATIONS = (
     *("train evaluate phantom", "train evaluate refine tta phantom", "train evaluate postprocessing", "train paper"),
     *("train multi_gpu_train phantom", "train losses", "train origin", "train evaluate origin"),
+    *("train swanlab phantom", "train multi_gpu_train swanlab phantom"),
     *("inference refine tta ensemble phantom", "inference postprocessing", "inference phantom"),
 )
 # What a run gets, instead of a training.

@@ -142,3 +142,20 @@ def test_a_command_prints_only_the_line_of_an_error_that_monai_has_wrapped(capsy
     except RuntimeError as error:
         print_error(type(error), error, error.__traceback__)
     assert capsys.readouterr().err == "no such folder: data\n"
+
+
+def test_a_mistake_has_one_trace_its_own(capsys):
+    def fail():
+        raise KeyError("a mistake")
+
+    try:
+        try:
+            fail()
+        except KeyError as inner:
+            raise RuntimeError("Failed to evaluate ConfigExpression: run") from inner
+    except RuntimeError as error:
+        print_error(type(error), error, error.__traceback__)
+    printed = capsys.readouterr().err
+    assert printed.count("Traceback (most recent call last)") == 1
+    assert "in fail" in printed
+    assert printed.endswith("KeyError: 'a mistake'; the trace above shows where\n")

@@ -1,6 +1,8 @@
 """TrainingRun: each of its handlers does its work, in the order in which they would be listed one by one."""
 
+import logging
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -101,3 +103,38 @@ def test_it_stops_on_a_signal(tmp_path):
 def test_without_a_writer_no_learning_rate_is_logged(tmp_path):
     trainer = build(tmp_path)
     assert not [name for calls in list_calls(trainer).values() for name in calls if "LearningRateLog" in name]
+
+
+def stop_after(folder, epochs, interval):
+    """Stop a training by a signal after some complete epochs."""
+    trainer = build(folder, 50, interval=interval)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=epochs), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        trainer.run()
+
+
+def test_a_run_stopped_before_its_first_validation_ends_with_a_best_checkpoint(tmp_path):
+    stop_after(tmp_path, 2, interval=5)
+    assert not (tmp_path / "model.pt").exists()
+    build(tmp_path, 2, interval=5, resume=True).run()
+    assert read_record(tmp_path)["best"]["epoch"] == 2
+    weights, last = (torch.load(tmp_path / name, weights_only=True) for name in ("model.pt", "last_epoch=2.pt"))
+    assert all(torch.equal(weights[name], value) for name, value in last["network"].items())
+
+
+def test_a_finished_run_that_is_resumed_validates_only_if_its_best_is_missing(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    build(tmp_path, 2).run()
+    validations = []
+    for missing in (False, True):
+        if missing:
+            (tmp_path / "model.pt").unlink()
+        trainer = build(tmp_path, 2, resume=True)
+        trainer.evaluator.add_event_handler(Events.COMPLETED, lambda: validations.append(1))
+        trainer.run()
+        assert (tmp_path / "model.pt").exists()
+        assert len(validations) == missing
+        (last,) = [line for line in caplog.messages if line.startswith("0 epochs in ")]
+        assert re.search(r"; best val_mean_dice \d\.\d+ in epoch [12]$", last)
+        caplog.clear()
+    assert not (tmp_path / ".run.lock").exists()
