@@ -19,7 +19,7 @@ ARROWS = {
     "bundle": {"datasets", "weights"},
     "tuning": {"bundle", "datasets", "handlers", "parallel", "statistics", "weights"},
     "federated": {"bundle", "datasets", "handlers", "weights"},
-    "reports": {"datasets", "pictures", "runs", "statistics"},
+    "reports": {"bundle", "datasets", "pictures", "runs", "statistics"},
     "runs": {"datasets", "statistics"},
     "transforms": {"crf", "datasets", "pictures"},
     "handlers": {"metrics", "parallel", "pictures", "runs", "weights"},

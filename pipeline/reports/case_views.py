@@ -72,7 +72,9 @@ def draw_views(run: Run, metric: str | None) -> dict[str, Any]:
     for case, (kind, rank) in kinds.items():
         if case in files:
             views.append(_draw_view(read_slices(files[case]), kind, rank, len(ranked), scores[case]))
-    why_not = "" if views else "The pictures in this folder are of other cases than its scores: run evaluate.json again."
+    why_not = (
+        "" if views else "The pictures in this folder are of other cases than its scores: run evaluate.json again."
+    )
     return {"views": views, "why_not": why_not, "each": EACH}
 
 

@@ -15,7 +15,10 @@ SOURCES = (
 _OPEN = (
     *("Study design and goal", "Eligibility of patients, setting and dates", "De-identification", "Image acquisition"),
     *("Reference standard: definition, rationale, annotators, variability", "Sample size: how it was chosen"),
-    *("How cases were assigned to partitions, and that no patient is in two", "Demographic and clinical characteristics"),
+    *(
+        "How cases were assigned to partitions, and that no patient is in two",
+        "Demographic and clinical characteristics",
+    ),
     *("Fairness: scores by subgroup", "External data: scores on data of another site"),
     *("Explainability", "Limitations and implications", "Ethics, registration, protocol, funding, conflicts"),
 )
@@ -35,9 +38,13 @@ def _describe(run: Run) -> dict[str, str]:
     best = _as_mapping(record.get("best"))
     first = summaries[0] if summaries else None
     return {
-        "Data source": f"manifest {manifest['path']}, SHA-256 {manifest['sha256']}" if _has(manifest, "path", "sha256") else "",
+        "Data source": f"manifest {manifest['path']}, SHA-256 {manifest['sha256']}"
+        if _has(manifest, "path", "sha256")
+        else "",
         "Numbers of patients and examinations": f"{first.n + first.n_missing} {first.unit}s; {first.n_subjects} subjects, "
-        f"{first.n_ungrouped} of them cases without a known subject" if first else "",
+        f"{first.n_ungrouped} of them cases without a known subject"
+        if first
+        else "",
         "Missing data": "; ".join(f"{s.metric}: {s.n_missing} cases without a value" for s in summaries),
         "Software": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
         "Training: seed, epochs, device": _describe_training(run),

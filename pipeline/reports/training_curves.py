@@ -22,7 +22,9 @@ def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
         try:
             path.open("rb").close()
         except OSError as error:
-            raise InputError(f"{path}: {(error.strerror or str(error)).lower()}, check its owner and `chmod u+r`") from None
+            raise InputError(
+                f"{path}: {(error.strerror or str(error)).lower()}, check its owner and `chmod u+r`"
+            ) from None
     if not paths:
         return {}
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
