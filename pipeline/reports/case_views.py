@@ -143,7 +143,7 @@ def outline(labels: NDArray[Any]) -> str:
 
     Example:
         >>> outline(np.array([[0, 0], [0, 3]]))
-        'M1.5 1L1 1.5L1.5 2L2 1.5Z'
+        'M1.5 2L1 1.5L1.5 1L2 1.5Z'
     """
     paths = []
     for label in np.unique(labels[labels > 0]):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.runs.description import Summary
 from pipeline.runs.metric_names import is_small_good
 from pipeline.runs.run_folder import Run
 
@@ -16,7 +17,7 @@ _OPEN = (
     *("Study design and goal", "Eligibility of patients, setting and dates", "De-identification", "Image acquisition"),
     *("Reference standard: definition, rationale, annotators, variability", "Sample size: how it was chosen"),
     *(
-        "How cases were assigned to partitions, and that no patient is in two",
+        "How cases were assigned to disjoint partitions",
         "Demographic and clinical characteristics",
     ),
     *("Fairness: scores by subgroup", "External data: scores on data of another site"),
@@ -41,10 +42,7 @@ def _describe(run: Run) -> dict[str, str]:
         "Data source": f"manifest {manifest['path']}, SHA-256 {manifest['sha256']}"
         if _has(manifest, "path", "sha256")
         else "",
-        "Numbers of patients and examinations": f"{first.n + first.n_missing} {first.unit}s; {first.n_subjects} subjects, "
-        f"{first.n_ungrouped} of them cases without a known subject"
-        if first
-        else "",
+        "Numbers of patients and examinations": _describe_numbers(first) if first else "",
         "Missing data": "; ".join(f"{s.metric}: {s.n_missing} cases without a value" for s in summaries),
         "Software": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
         "Training: seed, epochs, device": _describe_training(run),
@@ -56,13 +54,18 @@ def _describe(run: Run) -> dict[str, str]:
         "Performance and its uncertainty": "; ".join(_describe_score(s) for s in summaries),
         "Failure analysis": "; ".join(
             f"{s.metric}: worst {s.worst[0]} with {s.worst[1]:.3f}"
-            + ("" if is_small_good(s.metric) else f", {s.n_zero} cases at 0")
+            + ("" if is_small_good(s.metric) else f", cases at 0: {s.n_zero}")
             for s in summaries
         ),
         "Availability of code": f"revision {git['revision']}" + (", with changes" if git.get("dirty") else "")
         if _has(git, "revision")
         else "",
     }
+
+
+def _describe_numbers(s: Summary) -> str:
+    unknown = f", cases without a known subject: {s.n_ungrouped}" if s.n_ungrouped else ""
+    return f"{s.unit}s: {s.n + s.n_missing}, subjects: {s.n_subjects}{unknown}"
 
 
 def _describe_training(run: Run) -> str:
@@ -74,7 +77,7 @@ def _describe_training(run: Run) -> str:
     return ", ".join(known) if run.is_training else ""
 
 
-def _describe_score(s: Any) -> str:
+def _describe_score(s: Summary) -> str:
     interval = f"95 % interval {s.low:.3f} to {s.high:.3f}" if s.low is not None else f"no interval: {s.why_not}"
     return f"{s.metric}: mean {s.mean:.3f} ({interval}), median {s.median:.3f}, quartiles {s.q1:.3f} and {s.q3:.3f}"
 

@@ -87,9 +87,7 @@ def explain(comparison: Comparison) -> list[str]:
     return [
         f"paired by case; tests and intervals by subject; percentile bootstrap, {RESAMPLES} resamples, seed {SEED}",
         *(
-            [
-                f"{few} subjects: the interval of a difference is too narrow so often that only the permutation test counts"
-            ]
+            [f"{few} subjects: the interval of a difference is often too narrow, so the permutation test decides"]
             if few < FEW_SUBJECTS
             else []
         ),
@@ -108,7 +106,7 @@ def _format_metric(metric: MetricComparison) -> list[str]:
     for score in metric.scores:
         runs = "" if score.sd_runs is None else f", {score.n_runs} runs, sd between them {score.sd_runs:.4f}"
         lines.append(f"  {score.experiment}: mean {score.mean:.4f}{runs}")
-    rows = [(*_HEADER, *_LAST)]
+    rows: list[tuple[str, ...]] = [(*_HEADER, *_LAST)]
     for pair in metric.pairs:
         interval = "-" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}"
         rows.append(

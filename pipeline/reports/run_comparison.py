@@ -1,4 +1,4 @@
-"""Compare runs on the same cases, in pairs by subject: differences, intervals, tests, and what so few cases can show."""
+"""Compare runs on the same cases, in pairs by subject: differences, intervals, tests, what so few cases can show."""
 
 import itertools
 import math
@@ -124,9 +124,9 @@ def _find_twin(named: Mapping[str, Sequence[Run]], run: Run) -> str:
         return ""
     for name, runs in named.items():
         other = _read_config(runs[0])
-        if runs[0].is_training and other and other.get("seed") != config.get("seed"):
-            if _strip(other, "seed") == _strip(config, "seed"):
-                return name
+        differ = runs[0].is_training and other and other.get("seed") != config.get("seed")
+        if differ and _strip(other, "seed") == _strip(config, "seed"):
+            return name
     return ""
 
 

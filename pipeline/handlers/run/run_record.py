@@ -165,7 +165,7 @@ def _anonymize(item: Any) -> Any:
 def _find_config() -> Any:
     """Return the config that runs, overrides included, as MONAI's workflow in one of the frames holds it, or None."""
     for frame, _ in traceback.walk_stack(None):
-        owner = frame.f_locals.get("self")
+        owner: Any = frame.f_locals.get("self")
         if type(owner).__name__ == "ConfigWorkflow":
             return json.loads(json.dumps(owner.parser.get(), default=str))
     return None
