@@ -1,4 +1,4 @@
-"""The page of a run in a real browser: no request, sorting, slider and keyboard, narrow screens, without a script too."""
+"""The page of a run in a real browser: no request, sorting, slider, keyboard, narrow screens, no script."""
 
 import shutil
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     other = write_run(root / "other", {case: score + 0.05 for case, score in scores.items()})
     return {
         "run": write_run_page([folder], root / "run.html"),
-        "comparison": write_comparison([f"{HOSTILE}={folder}", str(other)], root / "comparison.html"),
+        "comparison": write_comparison([f"<b>{'long' * 40}={folder}", str(other)], root / "comparison.html"),
     }
 
 
