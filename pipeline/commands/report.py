@@ -1,8 +1,6 @@
 """The command ``pipeline report``: its arguments and its run."""
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,18 +37,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(directories: Sequence[str], as_json: bool) -> int:
-    from pipeline.reports.run_summary import print_summary, to_entries
-    from pipeline.runs.run_folder import read_run
+    if len(directories) > 1:
+        from pipeline.reports.run_summary import print_summaries
 
-    if as_json and len(directories) > 1:
-        json.dump({directory: to_entries(read_run(directory)) for directory in directories}, sys.stdout, indent=2)
-        print()
-        return 0
-    for directory in directories:
-        if len(directories) > 1:
-            print(directory)
-        print_summary(directory, as_json)
-    return 0
+        return print_summaries(directories, as_json)
+    from pipeline.reports.run_summary import print_summary
+
+    return print_summary(Path(directories[0]), as_json)
 
 
 def _compare(args: argparse.Namespace, words: Sequence[str]) -> int:

@@ -50,6 +50,25 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
     return 0
 
 
+def print_summaries(directories: Sequence[str | Path], as_json: bool = False) -> int:
+    """Print the metrics in several runs' folders, see `print_summary`; as JSON one list by folder.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        InputError: as `read_run`.
+    """
+    if as_json:
+        json.dump({str(directory): to_entries(read_run(directory)) for directory in directories}, sys.stdout, indent=2)
+        print()
+        return 0
+    for directory in directories:
+        print(show_controls(directory))
+        print_summary(directory)
+    return 0
+
+
 def to_entries(run: Run) -> list[dict[str, Any]]:
     """Return what `print_summary` prints as JSON."""
     added: dict[str, Any] = {}

@@ -166,8 +166,9 @@ def _find_config() -> Any:
     """Return the config that runs, overrides included, as MONAI's workflow in one of the frames holds it, or None."""
     for frame, _ in traceback.walk_stack(None):
         owner: Any = frame.f_locals.get("self")
-        if type(owner).__name__ == "ConfigWorkflow":
-            return json.loads(json.dumps(owner.parser.get(), default=str))
+        if any(base.__name__ == "ConfigWorkflow" for base in type(owner).__mro__):
+            config = {key: value for key, value in owner.parser.get().items() if key != "_meta_"}
+            return json.loads(json.dumps(config, default=str))
     return None
 
 
