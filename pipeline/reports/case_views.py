@@ -24,6 +24,7 @@ _NO_PICTURES = (
     "This run has no pictures of cases. Evaluations write them into case_pictures: run evaluate.json again with this "
     "folder as --output_dir."
 )
+_OF_TRAINING = "A training keeps no pictures of cases: run evaluate.json with its model.pt as --checkpoint."
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def draw_views(run: Run, metric: str | None) -> dict[str, Any]:
     """
     files = list_slices(run.folder)
     if not files or metric is None:
-        return {"views": [], "why_not": _NO_PICTURES, "each": EACH}
+        return {"views": [], "why_not": _OF_TRAINING if run.is_training else _NO_PICTURES, "each": EACH}
     scores = {case: score for case, score in run.tables[metric].scores.items() if np.isfinite(score)}
     ranked = sorted(scores, key=lambda case: scores[case], reverse=not is_small_good(metric))
     kinds = {ranked[rank]: (kind, rank + 1) for rank, kind in choose_ranks(len(ranked), EACH).items()}

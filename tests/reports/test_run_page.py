@@ -112,6 +112,7 @@ def test_a_training_says_which_checkpoint_its_numbers_are_of(tmp_path):
     assert "scores of the validation after epoch 3, the best so far: those of model.pt" in page
     assert "val_<wbr>mean_<wbr>dice</bdi>, last 0.5000 at step 5" in page
     assert "best validation, dice_image 0.7, epoch 3" in page
+    assert "run evaluate.json with its model.pt as --checkpoint" in page
 
 
 def test_events_that_are_being_written_are_read_as_far_as_they_are(tmp_path):

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from nibabel.orientations import OrientationError
 
 from pipeline.handlers.logs.case_pictures import check_channels, find_new_cases
 from pipeline.handlers.logs.slice_views import take_slices
@@ -45,7 +47,7 @@ class CasePicturesSaver:
             raise ValueError(f"each must be at least 1, got {self.each}")
         self.channels = check_channels(self.channels)
         self._place: Path | None = None
-        self._files: dict[str, Path] = {}
+        self._files: dict[str, Path | None] = {}  # None: not drawn
 
     def attach(self, engine: Engine) -> None:
         """Watch an evaluator."""
@@ -56,42 +58,46 @@ class CasePicturesSaver:
 
     def _start(self) -> None:
         self._clear()
+        if idist.get_rank() != 0:
+            return
         for left in Path(self.output_dir).glob(f"{_PREFIX}*"):  # of a run that was killed
             shutil.rmtree(left, ignore_errors=True)
 
     def _collect(self, engine: Engine) -> None:
-        try:
-            for name, output in find_new_cases(engine, self._files, np.iinfo(np.int64).max):
-                self._write(name, output)
-        except OSError as error:  # missing pictures must not stop an evaluation
-            _LOGGER.warning("cannot write into %s: %s", self.output_dir, (error.strerror or str(error)).lower())
+        for name, output in find_new_cases(engine, self._files, np.iinfo(np.int64).max):
+            self._files[name] = None
+            try:
+                self._files[name] = self._write(name, output)
+            except (OSError, ValueError, OrientationError) as error:  # a missing picture must not stop an evaluation
+                _LOGGER.warning("no picture of case %s in %s: %s", name, self.output_dir, str(error).lower())
 
-    def _write(self, name: str, output: Any) -> None:
+    def _write(self, name: str, output: Any) -> Path:
         if self._place is None:
             Path(self.output_dir).mkdir(parents=True, exist_ok=True)
             self._place = Path(tempfile.mkdtemp(dir=self.output_dir, prefix=_PREFIX))
         case = take_slices(
             name, output["image"], output.get("label"), output["pred"], self.channels, is_instances=self.is_instances
         )
-        path = self._place / f"{len(self._files) + 1:05d}.npz"
+        path = self._place / f"{len(self._files):05d}.npz"
         write_slices(case, path)
-        self._files[name] = path
+        return path
 
     def _finish(self, engine: Engine) -> None:
         """Keep the chosen cases, under the final name."""
-        if self._place is None:
+        if idist.get_rank() != 0:
             return
         files = list(self._files.values())
         kept = {files[place] for place in self._choose(engine)}
         for path in files:
-            if path not in kept:
+            if path is not None and path not in kept:
                 path.unlink(missing_ok=True)
         final = Path(self.output_dir) / FOLDER
         try:
             shutil.rmtree(final, ignore_errors=True)
-            self._place.chmod(0o777 & ~_read_mask())
-            os.replace(self._place, final)
-            self._place = None
+            if self._place is not None:
+                self._place.chmod(0o777 & ~_read_mask())
+                os.replace(self._place, final)
+                self._place = None
         except OSError as error:
             _LOGGER.warning("cannot write %s: %s", final, (error.strerror or str(error)).lower())
         self._clear()
@@ -101,12 +107,16 @@ class CasePicturesSaver:
         name = getattr(state, "key_metric_name", None)
         details = getattr(state, "metric_details", {}).get(name)
         count = len(self._files)
-        if not isinstance(details, torch.Tensor | np.ndarray) or len(details) < count:
-            return list(range(min(3 * self.each, count)))
+        first = list(range(min(3 * self.each, count)))
+        if not isinstance(details, torch.Tensor | np.ndarray) or len(details) < count or not count:
+            return first
+        if idist.get_world_size() == 1 and len(details) != count:
+            return first
+        # Of several processes the rows of the first one, whose cases these are, come first.
         scores = torch.as_tensor(details)[:count].detach().cpu().double().reshape(count, -1).nanmean(dim=1)
         places = [place for place in range(count) if torch.isfinite(scores[place])]
         ranked = sorted(places, key=lambda place: float(scores[place]), reverse=not is_small_good(str(name)))
-        return [ranked[rank] for rank in choose_ranks(len(ranked), self.each)]
+        return [ranked[rank] for rank in choose_ranks(len(ranked), self.each)] or first
 
     def _clear(self) -> None:
         if self._place is not None:

@@ -85,6 +85,19 @@ def test_a_failed_evaluation_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_case_that_cannot_be_drawn_does_not_stop_the_evaluation(tmp_path, caplog):
+    mask, other = torch.ones(1, 4, 4), torch.ones(1, 5, 5)
+
+    def step(engine, batch):
+        return [{"image": mask, "pred": mask, "label": mask if item["case_id"] == "a" else other} for item in batch]
+
+    evaluator = Engine(step)
+    CasePicturesSaver(tmp_path).attach(evaluator)
+    evaluator.run([[{"case_id": "b"}], [{"case_id": "a"}]])
+    assert list(list_slices(tmp_path)) == ["a"]
+    assert "no picture of case b in" in caplog.text
+
+
 def test_a_file_that_is_cut_off_is_named(tmp_path):
     blank = np.zeros((1, 4, 4), dtype=np.uint8)
     path = tmp_path / "1.npz"
