@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.datasets.checks.report import plural
 from pipeline.issues import show_controls
 from pipeline.reports.pages import format_number, render_template, write_page
 from pipeline.reports.run_comparison import (
@@ -39,7 +40,7 @@ def print_comparison(words: Sequence[str], as_json: bool = False) -> int:
         return 0
     lines = [line for metric in comparison.metrics for line in _format_metric(metric)]
     for name, found in comparison.differences.items():
-        lines.append(f"config of {comparison.experiments[0].name} -> {name}: {len(found)} differences")
+        lines.append(f"config of {comparison.experiments[0].name} -> {name}: {plural(len(found), 'difference')}")
         lines += [f"  {item.one_line()}" for item in found]
     print("\n".join(map(show_controls, [*lines, *explain(comparison)])))
     return 0

@@ -51,9 +51,12 @@ def write_page(text: str, path: str | os.PathLike[str]) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
-    with write_atomically(path, "wb") as stream:
-        # A file name that is not valid Unicode cannot be written as UTF-8.
-        stream.write(text.encode("utf-8", errors="backslashreplace"))
+    try:
+        with write_atomically(path, "wb") as stream:
+            # A file name that is not valid Unicode cannot be written as UTF-8.
+            stream.write(text.encode("utf-8", errors="backslashreplace"))
+    except OSError as error:  # which names the temporary file
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     return Path(path)
 
 

@@ -276,6 +276,8 @@ def _describe_pair(
 def _judge(names: tuple[str, str], difference: float, p: float, excludes_zero: bool, small_is_good: bool) -> str:
     if not math.isfinite(difference):
         return "no case has both scores"
+    if difference == 0:
+        return "the means are equal"
     better = names[int((difference > 0) != small_is_good)]
     if p < LEVEL:
         return f"{better} is better"

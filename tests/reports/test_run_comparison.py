@@ -90,7 +90,8 @@ def test_trainings_that_differ_in_the_seed_are_one_experiment(tmp_path):
     assert [(item.place, item.first, item.second) for item in found] == [("learning_rate", "0.1", "0.2")]
     with pytest.raises(InputError, match=r"all runs are one experiment, .*: they differ in their seed only; give them"):
         compare(first, second)
-    assert len(compare(f"A={first}", f"B={second}").experiments) == 2  # as the message says
+    named = compare(f"A={first}", f"B={second}")  # as the message says
+    assert named.metrics[0].pairs[0].verdict == "the means are equal"
 
 
 @pytest.mark.parametrize(

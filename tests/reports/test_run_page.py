@@ -136,6 +136,9 @@ def test_bad_input_is_one_line(tmp_path, capsys):
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1
         assert said in lines[0]
+    (tmp_path / "folder.html").mkdir()
+    assert main(["report", str(folder), "-o", str(tmp_path / "folder.html")]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'folder.html'}: is a directory\n"
     (folder / "dice_image_raw.csv").write_text("filename,class0,mean,subject,unit\nc0,0.5,0.5")
     with pytest.raises(InputError, match=r"cut off; run evaluate\.json again"):
         render_run_page([folder])
