@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.reports.comparison_page import write_comparison
 from pipeline.reports.run_page import write_run_page
+from tests.browser.test_dataset_html import read_contrasts
 from tests.run_folders import write_pictures, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -108,4 +109,18 @@ def test_without_a_script_all_slices_can_be_seen(browser: Any, pages: dict[str, 
     assert page.locator(".view").last.locator(".frame:visible").count() == 5
     assert page.locator("input:visible").count() == 0
     assert page.locator("table.sortable tbody tr").count() == 5
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_text_can_be_read(browser: Any, pages: dict[str, Path], scheme: str, media: str) -> None:
+    context = browser.new_context(color_scheme=scheme)
+    page = context.new_page()
+    page.emulate_media(media=media)
+    for path in pages.values():
+        page.goto(path.as_uri())
+        contrasts = read_contrasts(page)
+        assert len(contrasts) > 30
+        assert min(contrasts) >= 4.5
     context.close()
