@@ -166,3 +166,14 @@ def test_fifty_cases_are_under_five_megabytes_and_a_thousand_under_a_minute(tmp_
     many = render_run_page([write_run(tmp_path / "many", scores)])
     assert time.monotonic() - started < 60
     assert many.count("<tr><th") > 1000
+
+
+def test_an_old_run_and_one_without_cases_have_a_page(tmp_path):
+    (tmp_path / "metrics.csv").write_text("dice_pooled,0.5\n")
+    page = render_run_page([tmp_path])
+    assert "dice_pooled</bdi> 0.5000" in page
+    assert "The run has no table of cases." in page
+    assert "This folder holds no record of the run." in page
+    (tmp_path / "dice_image_raw.csv").write_text("filename,class0,mean\na,0.5,0.5\nb,0.7,0.7\n")
+    assert json.loads(render_run_page([tmp_path], ".json"))[0]["cases"]["rows"][0]["subject"] == ""
+    assert "each counted for itself" in render_run_page([tmp_path], ".md")
