@@ -1,8 +1,8 @@
 """Keep pictures of the best, median and worst cases of an evaluation, for its page."""
 
+import contextlib
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class CasePicturesSaver:
         if idist.get_rank() != 0:
             return
         for left in Path(self.output_dir).glob(f"{_PREFIX}*"):  # of a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
 
     def _collect(self, engine: Engine) -> None:
         for name, output in find_new_cases(engine, self._files, np.iinfo(np.int64).max):
@@ -93,7 +93,7 @@ class CasePicturesSaver:
                 path.unlink(missing_ok=True)
         final = Path(self.output_dir) / FOLDER
         try:
-            shutil.rmtree(final, ignore_errors=True)
+            _remove(final)
             if self._place is not None:
                 self._place.chmod(0o777 & ~_read_mask())
                 os.replace(self._place, final)
@@ -120,8 +120,16 @@ class CasePicturesSaver:
 
     def _clear(self) -> None:
         if self._place is not None:
-            shutil.rmtree(self._place, ignore_errors=True)
+            _remove(self._place)
         self._place, self._files = None, {}
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of pictures; what others put into it stays."""
+    with contextlib.suppress(OSError):
+        for path in [*folder.glob("*.npz"), *folder.glob(".*.npz.*.tmp")]:
+            path.unlink()
+        folder.rmdir()
 
 
 def _read_mask() -> int:

@@ -85,6 +85,14 @@ def test_a_failed_evaluation_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_of_others_are_not_removed(tmp_path, caplog):
+    (tmp_path / "case_pictures").mkdir()
+    (tmp_path / "case_pictures" / "notes.txt").write_text("mine")
+    evaluate(tmp_path, [16, 1])
+    assert [path.name for path in tmp_path.rglob("*")] == ["case_pictures", "notes.txt"]
+    assert "case_pictures: directory not empty" in caplog.text
+
+
 def test_a_case_that_cannot_be_drawn_does_not_stop_the_evaluation(tmp_path, caplog):
     mask, other = torch.ones(1, 4, 4), torch.ones(1, 5, 5)
 
