@@ -20,7 +20,7 @@ ARROWS = {
     "tuning": {"bundle", "datasets", "handlers", "parallel", "statistics", "weights"},
     "prediction": {"bundle", "datasets", "handlers", "transforms", "weights"},
     "federated": {"bundle", "datasets", "handlers", "weights"},
-    "reports": {"datasets", "pictures", "runs", "statistics"},
+    "reports": {"bundle", "datasets", "pictures", "runs", "statistics"},
     "runs": {"datasets", "statistics"},
     "transforms": {"crf", "datasets", "pictures"},
     "handlers": {"metrics", "parallel", "pictures", "runs", "weights"},

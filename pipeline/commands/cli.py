@@ -94,9 +94,9 @@ tune: tune post-processing on validation cases: threshold, CRF, morphology; step
 federated: train a bundle at several hospitals with NVFlare: only weights and scores travel
     federated new lgg_unet --sites north,south -o federation
     federated simulate federation
-report: print the scores in an output folder
-    report output/lgg_attunet
-    report output/lgg_attunet --json
+report: print the scores in an output folder, write them as a page with pictures, or compare runs
+    report output/lgg_attunet/evaluate -o page.html
+    report compare runs/unet runs/attunet -o comparison.html
 """
 COMMANDS = tuple(
     Command(head.partition(": ")[0], head.partition(": ")[2], (first.strip(), second.strip()))

@@ -4,6 +4,7 @@ from pipeline.handlers.checkpoints.encoder_weights_loader import EncoderWeightsL
 from pipeline.handlers.checkpoints.network_checkpoint_loader import NetworkCheckpointLoader
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
 from pipeline.handlers.logs.case_metrics_saver import CaseMetricsSaver
+from pipeline.handlers.logs.case_pictures_saver import CasePicturesSaver
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.logs.learning_rate_log import LearningRateLog
 from pipeline.handlers.logs.prediction_gallery import PredictionGallery
@@ -30,6 +31,7 @@ from pipeline.handlers.training.threshold_search import ThresholdSearch
 
 __all__ = [
     "CaseMetricsSaver",
+    "CasePicturesSaver",
     "EarlyStop",
     "EmptyPredictions",
     "EncoderWeightsLoader",

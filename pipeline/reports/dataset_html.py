@@ -4,27 +4,21 @@ The file is self-contained: no script, no network, pictures included. File names
 and isolated from the text around it.
 """
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.atomic import write_atomically
 from pipeline.datasets.checks.geometry import pick_quantiles
 from pipeline.datasets.checks.integrity import Report, count_splits
 from pipeline.datasets.checks.leaks.copies import count_blank_images, list_images
 from pipeline.datasets.checks.leaks.manifest_leaks import Leak, name_part
-from pipeline.datasets.checks.report import plural
 from pipeline.datasets.manifests.manifest import Case, Manifest, normalise_subject
-from pipeline.issues import Issue, show_controls
+from pipeline.issues import Issue
+from pipeline.reports.pages import render_template, write_page
 from pipeline.reports.thumbnails import draw_data_uri
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 MAX_PAIRS = 40  # drawn per code; two pictures of at most 256 x 256 take 20 to 60 kB
 MAX_ROWS = 500  # findings listed per code
@@ -68,28 +62,15 @@ def write_html(
     Raises:
         OSError: the file cannot be written.
     """
-    text = render_html(report, title=title, manifest=manifest, root=root)
-    with write_atomically(path, "wb") as stream:
-        # A file name that is not valid Unicode cannot be written as UTF-8.
-        stream.write(text.encode("utf-8", errors="backslashreplace"))
-    return Path(path)
+    return write_page(render_html(report, title=title, manifest=manifest, root=root), path)
 
 
 def render_html(report: Report, *, title: str, manifest: Manifest | None, root: Path) -> str:
     """Return the page as text; see `write_html`."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"visible": show_controls, "breakable": make_breakable, "plural": plural}
     views = [result.view for result in report.results if result.view is not None]
     compared = list_images(views)
-    return environment.get_template("dataset.html").render(
+    return render_template(
+        "dataset.html",
         title=title,
         manifest=manifest,
         groups=group_issues(report.issues, manifest, root),
@@ -104,14 +85,6 @@ def render_html(report: Report, *, title: str, manifest: Manifest | None, root: 
         max_pairs=MAX_PAIRS,
         percentages=[f"{quantile:.0%}" for quantile in _QUANTILES],
     )
-
-
-def make_breakable(text: object) -> Markup:
-    """Return a path as escaped HTML that may break after each slash and underscore."""
-    from markupsafe import Markup, escape
-
-    escaped = str(escape(show_controls(text)))
-    return Markup(escaped.replace("/", "/<wbr>").replace("_", "_<wbr>"))
 
 
 def group_issues(issues: Sequence[Issue], manifest: Manifest | None, root: Path) -> list[Group]:

@@ -45,8 +45,27 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
         print()
         return 0
     summaries = list(run.summaries.values())
-    lines = [*_describe_epoch(run), *_format_table(summaries), *_format_values(run.values)]
-    print("\n".join(map(show_controls, [*lines, *_describe_methods(summaries)])))
+    lines = [*describe_epoch(run), *_format_table(summaries), *_format_values(run.values)]
+    print("\n".join(map(show_controls, [*lines, *describe_methods(summaries)])))
+    return 0
+
+
+def print_summaries(directories: Sequence[str | Path], as_json: bool = False) -> int:
+    """Print the metrics in several runs' folders, see `print_summary`; as JSON one list by folder.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        InputError: as `read_run`.
+    """
+    if as_json:
+        json.dump({str(directory): to_entries(read_run(directory)) for directory in directories}, sys.stdout, indent=2)
+        print()
+        return 0
+    for directory in directories:
+        print(show_controls(directory))
+        print_summary(directory)
     return 0
 
 
@@ -60,7 +79,7 @@ def to_entries(run: Run) -> list[dict[str, Any]]:
     return [entry | added for entry in (*(asdict(summary) for summary in run.summaries.values()), *singles)]
 
 
-def _describe_epoch(run: Run) -> list[str]:
+def describe_epoch(run: Run) -> list[str]:
     """Return one line that says which weights of a training the scores belong to; nothing for an evaluation."""
     if not run.is_training:
         return []
@@ -94,27 +113,28 @@ def _format_row(s: Summary) -> tuple[str, ...]:
         str(s.n),
         str(s.n_missing),
         f"{s.mean:.3f}",
-        _format_interval(s.low, s.high),
+        format_interval(s.low, s.high),
         f"{s.median:.3f}",
-        _format_interval(s.median_low, s.median_high),
+        format_interval(s.median_low, s.median_high),
         "-" if s.sd is None else f"{s.sd:.3f}",
         "-" if is_small_good(s.metric) else str(s.n_zero),
         f"{s.worst[1]:.3f} {s.worst[0]}",
     )
 
 
-def _format_interval(low: float | None, high: float | None) -> str:
+def format_interval(low: float | None, high: float | None) -> str:
+    """Return an interval, or "-" for none."""
     return _TOO_FEW if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
-def _describe_methods(summaries: Sequence[Summary]) -> list[str]:
+def describe_methods(summaries: Sequence[Summary]) -> list[str]:
     """Return lines about units, subjects, empty masks and intervals, each with the metrics that it is about."""
     if not summaries:
         return []
     texts: list[tuple[str, str]] = []
     for s in summaries:
-        texts.append((f"n: {_describe_unit(s)}", s.metric))
-        texts.append((_describe_empty(s), s.metric))
+        texts.append((f"n: {describe_unit(s)}", s.metric))
+        texts.append((describe_empty(s), s.metric))
         texts += [(f"no interval: {text}", s.metric) for text in (s.why_not, s.median_why_not) if text]
     lines = []
     for text in dict.fromkeys(text for text, _ in texts):
@@ -127,7 +147,8 @@ def _describe_methods(summaries: Sequence[Summary]) -> list[str]:
     return [*lines, *([f"95 % interval, unit of resampling: subject; {'; '.join(ends)}"] if ends else [])]
 
 
-def _describe_unit(s: Summary) -> str:
+def describe_unit(s: Summary) -> str:
+    """Return how many cases of how many subjects there are."""
     known = f"{s.unit}s of {_count(s.n_subjects, 'subject')}"
     if not s.n_ungrouped:
         return known
@@ -137,7 +158,8 @@ def _describe_unit(s: Summary) -> str:
     )
 
 
-def _describe_empty(s: Summary) -> str:
+def describe_empty(s: Summary) -> str:
+    """Return policy and counts of empty masks."""
     if s.n_empty is None or s.n_missed is None:
         return "empty masks: not recorded"
     policy = f"policy {s.empty_policy}, " if s.empty_policy else ""

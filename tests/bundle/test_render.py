@@ -184,9 +184,9 @@ def test_volumes_score_each_label(volumes: UserDataset) -> None:
     assert set(configs["train.json"]["validate"]["additional_metrics"]) == {"dice_organ"}
     metrics = {key.rpartition("#")[2] for key in configs["evaluate.json"] if "additional_metrics" in key}
     assert metrics == {"hd95_organ", "nsd_1mm_organ", "n_missed_organ"}
-    assert configs["evaluate.json"]["validate#handlers"][-1]["metric_details"] == [
-        *("dice_volume", "dice_organ", "hd95_organ", "nsd_1mm_organ")
-    ]
+    saver, pictures = configs["evaluate.json"]["validate#handlers"][-2:]
+    assert pictures == {"_target_": "pipeline.handlers.CasePicturesSaver", "output_dir": "@output_dir"}
+    assert saver["metric_details"] == [*("dice_volume", "dice_organ", "hd95_organ", "nsd_1mm_organ")]
 
 
 def test_names_of_labels_become_names_of_metrics() -> None:

@@ -18,9 +18,9 @@ from scipy.ndimage import gaussian_filter
 from pipeline.datasets.checks.integrity import Report, check_manifest
 from pipeline.datasets.checks.leaks.manifest_leaks import Leak
 from pipeline.datasets.manifests.manifest import Case, Manifest
-from pipeline.issues import Issue
+from pipeline.issues import Issue, show_controls
 from pipeline.reports import dataset_html
-from pipeline.reports.dataset_html import render_html, show_controls, write_html
+from pipeline.reports.dataset_html import render_html, write_html
 from pipeline.reports.thumbnails import draw_data_uri
 
 HOSTILE = "<script>alert(1)&amp;\"'\u202e \N{GRINNING FACE} u\u0308.png"

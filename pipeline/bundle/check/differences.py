@@ -65,7 +65,9 @@ class Difference:
             what = f"added {_shorten(self.second)}"
         elif self.second == _NOTHING:
             what = f"removed {_shorten(self.first)}"
-        return join_lines(f"{self.place or self.file}: {what}" + (f" ({self.file})" if self.place else ""))
+        return join_lines(
+            f"{self.place or self.file}: {what}" + (f" ({self.file})" if self.place and self.file else "")
+        )
 
 
 def compare_bundles(first: Path, second: Path) -> list[Difference]:
@@ -91,6 +93,21 @@ def compare_bundles(first: Path, second: Path) -> list[Difference]:
             found += _compare_files(name, contents, digests)
     order = list(_SECTIONS)
     return sorted(_unite(found), key=lambda item: order.index(item.section))
+
+
+def compare_configs(first: Config, second: Config) -> list[Difference]:
+    """Return what differs between two whole configs, in the order of the sections.
+
+    Example:
+        >>> [item.one_line() for item in compare_configs({"seed": 0, "fold": 1}, {"seed": 1, "fold": 1})]
+        ['seed: 0 -> 1']
+    """
+    found = [
+        Difference(_find_section("", place), "", place, *map(_show, values))
+        for place, *values in _walk(first, second, "")
+    ]
+    order = list(_SECTIONS)
+    return sorted(found, key=lambda item: order.index(item.section))
 
 
 def _compare_files(name: str, contents: Sequence[bytes | None], digests: Sequence[str]) -> Iterator[Difference]:

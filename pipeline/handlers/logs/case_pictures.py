@@ -82,17 +82,14 @@ def take_picture(
     Raises:
         ValueError: label and prediction differ in size.
     """
-    guess = _to_labels(pred)
-    truth = None if label is None else _to_labels(label)
-    if truth is not None and truth.shape != guess.shape:
-        raise ValueError(f"label and prediction must agree in size, got {truth.shape} and {guess.shape}")
+    guess, truth = _to_both(label, pred)
     grid = pred if label is None else label
     index = None if guess.ndim == _PLANE else _find_slice(guess, truth)
     if index is not None:
         guess, truth = guess[..., index], None if truth is None else truth[..., index]
     picture = _read_again(image, guess.shape) if index is None and channels is None else None
     if picture is None:
-        picture = _choose_channels(_bring_to_grid(image, grid, index), channels)
+        picture = choose_channels(_bring_to_grid(image, grid, index), channels)
     scale = min(1.0, max_side / max(guess.shape))
     height, width = (max(1, round(length * scale)) for length in guess.shape)
     return CasePicture(
@@ -119,13 +116,42 @@ def _find_slice(guess: NDArray[Any], truth: NDArray[Any] | None) -> int:
     return int(area.argmax()) if area.any() else shown.shape[-1] // 2
 
 
+def take_volume(
+    image: torch.Tensor, label: torch.Tensor | None, pred: torch.Tensor
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    """Return image (C, H, W, D), prediction and truth (H, W, D) of a volume on the grid of its masks.
+
+    Raises:
+        ValueError: label and prediction differ in size.
+    """
+    guess, truth = _to_both(label, pred)
+    return _bring_to_grid(image, pred if label is None else label, None), guess, truth
+
+
+def _to_both(label: torch.Tensor | None, pred: torch.Tensor) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    guess = _to_labels(pred)
+    truth = None if label is None else _to_labels(label)
+    if truth is not None and truth.shape != guess.shape:
+        raise ValueError(f"label and prediction must agree in size, got {truth.shape} and {guess.shape}")
+    return guess, truth
+
+
+def is_picture(image: torch.Tensor) -> bool:
+    """Return whether an image was read from picture files, whose rows and columns are those of a screen."""
+    return Path(_find_file(image)).suffix.lower() in _PICTURES
+
+
+def _find_file(image: torch.Tensor) -> str:
+    found = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "") if isinstance(image, MetaTensor) else ""
+    return str(found[0] if isinstance(found, list | tuple) and found else found)
+
+
 def _read_again(image: torch.Tensor, shape: tuple[int, ...]) -> NDArray[Any] | None:
     """Return the pixels of the image's file; None if it is not a picture of this size."""
-    path = str(image.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "")) if isinstance(image, MetaTensor) else ""
-    if Path(path).suffix.lower() not in _PICTURES:
+    if not is_picture(image):
         return None
     try:
-        pixels = read_pixels(path)
+        pixels = read_pixels(_find_file(image))
     except OSError:  # deleted meanwhile: use the network's image
         return None
     if pixels.shape[:2] != shape:
@@ -133,15 +159,15 @@ def _read_again(image: torch.Tensor, shape: tuple[int, ...]) -> NDArray[Any] | N
     return pixels[..., :_RGB] if pixels.shape[-1] >= _RGB else pixels[..., 0]
 
 
-def _choose_channels(plane: NDArray[Any], channels: Sequence[int] | None) -> NDArray[Any]:
-    """Convert (C, H, W) to (H, W) or (H, W, 3)."""
+def choose_channels(plane: NDArray[Any], channels: Sequence[int] | None) -> NDArray[Any]:
+    """Convert (C, H, W[, D]) to (H, W[, D]) or (H, W[, D], 3)."""
     wanted = channels or (range(_RGB) if len(plane) == _RGB else (0,))
     picture = np.stack([plane[channel] for channel in wanted], axis=-1)
     return picture if picture.shape[-1] == _RGB else picture[..., 0]
 
 
 def _bring_to_grid(image: torch.Tensor, grid: torch.Tensor, index: int | None) -> NDArray[Any]:
-    """Return the image, or its slice ``index``, as (C, H, W) on the grid of a mask (1, H, W[, D])."""
+    """Return the image, or its slice ``index``, as (C, H, W[, D]) on the grid of a mask (1, H, W[, D])."""
     image, size = image.detach().cpu(), tuple(grid.shape[1:])
     if _lie_together(image, grid):
         return _to_numpy(image if index is None else image[..., index])
@@ -153,7 +179,7 @@ def _bring_to_grid(image: torch.Tensor, grid: torch.Tensor, index: int | None) -
         resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=False)
         moved = _to_numpy(resample(image.float(), dst_affine=target, spatial_size=plane))
     else:
-        mode = "bilinear" if index is None else "trilinear"
+        mode = "bilinear" if len(size) == _PLANE else "trilinear"
         stretched = torch.nn.functional.interpolate(torch.as_tensor(image)[None].float(), size, mode=mode)[0]
         moved = _to_numpy(stretched if index is None else stretched[..., index, None])
     return moved if index is None else moved[..., 0]

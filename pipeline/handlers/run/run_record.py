@@ -11,6 +11,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -109,6 +110,7 @@ class RunRecord:
             "dataset_dir": str(self.dataset_dir) if ours and self.dataset_dir is not None else None,
             "manifest": _describe_manifest(self.manifest) if ours else None,
             "git": _read_git(self.source_dir),
+            "config": _find_config(),
         }
         previous = _read_previous(self.path)
         return {**record, "previous": previous} if previous else record
@@ -158,6 +160,16 @@ def _anonymize(item: Any) -> Any:
     text = item.replace(str(Path.home()), "~") if Path.home() != Path("/") else item
     text = re.sub(rf"(?<=/){re.escape(_read_user())}(?=/|$)", "USER", text)
     return re.sub(rf"(?<![\w.-]){re.escape(socket.gethostname())}(?![\w-])", "HOST", text)
+
+
+def _find_config() -> Any:
+    """Return the config that runs, overrides included, as MONAI's workflow in one of the frames holds it, or None."""
+    for frame, _ in traceback.walk_stack(None):
+        owner: Any = frame.f_locals.get("self")
+        if any(base.__name__ == "ConfigWorkflow" for base in type(owner).__mro__):
+            config = {key: value for key, value in owner.parser.get().items() if key != "_meta_"}
+            return json.loads(json.dumps(config, default=str))
+    return None
 
 
 def _describe_command(words: list[str]) -> str:
@@ -242,6 +254,7 @@ def _describe_best(evaluator: Engine) -> dict[str, Any] | None:
 def _read_previous(path: Path) -> list[dict[str, Any]]:
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
+        last.pop("config", None)  # that of the run that goes on says most, and the list would grow
         return [*last.pop("previous", []), last]
     except (OSError, ValueError, AttributeError, TypeError):  # no record yet, or another kind of file
         return []

@@ -68,6 +68,7 @@ SEEN = {
     "ignite.metrics.confusion_matrix.IoU": "a list's remove",
     "ignite.metrics.confusion_matrix.DiceCoefficient": "a list's remove",
     "pipeline.handlers.checkpoints.training_checkpoint.TrainingCheckpoint": "removes its own checkpoints",
+    "pipeline.handlers.logs.case_pictures_saver.CasePicturesSaver": "removes its own pictures",
     "pipeline.handlers.run.run_record.RunRecord": "removes its own file",
 }
 

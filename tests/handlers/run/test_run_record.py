@@ -149,6 +149,24 @@ def test_git_revision_and_dirt(tmp_path):
     assert read(tmp_path / "dirty")["git"] == {"revision": revision, "dirty": True}
 
 
+def test_the_config_that_runs_is_recorded_once(tmp_path):
+    class ConfigWorkflow:
+        parser = SimpleNamespace(
+            get=lambda: {"_meta_": {}, "learning_rate": 0.1, "lines": ["$1 + 1"], "path": Path("a")}
+        )
+
+        def run(self):
+            build(tmp_path).run([0])
+
+    ConfigWorkflow().run()
+    type("Audited", (ConfigWorkflow,), {})().run()
+    record = read(tmp_path)
+    assert record["config"] == {"learning_rate": 0.1, "lines": ["$1 + 1"], "path": "a"}
+    assert ["config" in earlier for earlier in record["previous"]] == [False]
+    build(tmp_path / "alone").run([0])
+    assert read(tmp_path / "alone")["config"] is None
+
+
 def test_no_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     build(tmp_path).run([0])

@@ -1,0 +1,90 @@
+"""Items of CLAIM 2024 and TRIPOD+AI for the methods and results: filled as far as the files of a run say them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.runs.description import Summary
+from pipeline.runs.metric_names import is_small_good
+from pipeline.runs.run_folder import Run
+
+#: Sources of the items
+SOURCES = (
+    "CLAIM 2024: Tejani et al., Radiology: Artificial Intelligence 2024, 6(4) e240300",
+    "TRIPOD+AI: Collins et al., BMJ 2024, 385 e078378",
+)
+# What no file of a run can say.
+_OPEN = (
+    *("Study design and goal", "Eligibility of patients, setting and dates", "De-identification", "Image acquisition"),
+    *("Reference standard: definition, rationale, annotators, variability", "Sample size: how it was chosen"),
+    *(
+        "How cases were assigned to disjoint partitions",
+        "Demographic and clinical characteristics",
+    ),
+    *("Fairness: scores by subgroup", "External data: scores on data of another site"),
+    *("Explainability", "Limitations and implications", "Ethics, registration, protocol, funding, conflicts"),
+)
+
+
+def fill_checklist(run: Run) -> dict[str, Any]:
+    """Return the items with what the files say, and those that are open."""
+    filled = [{"item": item, "text": text} for item, text in _describe(run).items() if text]
+    missing = [item for item, text in _describe(run).items() if not text]
+    return {"filled": filled, "open": [*missing, *_OPEN], "sources": list(SOURCES)}
+
+
+def _describe(run: Run) -> dict[str, str]:
+    record, summaries = run.record, list(run.summaries.values())
+    versions = _as_mapping(record.get("versions"))
+    manifest, git = _as_mapping(record.get("manifest")), _as_mapping(record.get("git"))
+    best = _as_mapping(record.get("best"))
+    first = summaries[0] if summaries else None
+    return {
+        "Data source": f"manifest {manifest['path']}, SHA-256 {manifest['sha256']}"
+        if _has(manifest, "path", "sha256")
+        else "",
+        "Numbers of patients and examinations": _describe_numbers(first) if first else "",
+        "Missing data": "; ".join(f"{s.metric}: {s.n_missing} cases without a value" for s in summaries),
+        "Software": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        "Training: seed, epochs, device": _describe_training(run),
+        "Selection of the final model": f"best validation, {best['metric']} {best['value']:.4g}, epoch {best['epoch']}"
+        if _has(best, "metric", "value", "epoch") and isinstance(best["value"], int | float)
+        else "",
+        "Metrics of performance": ", ".join([*(s.metric for s in summaries), *run.values]),
+        "Statistical uncertainty": "95 % intervals by subject; none where too few subjects hold the coverage",
+        "Performance and its uncertainty": "; ".join(_describe_score(s) for s in summaries),
+        "Failure analysis": "; ".join(
+            f"{s.metric}: worst {s.worst[0]} with {s.worst[1]:.3f}"
+            + ("" if is_small_good(s.metric) else f", cases at 0: {s.n_zero}")
+            for s in summaries
+        ),
+        "Availability of code": f"revision {git['revision']}" + (", with changes" if git.get("dirty") else "")
+        if _has(git, "revision")
+        else "",
+    }
+
+
+def _describe_numbers(s: Summary) -> str:
+    unknown = f", cases without a known subject: {s.n_ungrouped}" if s.n_ungrouped else ""
+    return f"{s.unit}s: {s.n + s.n_missing}, subjects: {s.n_subjects}{unknown}"
+
+
+def _describe_training(run: Run) -> str:
+    known = [
+        f"{name} {run.record[key]}"
+        for name, key in (("seed", "seed"), ("epochs", "epochs"), ("device", "device"))
+        if run.record.get(key) is not None
+    ]
+    return ", ".join(known) if run.is_training else ""
+
+
+def _describe_score(s: Summary) -> str:
+    interval = f"95 % interval {s.low:.3f} to {s.high:.3f}" if s.low is not None else f"no interval: {s.why_not}"
+    return f"{s.metric}: mean {s.mean:.3f} ({interval}), median {s.median:.3f}, quartiles {s.q1:.3f} and {s.q3:.3f}"
+
+
+def _as_mapping(item: Any) -> Mapping[str, Any]:
+    return item if isinstance(item, Mapping) else {}
+
+
+def _has(item: Mapping[str, Any], *keys: str) -> bool:
+    return all(item.get(key) is not None for key in keys)
