@@ -21,7 +21,7 @@ _PARTS = ("dataset", "evaluator", "input", "output_dir", "refine", "run", "save"
 _SAVERS = ("SaveImageMaskd", "SaveImageStackd")
 _MAPS = "pipeline.transforms.SaveImageMapsd"
 # Handlers that print what this command prints in its own way.
-_LOUD = ("ProgressBar", "StatsHandler")
+_LOUD = ("RunProgress", "ProgressBar", "StatsHandler")
 
 
 def open_inference(options: PredictionOptions) -> Any:
