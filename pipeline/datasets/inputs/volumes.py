@@ -66,7 +66,7 @@ def find_volumes(
     sound = {Path(case.case_id) for case in require_sound(root, list(cases.values()), channels, refused)}
     for folder in sound & set(series):
         if not _is_one_series(folder, refused):
-            sound.remove(folder)
+            sound.discard(folder)
     found = [*volumes, *series]
     ids = name_files(root, found, [*map(_cut_ending, volumes), *("" for _ in series)])
     return [{"case_id": name, "image": str(file)} for name, file in zip(ids, found, strict=True) if file in sound]
