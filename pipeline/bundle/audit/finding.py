@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline.bundle.audit.codes import CODES, LEVELS, Level
@@ -82,8 +82,15 @@ class AuditResult:
         return join_lines(f"{self.name}: {numbers}; {files} files")
 
     def format(self) -> str:
-        """Return one line a finding, and the summary."""
-        return "\n".join([*(finding.one_line() for finding in self.findings), self.summary()])
+        """Return one line a finding, of notes that say the same of many files one line in all, and the summary."""
+        alike: dict[Finding, list[Finding]] = {}
+        for finding in self.findings:
+            alike.setdefault(replace(finding, file="") if finding.level == "note" else finding, []).append(finding)
+        shown = (
+            replace(first, file=f"{first.file} and {len(others)} more") if others else first
+            for first, *others in alike.values()
+        )
+        return "\n".join([*(finding.one_line() for finding in shown), self.summary()])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result for JSON; each finding has the digest of its file, as allow-lists need it."""

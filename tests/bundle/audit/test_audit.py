@@ -189,6 +189,18 @@ def test_sarif_is_what_code_hosts_read(tmp_path: Path, capsys: pytest.CaptureFix
     assert set(places) == {"configs/train.json", "scripts/net.py"}
 
 
+def test_notes_that_say_the_same_of_many_files_are_one_line(tmp_path: Path) -> None:
+    pictures = {f"reference/input/{number}.nii.gz": b"\x1f\x8b" for number in range(3)}
+    code = {"scripts/one.py": b"", "scripts/two.py": b""}
+    result = audit_bundle(write_folder({**make_files(), **pictures, **code}, tmp_path / "spleen"))
+    lines = result.format().splitlines()
+    assert len([line for line in lines if line.startswith("error unexpected-code scripts/")]) == 2
+    (note,) = [line for line in lines if line.startswith("note ")]
+    assert note.startswith("note documented-picture reference/input/0.nii.gz and 2 more: ")
+    assert result.summary() == lines[-1]
+    assert len(result.to_dict()["findings"]) == 5
+
+
 def test_documents_in_json_are_not_taken_for_configs(tmp_path: Path) -> None:
     component = {"bom-ref": "pkg:pypi/monai@1.6.1", "externalReferences": [{"url": "https://x.y", "type": "vcs"}]}
     materials = {
