@@ -77,7 +77,8 @@ def find_permutation_p(differences: ArrayLike, *, resamples: int = RESAMPLES, se
         if exact
         else np.random.default_rng(seed).choice((-1.0, 1.0), (resamples, len(array)))
     )
-    reached = int((np.abs(signs @ array) >= abs(array.sum()) * (1 - 1e-9)).sum())
+    rounding = 1e-9 * float(np.abs(array).sum())  # sums that are equal on paper
+    reached = int((np.abs(signs @ array) >= abs(array.sum()) - rounding).sum())
     return reached / len(signs) if exact else (reached + 1) / (resamples + 1)
 
 

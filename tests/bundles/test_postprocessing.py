@@ -28,6 +28,8 @@ def list_chain(bundle: Path, name: str) -> tuple[list[dict[str, Any]], list[dict
     config = read_json(bundle / "configs" / name)
     before = [step for step in config["to_probabilities"] if step["keys"] != "label"]
     for step in before:
+        step.pop("_desc_", None)  # evaluate.json is short
+    for step in before:
         if step["_target_"] == "Invertd":
             assert step.pop("transform") == {"evaluate.json": "@validate#preprocessing"}.get(name, "@preprocessing")
     return before, drop_copies(config["refine"])

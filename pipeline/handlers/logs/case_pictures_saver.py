@@ -13,7 +13,6 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from nibabel.orientations import OrientationError
 
 from pipeline.handlers.logs.case_pictures import check_channels, find_new_cases
 from pipeline.handlers.logs.slice_views import take_slices
@@ -68,7 +67,7 @@ class CasePicturesSaver:
             self._files[name] = None
             try:
                 self._files[name] = self._write(name, output)
-            except (OSError, ValueError, OrientationError) as error:  # a missing picture must not stop an evaluation
+            except (OSError, ValueError) as error:  # a missing picture must not stop an evaluation
                 _LOGGER.warning("no picture of case %s in %s: %s", name, self.output_dir, str(error).lower())
 
     def _write(self, name: str, output: Any) -> Path:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -82,12 +81,20 @@ def _turn(
     volume: NDArray[Any], guess: NDArray[Any], truth: NDArray[Any] | None, affine: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, tuple[float, float]]:
     """Return the arrays as rows, columns and axial slices, and the height and width of a pixel in mm."""
+    import nibabel as nib  # bundles of pictures do not need it
+    from nibabel.orientations import OrientationError
+
     turn = nib.io_orientation(affine)
+    if np.isnan(turn).any():
+        raise ValueError("the affine has no direction for an axis")
     sizes = nib.affines.voxel_sizes(affine)
     spacing = [float(sizes[int(np.flatnonzero(turn[:, 0] == axis)[0])]) for axis in range(3)]
 
     def show(array: NDArray[Any]) -> NDArray[Any]:
-        upright = nib.apply_orientation(array, turn)  # axes to the right, anterior and superior
+        try:
+            upright = nib.apply_orientation(array, turn)  # axes to the right, anterior and superior
+        except OrientationError as error:
+            raise ValueError(str(error)) from error
         shown: NDArray[Any] = np.swapaxes(upright, 0, 1)[::-1, ::-1]
         return shown
 

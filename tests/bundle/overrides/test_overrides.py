@@ -100,7 +100,13 @@ WRONG = [
     ("lgg_unet", "inference refine", "skip_crf", "no", "skip_crf expects true or false, got 'no'"),
     ("lgg_unet", "inference refine", "crf_iterations", "many", "crf_iterations expects a whole number such as 5, got"),
     # A list, nothing, or code where a path belongs.
-    ("lgg_unet", "inference", "input", "['a','b']", "input expects a text such as 'data/kaggle_3m', got \"['a','b']\""),
+    (
+        "lgg_unet",
+        "inference",
+        "output_dir",
+        "[1]",
+        "output_dir expects a text such as 'output/lgg_unet/predictions', got '[1]'",
+    ),
     ("lgg_unet", "train", "manifest", "[1]", "manifest expects a text such as a path, got '[1]'"),
     ("lgg_unet", "train", "output_dir", "None", "output_dir expects a text such as 'output/lgg_unet', got 'None'"),
     (
