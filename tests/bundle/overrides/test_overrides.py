@@ -100,7 +100,7 @@ WRONG = [
     ("lgg_unet", "inference refine", "skip_crf", "no", "skip_crf expects true or false, got 'no'"),
     ("lgg_unet", "inference refine", "crf_iterations", "many", "crf_iterations expects a whole number such as 5, got"),
     # A list, nothing, or code where a path belongs.
-    ("lgg_unet", "inference", "output_dir", "[1]", "output_dir expects a text such as 'output/lgg_unet/predictions'"),
+    (
         "lgg_unet",
         "inference",
         "output_dir",
