@@ -1,18 +1,15 @@
 """Build each part of a new bundle once before it is written, so that one that cannot train is refused."""
 
 import copy
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
+from pipeline.bundle.config_failures import explain_failure
 from pipeline.bundle.config_files import INFERENCE, TRAIN
 from pipeline.bundle.configs import Config
 from pipeline.bundle.draft import Draft
 from pipeline.bundle.render import REFINE
 from pipeline.bundle.texts import find_input_shape
-from pipeline.issues import InputError, find_input_error
 
 _BUILT = {
     TRAIN: (
@@ -80,20 +77,5 @@ def _compute_loss(draft: Draft, train: Config, parser: Any) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@contextmanager
-def _explain(draft: Draft, place: str) -> Iterator[None]:
-    """Turn the long traceback of a config into one line with the cause."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except Exception as error:
-        cause: BaseException = find_input_error(error) or error
-        while cause.__cause__ is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        message = f"{draft.recipe.title} cannot be made to fit: {place}: {cause}; nothing was written"
-        raise InputError(message) from error
-    finally:
-        logging.disable(level)
+def _explain(draft: Draft, place: str) -> AbstractContextManager[None]:
+    return explain_failure(f"{draft.recipe.title} cannot be made to fit: {place}", "nothing was written")

@@ -1,12 +1,10 @@
 """A bundle's ``inference.json``, with what the user wants changed in it."""
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.bundle.config_failures import be_quiet
 from pipeline.bundle.config_files import DOWNLOADS, INFERENCE, find_extra, read_config
 from pipeline.bundle.overrides.literals import make_literal
 from pipeline.bundle.overrides.overrides import Overrides, describe_first
@@ -53,19 +51,6 @@ def open_inference(options: PredictionOptions) -> Any:
     for name, part in _change_steps(options, workflow.parser.get()).items():
         workflow.parser[name] = part
     return workflow
-
-
-@contextmanager
-def be_quiet() -> Iterator[None]:
-    """Hide what MONAI says about a config, which is not news to its user."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _place(options: PredictionOptions, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import Any
 from ignite.engine import Events
 
 from pipeline.atomic import is_disk_full
+from pipeline.bundle.config_failures import be_quiet
 from pipeline.datasets.output_space import require_space
 from pipeline.handlers.run.exits import find_line, keep_one_line
 from pipeline.issues import InputError
 from pipeline.prediction.case_results import SIZES, CaseResults
 from pipeline.prediction.case_search import Item, find_cases, name_path
 from pipeline.prediction.class_names import read_class_names
-from pipeline.prediction.inference_config import CASES, be_quiet, open_inference, require_weights
+from pipeline.prediction.inference_config import CASES, open_inference, require_weights
 from pipeline.prediction.prediction_options import PredictionOptions
 from pipeline.prediction.prediction_progress import PredictionProgress
 

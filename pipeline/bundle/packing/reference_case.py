@@ -1,15 +1,13 @@
 """The reference case of a packed bundle: a synthetic input, and what the weights made of it at home."""
 
 import json
-import logging
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.bundle.config_failures import explain_failure
 from pipeline.bundle.config_files import INFERENCE, METADATA, read_config
 from pipeline.bundle.monai_import import import_monai
 from pipeline.bundle.overrides.literals import make_literal
@@ -17,7 +15,7 @@ from pipeline.bundle.packing.travelling_files import WEIGHTS
 from pipeline.datasets import phantoms
 from pipeline.datasets.layouts import LAYOUTS
 from pipeline.datasets.manifests.manifest_file import read_manifest
-from pipeline.issues import InputError, find_input_error
+from pipeline.issues import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,7 +161,9 @@ def predict(bundle: Path) -> dict[str, "Array"]:
             values = {"labels": item["pred"], "probabilities": item["probabilities"]}
             found.append({name: np.asarray(torch.as_tensor(value).cpu()) for name, value in values.items()})
 
-    with tempfile.TemporaryDirectory() as folder, _explain(bundle):
+    failed = f"{bundle / 'configs' / INFERENCE} cannot predict the reference case"
+    hint = f"see python -m pipeline bundle check {bundle}"
+    with tempfile.TemporaryDirectory() as folder, explain_failure(failed, hint):
         parser = ConfigParser({**config, **_make_overrides(config, bundle.resolve(), Path(folder))})
         evaluator = parser.get_parsed_content("evaluator")
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, keep)
@@ -186,25 +186,6 @@ def _make_overrides(config: Mapping[str, Any], bundle: Path, folder: Path) -> di
     }
     known = {name: value for name, value in values.items() if name in config}
     return {**known, "refine": [_KEEP, *config["refine"]], "save": []}
-
-
-@contextmanager
-def _explain(bundle: Path) -> Iterator[None]:
-    """Silence the engine, and turn the long traceback of a config into one line."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except Exception as error:
-        cause: BaseException = find_input_error(error) or error
-        while cause.__cause__ is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        message = f"{bundle / 'configs' / INFERENCE} cannot predict the reference case: {cause}"
-        raise InputError(f"{message}; see python -m pipeline bundle check {bundle}") from error
-    finally:
-        logging.disable(level)
 
 
 def compare_reference(bundle: Path) -> str:

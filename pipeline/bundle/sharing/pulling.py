@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pipeline.atomic import is_disk_full, write_atomically
 from pipeline.bundle.audit import Allowances, AuditResult
-from pipeline.bundle.packing.signature import verify_folder
 from pipeline.bundle.packing.unpacking import unpack_bundle
 from pipeline.bundle.sharing import hugging_face
 from pipeline.bundle.sharing.place import FolderPlace, HubPlace, Place, unquote_name
@@ -68,10 +67,8 @@ def pull_bundle(
         try:
             with _name_place(archive, place):
                 _compare(archive, digest)
-                result = unpack_bundle(archive, stage, allowances=allowances, allow_code=allow_code)
+                result = unpack_bundle(archive, stage, allowances=allowances, allow_code=allow_code, key=key)
             if not result.errors:
-                if key is not None:
-                    verify_folder(stage, key)
                 os.rename(stage, target)
         finally:
             archive.unlink(missing_ok=True)
