@@ -38,7 +38,7 @@ def test_html_says_what_the_tables_say(tmp_path, capsys):
 
 
 def test_json_has_every_section_and_no_picture(tmp_path):
-    folder = write_run(tmp_path, SCORES)
+    folder = write_run(tmp_path, SCORES, checkpoint={"path": "model.pt", "sha256": "1" * 64})
     write_pictures(folder, {"c11": 1})
     page = json.loads(render_run_page([folder], ".json"))[0]
     assert page["summary"]["metrics"][0]["mean"] == pytest.approx(0.72)
@@ -46,6 +46,7 @@ def test_json_has_every_section_and_no_picture(tmp_path):
     assert page["cases"]["rows"][-1] == {"case": "c12", "subject": "pc12", "scores": [None]}
     assert page["pictures"]["cases"] == [{"case": "c11", "kind": "best", "rank": 1, "score": pytest.approx(0.94)}]
     assert page["provenance"]["manifest_sha256"] == "0" * 64
+    assert (page["provenance"]["checkpoint"], page["provenance"]["checkpoint_sha256"]) == ("model.pt", "1" * 64)
     assert "data:image" not in json.dumps(page)
     filled = {entry["item"]: entry["text"] for entry in page["checklist"]["filled"]}
     assert filled["Numbers of patients and examinations"] == "images: 13, subjects: 12"

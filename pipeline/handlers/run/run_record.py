@@ -135,6 +135,8 @@ class RunRecord:
             "epochs": _count_epochs(engine),
             "metrics": list_metrics(engine),
         }
+        if checkpoint := getattr(engine.state, "checkpoint", None):  # what `NetworkCheckpointLoader` has loaded
+            self._record["checkpoint"] = checkpoint
         if self.evaluator is not None:
             self._record["best"] = _describe_best(self.evaluator)
         if error is not None:
