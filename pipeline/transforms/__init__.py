@@ -29,6 +29,7 @@ from pipeline.transforms.post.morphology import (
     MorphologicalOpeningd,
 )
 from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
+from pipeline.transforms.resizing import Resized
 from pipeline.transforms.spacing import Spacingd
 
 # One line per pair.
@@ -71,6 +72,7 @@ __all__ = [
     "RandGammaByChanneld",
     "RemoveSmallComponents",
     "RemoveSmallComponentsd",
+    "Resized",
     "SaveImageMaps",
     "SaveImageMapsd",
     "SaveImageMask",
