@@ -109,7 +109,9 @@ def test_paddings_are_tensorflows(name, channels, parameters):
         kernel, stride = convolution.kernel_size[0], convolution.stride[0]
         assert after == tuple(math.ceil(side / stride) for side in before)
         totals = [max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in before]
-        left, right, top, bottom = padding.padding
+        given = (convolution.padding[0],) * 4 if isinstance(padding, nn.Identity) else padding.padding
+        left, right, top, bottom = given
+        assert isinstance(padding, nn.Identity) == (left == right), "the convolution pads if it can"
         assert [(top, bottom), (left, right)] == [(total // 2, total - total // 2) for total in totals]
         assert stride == 1 or (left, right) == {3: (0, 1), 5: (1, 2)}[kernel]
         strides.append(stride)
@@ -191,6 +193,26 @@ def test_files_of_efficientnet_pytorch_fit_by_path(write):
     state = {f"encoder.{key}": value for key, value in name_as_the_package(source.state_dict()).items()}
     encoder = make_encoder("efficientnet-b0", depth=4, weights=write(state, "efficientnet-b0-355c32eb.pth"))
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-b0"])
+def test_depthwise_kernels_that_are_slow_in_bfloat16_compute_in_float32(name):
+    seen = {}
+    encoder = make_encoder(name, depth=3).eval()
+    for key, layer in encoder.named_modules():
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+            layer.register_forward_hook(lambda layer, inputs, output, key=key: seen.update({key: (inputs[0], output)}))
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            encoder(torch.randn(1, 3, 32, 32))
+        exact = set()
+        for key, (image, output) in seen.items():
+            assert image.dtype == output.dtype == torch.bfloat16
+            layer = encoder.get_submodule(key)
+            if torch.equal(layer(image.float()).bfloat16(), output) and type(layer) is not nn.Conv2d:
+                exact.add((layer.kernel_size[0], layer.stride[0]))
+    assert len(seen) == 5
+    assert exact == {(3, 2), (5, 2), (5, 1)}
 
 
 def test_it_trains_freezes_and_exports():
