@@ -17,6 +17,8 @@ _LITES = {
 #: kernel size, stride and expansion of each stack
 _LITE_BLOCKS = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
 _LITE_STEM = 32
+# The statistics of MONAI's momentum, 0.01, need hundreds of steps to follow the weights.
+_LITE_NORM = ("batch", {"eps": 1e-3, "momentum": 0.1})
 # of a block with squeeze-and-excitation; TorchScript looks for them in the others, too
 _SQUEEZE = ("_se_adaptpool", "_se_reduce", "_se_reduce_padding", "_se_expand", "_se_expand_padding")
 _NUMBERED_BLOCK = re.compile(r"\b_blocks\.(\d+)\.(?=_)")
@@ -120,7 +122,7 @@ def _make_lite(model_name: str, in_channels: int) -> EfficientNet:
     rows = zip(repeats, _LITE_BLOCKS, (_LITE_STEM, *widths[:-1]), widths, strict=True)
     blocks = [f"r{repeat}_k{k}_s{s}{s}_e{wider}_i{before}_o{after}" for repeat, (k, s, wider), before, after in rows]
     # 224 is halved five times without a remainder, as all multiples of 32 are, so their paddings are the same
-    network = EfficientNet(blocks, in_channels=in_channels, num_classes=1, image_size=224)
+    network = EfficientNet(blocks, in_channels=in_channels, num_classes=1, image_size=224, norm=_LITE_NORM)
     network._swish = nn.ReLU6(inplace=True)
     for stack in network._blocks.children():
         for block in stack.children():

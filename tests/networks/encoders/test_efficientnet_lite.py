@@ -139,6 +139,13 @@ def test_values_of_the_reference_implementation(name):
     torch.testing.assert_close(torch.tensor(found), torch.tensor(REFERENCE[name]), rtol=1e-4, atol=1e-4)
 
 
+def test_statistics_follow_the_weights_within_a_short_training():
+    norm = make_encoder("efficientnet-lite0", depth=1)._bn0
+    norm(torch.full((2, 32, 4, 4), 5.0))
+    torch.testing.assert_close(norm.running_mean, torch.full((32,), 0.5))
+    assert norm.eps == 1e-3
+
+
 @pytest.mark.parametrize(("depth", "channels"), [(5, 3), (2, 1)])
 def test_weights_come_from_the_installed_package(depth, channels, package):
     source = randomize(make_encoder("efficientnet-lite0"))
