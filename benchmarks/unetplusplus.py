@@ -7,10 +7,15 @@ torchvision, which does not import with a CPU build of torch from another index.
 
 A ratio is the median over the rounds of (MONAI's time / ours) of the same round, so that a load that comes and goes
 affects both. Wall time is the time a user waits; CPU time shows how far other processes disturbed it. Differences
-below 15 % do not count. Building the networks, the data and one step of each to warm up are not counted.
+below 15 % do not count. Building the networks, the data and one step of each to warm up are not counted. After
+each step the same network predicts one image, whose CPU time is in the table too.
+
+With ``--encoders`` our UNet++ is compared with itself instead: each encoder in the settings of a training, the ratios
+to the first of them.
 
 Example:
     python benchmarks/unetplusplus.py --batch 4 --size 256 --repeats 5 --threads 1
+    python benchmarks/unetplusplus.py --batch 8 --size 256 --threads 1 --encoders resnet34 resnet18 efficientnet-lite0
 """
 
 from __future__ import annotations
@@ -48,6 +53,7 @@ class Contestant:
     fused: bool = False
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    forward: list[float] = field(default_factory=list)  # CPU time of one image in evaluation
 
     def prepare(self, image: torch.Tensor, label: torch.Tensor) -> Callable[[], float]:
         """Return a function that trains one step and returns the loss."""
@@ -98,6 +104,22 @@ def make_contestants(with_bfloat16: bool) -> dict[str, Contestant]:
     return contestants
 
 
+def make_encoder_contestants(
+    with_bfloat16: bool, encoders: list[str], decoders: list[list[int]]
+) -> dict[str, Contestant]:
+    """Make our network with each encoder and each number of the decoder's channels."""
+    return {
+        f"{encoder}, decoder {' '.join(map(str, decoder)) or 'as it comes'}": Contestant(
+            UNetPlusPlus(2, 3, 1, encoder=encoder, decoder_channels=decoder or None),
+            bfloat16=with_bfloat16,
+            channels_last=True,
+            fused=True,
+        )
+        for encoder in encoders
+        for decoder in decoders
+    }
+
+
 def check_outputs(contestants: dict[str, Contestant], image: torch.Tensor) -> dict[str, tuple[float, int]]:
     """Check that each network's output has the image's size and is finite; return its GFLOP per image and parameters.
 
@@ -130,9 +152,23 @@ def run_rounds(contestants: dict[str, Contestant], image: torch.Tensor, label: t
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if not loss < float("inf"):
                 raise SystemExit(f"{name}: the loss is {loss}")
+            forward = time_forward(contestants[name], image[:1])
             if number > 0:  # the first round warms up
                 contestants[name].wall.append(wall)
                 contestants[name].cpu.append(cpu)
+                contestants[name].forward.append(forward)
+
+
+def time_forward(contestant: Contestant, image: torch.Tensor) -> float:
+    """Return the CPU time of a prediction."""
+    layout = torch.channels_last if contestant.channels_last else torch.contiguous_format
+    network, image = contestant.network.eval(), image.contiguous(memory_format=layout)
+    start = time.process_time()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=contestant.bfloat16):
+        network(image)
+    duration = time.process_time() - start
+    network.train()
+    return duration
 
 
 def summarise(contestant: Contestant, stock: Contestant) -> dict[str, float]:
@@ -145,6 +181,7 @@ def summarise(contestant: Contestant, stock: Contestant) -> dict[str, float]:
     return {
         "wall_s": statistics.median(contestant.wall),
         "cpu_s": statistics.median(contestant.cpu),
+        "forward_cpu_s": statistics.median(contestant.forward),
         "ratio_wall": statistics.median(wall),
         "ratio_cpu": statistics.median(cpu),
         "ratio_cpu_min": cpu[0],
@@ -168,19 +205,31 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the images, a multiple of 32")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--encoders", nargs="+", help="compare our network with these encoders")
+    parser.add_argument(
+        "--decoder_channels",
+        type=lambda text: [int(number) for number in text.split(",")],
+        action="append",
+        help="with --encoders: compare this decoder too, such as 128,64,32,16,16; several times for several",
+    )
     parser.add_argument("--json", type=Path, help="write the numbers there")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     image = torch.randn(args.batch, 3, args.size, args.size)
     label = (torch.rand(args.batch, 1, args.size, args.size) > 0.8).float()
-    contestants = make_contestants(supports_bfloat16("cpu"))
+    with_bfloat16 = supports_bfloat16("cpu")
+    if args.encoders:
+        contestants = make_encoder_contestants(with_bfloat16, args.encoders, [[], *(args.decoder_channels or [])])
+    else:
+        contestants = make_contestants(with_bfloat16)
     facts = check_outputs(contestants, image)
     conditions = {
         "batch": args.batch,
         "size": args.size,
         "rounds": args.repeats,
         "threads": args.threads,
+        "bfloat16": with_bfloat16,
         "cpu": read_cpu_model(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
@@ -190,11 +239,12 @@ def main() -> None:
     run_rounds(contestants, image, label, args.repeats)
     conditions["load_after"] = os.getloadavg()[0]
     print(", ".join(f"{name} {value}" for name, value in conditions.items()))
-    results = {name: summarise(contestant, contestants[STOCK]) for name, contestant in contestants.items()}
-    print(f"{'training step':50}  GFLOP  params   wall s    CPU s   ratio of wall, of CPU time (spread)")
+    stock = next(iter(contestants.values()))
+    results = {name: summarise(contestant, stock) for name, contestant in contestants.items()}
+    print(f"{'training step':50}  GFLOP  params   wall s    CPU s  predict   ratio of wall, of CPU time (spread)")
     for name, line in results.items():
         gflop, parameters = facts[name]
-        times = f"{line['wall_s']:8.2f} {line['cpu_s']:8.2f}"
+        times = f"{line['wall_s']:8.2f} {line['cpu_s']:8.2f} {line['forward_cpu_s']:8.3f}"
         ratios = f"{line['ratio_wall']:5.2f}  {line['ratio_cpu']:5.2f}"
         spread = f"{line['ratio_cpu_min']:.2f} to {line['ratio_cpu_max']:.2f}"
         print(f"{name:50} {gflop:6.1f} {parameters / 1e6:6.2f}M {times}   {ratios} ({spread})")

@@ -21,6 +21,8 @@ CONFIGS = (
 # Overrides of one template only.
 _MORE = {"objects": ("paper.json",)}
 _FINDERS = {"volumes": "find_volumes", "stacks": "find_inputs"}
+# Constants of photographs; other images are normalised each by itself.
+_OF_COLOURS = ("image_mean", "image_std")
 # Words that follow "dice_" in the names of other metrics.
 _LONGEST_LABEL = 60
 _TAKEN = ("image", "volume", "patient", "case", "pooled", "slice_nonempty")
@@ -111,6 +113,8 @@ def _fit_knobs(draft: Draft) -> Config:
     knobs = {**draft.recipe.knobs, **fit_sizes(draft)}
     if not draft.softmax:
         knobs["threshold"] = 0.5
+    if not (len(draft.dataset.channels) == 3 and draft.dataset.is_eight_bit):
+        knobs = {name: value for name, value in knobs.items() if name not in _OF_COLOURS}
     if draft.template in ("stacks", "volumes"):
         knobs["skip_largest_component"] = True
     if draft.template == "objects":

@@ -123,10 +123,14 @@ def test_channels_and_neighbouring_slices(grey: UserDataset, colour: UserDataset
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_constants_only_for_colours_of_8_bits(grey: UserDataset, colour: UserDataset, dtype: str) -> None:
     for dataset in (grey, colour):
-        train = render(change_cases(dataset, facts={"dtype": dtype}), "pictures")["train.json"]
-        (step,) = find_blocks(train, "NormalizeIntensityd")
-        assert step["channel_wise"] is True
-        assert ("subtrahend" in step) == (dtype == "uint8" and dataset is colour)
+        configs = render(change_cases(dataset, facts={"dtype": dtype}), "pictures")
+        for name in ("train.json", "inference.json"):
+            (step,) = find_blocks(configs[name], "NormalizeIntensityd")
+            assert step["channel_wise"] is True
+            constant = dtype == "uint8" and dataset is colour
+            assert (step.get("subtrahend") == "@image_mean") == constant
+            assert ({"image_mean", "image_std"} <= configs[name].keys()) == constant
+            assert constant or not {"image_mean", "image_std"} & configs[name].keys()
 
 
 def test_alpha_channels(grey: UserDataset, colour: UserDataset) -> None:

@@ -107,6 +107,7 @@ OVERRIDES = {
     "evaluate.json": (TRAINING,),
     "origin.json": (TRAINING,),
     "paper.json": (TRAINING,),
+    "lite0.json": (INFERENCE, TRAINING, EVALUATION),
     "losses.json": (TRAINING,),
     "multi_gpu_train.json": (TRAINING,),
     "phantom.json": (TRAINING,),
@@ -116,8 +117,8 @@ OVERRIDES = {
     "refine.json": (INFERENCE, EVALUATION),
     "postprocessing.json": (INFERENCE, EVALUATION),
 }
-# Those that not every bundle has: the recipe of a paper, the result of tuning.
-OPTIONAL = {"paper.json", "postprocessing.json"}
+# Those that not every bundle has: the recipe of a paper, another encoder, the result of tuning.
+OPTIONAL = {"paper.json", "lite0.json", "postprocessing.json"}
 NEW_IDS = {
     "evaluate.json": {"_desc_", "split", "checkpoint", "skip_threshold_search", "to_probabilities", "refine"},
     "losses.json": {"_desc_", "losses"},

@@ -33,6 +33,10 @@ class Encoder(nn.Module):
         self.folded_norms: tuple[str, ...] = ()  # BatchNorm that keeps its statistics; scale and shift may train
         self.register_load_state_dict_post_hook(_keep_folded_norms)
 
+    def rename_key(self, key: str) -> str:
+        """Return the name here of a tensor that other files of the same network call otherwise."""
+        return key
+
     def list_stages(self) -> list[list[nn.Module]]:
         """List the modules of each level, the finest first; modules in none of them are never frozen."""
         raise NotImplementedError

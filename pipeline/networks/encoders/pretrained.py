@@ -105,6 +105,7 @@ def _name_first(keys: list[str]) -> str:
 def match_keys(encoder: Encoder, state: Mapping[str, torch.Tensor]) -> KeyMatch:
     """Compare the tensors of a file with those of an encoder."""
     wanted = encoder.state_dict()
+    state = {encoder.rename_key(key): value for key, value in state.items()}
     prefix = _find_prefix(list(wanted), list(state))
     found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     match = KeyMatch()

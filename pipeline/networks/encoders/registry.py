@@ -16,6 +16,7 @@ _RESNETS = {
     "resnet50": ((3, 4, 6, 3), True),
 }
 _EFFICIENTNETS = tuple(f"efficientnet-b{number}" for number in range(9))
+_LITES = tuple(f"efficientnet-lite{number}" for number in range(3))
 
 
 def list_encoders() -> list[str]:
@@ -25,7 +26,7 @@ def list_encoders() -> list[str]:
         >>> list_encoders()[:4]
         ['resnet18', 'resnet34', 'resnet50', 'efficientnet-b0']
     """
-    return [*_RESNETS, *_EFFICIENTNETS]
+    return [*_RESNETS, *_EFFICIENTNETS, *_LITES]
 
 
 def make_encoder(
@@ -61,17 +62,17 @@ def make_encoder(
         Traceback (most recent call last):
         ...
         pipeline.issues.InputError: no encoder 'resnet43', did you mean 'resnet34'? known: resnet18, resnet34, resnet50,
-        efficientnet-b0 to efficientnet-b8
+        efficientnet-b0 to efficientnet-b8, efficientnet-lite0 to efficientnet-lite2
     """
     if name in _RESNETS:
         blocks, bottleneck = _RESNETS[name]
         encoder: Encoder = ResNetEncoder(blocks, bottleneck=bottleneck, in_channels=in_channels, depth=depth)
-    elif name in _EFFICIENTNETS:
+    elif name in (*_EFFICIENTNETS, *_LITES):
         encoder = EfficientNetEncoder(name, in_channels, depth)
     else:
         raise InputError(
             f"no encoder {name!r}{_suggest(name)} known: {', '.join(_RESNETS)}, "
-            f"{_EFFICIENTNETS[0]} to {_EFFICIENTNETS[-1]}"
+            f"{_EFFICIENTNETS[0]} to {_EFFICIENTNETS[-1]}, {_LITES[0]} to {_LITES[-1]}"
         )
     encoder.name = name
     if weights is not None:

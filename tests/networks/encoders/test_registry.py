@@ -11,9 +11,10 @@ from pipeline.networks import list_encoders, make_encoder
 def test_every_name_makes_an_encoder():
     """Only the smallest and the largest of each kind are built, which takes long; MONAI knows those in between."""
     names = list_encoders()
-    assert set(names[3:]) == set(efficientnet_params) - {"efficientnet-l2"}
+    assert set(names[3:-3]) == set(efficientnet_params) - {"efficientnet-l2"}
+    assert names[-3:] == ["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
     with torch.device("meta"):
-        assert [make_encoder(names[k], depth=1).name for k in (0, 1, 2, 3, -1)] == [*names[:4], names[-1]]
+        assert [make_encoder(names[k], depth=1).name for k in (0, 1, 2, 3, -4)] == [*names[:4], names[-4]]
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,8 @@ def test_every_name_makes_an_encoder():
         ("resnet43", "resnet34"),
         ("efficientnet_b3", "efficientnet-b3"),
         ("resnet101", "resnet50"),
+        ("tf_efficientnet_lite0", "efficientnet-lite0"),
+        ("efficientnet-lite3", "efficientnet-lite2"),
     ],
 )
 def test_the_nearest_name_is_suggested(name, nearest):
@@ -33,5 +36,8 @@ def test_the_nearest_name_is_suggested(name, nearest):
 
 
 def test_names_like_none_get_the_list():
-    with pytest.raises(InputError, match="no encoder 'vgg'; known: resnet18, resnet34, resnet50, efficientnet-b0 to "):
+    with pytest.raises(
+        InputError, match="no encoder 'vgg'; known: resnet18, resnet34, resnet50, efficientnet-b0 to "
+    ) as caught:
         make_encoder("vgg")
+    assert str(caught.value).endswith("efficientnet-b8, efficientnet-lite0 to efficientnet-lite2")
