@@ -22,7 +22,7 @@ ARROWS = {
     "federated": {"bundle", "datasets", "handlers", "weights"},
     "reports": {"bundle", "datasets", "pictures", "runs", "statistics"},
     "runs": {"datasets", "statistics"},
-    "transforms": {"crf", "datasets", "pictures"},
+    "transforms": {"crf", "datasets", "metrics", "pictures"},
     "handlers": {"metrics", "parallel", "pictures", "runs", "weights"},
     "inferers": {"parallel", "weights"},
     "networks": {"weights"},

@@ -13,6 +13,7 @@ from pipeline.bundle.check.differences import compare_configs
 from pipeline.datasets.manifests.manifest import make_subject_key
 from pipeline.issues import InputError
 from pipeline.runs.metric_names import is_small_good
+from pipeline.runs.reliability import ALL_METRICS, DOUBT
 from pipeline.runs.run_folder import Run, read_run
 from pipeline.statistics.paired import compare_paired
 from pipeline.statistics.significance import (
@@ -152,7 +153,8 @@ def compare_experiments(experiments: Sequence[Experiment]) -> Comparison:
             "give them different names, as in A=RUN_A B=RUN_B, to compare them"
         )
     runs = [run for experiment in experiments for run in experiment.runs]
-    names = [name for name in runs[0].summaries if all(name in run.summaries for run in runs)]
+    common = [name for name in runs[0].summaries if all(name in run.summaries for run in runs)]
+    names = [name for name in common if name not in (DOUBT, *ALL_METRICS)]
     if not names:
         told = "; ".join(f"{run.folder}: {', '.join(run.summaries) or 'none'}" for run in runs)
         raise InputError(f"the runs have no metric in common ({told}); run the same evaluate.json for each")

@@ -119,7 +119,15 @@ OVERRIDES = {
 # Those that not every bundle has: the recipe of a paper, the result of tuning.
 OPTIONAL = {"paper.json", "postprocessing.json"}
 NEW_IDS = {
-    "evaluate.json": {"_desc_", "split", "checkpoint", "skip_threshold_search", "to_probabilities", "refine"},
+    "evaluate.json": {
+        "_desc_",
+        "split",
+        "checkpoint",
+        "skip_threshold_search",
+        "to_probabilities",
+        "measure",
+        "refine",
+    },
     "losses.json": {"_desc_", "losses"},
     "multi_gpu_train.json": {"_desc_", "initialize", "finalize", "train#sampler", "validate#sampler"},
     "ensemble.json": {"_desc_", "checkpoints", "evaluator#inferer"},
