@@ -100,7 +100,7 @@ def draw_reliability(bins: Sequence[Mapping[str, Any]]) -> str:
         return edge + size * x, 12 + size * (1 - y)
 
     parts = [
-        f'<svg class="plot square" viewBox="0 0 {side} {side + 14}" role="img" aria-label="Reliability diagram">',
+        f'<svg class="plot square" viewBox="0 0 {side} {side + 4}" role="img" aria-label="Reliability diagram">',
         f'<path class="axis" fill="none" d="M{edge} 12V{12 + size}H{edge + size}"/>',
         f'<line class="ideal" x1="{edge}" y1="{12 + size}" x2="{edge + size}" y2="12"/>',
     ]
@@ -117,6 +117,6 @@ def draw_reliability(bins: Sequence[Mapping[str, Any]]) -> str:
         x, y = place(value, value)
         parts.append(f'<text x="{x:.1f}" y="{12 + size + 15}" text-anchor="middle">{value:g}</text>')
         parts.append(f'<text x="{edge - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-    parts.append(f'<text x="{edge + size / 2}" y="{side + 8}" text-anchor="middle">probability</text>')
+    parts.append(f'<text x="{edge + size / 2}" y="{side - 1}" text-anchor="middle">probability</text>')
     parts.append(f'<text transform="translate(12 {12 + size / 2}) rotate(-90)" text-anchor="middle">observed</text>')
     return "".join([*parts, "</svg>"])

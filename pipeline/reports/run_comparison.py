@@ -25,8 +25,8 @@ from pipeline.statistics.significance import (
     list_differences,
 )
 
-#: With fewer subjects the percentile interval of a difference is too narrow to be trusted alone
-FEW_SUBJECTS = 30
+#: With fewer subjects a case in twenty that one method misses may be in none of them, see `pipeline.statistics.paired`
+FEW_SUBJECTS = 60
 LEVEL = 0.05
 
 
@@ -60,7 +60,7 @@ class Pair:
     first: str  #: name of the first
     second: str  #: name of the second
     difference: float  #: mean over cases; NaN if no case has both scores
-    low: float | None  #: lower end of the 95 % percentile-bootstrap interval by subject
+    low: float | None  #: lower end of the 95 % interval by subject, see `compare_paired`
     high: float | None  #: upper end of it
     n_cases: int  #: cases with both scores
     n_subjects: int  #: their subjects
@@ -70,6 +70,7 @@ class Pair:
     false_claim: float | None  #: probability that the better one is not better, if it is claimed
     smallest_difference: float | None  #: smallest true difference that so many subjects show with 80 %
     verdict: str  #: in words
+    why_not: str = ""  #: why there is no interval
 
 
 @dataclass(frozen=True)
@@ -272,6 +273,7 @@ def _describe_pair(
         false_claim=find_false_claim_probability(differences),
         smallest_difference=find_smallest_difference(spread, len(differences)) if spread else None,
         verdict=_judge(names, interval.mean, holm, excludes_zero, small_is_good),
+        why_not=interval.why_not,
     )
 
 

@@ -16,7 +16,7 @@ from pipeline.bundle.configs import make_inert
 from pipeline.bundle.formatting import format_config
 from pipeline.bundle.overview import quote_files, quote_path
 from pipeline.issues import InputError
-from pipeline.statistics.paired import Difference
+from pipeline.statistics.paired import METHOD, Difference
 from pipeline.tuning.ablation import Row
 from pipeline.tuning.choice import Choice
 from pipeline.tuning.settings import KNOBS
@@ -60,8 +60,8 @@ def format_table(result: Result) -> list[str]:
         *_warn_of_ungrouped(facts["ungrouped"]),
         "",
         "gain here: on the cases that chose the values. held-out: gain on subjects that did not choose them",
-        f"({facts['folds']} folds); interval: paired bootstrap by subject, {facts['resamples']} resamples, "
-        f"seed {facts['seed']}.",
+        f"({facts['folds']} folds); interval: by subject, {METHOD},",
+        f"{facts['resamples']} resamples, seed {facts['seed']}; none where too few subjects differ.",
         "on: yes if the gain is certain, however small. A larger gain that is not certain stays off.",
         "kept so far: the steps above that are on. all: every step with its best value, on or off.",
         f"s/case: median of these steps; the network takes {result.network_seconds:.2g} s.",
@@ -84,9 +84,7 @@ def _wrap(text: str) -> list[str]:
 def _warn_of_few(subjects: int) -> list[str]:
     if not 1 < subjects < _FEW:
         return []
-    return [
-        f"note: {subjects} subjects are few; below {_FEW} the intervals are too narrow, so use this as a trial only"
-    ]
+    return [f"note: {subjects} subjects are few: not even a gain in each is certain, so use this as a trial only"]
 
 
 def _warn_of_ungrouped(cases: int) -> list[str]:
@@ -112,7 +110,7 @@ def describe_choice(choice: Choice) -> str:
     if choice.chosen == choice.base:
         return f"{head}no value is better than without it"
     if gain.low is None or gain.high is None:
-        return f"{head}{_sign(choice.in_sample)} here, but one subject says nothing about others"
+        return f"{head}{_sign(choice.in_sample)} here, but {gain.why_not}"
     interval = f"gain {_sign(gain.mean)} ({_round(gain.low)} to {_round(gain.high)})"
     if choice.is_kept:
         return f"{head}{interval}: {_format_values(choice)}"
@@ -125,7 +123,9 @@ def describe_choice(choice: Choice) -> str:
 
 
 def _describe_gain(gain: Difference) -> str:
-    low, high = gain.low or 0.0, gain.high or 0.0
+    if gain.low is None or gain.high is None:
+        return f"{_sign(gain.mean)} is not certain: {gain.why_not}"
+    low, high = gain.low, gain.high
     verdict = "is not certain: the interval includes zero" if high >= 0 else "is a loss"
     return f"{_sign(gain.mean)} ({_round(low)} to {_round(high)}) {verdict}"
 
@@ -278,12 +278,14 @@ def _describe(result: Result) -> str:
         f"weights sha256 {facts['weights_sha256'][:12]}): {result.metric} {first.score:.4f} {first.name}, "
         f"{last.score:.4f} with these values. "
         + "; ".join(describe_choice(choice) for choice in result.choices)
-        + ". Gains are held-out, with paired bootstrap 95 % intervals by subject."
+        + ". Gains are held-out, with paired 95 % intervals by subject."
     )
 
 
-def _dump_gain(gain: Difference | None) -> dict[str, float | None] | None:
-    return None if gain is None else {"mean": _finite(gain.mean), "low": gain.low, "high": gain.high}
+def _dump_gain(gain: Difference | None) -> dict[str, float | str | None] | None:
+    if gain is None:
+        return None
+    return {"mean": _finite(gain.mean), "low": gain.low, "high": gain.high, "why_not": gain.why_not}
 
 
 def _finite(value: float | None) -> float | None:
