@@ -44,7 +44,7 @@ def test_the_file_gives_the_score_that_was_reported_and_predicts(
     assert list(written) == ["_desc_", *knobs, "refine"]
     assert {knob: written[knob] for knob in knobs} == {knob: result["written"][knob] for knob in knobs}
     assert not any("_disabled_" in step for step in written["refine"])
-    assert "paired bootstrap" in written["_desc_"]
+    assert "paired 95 % intervals" in written["_desc_"]
     assert str(tuned.folder) not in written["_desc_"]
     assert output.read_text().endswith("}\n")
     rows = {row["name"]: row for row in result["rows"]}
