@@ -85,8 +85,8 @@ def measure_calibration(prob: torch.Tensor, label: torch.Tensor) -> Calibration:
     bins, squares = [], []
     for values, truth in _list_classes(to_plain(prob), to_plain(label).to(prob.device)):
         values, truth, reach = _thin(values, truth, radii)
-        parts = (find_band(truth, values >= 0.5, reach), None)
-        counted = [_count(values, truth, part) for part in parts]
+        band = find_band(truth, values >= 0.5, reach)
+        counted = [count_voxels(values[band], truth[band]), count_voxels(values.flatten(), truth.flatten())]
         bins.append(torch.stack([table for table, _ in counted]))
         squares.append([square for _, square in counted])
     return Calibration(torch.stack(bins), torch.tensor(squares, dtype=torch.float64))
@@ -193,9 +193,17 @@ def _thin(
     return values[::step, ::step], truth[::step, ::step], reach
 
 
-def _count(values: torch.Tensor, truth: torch.Tensor, part: torch.Tensor | None) -> tuple[torch.Tensor, float]:
-    values, truth = (item.flatten() if part is None else item[part] for item in (values.float(), truth))
-    values = values.clamp(0, 1)
+def count_voxels(values: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Count voxels by MONAI's ``calibration_binning``.
+
+    Args:
+        values: probabilities (N,).
+        truth: bool (N,).
+
+    Returns:
+        (B, 3) by bin: voxels, sum of their probabilities, voxels that are of the class; and the sum of squares.
+    """
+    values = values.float().clamp(0, 1)
     table = torch.zeros(BINS, 3, dtype=torch.float64)
     square = 0.0
     for some, there in zip(values.split(_CHUNK), truth.float().split(_CHUNK), strict=True):

@@ -29,6 +29,7 @@ from pipeline.transforms.post.morphology import (
     MorphologicalOpening,
     MorphologicalOpeningd,
 )
+from pipeline.transforms.post.scale_temperature import ScaleTemperature, ScaleTemperatured
 from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
 from pipeline.transforms.spacing import Spacingd
 
@@ -80,6 +81,8 @@ __all__ = [
     "SaveImageMaskd",
     "SaveImageStack",
     "SaveImageStackd",
+    "ScaleTemperature",
+    "ScaleTemperatured",
     "SeparateInstances",
     "SeparateInstancesd",
     "Spacingd",

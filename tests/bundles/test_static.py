@@ -125,6 +125,7 @@ NEW_IDS = {
         "checkpoint",
         "skip_threshold_search",
         "to_probabilities",
+        "temperature",
         "measure",
         "refine",
     },
