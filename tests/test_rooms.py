@@ -17,7 +17,7 @@ ARROWS = {
     "__main__": {"commands"},
     "commands": {"bundle", "datasets", "federated", "handlers", "prediction", "reports", "tuning"},
     "bundle": {"datasets", "weights"},
-    "tuning": {"bundle", "datasets", "handlers", "metrics", "parallel", "statistics", "transforms", "weights"},
+    "tuning": {"bundle", "datasets", "handlers", "metrics", "parallel", "runs", "statistics", "transforms", "weights"},
     "prediction": {"bundle", "datasets", "handlers", "transforms", "weights"},
     "federated": {"bundle", "datasets", "handlers", "weights"},
     "reports": {"bundle", "datasets", "pictures", "runs", "statistics"},

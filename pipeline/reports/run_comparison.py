@@ -139,7 +139,7 @@ def _read_config(run: Run) -> dict[str, Any]:
 
 def _strip(config: Mapping[str, Any], *more: str) -> dict[str, Any]:
     """Leave out what says where a run is and not what it is."""
-    return {key: value for key, value in config.items() if key not in ("output_dir", "bundle_root", *more)}
+    return {key: value for key, value in config.items() if key not in ("output_dir", "bundle_root", "ablation", *more)}
 
 
 def compare_experiments(experiments: Sequence[Experiment]) -> Comparison:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.issues import InputError
+from pipeline.reports.ablation_section import describe_ablation
 from pipeline.reports.calibration_section import describe_calibration
 from pipeline.reports.case_views import draw_views
 from pipeline.reports.checklist import fill_checklist
@@ -157,6 +158,7 @@ SECTIONS: dict[str, Callable[[Run], Any]] = {
     "cases": _list_cases,
     "review": lambda run: rank_cases(run, find_key_metric(run)),
     "calibration": describe_calibration,
+    "ablation": describe_ablation,
     "curves": draw_curves,
     "provenance": _trace,
     "checklist": fill_checklist,

@@ -15,6 +15,7 @@ from pipeline.bundle.configs import make_inert
 from pipeline.bundle.formatting import format_config
 from pipeline.bundle.overview import quote_files, quote_path
 from pipeline.issues import InputError
+from pipeline.runs.ablation_record import ABLATION, digest_steps
 from pipeline.statistics.paired import METHOD
 from pipeline.tuning.ablation import Row
 from pipeline.tuning.choice import Choice
@@ -151,6 +152,13 @@ def to_dict(result: Result) -> dict[str, Any]:
     }
 
 
+def dump_ablation(result: Result) -> dict[str, Any]:
+    """Return what the override file carries into the record of a run, for its page; no paths."""
+    kept = {key: value for key, value in to_dict(result).items() if key not in ("output", "commands", "written")}
+    values = {key: value for key, value in result.override.items() if key != REFINE}
+    return {**kept, "values": values, "refine_digest": digest_steps(result.override[REFINE])}
+
+
 def check_output(path: Path) -> None:
     """Refuse to overwrite a file that is not an override of post-processing, before anything is computed.
 
@@ -164,7 +172,7 @@ def check_output(path: Path) -> None:
             known = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             known = None
-        if not isinstance(known, dict) or set(known) - {*KNOBS, TEMPERATURE, REFINE, "_desc_"}:
+        if not isinstance(known, dict) or set(known) - {*KNOBS, TEMPERATURE, REFINE, ABLATION, "_desc_"}:
             raise InputError(
                 f"--output {path}: another config has this name and is not overwritten; choose another name"
             )
@@ -175,8 +183,9 @@ def check_output(path: Path) -> None:
 
 def write_files(result: Result) -> None:
     """Write the override file, and the ablation as JSON and Markdown."""
+    override = {"_desc_": make_inert(_describe(result)), **result.override, ABLATION: make_inert(dump_ablation(result))}
     texts = {
-        result.output: format_config({"_desc_": make_inert(_describe(result)), **result.override}),
+        result.output: format_config(override),
         result.ablation.with_suffix(".json"): format_config(to_dict(result)),
         result.ablation: format_markdown(result),
     }

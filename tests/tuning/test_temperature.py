@@ -102,7 +102,9 @@ def test_tuned_written_and_used(
     # Only probabilities change: the labels of a threshold of 0.5 and their score do not.
     rows = {row["name"]: row for row in result["rows"]}
     again = experiment.tune(tmp_path / "plain", capsys, "--steps", "threshold")
-    assert rows["others as shipped"]["score"] == {row["name"]: row for row in again["rows"]}["others as shipped"]["score"]
+    assert (
+        rows["others as shipped"]["score"] == {row["name"]: row for row in again["rows"]}["others as shipped"]["score"]
+    )
 
 
 @pytest.mark.parametrize(
