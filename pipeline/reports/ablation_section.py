@@ -12,8 +12,7 @@ _ROWS, _FACTS = ("name", "over", "score", "gain"), ("split", "fold", "manifest_s
 def describe_ablation(run: Run) -> dict[str, Any] | None:
     """Return the ablation in the config of a run, and how its facts differ from the run's; None if there is none."""
     config = run.record.get("config")
-    said = _read_ablation(config) if isinstance(config, Mapping) else None
-    if said is None:
+    if not isinstance(config, Mapping) or (said := _read_ablation(config)) is None:
         return None
     on = {step.get("name"): bool(step.get("on")) for step in said.get("steps", []) if isinstance(step, Mapping)}
     rows = [{**row, "on": on.get(row["name"])} for row in said["rows"]]

@@ -139,7 +139,7 @@ def test_overrides_change_only_what_exists(bundle: Path) -> None:
     found = {path.name for path in list_configs(bundle / "configs")} - {*COMPLETE, "metadata.json"}
     assert set(OVERRIDES) - OPTIONAL <= found <= set(OVERRIDES)
     switches, _ = read_refinement(bundle)
-    new = NEW_IDS | {name: {"_desc_", *switches} for name in ("refine.json", "postprocessing.json")}
+    new = NEW_IDS | {name: {"_desc_", "ablation", *switches} for name in ("refine.json", "postprocessing.json")}
     for name in found:
         for base in OVERRIDES[name]:
             config = load_config(bundle, *base)
@@ -166,7 +166,7 @@ def test_settings_at_the_top_are_used(bundle: Path) -> None:
         config = read_json(bundle / "configs" / name)
         used = {reference.split("#")[0] for _, text in list_texts(config) for reference in find_references(text)}
         # The three actions of a workflow, and what MONAI's clients expect in an inference config.
-        rest = {"imports", "initialize", "run", "_desc_", "dataset_dir", "refine"}
+        rest = {"imports", "initialize", "run", "_desc_", "dataset_dir", "refine", "ablation"}
         assert config.keys() - used <= rest, name
 
 

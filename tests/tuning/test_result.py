@@ -142,7 +142,7 @@ def test_the_written_file_is_a_config_of_the_steps_that_are_on(tmp_path: Path) -
     write_files(replace(make_result(), output=tmp_path / "new/p.json", ablation=tmp_path / "cache/ablation.md"))
     text = (tmp_path / "new/p.json").read_text()
     content = json.loads(text)
-    assert list(content) == ["_desc_", "threshold", "refine"]
+    assert list(content) == ["_desc_", "threshold", "refine", "ablation"]
     assert "weights sha256 bbbbbbbbbbbb" in content["_desc_"]
     assert text == format_config(content)
     check_output(tmp_path / "new/p.json")  # it may be written again
