@@ -1,40 +1,21 @@
 """The sections of a run's page about probabilities: calibration, and which cases to review first."""
 
-import csv
 import json
 
 import pytest
-import torch
 
 from pipeline.commands.cli import main
-from pipeline.handlers.logs.calibration_saver import describe_tables
-from pipeline.metrics.calibration import measure_calibration
 from pipeline.reports.calibration_section import judge_table
 from pipeline.reports.review_section import count_found
 from pipeline.reports.run_page import render_run_page
-from pipeline.runs.reliability import CALIBRATION, write_reliability
-from tests.run_folders import write_run
+from pipeline.runs.reliability import CALIBRATION
+from tests.run_folders import write_probabilities, write_run
 
 SCORES = {f"c{k:02}": 0.4 + 0.02 * k for k in range(20)}
 
 
-def add_table(folder, metric, scores):
-    with (folder / f"{metric}_raw.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["filename", "class0", "mean", "subject", "unit"])
-        writer.writerows([case, score, score, f"p{case}", "image"] for case, score in scores.items())
-
-
-def write_measured(folder, doubts, scores=SCORES, sure=0.95):
-    """A run whose network says 0.95 or 0.05 and is right in three of four voxels."""
-    write_run(folder, scores)
-    add_table(folder, "doubt", doubts)
-    add_table(folder, "ece_band", dict.fromkeys(scores, 0.2))
-    add_table(folder, "ece_all", dict.fromkeys(scores, 0.01))
-    places = torch.arange(1600).reshape(1, 40, 40)
-    said, right = places % 2 == 0, places // 2 % 4 != 0
-    prob = torch.where(said, sure, 1 - sure)
-    write_reliability(folder / CALIBRATION, describe_tables(measure_calibration(prob, (said == right).float())), 20)
+def write_measured(folder, doubts):
+    write_probabilities(write_run(folder, SCORES), doubts)
     return folder
 
 
