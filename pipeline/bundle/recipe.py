@@ -29,6 +29,7 @@ class Recipe:
     network_def: Config  #: the network; its channels are set later
     optimizer: Config  #: as in ``train.json``
     lr_scheduler: Config  #: as in ``train.json``
+    network: str  #: expression that brings the network to the device, in the layout that is fastest for it
     phantom: Config  #: overrides of ``phantom.json``: small sizes, a small network
     value_range: list[float]  #: of the network's input
     required_packages: Mapping[str, str | None]  #: versions by package; None for those of this machine.
@@ -90,6 +91,7 @@ def read_source(source: Path) -> Recipe:
     return Recipe(
         template=template,
         origin=f"{source.name} {metadata.get('version', '')}".rstrip(),
+        network=_read_network(train, base.network),
         knobs={name: _take(train, name, value) for name, value in base.knobs.items()},
         **parts,  # type: ignore[arg-type]
         phantom={name: value for name, value in phantom.items() if "#" in name or name in train},
@@ -101,6 +103,12 @@ def read_source(source: Path) -> Recipe:
         configs=configs,
         metadata=metadata,
     )
+
+
+def _read_network(train: Config, default: str) -> str:
+    """Return the bundle's own expression; it may only bring ``network_def`` to a device and into a layout."""
+    network = train.get("network")
+    return network if isinstance(network, str) and network.startswith("$@network_def.to(@device") else default
 
 
 def _take(train: Config, name: str, default: Any) -> Any:

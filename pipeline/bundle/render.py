@@ -76,7 +76,7 @@ def _gather(draft: Draft) -> dict[str, Any]:
     if repeat:
         knobs[repeat] = slices if dataset.kind.shape == "stacks" else count_repeats(draft)
     names_of_draft = ("template", "bundle_root", "dataset_dir", "output_dir", "input", "softmax", "outputs", "unit")
-    names_of_recipe = ("optimizer", "lr_scheduler", "loaders", "find_unused_parameters")
+    names_of_recipe = ("network", "optimizer", "lr_scheduler", "loaders", "find_unused_parameters")
     return {
         **{name: getattr(draft, name) for name in names_of_draft},
         **{name: getattr(recipe, name) for name in names_of_recipe},

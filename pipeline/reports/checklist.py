@@ -1,6 +1,6 @@
 """Items of CLAIM 2024 and TRIPOD+AI for the methods and results: filled as far as the files of a run say them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.runs.description import Summary
@@ -40,15 +40,24 @@ def _describe(run: Run) -> dict[str, str]:
     versions = _as_mapping(record.get("versions"))
     manifest, git = _as_mapping(record.get("manifest")), _as_mapping(record.get("git"))
     best = _as_mapping(record.get("best"))
+    config = _as_mapping(record.get("config"))
+    train = _as_mapping(config.get("train"))
     first = summaries[0] if summaries else None
     return {
         "Data source": f"manifest {manifest['path']}, SHA-256 {manifest['sha256']}"
         if _has(manifest, "path", "sha256")
         else "",
         "Numbers of patients and examinations": _describe_numbers(first) if first else "",
+        "Partition that was scored": _describe_partition(config),
+        "Preprocessing of the data": ", ".join(_list_classes(train.get("deterministic_transforms"))),
         "Missing data": "; ".join(f"{s.metric}: {s.n_missing} cases without a value" for s in summaries),
+        "Model: network and its settings": _describe_item(config.get("network_def")),
         "Software": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
-        "Training: seed, epochs, device": _describe_training(run),
+        "Training: augmentation of the data": ", ".join(_list_classes(train.get("random_transforms"))),
+        "Training: loss and optimiser": "; ".join(
+            text for key in ("loss", "optimizer", "lr_scheduler") if (text := _describe_item(config.get(key)))
+        ),
+        "Training: seed, epochs, device, settings": _describe_training(run),
         "Selection of the final model": f"best validation, {best['metric']} {best['value']:.4g}, epoch {best['epoch']}"
         if _has(best, "metric", "value", "epoch") and isinstance(best["value"], int | float)
         else "",
@@ -72,12 +81,45 @@ def _describe_numbers(s: Summary) -> str:
     return f"{s.unit}s: {s.n + s.n_missing}, subjects: {s.n_subjects}{unknown}"
 
 
+def _describe_partition(config: Mapping[str, Any]) -> str:
+    facts = [f"{name} {config[name]}" for name in ("split", "fold") if config.get(name) is not None]
+    return f"{', '.join(facts)} of the manifest" if facts else ""
+
+
+def _list_classes(item: Any) -> Iterator[str]:
+    """Yield the names of the classes in a part of a config, those that are switched off left out."""
+    if isinstance(item, list):
+        for part in item:
+            yield from _list_classes(part)
+    elif isinstance(item, Mapping) and "_target_" in item and item.get("_disabled_") is not True:
+        yield str(item["_target_"]).rpartition(".")[2]
+
+
+def _describe_item(item: Any) -> str:
+    """Return class and settings; settings that are objects or expressions are left out.
+
+    Example:
+        >>> _describe_item({"_target_": "torch.optim.AdamW", "params": "$@network.parameters()", "weight_decay": 0.01})
+        'AdamW(weight_decay=0.01)'
+    """
+    if not isinstance(item, Mapping) or "_target_" not in item:
+        return ""
+    settings = ", ".join(
+        f"{name}={value}"
+        for name, value in item.items()
+        if not name.startswith("_") and not isinstance(value, Mapping) and not str(value).startswith(("$", "@"))
+    )
+    return f"{str(item['_target_']).rpartition('.')[2]}({settings})"
+
+
 def _describe_training(run: Run) -> str:
     known = [
         f"{name} {run.record[key]}"
         for name, key in (("seed", "seed"), ("epochs", "epochs"), ("device", "device"))
         if run.record.get(key) is not None
     ]
+    config = _as_mapping(run.record.get("config"))
+    known += [f"{key.replace('_', ' ')} {config[key]}" for key in ("batch_size", "learning_rate") if key in config]
     return ", ".join(known) if run.is_training else ""
 
 

@@ -142,8 +142,11 @@ def _trace(run: Run) -> dict[str, Any]:
         facts |= {"manifest": manifest.get("path"), "manifest_sha256": manifest.get("sha256")}
     if isinstance(git, Mapping):
         facts |= {"git_revision": git.get("revision"), "git_dirty": git.get("dirty")}
+    checkpoint = record.get("checkpoint")
+    if isinstance(checkpoint, Mapping):
+        facts |= {"checkpoint": checkpoint.get("path"), "checkpoint_sha256": checkpoint.get("sha256")}
     if isinstance(record.get("config"), Mapping):
-        facts |= {f"config_{name}": record["config"].get(name) for name in ("checkpoint", "split", "fold")}
+        facts |= {name: record["config"].get(name) for name in ("split", "fold")}
     versions = record.get("versions")
     if isinstance(versions, Mapping):
         facts |= {f"version_{name}": version for name, version in versions.items()}

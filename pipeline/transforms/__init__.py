@@ -31,6 +31,7 @@ from pipeline.transforms.post.morphology import (
 )
 from pipeline.transforms.post.scale_temperature import ScaleTemperature, ScaleTemperatured
 from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
+from pipeline.transforms.resizing import Resized
 from pipeline.transforms.spacing import Spacingd
 
 # One line per pair.
@@ -75,6 +76,7 @@ __all__ = [
     "RandGammaByChanneld",
     "RemoveSmallComponents",
     "RemoveSmallComponentsd",
+    "Resized",
     "SaveImageMaps",
     "SaveImageMapsd",
     "SaveImageMask",

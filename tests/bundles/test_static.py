@@ -321,8 +321,12 @@ def test_bundles_of_a_family_differ_in_their_network_alone(family: str, name: st
 
 def test_the_multi_gpu_override_is_the_same_in_every_bundle(bundle: Path) -> None:
     own, first = (read_json(path / "configs/multi_gpu_train.json") for path in (bundle, BUNDLES[0]))
+    # One layout of the weights wherever the network is built.
+    layouts = {read_json(bundle / "configs" / name)["network"] for name in ("train.json", "inference.json")}
+    assert layouts == {own["network"]["network"]}
     for config in (own, first):  # MONAI's UNETR has parameters that it does not use
         assert isinstance(config["network"].pop("find_unused_parameters"), bool)
+        assert config["network"].pop("network").startswith("$@network_def.to(@device")
     assert own == first
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.bundle.formatting import format_config
 from pipeline.commands.cli import COMMANDS, build_parser
 from tests.clients.rows import render_clients
 from tests.docs.markdown import ROOT
+from tests.docs.results import list_scored, render_card, render_results, renew_scores, renew_table
 from tests.test_rooms import ARROWS, DATASET_ARROWS, DATASET_GROUND, GROUND
 
 _PATH = r"\$@bundle_root \+ '/([^']+)'"
@@ -181,7 +183,12 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "arrows": ("ARCHITECTURE.md", render_arrows),
     "audit codes": ("docs/reference/audit.md", render_codes),
     "defaults": ("docs/reference/configs.md", render_defaults),
+    "results": ("docs/results.md", render_results),
     "clients": ("docs/reference/clients.md", render_clients),
+    **{
+        f"scores of {bundle}": (f"bundles/{bundle}/docs/README.md", partial(render_card, bundle))
+        for bundle in list_scored()
+    },
 }
 
 
@@ -224,7 +231,7 @@ def renew_pins(root: Path) -> list[Path]:
 
 def main() -> None:
     """Renew all generated parts, and in the bundles the manifests and the versions of packages."""
-    for path in (*copy_manifests(ROOT), *renew_pins(ROOT)):
+    for path in (*copy_manifests(ROOT), *renew_pins(ROOT), *renew_scores(ROOT), *renew_table(ROOT)):
         print(f"{path.relative_to(ROOT)} renewed")
     for name, (document, render) in PARTS.items():
         path = ROOT / document

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pipeline.runs.run_folder import read_run
 from tests.run_folders import write_pictures, write_run
 
 SCORES = {f"c{k}": 0.5 + 0.04 * k for k in range(12)} | {"c12": float("nan")}
+BUNDLES = Path(__file__).parents[2] / "bundles"
 HOSTILE = "<script>alert(1)</script>\u202e|a_b"
 
 
@@ -36,7 +38,7 @@ def test_html_says_what_the_tables_say(tmp_path, capsys):
 
 
 def test_json_has_every_section_and_no_picture(tmp_path):
-    folder = write_run(tmp_path, SCORES)
+    folder = write_run(tmp_path, SCORES, checkpoint={"path": "model.pt", "sha256": "1" * 64})
     write_pictures(folder, {"c11": 1})
     page = json.loads(render_run_page([folder], ".json"))[0]
     assert page["summary"]["metrics"][0]["mean"] == pytest.approx(0.72)
@@ -44,10 +46,23 @@ def test_json_has_every_section_and_no_picture(tmp_path):
     assert page["cases"]["rows"][-1] == {"case": "c12", "subject": "pc12", "scores": [None]}
     assert page["pictures"]["cases"] == [{"case": "c11", "kind": "best", "rank": 1, "score": pytest.approx(0.94)}]
     assert page["provenance"]["manifest_sha256"] == "0" * 64
+    assert (page["provenance"]["checkpoint"], page["provenance"]["checkpoint_sha256"]) == ("model.pt", "1" * 64)
     assert "data:image" not in json.dumps(page)
     filled = {entry["item"]: entry["text"] for entry in page["checklist"]["filled"]}
     assert filled["Numbers of patients and examinations"] == "images: 13, subjects: 12"
     assert "Sample size: how it was chosen" in page["checklist"]["open"]
+
+
+def test_checklist_takes_the_method_from_the_recorded_config(tmp_path):
+    config = json.loads((BUNDLES / "lgg_attunet/configs/train.json").read_text())
+    folder = write_run(tmp_path, SCORES, config={**config, "split": "val", "fold": 2})
+    (page,) = json.loads(render_run_page([folder], ".json"))
+    filled = {entry["item"]: entry["text"] for entry in page["checklist"]["filled"]}
+    assert filled["Partition that was scored"] == "split val, fold 2 of the manifest"
+    assert filled["Preprocessing of the data"] == "LoadImageStackd, EncodeMaskd, NormalizeForegroundd"
+    assert filled["Model: network and its settings"].startswith("AttentionUnet(spatial_dims=2, in_channels=9")
+    assert "RandGammaByChanneld" in filled["Training: augmentation of the data"]
+    assert filled["Training: loss and optimiser"].startswith("DiceCELoss(sigmoid=True, batch=True); AdamW(")
 
 
 def test_distances_rank_the_other_way(tmp_path):

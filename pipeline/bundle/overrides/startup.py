@@ -25,8 +25,12 @@ _ROOT, _CONFIGS = "bundle_root", "configs"
 _ALIKE = 0.8
 # So long the other processes of torchrun wait for the first one to speak.
 _PATIENCE = 20.0
-# What MONAI says when it makes a loader for any kind of image where an optional decoder for GPUs is missing.
-_DECODER = "NvImgCodecPydicomReader: nvImageCodec decoder plugin did not register"
+# Warnings of MONAI that nobody can act on: when it makes a loader for any kind of image where an optional decoder for
+# GPUs is missing, and when one of its metrics calls its own function with a deprecated argument.
+_IDLE = (
+    (r"NvImgCodecPydicomReader: nvImageCodec decoder plugin did not register", UserWarning),
+    (r"monai\.metrics\.utils get_mask_edges:always_return_as_numpy", FutureWarning),
+)
 
 
 class StartupCheck:
@@ -51,7 +55,8 @@ class StartupCheck:
         run = find_run()
         if run is None:
             return
-        warnings.filterwarnings("ignore", _DECODER, UserWarning)
+        for text, category in _IDLE:
+            warnings.filterwarnings("ignore", text, category)
         overrides = read_overrides(run)
         issues = [*check_run_id(run), *check_files(run, overrides), *overrides.find_issues(), *check_device(run)]
         if issues:

@@ -1,9 +1,11 @@
 """Load weights for evaluation and inference, with a one-line error if they do not fit."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine
@@ -50,4 +52,8 @@ class NetworkCheckpointLoader(OneLineHandler):
             raise InputError("--checkpoint names no file; expected the model.pt in the output folder of a training")
         with exit_together():
             load_weights(unwrap_network(self.network), files[0], self.network_key)
+        # For the record of the run: a path alone does not say which weights gave the scores.
+        digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
+        state: Any = engine.state
+        state.checkpoint = {"path": str(files[0]), "sha256": digest}
         _LOGGER.info("weights from %s", files[0])

@@ -11,6 +11,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,11 +69,12 @@ class RunRecord:
     def __post_init__(self) -> None:
         self.path = Path(self.output_dir) / self.filename
         self._record: dict[str, Any] | None = None
-        self._started = datetime.now(UTC)
+        self._started, self._processor = datetime.now(UTC), time.process_time()
 
     def attach(self, engine: Engine) -> None:
         """Record a run of ``engine``, a trainer or an evaluator."""
         engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.keep_times)
         engine.add_event_handler(Events.COMPLETED, self.finish)
         on_exception(engine, self.fail)
 
@@ -93,7 +95,7 @@ class RunRecord:
             self._write()
 
     def _describe(self, engine: Engine) -> dict[str, Any]:
-        self._started = datetime.now(UTC)
+        self._started, self._processor = datetime.now(UTC), time.process_time()
         ours = not is_handed_over(engine.state.dataloader)
         record = {
             "schema": SCHEMA,
@@ -103,6 +105,7 @@ class RunRecord:
             "started": self._started.isoformat(timespec="seconds"),
             "ended": None,
             "duration_seconds": None,
+            "processor_seconds": None,
             "epochs": _count_epochs(engine),
             "max_epochs": engine.state.max_epochs,
             "versions": _list_versions(),
@@ -118,6 +121,12 @@ class RunRecord:
         previous = _read_previous(self.path)
         return {**record, "previous": previous} if previous else record
 
+    def keep_times(self, engine: Engine) -> None:
+        """Record the times up to the end of an epoch, all that is left of a run that is killed."""
+        if self._record is not None:
+            self._record |= self._measure(engine)
+            self._try_to_write()
+
     def finish(self, engine: Engine) -> None:
         """Record that the run is finished."""
         self._close(engine, "finished")
@@ -130,22 +139,32 @@ class RunRecord:
     def _close(self, engine: Engine, status: str, error: BaseException | None = None) -> None:
         if self._record is None:
             return
-        ended = datetime.now(UTC)
         self._record |= {
             "status": status,
-            "ended": ended.isoformat(timespec="seconds"),
-            "duration_seconds": round((ended - self._started).total_seconds(), 1),
-            "epochs": _count_epochs(engine),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            **self._measure(engine),
             "metrics": list_metrics(engine),
         }
+        if checkpoint := getattr(engine.state, "checkpoint", None):  # what `NetworkCheckpointLoader` has loaded
+            self._record["checkpoint"] = checkpoint
         if self.evaluator is not None:
             self._record["best"] = _describe_best(self.evaluator)
         if error is not None:
             self._record["error"] = next(iter(str(error).splitlines()), "") or type(error).__name__
+        self._try_to_write()
+
+    def _measure(self, engine: Engine) -> dict[str, Any]:
+        return {
+            "duration_seconds": round((datetime.now(UTC) - self._started).total_seconds(), 1),
+            "processor_seconds": round(time.process_time() - self._processor, 1),
+            "epochs": _count_epochs(engine),
+        }
+
+    def _try_to_write(self) -> None:
         try:
             self._write()
         except InputError as problem:
-            # A warning only: the error that ended the run matters more.
+            # A warning only: the run matters more, and the error that ended it.
             _LOGGER.warning("the record of this run is incomplete: %s", problem)
 
     def _write(self) -> None:

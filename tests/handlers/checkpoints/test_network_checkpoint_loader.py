@@ -1,10 +1,12 @@
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from ignite.engine import Engine
 
-from pipeline.handlers import NetworkCheckpointLoader
+from pipeline.handlers import NetworkCheckpointLoader, RunRecord
 from pipeline.issues import InputError
 
 
@@ -31,6 +33,18 @@ def test_of_several_checkpoints_the_first_is_loaded(form: str | list[str], tmp_p
     given = [part.format(first, second) for part in form] if isinstance(form, list) else form.format(first, second)
     load(given, target)
     torch.testing.assert_close(target.weight, source.weight)
+
+
+def test_the_record_of_the_run_names_the_weights(tmp_path: Path) -> None:
+    network = torch.nn.Conv2d(2, 3, 1)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    engine = Engine(lambda engine, batch: None)
+    NetworkCheckpointLoader(tmp_path / "model.pt", network).attach(engine)
+    RunRecord(tmp_path, filename="evaluate.json").attach(engine)
+    engine.run([0])
+    digest = hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
+    record = json.loads((tmp_path / "evaluate.json").read_text())
+    assert record["checkpoint"] == {"path": str(tmp_path / "model.pt"), "sha256": digest}
 
 
 @pytest.mark.parametrize("given", ["", [], ","])

@@ -45,6 +45,7 @@ def test_a_finished_run(tmp_path, monkeypatch):
     assert record["started"].endswith("+00:00")
     assert record["ended"] >= record["started"]
     assert record["duration_seconds"] >= 0
+    assert record["processor_seconds"] >= 0
     assert "previous" not in record
 
 
@@ -86,6 +87,16 @@ def test_a_run_that_broke_off(tmp_path, error, status, told):
         build(tmp_path, step).run([0, 0], max_epochs=3)
     record = read(tmp_path)
     assert (record["status"], record["error"], record["epochs"]) == (status, told, 1)
+
+
+def test_a_killed_run_leaves_the_times_of_its_last_epoch(tmp_path):
+    seen = []
+    engine = build(tmp_path)
+    engine.add_event_handler(Events.EPOCH_STARTED(once=3), lambda: seen.append(read(tmp_path)))
+    engine.run([0, 0], max_epochs=3)
+    (record,) = seen  # what a kill would leave
+    assert (record["status"], record["epochs"], record["ended"]) == ("running", 2, None)
+    assert record["processor_seconds"] >= 0
 
 
 def test_earlier_runs_are_kept(tmp_path):

@@ -1,0 +1,130 @@
+"""Time of a training step and of a prediction with the weights as they are or channels last, network by network.
+
+Every bundle's own network, loss, optimiser and size of a sample, in turns, with one thread and random data; seconds of
+the processor (on a GPU: of the clock, synchronised), the median of the repetitions. Both layouts start from the same
+weights, and a row only counts if the first losses agree within 1 %. Inputs are channels last in both, as
+`AutocastInferer` lays them out.
+
+Example:
+    python benchmarks/weight_layout.py --bundles lgg_attunet isic_unet --json layout.json
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+ROOT = Path(__file__).resolve().parents[1]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+LAYOUTS = {"as they are": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+class Side:
+    """A network in one layout, with its optimiser."""
+
+    def __init__(self, network: torch.nn.Module, layout: torch.memory_format) -> None:
+        self.network = copy.deepcopy(network).to(DEVICE, memory_format=layout)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-3, fused=True)
+        self.train: list[float] = []
+        self.predict: list[float] = []
+        self.losses: list[float] = []
+
+    def step(self, loss: Any, image: torch.Tensor, label: torch.Tensor) -> None:
+        """Time one training step and one prediction."""
+        self.network.train()
+        start = read_clock()
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            logits = self.network(image)
+        value = loss(logits.float(), label)
+        self.optimizer.zero_grad()
+        value.backward()
+        self.optimizer.step()
+        self.train.append(read_clock() - start)
+        self.losses.append(float(value.detach()))
+        self.network.eval()
+        start = read_clock()
+        with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16):
+            self.network(image)
+        self.predict.append(read_clock() - start)
+
+
+def read_clock() -> float:
+    """Return seconds of the processor, on a GPU those of the clock after all work is done."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
+def measure(bundle: str, batch: int, repeat: int) -> dict[str, Any] | None:
+    """Return medians by layout; None for a network of volumes, whose layout is another one."""
+    config = ConfigParser()
+    config.read_config(str(ROOT / f"bundles/{bundle}/configs/train.json"))
+    config["bundle_root"] = str(ROOT / "bundles" / bundle)
+    if config["network_def"].get("spatial_dims", 2) != 2:
+        return None
+    size = (config.get("image_size") or config.get("roi_size") or [572, 572])[:2]
+    size = [572, 572] if "2015" in config["network_def"]["_target_"] else size
+    torch.manual_seed(0)
+    network = config.get_parsed_content("network_def")
+    loss = config.get_parsed_content("loss") if "2015" not in config["network_def"]["_target_"] else _Bce()
+    channels = config["network_def"].get("in_channels", 1)
+    image = torch.randn(batch, channels, *size, device=DEVICE).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        shape = network.to(DEVICE)(image[:1]).shape[2:]
+    label = (torch.rand(batch, 1, *shape, device=DEVICE) > 0.9).float()
+    sides = {name: Side(network, layout) for name, layout in LAYOUTS.items()}
+    for _ in range(repeat + 1):  # the first round warms up
+        for side in sides.values():
+            side.step(loss, image, label)
+    first, second = (side.losses[0] for side in sides.values())
+    return {
+        "counts": abs(first - second) < 0.01 * abs(first),
+        **{
+            name: [statistics.median(side.train[1:]), statistics.median(side.predict[1:])]
+            for name, side in sides.items()
+        },
+    }
+
+
+class _Bce:
+    def __call__(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, label)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = sorted(path.name for path in (ROOT / "bundles").iterdir() if (path / "configs/train.json").is_file())
+    parser.add_argument("--bundles", nargs="+", default=names, help="names of bundles (default: all)")
+    parser.add_argument("--batch", type=int, default=4, help="samples a step (default: 4)")
+    parser.add_argument("--repeat", type=int, default=5, help="repetitions (default: 5)")
+    parser.add_argument("--json", type=Path, help="write the results here too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results = {}
+    print(f"on {DEVICE.type}, seconds: training step, prediction; ratio above 1: channels last is faster")
+    for bundle in arguments.bundles:
+        results[bundle] = found = measure(bundle, arguments.batch, arguments.repeat)
+        if found is None:
+            print(f"{bundle:<24}not measured: a network of volumes")
+            continue
+        (train, predict), (train_last, predict_last) = found["as they are"], found["channels last"]
+        note = "" if found["counts"] else "  losses differ: does not count"
+        print(
+            f"{bundle:<24}{train:.3f} {train_last:.3f} ratio {train / train_last:.2f}   "
+            f"{predict:.3f} {predict_last:.3f} ratio {predict / predict_last:.2f}{note}",
+            flush=True,
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
