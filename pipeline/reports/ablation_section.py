@@ -36,9 +36,9 @@ def _read_ablation(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _compare_facts(said: Mapping[str, Any], run: Run) -> list[str]:
     """Say whether the gains were measured with the weights and on the cases of the run."""
-    config, manifest, weights = run.record["config"], run.record.get("manifest"), run.record.get("weights")
+    config, manifest, weights = run.record["config"], run.record.get("manifest"), run.record.get("checkpoint")
     ours = {
-        "weights_sha256": weights[0].get("sha256") if isinstance(weights, list) and len(weights) == 1 else None,
+        "weights_sha256": weights.get("sha256") if isinstance(weights, Mapping) else None,
         "manifest_sha256": manifest.get("sha256") if isinstance(manifest, Mapping) else None,
         "split": config.get("split"),
         "fold": config.get("fold"),

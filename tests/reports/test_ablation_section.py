@@ -32,7 +32,7 @@ def make_config(**changes):
 
 
 def write_tuned(folder, weights="a" * 64, **changes):
-    record = {"config": make_config(**changes), "weights": [{"path": "model.pt", "sha256": weights}]}
+    record = {"config": make_config(**changes), "checkpoint": {"path": "model.pt", "sha256": weights}}
     return write_run(folder, SCORES, record=record)
 
 

@@ -30,7 +30,6 @@ from pipeline.handlers.run.fault_context import TRACE_FILES
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
 from pipeline.runs.tables import SCHEMA
-from pipeline.weights import list_checkpoints
 
 _LOGGER = logging.getLogger(__name__)
 _PACKAGES = {
@@ -62,7 +61,6 @@ class RunRecord:
     manifest: str | Path | None = None  #: the dataset's manifest, recorded with its SHA-256
     dataset_dir: str | Path | None = None  #: where the images are
     evaluator: Engine | None = None  #: engine whose best metric is recorded, in a training
-    checkpoint: Any = None  #: the file of the weights, or several, recorded with their SHA-256
     filename: str = "run.json"  #: ``run.json``, or ``evaluate.json`` on an evaluator
     source_dir: str | Path = "."  #: folder whose git revision is recorded, if it is in a work tree
 
@@ -114,7 +112,6 @@ class RunRecord:
             "processes": idist.get_world_size(),
             "dataset_dir": str(self.dataset_dir) if ours and self.dataset_dir is not None else None,
             "manifest": _describe_manifest(self.manifest) if ours else None,
-            **({} if self.checkpoint is None else {"weights": _describe_weights(self.checkpoint)}),
             "git": _read_git(self.source_dir),
             "config": _find_config(),
         }
@@ -234,11 +231,6 @@ def _describe_manifest(file: str | Path | None) -> dict[str, str] | None:
     if file is None:
         return None
     return {"path": str(Path(file)), "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
-
-
-def _describe_weights(checkpoint: Any) -> list[dict[str, str]]:
-    files = [file for file in list_checkpoints(checkpoint) if file.is_file()]
-    return [{"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for file in files]
 
 
 def _read_git(folder: str | Path) -> dict[str, Any] | None:

@@ -49,17 +49,6 @@ def test_a_finished_run(tmp_path, monkeypatch):
     assert "previous" not in record
 
 
-def test_weights_are_recorded_with_their_digest(tmp_path):
-    for name in "ab":
-        (tmp_path / f"{name}.pt").write_bytes(name.encode())
-    for given, names in ((tmp_path / "a.pt", "a"), ([str(tmp_path / "a.pt"), str(tmp_path / "b.pt")], "ab")):
-        build(tmp_path / "out", checkpoint=given).run([0])
-        weights = read(tmp_path / "out")["weights"]
-        assert [item["sha256"] for item in weights] == [hashlib.sha256(name.encode()).hexdigest() for name in names]
-    build(tmp_path / "other").run([0])
-    assert "weights" not in read(tmp_path / "other")
-
-
 def test_it_says_running_while_it_runs(tmp_path):
     engine = build(tmp_path)
     seen = []
