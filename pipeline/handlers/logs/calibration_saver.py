@@ -120,5 +120,7 @@ def _finite(value: torch.Tensor) -> float | None:
 def _publish(engine: Engine, name: str, scores: torch.Tensor) -> None:
     """Add a metric by case (N, K): its mean over classes, then over cases."""
     state: Any = engine.state
+    if not hasattr(state, "metric_details"):
+        state.metric_details = {}
     state.metrics[name] = float(scores.nanmean(dim=1).nanmean())
     state.metric_details[name] = scores

@@ -89,7 +89,7 @@ class CaseMetricsSaver(MetricsSaver):
         # In a separate block, because the processes exchange rows here before one of them writes.
         with exit_together(), place as folder:
             self.save_dir = folder or str(final)
-            patterns, self.metric_details = self.metric_details, self._expand(state.metric_details)
+            patterns, self.metric_details = self.metric_details, self._expand(getattr(state, "metric_details", {}))
             subjects = [subject for part in collect(self._subjects) for subject in part]
             empty = torch.as_tensor(idist.all_reduce(self._empty.to(idist.device()))).tolist()
             try:
