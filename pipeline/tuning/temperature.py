@@ -5,6 +5,7 @@ truth (Guo et al. 2017) and not by Dice. Like the other values it is fitted agai
 judged on them.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,6 @@ from scipy import optimize
 from pipeline.metrics.calibration import Calibration, count_voxels, find_band, find_band_radii
 from pipeline.metrics.label_maps import to_plain
 from pipeline.statistics.paired import Difference, compare_paired
-from pipeline.transforms import ScaleTemperature
 from pipeline.tuning.choice import average, split_folds
 
 _RANGE = (0.1, 10.0)
@@ -27,8 +27,19 @@ _SMALLEST = 1e-12
 class Sample:
     """Probabilities and truth of voxels of a case."""
 
-    prob: torch.Tensor  #: (L, N)
+    prob: torch.Tensor  #: (L, N); of one label that of the foreground
     truth: torch.Tensor  #: (N,), class ids
+
+    @functools.cached_property
+    def logs(self) -> torch.Tensor:
+        """Logarithms of the probabilities (K, N) of all classes, the background first."""
+        prob = self.prob.double()
+        every = torch.cat([1 - prob, prob]) if len(prob) == 1 else prob
+        return every.clamp(min=_SMALLEST).log().float()
+
+    def scale(self, temperature: float) -> torch.Tensor:
+        """Return the logarithms at a temperature, which is what `ScaleTemperature` does."""
+        return torch.log_softmax(self.logs / temperature, dim=0)
 
 
 @dataclass(frozen=True)
@@ -125,18 +136,11 @@ def measure_likelihood(sample: Sample, temperature: float) -> float:
         >>> round(measure_likelihood(sample, 2.0), 4)  # ln 2
         0.6931
     """
-    values = ScaleTemperature(temperature)(sample.prob.double())
-    if len(values) == 1:
-        chosen = torch.where(sample.truth > 0, values[0], 1 - values[0])
-    else:
-        chosen = values.gather(0, sample.truth[None])[0]
-    return float(-chosen.clamp(min=_SMALLEST).log().mean())
+    return -float(sample.scale(temperature).gather(0, sample.truth[None]).double().mean())
 
 
 def _measure_error(sample: Sample, temperature: float) -> float:
-    values = ScaleTemperature(temperature)(sample.prob)
-    pairs = [(values[0], sample.truth > 0)] if len(values) == 1 else []
-    pairs += [(values[number], sample.truth == number) for number in range(1, len(values))]
-    tables = [count_voxels(channel, truth) for channel, truth in pairs]
-    counted = Calibration(torch.stack([table for table, _ in tables])[:, None], torch.zeros(len(tables), 1))
+    values = sample.scale(temperature).exp()
+    tables = [count_voxels(values[number], sample.truth == number)[0] for number in range(1, len(values))]
+    counted = Calibration(torch.stack(tables)[:, None], torch.zeros(len(tables), 1))
     return float(counted.error().nanmean())

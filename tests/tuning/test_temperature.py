@@ -11,6 +11,7 @@ import torch
 from pipeline.commands.cli import main
 from pipeline.issues import InputError
 from pipeline.statistics.paired import Difference
+from pipeline.transforms import ScaleTemperature
 from pipeline.tuning.temperature import Sample, TemperatureFit, fit_temperature, take_sample
 from pipeline.tuning.tuning_options import read_steps
 from pipeline.tuning.wording import describe_temperature
@@ -42,6 +43,13 @@ def test_a_known_temperature_is_found(temperature: float, classes: int) -> None:
     assert fit.value == fit.fitted
     assert fit.gain.mean == pytest.approx(fit.likelihoods[0] - fit.likelihoods[1])
     assert fit.errors[1] < 0.03 < fit.errors[0]
+
+
+def test_it_is_fitted_for_what_the_configs_do() -> None:
+    for classes in (1, 3):
+        sample = draw_samples(2.0, classes)["c0"]
+        scaled = ScaleTemperature(1.7)(sample.prob.double())
+        assert torch.allclose(sample.scale(1.7).exp()[-len(scaled) :].double(), scaled, atol=1e-5)
 
 
 def test_probabilities_that_fit_are_left_alone() -> None:
