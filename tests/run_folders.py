@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from pipeline.handlers.logs.calibration_saver import describe_tables
+from pipeline.metrics.calibration import measure_calibration
 from pipeline.runs.case_slices import FOLDER, CaseSlices, write_slices
 from pipeline.runs.description import summarize
+from pipeline.runs.reliability import CALIBRATION, write_reliability
 from pipeline.runs.tables import write_metrics
 
 RECORD = {
@@ -60,3 +64,20 @@ def write_pictures(folder: Path, cases: Mapping[str, int], size: tuple[int, int]
             CaseSlices(case, image, pred, truth, numbers, slices + 10 if slices > 1 else 1),
             folder / FOLDER / f"{number}.npz",
         )
+
+
+def write_probabilities(folder: Path, doubts: Mapping[str, float]) -> None:
+    """Add what an evaluation measures of probabilities: of 0.95 and 0.05, each right in three of four voxels."""
+    for metric, scores in (
+        ("doubt", doubts),
+        ("ece_band", dict.fromkeys(doubts, 0.2)),
+        ("ece_all", dict.fromkeys(doubts, 0.01)),
+    ):
+        with (folder / f"{metric}_raw.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["filename", "class0", "mean", "subject", "unit"])
+            writer.writerows([case, score, score, f"p{case}", "image"] for case, score in scores.items())
+    places = torch.arange(1600).reshape(1, 40, 40)
+    said, right = places % 2 == 0, places // 2 % 4 != 0
+    found = measure_calibration(torch.where(said, 0.95, 0.05), (said == right).float())
+    write_reliability(folder / CALIBRATION, describe_tables(found), len(doubts))

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipeline.prediction.prediction_run import Prediction
 
+_MOST_NAMED = 5  # cases to look at first
 _FORMATS = ("nifti", "png", "tiff", "seg")
 
 
@@ -65,10 +68,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(prediction: Prediction) -> str:
-    """Return what was done, in a line or two."""
+    """Return what was done, in a few lines."""
     number, empty, skipped = prediction.predicted, len(prediction.empty), len(prediction.refused)
     if not number:
         return f"nothing predicted, {skipped} skipped"
     each = prediction.seconds / number
     parts = [f"{number} predicted, {each:.2g} s each", f"{empty} with an empty mask", f"{skipped} skipped"]
-    return f"{', '.join(parts)}\nmasks in {prediction.output_dir}, sizes in {prediction.sizes}"
+    lines = [", ".join(parts), f"masks in {prediction.output_dir}, sizes in {prediction.sizes}"]
+    if number > 1:
+        lines.append(f"look first at {', '.join(_rank(prediction.doubts))}")
+    return "\n".join(lines)
+
+
+def _rank(doubts: Mapping[str, float]) -> list[str]:
+    """Return the least certain fifth of the cases, at most a few, with their doubt."""
+    from pipeline.issues import show_controls
+
+    ranked = sorted(doubts, key=lambda case: -doubts[case])[: min(_MOST_NAMED, -(-len(doubts) // 5))]
+    return [f"{show_controls(case)} (doubt {doubts[case]:.2f})" for case in ranked]

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps",
         metavar="NAMES",
         default="threshold,crf,morphology",
-        help="steps to tune; the others stay as they are (default: threshold,crf,morphology)",
+        help="steps to tune; the others stay as they are (default: threshold,crf,morphology; also: temperature)",
     )
     add("--output", metavar="FILE", type=Path, help="override file (default: configs/postprocessing.json)")
     add("--cache", metavar="DIR", type=Path, help="folder of predictions and scores (default: output/BUNDLE/tune)")

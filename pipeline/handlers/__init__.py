@@ -3,6 +3,7 @@
 from pipeline.handlers.checkpoints.encoder_weights_loader import EncoderWeightsLoader
 from pipeline.handlers.checkpoints.network_checkpoint_loader import NetworkCheckpointLoader
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
+from pipeline.handlers.logs.calibration_saver import CalibrationSaver
 from pipeline.handlers.logs.case_metrics_saver import CaseMetricsSaver
 from pipeline.handlers.logs.case_pictures_saver import CasePicturesSaver
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
@@ -30,6 +31,7 @@ from pipeline.handlers.training.schedule_restart import ScheduleRestart
 from pipeline.handlers.training.threshold_search import ThresholdSearch
 
 __all__ = [
+    "CalibrationSaver",
     "CaseMetricsSaver",
     "CasePicturesSaver",
     "EarlyStop",

@@ -14,10 +14,11 @@ from pipeline.atomic import write_atomically
 from pipeline.prediction.case_search import Item, name_path
 from pipeline.prediction.mask_sizes import count_labels, measure_voxel
 from pipeline.transforms.items import list_written
+from pipeline.transforms.post.case_doubt import DOUBT
 
 #: Name of the table
 SIZES = "sizes.csv"
-_COLUMNS = ("case", "label", "name", "pixels", "area_mm2", "volume_ml", "seconds", "empty", "mask")
+_COLUMNS = ("case", "label", "name", "pixels", "area_mm2", "volume_ml", "seconds", "empty", "doubt", "mask")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class CaseResult:
     volume: float | None  #: ml of one, where known
     seconds: float  #: from loading to saving
     mask: Path | None  #: the file, or the folder of the files of a stack
+    doubt: float  #: from 0 (sure) to 1, see `pipeline.transforms.MeasureProbabilities`
 
     @property
     def is_empty(self) -> bool:
@@ -60,7 +62,7 @@ class CaseResults:
             output: Any = engine.state.output
             outputs = output if isinstance(output, list | tuple) else [output]
             seconds = (time.perf_counter() - started[0]) / len(outputs)
-            self.results += [_describe(item, found["pred"], seconds) for found, item in zip(outputs, waiting)]  # noqa: B905
+            self.results += [_describe(item, found, seconds) for found, item in zip(outputs, waiting)]  # noqa: B905
 
         engine.add_event_handler(Events.GET_BATCH_STARTED, start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, note)
@@ -84,11 +86,12 @@ class CaseResults:
         return path
 
 
-def _describe(item: Item, mask: Any, seconds: float) -> CaseResult:
+def _describe(item: Item, found: Mapping[str, Any], seconds: float) -> CaseResult:
+    mask = found["pred"]
     area, volume = measure_voxel(mask, name_path(item))
     files = list_written(mask)
     target = files[0] if len(files) == 1 else Path(os.path.commonpath(files)) if files else None
-    return CaseResult(str(item["case_id"]), count_labels(mask), area, volume, seconds, target)
+    return CaseResult(str(item["case_id"]), count_labels(mask), area, volume, seconds, target, float(found[DOUBT]))
 
 
 def _make_rows(result: CaseResult, folder: Path, names: Mapping[int, str]) -> list[list[Any]]:
@@ -101,7 +104,6 @@ def _make_rows(result: CaseResult, folder: Path, names: Mapping[int, str]) -> li
         count = result.counts.get(label, 0)
         sizes = ["" if size is None else f"{count * size:.6g}" for size in (result.area, result.volume)]
         name = "" if numbered else names.get(label, "")
-        rows.append(
-            [result.case_id, label, name, count, *sizes, f"{result.seconds:.3f}", str(result.is_empty).lower(), mask]
-        )
+        rest = [f"{result.seconds:.3f}", str(result.is_empty).lower(), f"{result.doubt:.4f}", mask]
+        rows.append([result.case_id, label, name, count, *sizes, *rest])
     return rows

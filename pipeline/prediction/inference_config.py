@@ -18,6 +18,7 @@ CASES = "dataset#data"
 _PARTS = ("dataset", "evaluator", "input", "output_dir", "refine", "run", "save")
 _SAVERS = ("SaveImageMaskd", "SaveImageStackd")
 _MAPS = "pipeline.transforms.SaveImageMapsd"
+_MEASURE = {"_target_": "pipeline.transforms.MeasureProbabilitiesd", "keys": "pred"}
 # Handlers that print what this command prints in its own way.
 _LOUD = ("RunProgress", "ProgressBar", "StatsHandler")
 
@@ -85,7 +86,7 @@ def _change_steps(options: PredictionOptions, config: Mapping[str, Any]) -> dict
     place = options.bundle / "configs" / INFERENCE
     if not any(_is_named(step, _SAVERS) for step in steps):
         raise InputError(f"{place}: 'save' has none of the steps {' and '.join(_SAVERS)}, which predict needs")
-    parts: dict[str, Any] = {"save": steps}
+    parts: dict[str, Any] = {"save": steps, "refine": [_MEASURE, *config["refine"]]}
     if options.probabilities or options.doubt:
         maps = {
             "_target_": _MAPS,
@@ -95,7 +96,7 @@ def _change_steps(options: PredictionOptions, config: Mapping[str, Any]) -> dict
             "probabilities": options.probabilities,
             "doubt": options.doubt,
         }
-        parts["refine"] = [maps, *config["refine"]]
+        parts["refine"].insert(0, maps)
     if isinstance(config.get("handlers"), list):
         parts["handlers"] = [item for item in config["handlers"] if not _is_named(item, _LOUD)]
     return parts

@@ -30,6 +30,7 @@ class Prediction:
     output_dir: Path  #: folder of the results
     predicted: int = 0  #: number of cases
     empty: list[str] = field(default_factory=list)  #: ids of the cases with an empty mask
+    doubts: dict[str, float] = field(default_factory=dict)  #: how unsure the network is of each case, from 0 to 1
     seconds: float = 0.0  #: for all cases
     refused: dict[str, str] = field(default_factory=dict)  #: why each other input was left out, by its path
     sizes: Path | None = None  #: the table
@@ -73,6 +74,7 @@ def predict(options: PredictionOptions) -> Prediction:
             prediction.sizes = run.results.write(options.output_dir, read_class_names(options.bundle))
     prediction.predicted = len(run.results.results)
     prediction.empty = [result.case_id for result in run.results.results if result.is_empty]
+    prediction.doubts = {result.case_id: result.doubt for result in run.results.results}
     prediction.seconds = sum(result.seconds for result in run.results.results)
     return prediction
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.runs.description import Summary
 from pipeline.runs.metric_names import is_small_good
+from pipeline.runs.reliability import BAND_METRICS, is_of_probabilities
 from pipeline.runs.run_folder import Run
 
 #: Sources of the items
@@ -33,7 +34,9 @@ def fill_checklist(run: Run) -> dict[str, Any]:
 
 
 def _describe(run: Run) -> dict[str, str]:
-    record, summaries = run.record, list(run.summaries.values())
+    record = run.record
+    summaries = [summary for name, summary in run.summaries.items() if not is_of_probabilities(name)]
+    errors = [run.summaries[name] for name in BAND_METRICS if name in run.summaries]
     versions = _as_mapping(record.get("versions"))
     manifest, git = _as_mapping(record.get("manifest")), _as_mapping(record.get("git"))
     best = _as_mapping(record.get("best"))
@@ -61,6 +64,7 @@ def _describe(run: Run) -> dict[str, str]:
         "Metrics of performance": ", ".join([*(s.metric for s in summaries), *run.values]),
         "Statistical uncertainty": "95 % intervals by subject; none where too few subjects hold the coverage",
         "Performance and its uncertainty": "; ".join(_describe_score(s) for s in summaries),
+        "Calibration": "; ".join(_describe_score(s) for s in errors),
         "Failure analysis": "; ".join(
             f"{s.metric}: worst {s.worst[0]} with {s.worst[1]:.3f}"
             + ("" if is_small_good(s.metric) else f", cases at 0: {s.n_zero}")

@@ -19,8 +19,10 @@ from pipeline.reports.run_comparison import (
 )
 from pipeline.reports.run_page import check_format, to_json
 from pipeline.statistics.intervals import RESAMPLES, SEED
+from pipeline.statistics.paired import METHOD
 
 _HEADER = ("first", "second", "second - first", "95 % interval", "n", "Wilcoxon p", "permutation p", "Holm")
+_UNSEEN = "an interval holds for differences like those seen, not for a rare case that one run misses; the test decides"
 _LAST = ("false claim", "can be shown", "verdict")
 
 
@@ -86,12 +88,9 @@ def explain(comparison: Comparison) -> list[str]:
     several = sum(len(experiment.runs) > 1 for experiment in comparison.experiments)
     few = min(pair.n_subjects for pair in pairs)
     return [
-        f"paired by case; tests and intervals by subject; percentile bootstrap, {RESAMPLES} resamples, seed {SEED}",
-        *(
-            [f"{few} subjects: the interval of a difference is often too narrow, so the permutation test decides"]
-            if few < FEW_SUBJECTS
-            else []
-        ),
+        f"paired by case; tests and intervals by subject; {METHOD}, {RESAMPLES} resamples, seed {SEED}",
+        *(f"no interval: {reason}" for reason in dict.fromkeys(pair.why_not for pair in pairs) if reason),
+        *([f"{few} subjects: {_UNSEEN}"] if few < FEW_SUBJECTS else []),
         "Holm: permutation p adjusted for the number of pairs of a metric, not for the number of metrics",
         "false claim: probability that the one with the better mean is not better (arXiv 2505.04720)",
         "can be shown: smallest true difference that a paired t test of so many subjects finds in 80 of 100 studies",

@@ -1,6 +1,7 @@
 """Plots as inline SVG: numbers in, markup out; the colours are those of the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -83,3 +84,39 @@ def _open(title: str) -> str:
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">'
         f'<line class="axis" x1="{_EDGE}" x2="{_WIDTH - _EDGE}" y1="{_HEIGHT - 24}" y2="{_HEIGHT - 24}"/>'
     )
+
+
+def draw_reliability(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Draw a reliability diagram: observed frequency over mean probability, the diagonal, and shares of the voxels.
+
+    Args:
+        bins: by ``count``, ``confidence`` and ``observed``; empty ones have a count of 0.
+    """
+    side, edge = 300, 40
+    size = side - edge - 12
+    total = sum(entry["count"] for entry in bins) or 1
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return edge + size * x, 12 + size * (1 - y)
+
+    parts = [
+        f'<svg class="plot square" viewBox="0 0 {side} {side + 4}" role="img" aria-label="Reliability diagram">',
+        f'<path class="axis" fill="none" d="M{edge} 12V{12 + size}H{edge + size}"/>',
+        f'<line class="ideal" x1="{edge}" y1="{12 + size}" x2="{edge + size}" y2="12"/>',
+    ]
+    filled = [entry for entry in bins if entry["count"]]
+    for entry in filled:
+        height = size * entry["count"] / total
+        x, y = place(entry["low"], 0)
+        width = size * (entry["high"] - entry["low"]) - 1
+        parts.append(f'<rect class="bar" x="{x:.1f}" y="{y - height:.1f}" width="{width:.1f}" height="{height:.1f}"/>')
+    points = [place(entry["confidence"], entry["observed"]) for entry in filled]
+    parts.append(f'<polyline class="curve" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
+    parts += [f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in points]
+    for value in (0.0, 0.5, 1.0):
+        x, y = place(value, value)
+        parts.append(f'<text x="{x:.1f}" y="{12 + size + 15}" text-anchor="middle">{value:g}</text>')
+        parts.append(f'<text x="{edge - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+    parts.append(f'<text x="{edge + size / 2}" y="{side - 1}" text-anchor="middle">probability</text>')
+    parts.append(f'<text transform="translate(12 {12 + size / 2}) rotate(-90)" text-anchor="middle">observed</text>')
+    return "".join([*parts, "</svg>"])

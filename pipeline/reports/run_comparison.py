@@ -13,6 +13,7 @@ from pipeline.bundle.check.differences import compare_configs
 from pipeline.datasets.manifests.manifest import make_subject_key
 from pipeline.issues import InputError
 from pipeline.runs.metric_names import is_small_good
+from pipeline.runs.reliability import ALL_METRICS, DOUBT
 from pipeline.runs.run_folder import Run, read_run
 from pipeline.statistics.paired import compare_paired
 from pipeline.statistics.significance import (
@@ -24,8 +25,8 @@ from pipeline.statistics.significance import (
     list_differences,
 )
 
-#: With fewer subjects the percentile interval of a difference is too narrow to be trusted alone
-FEW_SUBJECTS = 30
+#: With fewer subjects a case in twenty that one method misses may be in none of them, see `pipeline.statistics.paired`
+FEW_SUBJECTS = 60
 LEVEL = 0.05
 
 
@@ -59,7 +60,7 @@ class Pair:
     first: str  #: name of the first
     second: str  #: name of the second
     difference: float  #: mean over cases; NaN if no case has both scores
-    low: float | None  #: lower end of the 95 % percentile-bootstrap interval by subject
+    low: float | None  #: lower end of the 95 % interval by subject, see `compare_paired`
     high: float | None  #: upper end of it
     n_cases: int  #: cases with both scores
     n_subjects: int  #: their subjects
@@ -69,6 +70,7 @@ class Pair:
     false_claim: float | None  #: probability that the better one is not better, if it is claimed
     smallest_difference: float | None  #: smallest true difference that so many subjects show with 80 %
     verdict: str  #: in words
+    why_not: str = ""  #: why there is no interval
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _read_config(run: Run) -> dict[str, Any]:
 
 def _strip(config: Mapping[str, Any], *more: str) -> dict[str, Any]:
     """Leave out what says where a run is and not what it is."""
-    return {key: value for key, value in config.items() if key not in ("output_dir", "bundle_root", *more)}
+    return {key: value for key, value in config.items() if key not in ("output_dir", "bundle_root", "ablation", *more)}
 
 
 def compare_experiments(experiments: Sequence[Experiment]) -> Comparison:
@@ -152,7 +154,8 @@ def compare_experiments(experiments: Sequence[Experiment]) -> Comparison:
             "give them different names, as in A=RUN_A B=RUN_B, to compare them"
         )
     runs = [run for experiment in experiments for run in experiment.runs]
-    names = [name for name in runs[0].summaries if all(name in run.summaries for run in runs)]
+    common = [name for name in runs[0].summaries if all(name in run.summaries for run in runs)]
+    names = [name for name in common if name not in (DOUBT, *ALL_METRICS)]
     if not names:
         told = "; ".join(f"{run.folder}: {', '.join(run.summaries) or 'none'}" for run in runs)
         raise InputError(f"the runs have no metric in common ({told}); run the same evaluate.json for each")
@@ -270,6 +273,7 @@ def _describe_pair(
         false_claim=find_false_claim_probability(differences),
         smallest_difference=find_smallest_difference(spread, len(differences)) if spread else None,
         verdict=_judge(names, interval.mean, holm, excludes_zero, small_is_good),
+        why_not=interval.why_not,
     )
 
 

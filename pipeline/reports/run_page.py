@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.issues import InputError
+from pipeline.reports.ablation_section import describe_ablation
+from pipeline.reports.calibration_section import describe_calibration
 from pipeline.reports.case_views import draw_views
 from pipeline.reports.checklist import fill_checklist
 from pipeline.reports.pages import render_template, write_page
 from pipeline.reports.plots import draw_distribution
+from pipeline.reports.review_section import rank_cases
 from pipeline.reports.run_summary import describe_epoch, describe_methods, to_entries
 from pipeline.reports.training_curves import draw_curves
+from pipeline.runs.description import Summary
 from pipeline.runs.metric_names import is_count, is_small_good
+from pipeline.runs.reliability import is_of_probabilities
 from pipeline.runs.run_folder import Run, finite, read_run
 from pipeline.runs.tables import METRICS, read_metrics
 
@@ -71,11 +76,16 @@ def describe_run(run: Run) -> dict[str, Any]:
 def find_key_metric(run: Run) -> str | None:
     """Return the first mean over cases in ``metrics.csv``, which MONAI's key metric is; None if there is none."""
     names = [name for name in read_metrics(run.folder / METRICS) if name in run.summaries]
-    return next(iter([*names, *run.summaries]), None)
+    return next((name for name in [*names, *run.summaries] if not is_of_probabilities(name)), None)
+
+
+def _list_summaries(run: Run) -> list[Summary]:
+    """Return the statistics of the masks; those of the probabilities have a section of their own."""
+    return [summary for name, summary in run.summaries.items() if not is_of_probabilities(name)]
 
 
 def _summarize(run: Run) -> dict[str, Any]:
-    summaries = list(run.summaries.values())
+    summaries = _list_summaries(run)
     return {
         "metrics": to_entries(run),
         "rows": [asdict(summary) for summary in summaries],
@@ -88,7 +98,8 @@ def _summarize(run: Run) -> dict[str, Any]:
 
 def _distribute(run: Run) -> list[dict[str, Any]]:
     drawn = []
-    for name, summary in run.summaries.items():
+    for summary in _list_summaries(run):
+        name = summary.metric
         scores = [score for score in run.tables[name].scores.values() if math.isfinite(score)]
         is_share = not is_small_good(name) and min(scores) >= 0 and max(scores) <= 1
         plot = draw_distribution(scores, summary.mean, summary.median, (0.0, 1.0) if is_share else None)
@@ -99,7 +110,7 @@ def _distribute(run: Run) -> list[dict[str, Any]]:
 def _list_cases(run: Run) -> dict[str, Any]:
     """Return the scores of each case, the worst by the key metric first."""
     key = find_key_metric(run)
-    names = [key, *(name for name in run.summaries if name != key)] if key else []
+    names = [key, *(s.metric for s in _list_summaries(run) if s.metric != key)] if key else []
     tables = [run.tables[name] for name in names if name is not None]
     cases = list(dict.fromkeys(case for table in tables for case in table.scores))
     rows = [
@@ -148,6 +159,9 @@ SECTIONS: dict[str, Callable[[Run], Any]] = {
     "distribution": _distribute,
     "pictures": _draw_cases,
     "cases": _list_cases,
+    "review": lambda run: rank_cases(run, find_key_metric(run)),
+    "calibration": describe_calibration,
+    "ablation": describe_ablation,
     "curves": draw_curves,
     "provenance": _trace,
     "checklist": fill_checklist,

@@ -11,6 +11,7 @@ from pipeline.issues import show_controls
 from pipeline.runs.description import Summary
 from pipeline.runs.description import summarize as summarize
 from pipeline.runs.metric_names import is_count, is_small_good
+from pipeline.runs.reliability import ALL_METRICS, DOUBT
 from pipeline.runs.run_folder import Run, finite, read_run
 from pipeline.runs.tables import read_scores as read_scores
 from pipeline.runs.tables import read_values as read_values
@@ -44,7 +45,7 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
         json.dump(to_entries(run), sys.stdout, indent=2)
         print()
         return 0
-    summaries = list(run.summaries.values())
+    summaries = [s for name, s in run.summaries.items() if name not in (DOUBT, *ALL_METRICS)]
     lines = [*describe_epoch(run), *_format_table(summaries), *_format_values(run.values)]
     print("\n".join(map(show_controls, [*lines, *describe_methods(summaries)])))
     return 0

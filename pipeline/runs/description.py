@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.datasets.manifests.manifest import make_subject_key, normalise_subject
-from pipeline.runs.metric_names import is_small_good
+from pipeline.runs.metric_names import find_limits, is_small_good
 from pipeline.statistics.intervals import RESAMPLES, SEED, Interval, find_mean_interval, find_median_interval
 
 
@@ -75,8 +75,7 @@ def summarize(
     named = subjects or {}
     people = [make_subject_key(named.get(case, ""), case) for case in valid]
     values = np.array(list(valid.values()))
-    limits = None if is_small_good(metric) else (0.0, 1.0)
-    mean = find_mean_interval(values, people, limits=limits, resamples=resamples, seed=seed)
+    mean = find_mean_interval(values, people, limits=find_limits(metric), resamples=resamples, seed=seed)
     median = find_median_interval(values, people)
     find_worst = max if is_small_good(metric) else min
     worst = find_worst(valid, key=lambda case: valid[case])

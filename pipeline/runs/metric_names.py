@@ -3,21 +3,33 @@
 import re
 from collections.abc import Iterable
 
-#: Names of metrics for which smaller is better (``hd95_posterior``)
-_SMALL_IS_GOOD = re.compile(r"(?:^|_)(?:hd\d*|assd|asd|distance|loss|error)(?:_|$)")
+#: Names of metrics without an upper limit (``hd95_posterior``); smaller is better
+_UNLIMITED = re.compile(r"(?:^|_)(?:hd\d*|assd|asd|distance|loss|error)(?:_|$)")
+#: Names of metrics from 0, which is best, to 1 (``ece_band``)
+_ERROR = re.compile(r"(?:^|_)(?:brier|ece|doubt)(?:_|$)")
 _UNITS = ("patient", "subject", "volume", "scan", "image", "slice", "frame", "case")
 _POOLED = "_pooled"
 _COUNT = "n_"
 
 
 def is_small_good(metric: str) -> bool:
-    """Return whether smaller values are better, as of distances and losses, which have no upper limit either.
+    """Return whether smaller values are better, as of distances, losses and errors of calibration.
 
     Example:
-        >>> is_small_good("hd95_left"), is_small_good("dice_shade")
-        (True, False)
+        >>> is_small_good("hd95_left"), is_small_good("ece_band"), is_small_good("dice_shade")
+        (True, True, False)
     """
-    return bool(_SMALL_IS_GOOD.search(metric))
+    return bool(_UNLIMITED.search(metric) or _ERROR.search(metric))
+
+
+def find_limits(metric: str) -> tuple[float, float] | None:
+    """Return the least and the greatest possible value of a metric; None of a distance or a loss.
+
+    Example:
+        >>> find_limits("dice_patient"), find_limits("hd95_left")
+        ((0.0, 1.0), None)
+    """
+    return None if _UNLIMITED.search(metric) else (0.0, 1.0)
 
 
 def is_count(metric: str) -> bool:

@@ -207,9 +207,3 @@ def _invert_share(array: Array, places: np.ndarray, level: float) -> tuple[float
     half = stats.t.ppf((1 + level) / 2, n - 1) * error
     low, high = np.quantile(array, np.clip((0.5 - half, 0.5 + half), 0, 1), method="weibull")
     return float(low), float(high)
-
-
-def take_interval(draws: np.ndarray) -> tuple[float, float]:
-    """Return the central 95 % of a statistic's resamples (R,), the percentile bootstrap; NaN values are left out."""
-    low, high = np.nanpercentile(draws, (2.5, 97.5))
-    return float(low), float(high)

@@ -19,6 +19,7 @@ from pipeline.transforms.io.source_image import LoadSource, LoadSourced
 from pipeline.transforms.labels.border_weight import BorderWeightMap, BorderWeightMapd
 from pipeline.transforms.labels.instances import LabelInstances, LabelInstancesd, SeparateInstances, SeparateInstancesd
 from pipeline.transforms.labels.mask import EncodeMask, EncodeMaskd
+from pipeline.transforms.post.case_doubt import MeasureProbabilities, MeasureProbabilitiesd
 from pipeline.transforms.post.dense_crf import DenseCRF, DenseCRFd
 from pipeline.transforms.post.each_label import EachLabel, EachLabeld
 from pipeline.transforms.post.each_slice import EachSlice, EachSliced
@@ -28,6 +29,7 @@ from pipeline.transforms.post.morphology import (
     MorphologicalOpening,
     MorphologicalOpeningd,
 )
+from pipeline.transforms.post.scale_temperature import ScaleTemperature, ScaleTemperatured
 from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
 from pipeline.transforms.resizing import Resized
 from pipeline.transforms.spacing import Spacingd
@@ -58,6 +60,8 @@ __all__ = [
     "LoadMasksd",
     "LoadSource",
     "LoadSourced",
+    "MeasureProbabilities",
+    "MeasureProbabilitiesd",
     "MorphologicalClosing",
     "MorphologicalClosingd",
     "MorphologicalOpening",
@@ -79,6 +83,8 @@ __all__ = [
     "SaveImageMaskd",
     "SaveImageStack",
     "SaveImageStackd",
+    "ScaleTemperature",
+    "ScaleTemperatured",
     "SeparateInstances",
     "SeparateInstancesd",
     "Spacingd",

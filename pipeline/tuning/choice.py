@@ -2,7 +2,7 @@
 
 A value that is best on the validation cases is partly best on these cases alone, so its gain on them is too high. Each
 step is therefore chosen again without a few subjects at a time (leave one out up to 20 subjects, else ten folds) and
-scored on them: the *cross-fitted* gain. Its 95 % bootstrap interval, by subject, must lie above zero.
+scored on them: the *cross-fitted* gain. Its 95 % interval, by subject, must lie above zero.
 
 That alone would switch on one useless step in ten: nearly the same value is best whichever subject is left out, so the
 gains of the subjects are not independent, as the interval assumes. The best value must therefore also gain more than
@@ -144,7 +144,7 @@ class Judge:
         return scores
 
     def compare(self, scores: Mapping[str, float], baseline: Mapping[str, float]) -> Difference:
-        """Return the mean difference of scores, with its bootstrap interval by subject."""
+        """Return the mean difference of scores, with its interval by subject."""
         return compare_paired(scores, baseline, self.subjects, resamples=self.resamples, seed=self.seed)
 
 

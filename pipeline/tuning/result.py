@@ -1,7 +1,6 @@
 """The result of a tuning: a table, JSON, and the override file with the steps that are on."""
 
 import json
-import math
 import os
 import shlex
 import textwrap
@@ -16,10 +15,20 @@ from pipeline.bundle.configs import make_inert
 from pipeline.bundle.formatting import format_config
 from pipeline.bundle.overview import quote_files, quote_path
 from pipeline.issues import InputError
-from pipeline.statistics.paired import Difference
+from pipeline.runs.ablation_record import ABLATION, digest_steps
+from pipeline.statistics.paired import METHOD
 from pipeline.tuning.ablation import Row
 from pipeline.tuning.choice import Choice
-from pipeline.tuning.settings import KNOBS
+from pipeline.tuning.settings import KNOBS, TEMPERATURE
+from pipeline.tuning.temperature import TemperatureFit
+from pipeline.tuning.wording import (
+    describe_choice,
+    describe_temperature,
+    dump_gain,
+    dump_temperature,
+    format_gain,
+    to_number,
+)
 from pipeline.tuning.workflow import REFINE, Workflow
 
 _WIDTH = 100
@@ -42,6 +51,7 @@ class Result:
     output: Path  #: the override file
     ablation: Path  #: the ablation as Markdown; as JSON beside it
     commands: tuple[str, ...]  #: to evaluate and to predict with the file
+    temperature: TemperatureFit | None = None  #: the temperature, if one was fitted
 
 
 def format_table(result: Result) -> list[str]:
@@ -56,12 +66,13 @@ def format_table(result: Result) -> list[str]:
         *lines,
         "",
         *(line for choice in result.choices for line in _wrap(describe_choice(choice))),
+        *(_wrap(describe_temperature(result.temperature)) if result.temperature else []),
         *_warn_of_few(facts["subjects"]),
         *_warn_of_ungrouped(facts["ungrouped"]),
         "",
         "gain here: on the cases that chose the values. held-out: gain on subjects that did not choose them",
-        f"({facts['folds']} folds); interval: paired bootstrap by subject, {facts['resamples']} resamples, "
-        f"seed {facts['seed']}.",
+        f"({facts['folds']} folds); interval: by subject, {METHOD},",
+        f"{facts['resamples']} resamples, seed {facts['seed']}; none where too few subjects differ.",
         "on: yes if the gain is certain, however small. A larger gain that is not certain stays off.",
         "kept so far: the steps above that are on. all: every step with its best value, on or off.",
         f"s/case: median of these steps; the network takes {result.network_seconds:.2g} s.",
@@ -84,9 +95,7 @@ def _wrap(text: str) -> list[str]:
 def _warn_of_few(subjects: int) -> list[str]:
     if not 1 < subjects < _FEW:
         return []
-    return [
-        f"note: {subjects} subjects are few; below {_FEW} the intervals are too narrow, so use this as a trial only"
-    ]
+    return [f"note: {subjects} subjects are few: not even a gain in each is certain, so use this as a trial only"]
 
 
 def _warn_of_ungrouped(cases: int) -> list[str]:
@@ -105,31 +114,6 @@ def format_markdown(result: Result) -> str:
     return f"{table}\n\n{_describe(result)}\n"
 
 
-def describe_choice(choice: Choice) -> str:
-    """Return one line that says whether a step is on, and why."""
-    gain = choice.gain
-    head = f"{choice.step.name}: {'on' if choice.is_kept else 'off'}, "
-    if choice.chosen == choice.base:
-        return f"{head}no value is better than without it"
-    if gain.low is None or gain.high is None:
-        return f"{head}{_sign(choice.in_sample)} here, but one subject says nothing about others"
-    interval = f"gain {_sign(gain.mean)} ({_round(gain.low)} to {_round(gain.high)})"
-    if choice.is_kept:
-        return f"{head}{interval}: {_format_values(choice)}"
-    if choice.helps and choice.on_top is not None:
-        return f"{head}{interval}, but on top of the other steps {_describe_gain(choice.on_top)}"
-    if gain.is_gain:
-        chance = f"p {choice.by_chance:.2g}"
-        return f"{head}{interval}, but the best of {choice.tried} values may gain as much by chance ({chance})"
-    return f"{head}gain {_describe_gain(gain)}"
-
-
-def _describe_gain(gain: Difference) -> str:
-    low, high = gain.low or 0.0, gain.high or 0.0
-    verdict = "is not certain: the interval includes zero" if high >= 0 else "is a loss"
-    return f"{_sign(gain.mean)} ({_round(low)} to {_round(high)}) {verdict}"
-
-
 def to_dict(result: Result) -> dict[str, Any]:
     """Return the result for JSON."""
     return {
@@ -140,9 +124,9 @@ def to_dict(result: Result) -> dict[str, Any]:
             {
                 "name": row.name,
                 "over": row.over or None,
-                "score": _finite(row.score),
-                "in_sample_gain": _finite(row.in_sample),
-                "gain": _dump_gain(row.gain),
+                "score": to_number(row.score),
+                "in_sample_gain": to_number(row.in_sample),
+                "gain": dump_gain(row.gain),
                 "seconds": round(result.seconds[row.name], 4),
                 "setting": row.setting,
             }
@@ -152,19 +136,27 @@ def to_dict(result: Result) -> dict[str, Any]:
             {
                 "name": choice.step.name,
                 "on": choice.is_kept,
-                "in_sample_gain": _finite(choice.in_sample),
-                "gain": _dump_gain(choice.gain),
-                "gain_on_top_of_others": _dump_gain(choice.on_top),
+                "in_sample_gain": to_number(choice.in_sample),
+                "gain": dump_gain(choice.gain),
+                "gain_on_top_of_others": dump_gain(choice.on_top),
                 "tried": choice.tried,
                 "p_by_chance": round(choice.by_chance, 5),
                 "chosen": {knob: choice.chosen[knob] for knob in choice.step.knobs},
             }
             for choice in result.choices
         ],
+        "temperature": dump_temperature(result.temperature),
         "written": result.rows[-1].setting,
         "output": str(result.output),
         "commands": list(result.commands),
     }
+
+
+def dump_ablation(result: Result) -> dict[str, Any]:
+    """Return what the override file carries into the record of a run, for its page; no paths."""
+    kept = {key: value for key, value in to_dict(result).items() if key not in ("output", "commands", "written")}
+    values = {key: value for key, value in result.override.items() if key != REFINE}
+    return {**kept, "values": values, "refine_digest": digest_steps(result.override[REFINE])}
 
 
 def check_output(path: Path) -> None:
@@ -180,7 +172,7 @@ def check_output(path: Path) -> None:
             known = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             known = None
-        if not isinstance(known, dict) or set(known) - {*KNOBS, REFINE, "_desc_"}:
+        if not isinstance(known, dict) or set(known) - {*KNOBS, TEMPERATURE, REFINE, ABLATION, "_desc_"}:
             raise InputError(
                 f"--output {path}: another config has this name and is not overwritten; choose another name"
             )
@@ -191,8 +183,9 @@ def check_output(path: Path) -> None:
 
 def write_files(result: Result) -> None:
     """Write the override file, and the ablation as JSON and Markdown."""
+    override = {"_desc_": make_inert(_describe(result)), **result.override, ABLATION: make_inert(dump_ablation(result))}
     texts = {
-        result.output: format_config({"_desc_": make_inert(_describe(result)), **result.override}),
+        result.output: format_config(override),
         result.ablation.with_suffix(".json"): format_config(to_dict(result)),
         result.ablation: format_markdown(result),
     }
@@ -223,7 +216,7 @@ def list_commands(
         for name, value in values.items():
             root = name.split("#")[0]
             # The override file decides on the steps and their knobs, and evaluate.json scores split val anyway.
-            if root in {*KNOBS, REFINE} or (name, value) == ("split", "val"):
+            if root in {*KNOBS, TEMPERATURE, REFINE} or (name, value) == ("split", "val"):
                 continue
             if len(files) > 1:
                 words += [f"--{shlex.quote(name)}", _quote(value)]
@@ -248,24 +241,11 @@ def _format_row(result: Result, row: Row) -> tuple[str, ...]:
         kept.get(row.name, "-"),
         row.over or "-",
         f"{row.score:.4f}",
-        "-" if row.in_sample is None else _sign(row.in_sample),
-        "-" if gain is None else _sign(gain.mean),
-        f"{_sign(gain.low)} to {_sign(gain.high)}" if gain is not None and has_interval else "-",
+        "-" if row.in_sample is None else format_gain(row.in_sample),
+        "-" if gain is None else format_gain(gain.mean),
+        f"{format_gain(gain.low)} to {format_gain(gain.high)}" if gain is not None and has_interval else "-",
         f"{result.seconds[row.name]:.3g}",
     )
-
-
-def _format_values(choice: Choice) -> str:
-    on = {knob: value for knob in choice.step.knobs if (value := choice.chosen[knob]) != choice.base[knob]}
-    return ", ".join(f"{knob} {json.dumps(value)}" for knob, value in on.items())
-
-
-def _round(value: float | None) -> str:
-    return "-" if value is None else f"{round(value, 4) + 0:.4f}"  # + 0 makes zero of minus zero
-
-
-def _sign(value: float | None) -> str:
-    return "-" if value is None else f"{round(value, 4) + 0:+.4f}"
 
 
 def _describe(result: Result) -> str:
@@ -277,14 +257,11 @@ def _describe(result: Result) -> str:
         f"Tuned by `pipeline tune` on {_count(facts)} ({where}; manifest sha256 {facts['manifest_sha256'][:12]}, "
         f"weights sha256 {facts['weights_sha256'][:12]}): {result.metric} {first.score:.4f} {first.name}, "
         f"{last.score:.4f} with these values. "
-        + "; ".join(describe_choice(choice) for choice in result.choices)
-        + ". Gains are held-out, with paired bootstrap 95 % intervals by subject."
+        + "; ".join(
+            [
+                *map(describe_choice, result.choices),
+                *([describe_temperature(result.temperature)] if result.temperature else []),
+            ]
+        )
+        + ". Gains are held-out, with paired 95 % intervals by subject."
     )
-
-
-def _dump_gain(gain: Difference | None) -> dict[str, float | None] | None:
-    return None if gain is None else {"mean": _finite(gain.mean), "low": gain.low, "high": gain.high}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -37,6 +37,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     ),
 }
 KNOBS = tuple(knob for knobs in STEPS.values() for knob in knobs)
+#: The step that changes no label, and its knob, see `pipeline.tuning.temperature`
+TEMPERATURE = "temperature"
 _DEFAULT_THRESHOLD = 0.5
 _THRESHOLDS = [step / 20 for step in range(1, 20)]
 #: Ranges, as factors of the config's value: the unit (voxels or mm) and the number of axes stay

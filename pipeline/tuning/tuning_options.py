@@ -9,7 +9,7 @@ from pipeline.bundle.config_files import suggest_name
 from pipeline.bundle.configs import make_inert
 from pipeline.handlers.training.threshold_search import is_sealed
 from pipeline.issues import InputError
-from pipeline.tuning.settings import STEPS
+from pipeline.tuning.settings import STEPS, TEMPERATURE
 
 _ALL = "all"  # every case of a manifest, test cases included
 
@@ -25,7 +25,7 @@ class Options:
     bundle: Path  #: its folder
     values: Mapping[str, Any]  #: value by id of the config: dataset_dir, split, checkpoint,
     configs: Sequence[str] = ()  #: more configs, as paths or as names in the bundle's ``configs``
-    steps: Sequence[str] = tuple(STEPS)  #: groups of `pipeline.tuning.settings.STEPS`
+    steps: Sequence[str] = tuple(STEPS)  #: groups of `pipeline.tuning.settings.STEPS`, and `TEMPERATURE`
     candidates: int = 32  #: number of CRFs to try
     resamples: int = 10_000  #: number of bootstrap resamples
     seed: int = 0  #: of candidates, folds and resamples
@@ -59,12 +59,13 @@ def read_steps(text: str) -> list[str]:
         >>> read_steps("crf, threshold")
         ['crf', 'threshold']
     """
+    known = (*STEPS, TEMPERATURE)
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in STEPS:
-            raise InputError(f"--steps: unknown step {name!r}; {suggest_name(name, STEPS)}")
+        if name not in known:
+            raise InputError(f"--steps: unknown step {name!r}; {suggest_name(name, known)}")
     if not names:
-        raise InputError(f"--steps names no step; known: {', '.join(STEPS)}")
+        raise InputError(f"--steps names no step; known: {', '.join(known)}")
     return names
 
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.reports.comparison_page import write_comparison
 from pipeline.reports.run_page import write_run_page
 from tests.browser.test_dataset_html import read_contrasts
-from tests.run_folders import write_pictures, write_run
+from tests.run_folders import write_pictures, write_probabilities, write_run
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">" + "long" * 40
 
@@ -20,7 +20,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The page of a run, and that of a comparison, with a hostile name."""
     root = tmp_path_factory.mktemp("runs")
     scores = {HOSTILE: 0.1, "c2": 0.9, "c10": 0.5, "c1": float("nan"), "c3": 0.25}
-    folder = write_run(root / "run", scores)
+    row = {"name": HOSTILE, "over": None, "score": 0.8, "gain": {"mean": 0.1, "low": 0.01, "high": 0.2}}
+    tuned = {"metric": HOSTILE, "split": "val", "cases": 5, "subjects": 5, "rows": [row, row]}
+    folder = write_run(root / "run", scores, record={"config": {"ablation": tuned}})
+    write_probabilities(folder, dict.fromkeys(scores, 0.3))
     write_pictures(folder, {HOSTILE: 5, "c2": 1, "c10": 5})
     other = write_run(root / "other", {case: score + 0.05 for case, score in scores.items()})
     return {

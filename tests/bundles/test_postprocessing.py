@@ -56,7 +56,7 @@ def test_evaluation_and_inference_process_predictions_alike(bundle: Path) -> Non
     assert inference["postprocessing"]["transforms"] == "$@to_probabilities + @refine + @save"
     # A training validates often, and may leave its labels on the network's grid.
     lean = drop_copies(train["validate"]["postprocessing"]["transforms"], "Invertd")
-    assert lean == drop_copies(before + refine, "Invertd")
+    assert lean == drop_copies(before + refine, "Invertd", "pipeline.transforms.ScaleTemperatured")
 
 
 def test_the_whole_chain_changes_nothing_until_a_step_is_switched_on(bundle: Path) -> None:

@@ -120,7 +120,16 @@ OVERRIDES = {
 # Those that not every bundle has: the recipe of a paper, another encoder, the result of tuning.
 OPTIONAL = {"paper.json", "lite0.json", "postprocessing.json"}
 NEW_IDS = {
-    "evaluate.json": {"_desc_", "split", "checkpoint", "skip_threshold_search", "to_probabilities", "refine"},
+    "evaluate.json": {
+        "_desc_",
+        "split",
+        "checkpoint",
+        "skip_threshold_search",
+        "to_probabilities",
+        "temperature",
+        "measure",
+        "refine",
+    },
     "losses.json": {"_desc_", "losses"},
     "multi_gpu_train.json": {"_desc_", "initialize", "finalize", "train#sampler", "validate#sampler"},
     "ensemble.json": {"_desc_", "checkpoints", "evaluator#inferer"},
@@ -131,7 +140,7 @@ def test_overrides_change_only_what_exists(bundle: Path) -> None:
     found = {path.name for path in list_configs(bundle / "configs")} - {*COMPLETE, "metadata.json"}
     assert set(OVERRIDES) - OPTIONAL <= found <= set(OVERRIDES)
     switches, _ = read_refinement(bundle)
-    new = NEW_IDS | {name: {"_desc_", *switches} for name in ("refine.json", "postprocessing.json")}
+    new = NEW_IDS | {name: {"_desc_", "ablation", *switches} for name in ("refine.json", "postprocessing.json")}
     for name in found:
         for base in OVERRIDES[name]:
             config = load_config(bundle, *base)
@@ -158,7 +167,7 @@ def test_settings_at_the_top_are_used(bundle: Path) -> None:
         config = read_json(bundle / "configs" / name)
         used = {reference.split("#")[0] for _, text in list_texts(config) for reference in find_references(text)}
         # The three actions of a workflow, and what MONAI's clients expect in an inference config.
-        rest = {"imports", "initialize", "run", "_desc_", "dataset_dir", "refine"}
+        rest = {"imports", "initialize", "run", "_desc_", "dataset_dir", "refine", "ablation"}
         assert config.keys() - used <= rest, name
 
 

@@ -23,6 +23,7 @@ from pipeline.datasets import load_datalist
 from pipeline.metrics.labelwise import EMPTY_POLICIES
 from pipeline.runs import read_run
 from pipeline.runs.metric_names import find_unit
+from pipeline.runs.reliability import ALL_METRICS, BAND_METRICS, DOUBT, read_reliability
 from pipeline.runs.tables import COLUMNS, SCHEMA, read_metrics, read_scores
 from tests.bundles.conftest import ROOT, read_json
 from tests.bundles.running import (
@@ -147,6 +148,12 @@ def test_evaluation_agrees_with_the_masks_that_inference_writes(
     scores = evaluate(trained, tmp_path / "scores", split="test")
     cases = load_datalist(**trained.data, split="test")
     assert set(scores) == {case["case_id"] for case in cases}
+    measured = read_run(tmp_path / "scores")
+    for name in (*BAND_METRICS, *ALL_METRICS, DOUBT):
+        assert set(measured.tables[name].scores) == set(scores)
+    said = read_reliability(tmp_path / "scores")
+    assert said is not None
+    assert said["cases"] == len(cases)
     config = ConfigParser(read_settings(trained))
     for case in cases:
         truth = load_truth(trained.bundle, trained.data, case)

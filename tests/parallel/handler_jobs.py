@@ -143,6 +143,21 @@ def save_metrics(folder: Path, cases: list[str]) -> tuple[Any, str]:
     return describe_end(lambda: engine.run(batches))
 
 
+def save_calibration(folder: Path, cases: list[str]) -> tuple[Any, str]:
+    """Measure cases whose truth has a probability of 0.15, 0.25, 0.35, ..., dealt out as validation does."""
+    from pipeline.transforms import MeasureProbabilitiesd
+
+    parallel.start("cpu")
+    truth = torch.zeros(1, 20, 20)
+    truth[0, 5:15, 5:15] = 1
+    numbers = list(parallel.ValidationSampler(cases))
+    batches = [[{"case_id": cases[k], "pred": truth * (0.15 + k / 10), "label": truth}] for k in numbers]
+    engine = Engine(lambda engine, batch: [MeasureProbabilitiesd("pred")(item) for item in batch])
+    handlers.CalibrationSaver(folder).attach(engine)
+    handlers.CaseMetricsSaver(folder, metric_details=["brier_*", "doubt"]).attach(engine)
+    return describe_end(lambda: engine.run(batches))
+
+
 def write_events(folder: Path) -> None:
     parallel.start("cpu")
     writer = parallel.open_summary_writer(str(folder))

@@ -12,6 +12,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline import handlers, parallel
+from pipeline.runs.reliability import read_reliability
+from pipeline.runs.tables import read_scores
 from tests.parallel import handler_jobs as jobs
 from tests.parallel.pair import PROCESSES, Pair, find_port
 
@@ -186,3 +188,14 @@ def test_the_first_process_fetches_the_weights_of_an_encoder(pair: Pair, tmp_pat
     first, second = pair.run(jobs.load_encoder, str(tmp_path / "missing"))
     assert first[:2] == (1, f"no weights at {tmp_path / 'missing'}")
     assert second[:2] == (1, "")
+
+
+def test_calibration_is_of_the_cases_of_all_processes(pair: Pair, tmp_path: Path) -> None:
+    cases = ["a", "b", "c", "d", "e"]
+    assert pair.run(jobs.save_calibration, tmp_path, cases) == [(0, ""), (0, "")]
+    expected = {case: (0.85 - k / 10) ** 2 / 4 for k, case in enumerate(cases)}  # a quarter of the pixels is wrong
+    assert read_scores(tmp_path / "brier_all_raw.csv") == pytest.approx(expected, abs=1e-4)
+    said = read_reliability(tmp_path)
+    assert said is not None
+    assert said["cases"] == 5
+    assert [table["voxels"] for table in said["tables"] if table["region"] == "all"] == [5 * 400]

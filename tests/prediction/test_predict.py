@@ -40,10 +40,11 @@ def test_pictures_from_a_folder_and_a_file(pictures: Path, command: Command, tmp
     single = write_picture(tmp_path / "other/b.jpg", (64, 48))
     code, out, err = command(pictures, tmp_path / "in", single, single, "-o", "out", "--overlay", "--figure")
     assert (code, err) == (0, "")
-    first, second = out.splitlines()
+    first, second, third = out.splitlines()
     assert first.startswith("3 predicted, ")
     assert first.endswith("s each, 1 with an empty mask, 0 skipped")
     assert second == "masks in out, sizes in out/sizes.csv"
+    assert third == "look first at dark (doubt 1.00)"  # of three cases one; nothing was found in it
     mask = np.asarray(Image.open("out/a_pred.png"))
     assert mask.shape == (40, 60)
     low, high = find_box(mask == 255)
@@ -66,6 +67,8 @@ def test_pictures_from_a_folder_and_a_file(pictures: Path, command: Command, tmp
         "empty": "true",
         "mask": "dark_pred.png",
     }
+    assert float(rows["dark"]["doubt"]) == 1
+    assert float(rows["a"]["doubt"]) < 0.1
     assert float(rows["a"]["seconds"]) > 0
 
 
@@ -142,6 +145,9 @@ def test_volumes_with_places_sizes_and_maps(volumes: Path, command: Command, tmp
     doubt = nib.load("out/scan_doubt.nii.gz").get_fdata()
     np.testing.assert_allclose(doubt, -(every * np.log(every)).sum(axis=0) / np.log(3), atol=1e-4)
     assert doubt.max() > 0.1
+    likeliest = every.argmax(axis=0) == 2
+    second = 1 - 2 * posterior[likeliest].sum() / (posterior.sum() + likeliest.sum())
+    assert float(rows["2"]["doubt"]) == pytest.approx((1 + second) / 2, abs=1e-3)  # nothing is found of label 1
     assert Path("out/scan_figure.png").is_file()
 
 

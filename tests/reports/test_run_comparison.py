@@ -55,14 +55,26 @@ def test_holm_over_all_pairs_and_smaller_is_better(tmp_path):
 
 
 def test_an_interval_that_excludes_zero_does_not_decide(tmp_path):
-    """Of four subjects no permutation test can be below 2/16."""
-    four = dict(list(BASE.items())[:4])
-    a = write_run(tmp_path / "a", four)
-    b = write_run(tmp_path / "b", {case: score + 0.1 for case, score in four.items()})
+    """Of five subjects no permutation test can be below 2/32."""
+    five = dict(list(BASE.items())[:5])
+    a = write_run(tmp_path / "a", five)
+    b = write_run(tmp_path / "b", {case: score + 0.1 for case, score in five.items()})
     pair = compare(a, b).metrics[0].pairs[0]
     assert pair.low == pytest.approx(0.1)
-    assert pair.permutation_p == 0.125
+    assert pair.permutation_p == 0.0625
     assert pair.verdict == "not shown: the interval excludes 0, but the permutation test finds no difference"
+
+
+def test_where_few_subjects_differ_there_is_no_interval_and_the_page_says_why(tmp_path, capsys):
+    a = write_run(tmp_path / "a", BASE)
+    b = write_run(tmp_path / "b", BASE | {case: BASE[case] + 0.1 for case in list(BASE)[:3]})
+    pair = compare(a, b).metrics[0].pairs[0]
+    assert (pair.low, pair.high) == (None, None)
+    assert main(["report", "compare", str(a), str(b)]) == 0
+    assert (
+        "no interval: 3 of 12 subjects differ, too few for a 95 % interval: at least 5 are needed\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_seeds_of_one_name_are_one_experiment(tmp_path):
@@ -135,7 +147,7 @@ def test_text_page_and_json_say_the_same(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "+0.1000" in text
     assert "B| is better" in text
-    assert "12 subjects: the interval of a difference is often too narrow, so the permutation test decides" in text
+    assert "12 subjects: an interval holds for differences like those seen, not for a rare case" in text
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"][0]["pairs"][0]["difference"] == pytest.approx(0.1)
     for ending in ("html", "md", "json"):

@@ -14,7 +14,6 @@ from pipeline.statistics.intervals import (
     MEAN_METHOD,
     find_mean_interval,
     find_median_interval,
-    take_interval,
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -180,7 +179,3 @@ def test_of_many_subjects_another_bootstrap_gives_the_same():
     large, small = find_mean_interval(values), find_mean_interval(values[:-1])
     assert (large.method, small.method) == (LARGE_METHOD, MEAN_METHOD)
     assert (large.low, large.high) == pytest.approx((small.low, small.high), abs=0.002)
-
-
-def test_missing_resamples_are_left_out():
-    assert take_interval(np.array([np.nan, 0.0, 1.0])) == pytest.approx((0.025, 0.975))

@@ -72,7 +72,7 @@ def test_useless_steps_are_left_off_although_their_best_value_looks_better(value
 def test_a_step_that_changes_nothing_is_left_off() -> None:
     choice = judge(FakeTable(lambda setting, case: 0.8), make_subjects(8)).choose(make_step([1, 2]), BASE)
     assert choice.chosen == BASE
-    assert (choice.gain.low, choice.gain.high, choice.is_kept) == (0, 0, False)
+    assert (choice.gain.mean, choice.gain.low, choice.gain.high, choice.is_kept) == (0, None, None, False)
 
 
 @pytest.mark.parametrize(("subjects", "folds"), [(7, 7), (20, 20), (21, 10), (45, 10)])

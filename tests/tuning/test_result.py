@@ -29,7 +29,16 @@ BASE = {"threshold": 0.5, "skip_crf": True, "crf_spatial_width": [3.0, 1.0]}
 def make_choice(low: float | None, high: float | None, *, mean: float = 0.0012, chance: float = 0.001) -> Choice:
     step = Step("crf", "crf", ("skip_crf", "crf_spatial_width"), ())
     chosen = BASE | {"skip_crf": False}
-    return Choice(step, BASE, chosen, (chosen,), 0.01, Difference(mean, low, high, 5, 5), 32, chance)
+    return Choice(
+        step,
+        BASE,
+        chosen,
+        (chosen,),
+        0.01,
+        Difference(mean, low, high, 5, 5, "" if low else "3 of 9 subjects differ"),
+        32,
+        chance,
+    )
 
 
 def make_result() -> Result:
@@ -85,7 +94,7 @@ def make_result() -> Result:
             "crf: off, gain +0.0012 (0.0001 to 0.0051), but on top of the other steps "
             "+0.0002 (-0.0010 to 0.0020) is not certain: the interval includes zero",
         ),
-        (make_choice(None, None), "crf: off, +0.0100 here, but one subject says nothing about others"),
+        (make_choice(None, None), "crf: off, +0.0100 here, but 3 of 9 subjects differ"),
     ],
 )
 def test_a_step_is_told_in_a_line(choice: Choice, line: str) -> None:
@@ -133,7 +142,7 @@ def test_the_written_file_is_a_config_of_the_steps_that_are_on(tmp_path: Path) -
     write_files(replace(make_result(), output=tmp_path / "new/p.json", ablation=tmp_path / "cache/ablation.md"))
     text = (tmp_path / "new/p.json").read_text()
     content = json.loads(text)
-    assert list(content) == ["_desc_", "threshold", "refine"]
+    assert list(content) == ["_desc_", "threshold", "refine", "ablation"]
     assert "weights sha256 bbbbbbbbbbbb" in content["_desc_"]
     assert text == format_config(content)
     check_output(tmp_path / "new/p.json")  # it may be written again

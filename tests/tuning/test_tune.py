@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser, run
 from PIL import Image
 
 from pipeline.commands.cli import main
+from pipeline.reports.run_page import render_run_page
 from pipeline.reports.run_summary import read_values
 from pipeline.tuning.settings import KNOBS
 from pipeline.tuning.workflow import open_workflow
@@ -41,10 +42,10 @@ def test_the_file_gives_the_score_that_was_reported_and_predicts(
     output = Path(result["output"])
     written = read_json(output)
     knobs = [knob for knob in KNOBS if knob in written]
-    assert list(written) == ["_desc_", *knobs, "refine"]
+    assert list(written) == ["_desc_", *knobs, "refine", "ablation"]
     assert {knob: written[knob] for knob in knobs} == {knob: result["written"][knob] for knob in knobs}
     assert not any("_disabled_" in step for step in written["refine"])
-    assert "paired bootstrap" in written["_desc_"]
+    assert "paired 95 % intervals" in written["_desc_"]
     assert str(tuned.folder) not in written["_desc_"]
     assert output.read_text().endswith("}\n")
     rows = {row["name"]: row for row in result["rows"]}
@@ -54,6 +55,10 @@ def test_the_file_gives_the_score_that_was_reported_and_predicts(
     evaluate, predict = result["commands"]
     run_command(evaluate, tmp_path / "scores")
     assert read_values(tmp_path / "scores/metrics.csv")["dice_patient"] == pytest.approx(rows["written"]["score"])
+    page = json.loads(render_run_page([tmp_path / "scores"], ".json"))[0]["ablation"]
+    assert [row["name"] for row in page["rows"]] == [row["name"] for row in result["rows"]]
+    assert [row["score"] for row in page["rows"]] == [row["score"] for row in result["rows"]]
+    assert page["notes"] == ["Measured with the weights and on the cases of this run, which also chose the values."]
     run_command(predict, tmp_path / "masks")
     images = [path for path in experiment.dataset_dir.glob("*/*.tif") if "_mask" not in path.name]
     assert len(list((tmp_path / "masks").glob("*/*_pred.tif"))) == len(images)

@@ -29,7 +29,7 @@ _SECTIONS: Mapping[str, Sequence[str]] = {
         *("train#dataset", "train#dataloader", "validate#dataset", "validate#dataloader"),
     ),
     "inference": ("inferer", "train#inferer", "validate#inferer"),
-    "post-processing": ("postprocessing", "to_probabilities", "refine", "save", "validate#postprocessing"),
+    "post-processing": ("postprocessing", "to_probabilities", "measure", "refine", "save", "validate#postprocessing"),
     "metrics": ("validate#key_metric", "validate#additional_metrics"),
     "run": ("handlers", "train#handlers", "validate#handlers", "initialize", "run", "finalize", "imports"),
     "settings": (),

@@ -1,10 +1,12 @@
 """Tables of metrics per case and of their statistics, written atomically."""
 
 import contextlib
+import fnmatch
 import logging
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +39,7 @@ class CaseMetricsSaver(MetricsSaver):
     Args:
         save_dir: folder of the tables.
         metrics: names of the metrics in ``metrics.csv``, "*" for all.
-        metric_details: names of the metrics that get a table of cases.
+        metric_details: names of the metrics that get a table of cases, or patterns such as ``dice_*``.
         batch_transform, summary_ops, save_rank, delimiter, output_type: see ``MetricsSaver``.
     """
 
@@ -87,16 +89,24 @@ class CaseMetricsSaver(MetricsSaver):
         # In a separate block, because the processes exchange rows here before one of them writes.
         with exit_together(), place as folder:
             self.save_dir = folder or str(final)
+            patterns, self.metric_details = self.metric_details, self._expand(getattr(state, "metric_details", {}))
             subjects = [subject for part in collect(self._subjects) for subject in part]
             empty = torch.as_tensor(idist.all_reduce(self._empty.to(idist.device()))).tolist()
             try:
                 super().__call__(engine)
             finally:
-                self.save_dir = str(final)
+                self.save_dir, self.metric_details = str(final), patterns
             if folder:
                 self._complete(Path(folder), engine, subjects, empty)
                 for table in sorted(Path(folder).iterdir()):
                     os.replace(table, final / table.name)
+
+    def _expand(self, details: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names that the patterns mean; a name that no metric has stays, for MONAI's warning."""
+        names = []
+        for pattern in self.metric_details or ():
+            names += fnmatch.filter(details, pattern) or [pattern]
+        return tuple(dict.fromkeys(names))
 
     def _complete(self, folder: Path, engine: Engine, subjects: list[str], empty: list[int]) -> None:
         """Add subjects, units and statistics to what MONAI has written."""
