@@ -1,4 +1,4 @@
-"""Run MONAI in a process of its own that ends with this one, and keep all that it says."""
+"""Run a command in a process that ends with this one, and keep all that it says."""
 
 import contextlib
 import ctypes
@@ -15,23 +15,22 @@ _SIGNAL_FOR_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 _TRACE = "Traceback (most recent call last)"
 
 
-def run_child(words: Sequence[str], log: Path, cwd: str, tell: Callable[[str], None]) -> int:
-    """Run ``python -m monai.bundle WORDS`` and return its exit code.
+def run_child(command: Sequence[str], log: Path, cwd: str, tell: Callable[[str], None]) -> int:
+    """Run a command and return its exit code, negative for a signal.
 
     Ctrl-C and SIGTERM are handed on, and the child's orderly end is awaited; a second one kills it. On Linux the child
     is killed when this process is, so that nobody trains unseen.
 
     Args:
-        words: after ``monai.bundle``.
+        command: the words.
         log: file to which its output is added.
         cwd: folder to run in.
         tell: gets each line.
     """
-    command = [sys.executable, "-m", "monai.bundle", *words]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
-            command,
+            list(command),
             cwd=cwd,
             env=_make_environment(),
             stdout=subprocess.PIPE,

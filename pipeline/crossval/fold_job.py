@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -154,9 +155,8 @@ def _run(job: FoldJob, configs: Sequence[str], words: Sequence[str], tell: Calla
         tell(line)
 
     began = time.monotonic()
-    code = run_child(
-        ["run", "--config_file", repr(list(configs)), f"--fold={job.fold}", *words], folder / LOG, job.cwd, listen
-    )
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", repr(list(configs)), f"--fold={job.fold}"]
+    code = run_child([*command, *words], folder / LOG, job.cwd, listen)
     if code:
         reason = f"its process was killed by signal {-code}" if code < 0 else last.removeprefix("error: ")
         after = f" after {time.monotonic() - began:.0f} s"

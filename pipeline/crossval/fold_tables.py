@@ -86,12 +86,13 @@ def merge_table(name: str, folders: Mapping[int, Path], target: Path) -> CaseTab
 
 def _require_once(table: CaseTable, fold: int, places: dict[str, int], path: Path) -> None:
     """Require that no case and no subject of a fold is in another one, so that nothing was scored after training."""
-    found = {f"case {case}" for case in table.scores}
-    found |= {f"subject {subject}" for subject in table.subjects.values() if normalise_subject(subject)}
-    for item in sorted(found):
-        if places.setdefault(item.casefold(), fold) != fold:
+    found = {f"case {case}": f"case {case}" for case in table.scores}
+    people = [subject for subject in table.subjects.values() if normalise_subject(subject)]
+    found |= {f"subject {normalise_subject(subject)}": f"subject {subject}" for subject in people}
+    for key, text in sorted(found.items()):
+        if places.setdefault(key, fold) != fold:
             raise InputError(
-                f"{path}: {item} is in the folds {places[item.casefold()]} and {fold}, so it would count twice; "
+                f"{path}: {text} is in the folds {places[key]} and {fold}, so it would count twice; "
                 "make folds by subject with python -m pipeline dataset split"
             )
 

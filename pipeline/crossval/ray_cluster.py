@@ -1,9 +1,12 @@
 """Hand folds to Ray: to the cores of this machine, or to a cluster whose machines see the same folders."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
+import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +23,9 @@ _RETRIES = 5
 # A training writes a line a minute. After so long a silence the machine that held a folder is gone, in seconds.
 _SILENCE = 180.0
 _PATIENCE = 60.0
+_KNOCK = 10.0
+# Bytes for objects that tasks exchange; ours are a few texts.
+_STORE = 100_000_000
 
 
 def run_on_cluster(jobs: Sequence[FoldJob], options: CrossvalOptions) -> Iterator[FoldResult]:
@@ -28,8 +34,7 @@ def run_on_cluster(jobs: Sequence[FoldJob], options: CrossvalOptions) -> Iterato
     Raises:
         InputError: Ray is missing or cannot be reached, or a machine lacks a folder or what a fold needs.
     """
-    ray = _connect(str(options.cluster))
-    try:
+    with _connect(str(options.cluster)) as ray:
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         _check_nodes(ray, nodes, jobs[0])
         cpus, gpus = choose_resources([node["Resources"] for node in nodes], options, len(jobs))
@@ -42,8 +47,6 @@ def run_on_cluster(jobs: Sequence[FoldJob], options: CrossvalOptions) -> Iterato
         except BaseException:
             _stop(ray, list(waiting))
             raise
-    finally:
-        ray.shutdown()
 
 
 def run_remotely(job: FoldJob) -> FoldResult:
@@ -109,19 +112,42 @@ def choose_resources(nodes: Sequence[dict[str, float]], options: CrossvalOptions
     return cpus, gpus
 
 
-def _connect(cluster: str) -> Any:
+@contextlib.contextmanager
+def _connect(cluster: str) -> Iterator[Any]:
+    """Yield Ray, connected to a cluster or started on this machine, where it leaves nothing behind."""
     if importlib.util.find_spec("ray") is None:
         raise InputError("--cluster needs Ray: pip install 'monai-segmentation-suite[cluster]'")
     # Nothing is reported to Ray's makers, and no page is served.
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as fast as without Ray, unless the user wants otherwise
     ray = importlib.import_module("ray")
-    options: dict[str, Any] = {"include_dashboard": False} if cluster == "local" else {"address": cluster}
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **options)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        hint = "start one with ray start --head, or type --cluster local for this machine alone"
-        raise InputError(f"--cluster {cluster}: Ray cannot be reached: {str(error).splitlines()[0]}; {hint}") from None
-    return ray
+    with tempfile.TemporaryDirectory(prefix="ray_", ignore_cleanup_errors=True) as place:
+        here = {"address": "local", "include_dashboard": False, "object_store_memory": _STORE, "_temp_dir": place}
+        options = here if cluster == "local" else {"address": cluster}
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            _knock(cluster)
+            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            hint = "start one with ray start --head, or type --cluster local for this machine alone"
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise InputError(f"--cluster {cluster}: Ray cannot be reached: {reason}; {hint}") from None
+        try:
+            signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _knock(cluster: str) -> None:
+    """Require that something listens at an address; Ray itself would wait for minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = cluster.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), _KNOCK).close()
 
 
 def _check_nodes(ray: Any, nodes: Sequence[dict[str, Any]], job: FoldJob) -> None:

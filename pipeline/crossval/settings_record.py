@@ -44,8 +44,8 @@ def describe_settings(experiment: Experiment) -> dict[str, str]:
     configs = [experiment.bundle / "configs" / name for name in (TRAIN, EVALUATE)]
     return {
         "bundle": experiment.bundle.absolute().name,
-        "content of the manifest": _digest(experiment.manifest),
-        **{f"content of {path.name}": _digest(path) for path in (*configs, *experiment.extras)},
+        "the manifest": _digest(experiment.manifest),
+        **{f"config {path.name}": _digest(path) for path in (*configs, *experiment.extras)},
         **{f"--set {name}": text for name, text in sorted(experiment.words.items()) if name not in _FREE},
     }
 
@@ -66,7 +66,8 @@ def _compare(path: Path, before: Mapping[str, str], now: Mapping[str, str]) -> N
     if not names:
         return
     first = names[0]
-    is_digest = first.startswith("content of ") and first in before and first in now
-    change = "has changed" if is_digest else f"was {before.get(first, 'not given')}, is {now.get(first, 'not given')}"
+    change = f"was {before.get(first, 'not given')}, is {now.get(first, 'not given')}"
+    if first.startswith(("config ", "the manifest")):  # whose values are digests
+        change = "has changed" if first in before and first in now else "was not named" if first in now else "was named"
     more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     raise InputError(f"{path.parent} was made with other settings: {first} {change}{more}; {_ADVICE}")

@@ -64,9 +64,7 @@ def _read_sweep(word: str) -> tuple[str, list[str]]:
     values = split_values(text)
     if not equals or not key.strip() or not all(values):
         example = "--sweep learning_rate=0.001,0.0003"
-        raise InputError(
-            f"--sweep expects KEY=V1,V2 with values that are not empty, got {word!r}; for example {example}"
-        )
+        raise InputError(f"--sweep expects KEY=V1,V2, no value empty, got {word!r}; for example {example}")
     if len(set(values)) < len(values):
         twice = next(value for value in values if values.count(value) > 1)
         raise InputError(f"--sweep {key} names {twice} twice; leave one out")
