@@ -148,11 +148,8 @@ def test_a_bundle_without_an_ensemble(
         (bundle / "configs" / name).write_bytes((BUNDLE / "configs" / name).read_bytes())
     words = photographs.words(tmp_path / "out", "--folds", "1")
     words[1] = str(bundle)
-    del (
-        words[words.index("--config_file") :][:2],
-        words[words.index("--config_file") + 1],
-        words[words.index("--config_file")],
-    )
+    place = words.index("--config_file")
+    del words[place : place + 2]
     code, out, _ = command(*words)
     assert code == 0
     assert "ensemble" not in out

@@ -46,7 +46,7 @@ def test_counts_of_empty_masks_are_sums_and_pooled_values_are_left_out(tmp_path:
     runs = {}
     for fold, scores in enumerate(({"a": 0.5}, {"b": 0.7, "c": 0.8})):
         folder = write_run(tmp_path / f"{fold}", scores)
-        summaries = {name: summary for name, summary in read_run(folder).summaries.items()}
+        summaries = dict(read_run(folder).summaries.items())
         for name in ("n_empty", "n_missed"):
             object.__setattr__(summaries["dice_image"], name, fold + 1)
         mean = summaries["dice_image"].mean
@@ -116,8 +116,7 @@ def test_the_page_shows_the_folds(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "n_missed" not in section
     assert "other" not in section
     notes = [
-        "cross-validation, 2 of 3 folds: only the cases of these were scored: 0, 1, by a network that was not trained on "
-        "it",
+        "cross-validation, 2 of 3 folds: only the cases of these were scored: 0, 1, by a network that was not trained",
         "4 cases are in no fold: trainings used them, and they were not scored",
         "the time of the training was over before its last epoch in these folds: 0",
     ]

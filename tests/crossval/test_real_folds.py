@@ -93,7 +93,7 @@ def assert_equal(found: Path, expected: Path) -> None:
     for fold in range(5):
         for name in ("model.pt", f"last_epoch={EPOCHS}.pt"):
             states = [read_plain(folder / f"fold_{fold}/{name}") for folder in (found, expected)]
-            states = [state["network"] if "network" in state else state for state in states]
+            states = [state.get("network", state) for state in states]
             torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
     records = [json.loads((folder / "evaluate.json").read_text()) for folder in (found, expected)]
     assert records[0]["metrics"] == records[1]["metrics"]
@@ -122,10 +122,9 @@ def test_killed_twice(photographs: Photographs, straight: Path, tmp_path: Path) 
 @pytest.mark.fault
 def test_stopped_in_order(photographs: Photographs, straight: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+    for epoch, (number, code) in enumerate([(signal.SIGTERM, 143), (signal.SIGINT, 130)], start=1):
         with started(photographs, folder) as process:
-            epochs = 1 if number == signal.SIGTERM else 2
-            wait_for(lambda: (folder / f"fold_0/last_epoch={epochs}.pt").exists(), process)
+            wait_for((folder / f"fold_0/last_epoch={epoch}.pt").exists, process)
             process.send_signal(number)
             assert process.wait(120) == code
     assert "stopped; the same command goes on where it stopped" in (tmp_path / "out.log").read_text()
