@@ -49,8 +49,7 @@ def cross_validate(options: CrossvalOptions) -> int:
         InputError: something is wrong before anything is trained, or the folds cannot be merged.
     """
     settings = list_settings(options.sweeps)
-    if options.hours is not None and not (options.hours > 0 and math.isfinite(options.hours)):
-        raise InputError(f"--hours expects a number above 0, got {options.hours:g}")
+    _check_numbers(options)
     experiments = [open_experiment(options, name, words) for name, words in settings.items()]
     folder = find_folder(options)
     with lock_folder(folder):
@@ -69,6 +68,17 @@ def cross_validate(options: CrossvalOptions) -> int:
     if len(complete) > 1:
         _compare([str(run.folder) for run in complete], folder)
     return 0
+
+
+def _check_numbers(options: CrossvalOptions) -> None:
+    least = {"hours": 1e-9, "gpus_per_fold": 0.0, "cpus_per_fold": 1e-9}
+    for name, number in ((name, getattr(options, name)) for name in least):
+        if number is None:
+            continue
+        if not math.isfinite(number) or number < least[name]:
+            raise InputError(f"--{name} expects a number {'from' if not least[name] else 'above'} 0, got {number:g}")
+        if name != "hours" and options.cluster is None:
+            raise InputError(f"--{name} is for a cluster; add --cluster local, or leave it out")
 
 
 def _run_jobs(experiments: Sequence[Experiment], options: CrossvalOptions) -> list[FoldResult]:
@@ -94,7 +104,7 @@ def _queue(waiting: Sequence[FoldJob], done: list[FoldResult], options: Crossval
 
         share = find_share(options.hours, [result.seconds for result in done], len(waiting))
         _tell(f"on a Ray cluster ({options.cluster}); what each fold says is in {waiting[0].folder}/{LOG} and the like")
-        yield from run_on_cluster([replace(job, seconds=share) for job in waiting], options)
+        yield from run_on_cluster([replace(job, seconds=share) for job in waiting], options, _tell)
         return
     for place, job in enumerate(waiting):
         share = find_share(options.hours, [result.seconds for result in done], len(waiting) - place)

@@ -68,11 +68,13 @@ def find_result(folder: Path) -> FoldResult | None:
     """Return the result of a fold that is finished, None of another one.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, or the weights are gone.
     """
     path = folder / RESULT
     if not path.is_file():
         return None
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder / WEIGHTS} is missing; put it back, or delete {folder} to train the fold again")
     try:
         return FoldResult(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

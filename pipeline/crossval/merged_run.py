@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.crossval.experiment import Experiment
-from pipeline.crossval.fold_job import EVALUATION, WEIGHTS, FoldResult
+from pipeline.crossval.fold_job import EVALUATION, RESULT, WEIGHTS, FoldResult
 from pipeline.crossval.fold_tables import merge_tables
 from pipeline.handlers.checkpoints.atomic_save import write_json
 from pipeline.handlers.run.run_record import anonymize, describe_command
+from pipeline.issues import InputError
 from pipeline.runs.case_slices import FOLDER
 from pipeline.runs.run_folder import Run, read_run
 from pipeline.runs.tables import SCHEMA
@@ -34,7 +35,7 @@ def merge_folds(experiment: Experiment, results: Sequence[FoldResult]) -> Run:
     folder = experiment.folder
     for left in folder.glob(f"{_STAGE}*"):  # of a process that was killed
         shutil.rmtree(left, ignore_errors=True)
-    runs = {result.fold: read_run(folder / f"fold_{result.fold}" / EVALUATION) for result in results}
+    runs = {result.fold: _read_fold(folder / f"fold_{result.fold}") for result in results}
     with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGE) as place:
         stage = Path(place)
         values = merge_tables(runs, stage)
@@ -43,6 +44,14 @@ def merge_folds(experiment: Experiment, results: Sequence[FoldResult]) -> Run:
         for path in sorted(stage.iterdir(), key=lambda path: path.name == _RECORD):
             os.replace(path, folder / path.name)
     return read_run(folder)
+
+
+def _read_fold(folder: Path) -> Run:
+    try:
+        return read_run(folder / EVALUATION)
+    except InputError as error:
+        hint = f"delete {folder / RESULT} and type the same command, which scores the fold again"
+        raise InputError(f"{error}; {hint}") from None
 
 
 def _describe(

@@ -4,11 +4,12 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,22 @@ from pipeline.issues import InputError
 _RETRIES = 5
 # A training writes a line a minute. After so long a silence the machine that held a folder is gone, in seconds.
 _SILENCE = 180.0
-_PATIENCE = 60.0
+_PATIENCE = _MINUTE = 60.0
+_EPOCH = re.compile(r"epoch \d+/\d+ .*")
 _KNOCK = 10.0
 # Bytes for objects that tasks exchange; ours are a few texts.
 _STORE = 100_000_000
 
 
-def run_on_cluster(jobs: Sequence[FoldJob], options: CrossvalOptions) -> Iterator[FoldResult]:
+def run_on_cluster(
+    jobs: Sequence[FoldJob], options: CrossvalOptions, tell: Callable[[str], None]
+) -> Iterator[FoldResult]:
     """Run jobs as Ray tasks, and yield each result as soon as it is there.
+
+    Args:
+        jobs: the folds.
+        options: what was asked for.
+        tell: gets a line a minute about each training.
 
     Raises:
         InputError: Ray is missing or cannot be reached, or a machine lacks a folder or what a fold needs.
@@ -42,8 +51,11 @@ def run_on_cluster(jobs: Sequence[FoldJob], options: CrossvalOptions) -> Iterato
         waiting = {task.remote(job): job for job in jobs}
         try:
             while waiting:
-                (done,), _ = ray.wait(list(waiting), num_returns=1)
-                yield _fetch(ray, done, waiting.pop(done))
+                done, _ = ray.wait(list(waiting), num_returns=1, timeout=_MINUTE)
+                for line in [] if done else list_epochs(waiting.values()):
+                    tell(line)
+                for reference in done:
+                    yield _fetch(ray, reference, waiting.pop(reference))
         except BaseException:
             _stop(ray, list(waiting))
             raise
@@ -53,6 +65,16 @@ def run_remotely(job: FoldJob) -> FoldResult:
     """Run a fold in a worker of Ray, which may have taken it over from one that was lost."""
     await_folder(Path(job.cwd) / job.folder)
     return run_fold(job)
+
+
+def list_epochs(jobs: Iterable[FoldJob]) -> list[str]:
+    """Return the last epoch of each training that has begun, as its log says it."""
+    lines = []
+    for job in jobs:
+        log = Path(job.cwd) / job.folder / LOG
+        found = _EPOCH.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
+        lines += [f"  {job.title}: {found[-1]}"] if found else []
+    return lines
 
 
 def await_folder(folder: Path, silence: float = _SILENCE) -> None:
@@ -118,10 +140,11 @@ def _connect(cluster: str) -> Iterator[Any]:
     if importlib.util.find_spec("ray") is None:
         raise InputError("--cluster needs Ray: pip install 'monai-segmentation-suite[cluster]'")
     # Nothing is reported to Ray's makers, and no page is served.
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_worker_niceness", "0")  # as fast as without Ray, unless the user wants otherwise
     ray = importlib.import_module("ray")
-    with tempfile.TemporaryDirectory(prefix="ray_", ignore_cleanup_errors=True) as place:
+    home = "/tmp" if os.path.isdir("/tmp") else None  # names of sockets must be short
+    with tempfile.TemporaryDirectory(prefix="ray_", dir=home, ignore_cleanup_errors=True) as place:
         here = {"address": "local", "include_dashboard": False, "object_store_memory": _STORE, "_temp_dir": place}
         options = here if cluster == "local" else {"address": cluster}
         before = signal.getsignal(signal.SIGTERM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -205,3 +206,29 @@ def test_settings_that_differ_in_several_ways(
     assert command(*photographs.words(tmp_path / "out", *words))[0] == 0
     names = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
     assert names == {f"learning_rate={r},image_size=_{s},{s}_" for r in ("0.1", "0.2") for s in (32, 48)}
+
+
+def test_files_of_a_finished_fold_that_are_damaged(
+    photographs: Photographs, pretence: Pretence, command: Command, tmp_path: Path
+) -> None:
+    words = photographs.words(tmp_path / "out", "--folds", "2")
+    assert command(*words)[0] == 0
+    table, fold = tmp_path / "out/fold_1/evaluate/dice_image_raw.csv", tmp_path / "out/fold_1"
+    whole, done = table.read_text(), len(pretence.called)
+    table.write_text(whole[:-5])
+    code, _, err = command(*words)
+    assert code == 1
+    hint = f"delete {fold}/fold.json and type the same command, which scores the fold again"
+    assert f"{table}: the last line has no end, so the file is cut off; run evaluate.json again; {hint}" in err
+    (fold / "fold.json").unlink()
+    assert command(*words)[0] == 0
+    assert (pretence.called[done:], table.read_text()) == ([("evaluate", 1)], whole)
+    (fold / "model.pt").unlink()
+    code, _, err = command(*words)
+    assert code == 1
+    assert f"{fold}/model.pt is missing; put it back, or delete {fold} to train the fold again" in err
+    shutil.rmtree(fold)
+    assert command(*words)[0] == 0
+    assert pretence.called[done + 1 :] == [("train", 1), ("evaluate", 1)]
+    (fold / "fold.json").write_text("{")
+    assert "this is not the result of a fold; delete it to evaluate the fold again" in command(*words)[2]

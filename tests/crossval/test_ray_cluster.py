@@ -12,7 +12,8 @@ import pytest
 
 import pipeline
 from pipeline.crossval.crossval_options import CrossvalOptions
-from pipeline.crossval.ray_cluster import await_folder, choose_resources, look_around
+from pipeline.crossval.fold_job import FoldJob
+from pipeline.crossval.ray_cluster import await_folder, choose_resources, list_epochs, look_around
 from pipeline.issues import InputError
 
 
@@ -69,3 +70,13 @@ def test_other_locks_stay(tmp_path: Path) -> None:
     lock = write_lock(tmp_path, socket.gethostname())
     await_folder(tmp_path)
     assert lock.exists()
+
+
+def test_the_last_epoch_of_each_training(tmp_path: Path) -> None:
+    jobs = [FoldJob(fold, "", f"fold_{fold}", (), (), (), (), str(tmp_path)) for fold in range(3)]
+    for fold, log in enumerate(
+        ("12:00:00 INFO training: epochs 1 to 9\n", "INFO epoch 1/9  loss 2\nINFO epoch 2/9  loss 1\nx")
+    ):
+        (tmp_path / f"fold_{fold}").mkdir()
+        (tmp_path / f"fold_{fold}/log.txt").write_text(log)
+    assert list_epochs(jobs) == ["  fold 1: epoch 2/9  loss 1"]
