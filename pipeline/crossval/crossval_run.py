@@ -24,6 +24,7 @@ from pipeline.handlers.run.run_lock import lock_folder
 from pipeline.issues import InputError
 from pipeline.reports.comparison_page import print_comparison, write_comparison
 from pipeline.reports.fold_spread import list_spread
+from pipeline.reports.run_page import find_key_metric
 from pipeline.reports.run_summary import format_interval
 from pipeline.runs.run_folder import Run
 
@@ -147,7 +148,7 @@ def _finish(experiment: Experiment, results: Sequence[FoldResult]) -> Run:
 
 
 def _describe_run(experiment: Experiment, run: Run, ensemble: Path | None) -> list[str]:
-    key = next(iter(run.summaries), None)
+    key = find_key_metric(run)
     lines = [f"{experiment.folder}: no case has a value"]
     if key is not None:
         summary = run.summaries[key]

@@ -153,3 +153,19 @@ def test_a_bundle_without_an_ensemble(
     code, out, _ = command(*words)
     assert code == 0
     assert "ensemble" not in out
+
+
+def test_the_key_metric_is_told(
+    photographs: Photographs, pretence: Pretence, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = Pretence._evaluate
+
+    def add_table(self: Pretence, folder: Path, fold: int, options: dict[str, str]) -> None:
+        evaluate(self, folder, fold, options)
+        (folder / "area_image_raw.csv").write_bytes((folder / "dice_image_raw.csv").read_bytes())
+
+    monkeypatch.setattr(Pretence, "_evaluate", add_table)
+    code, out, err = command(*photographs.words(tmp_path / "out"))
+    assert code == 0
+    assert out.startswith(f"{tmp_path}/out: dice_image 0.7050"), "the first of metrics.csv, not of the alphabet"
+    assert "fold 0: dice_image 0.5050" in err

@@ -83,20 +83,19 @@ def straight(photographs: Photographs, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
-def assert_equal(found: Path, expected: Path) -> None:
-    """Compare all tables byte for byte, and all weights bit by bit."""
-    tables = sorted(path.relative_to(expected) for path in expected.rglob("*.csv"))
-    assert tables == sorted(path.relative_to(found) for path in found.rglob("*.csv"))
-    assert len(tables) == 4 + 5 * 7
-    for table in tables:
+def assert_equal(found: Path, expected: Path, folds: int = 5) -> None:
+    """Compare all tables byte for byte, and all weights bit by bit; of fewer folds only theirs."""
+    tables = sorted(path.relative_to(found) for path in found.rglob("*.csv"))
+    assert len(tables) == 4 + folds * 7
+    for table in tables if folds == 5 else [table for table in tables if len(table.parts) > 1]:
         assert (found / table).read_bytes() == (expected / table).read_bytes(), table
-    for fold in range(5):
+    for fold in range(folds):
         for name in ("model.pt", f"last_epoch={EPOCHS}.pt"):
             states = [read_plain(folder / f"fold_{fold}/{name}") for folder in (found, expected)]
             states = [state.get("network", state) for state in states]
             torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
     records = [json.loads((folder / "evaluate.json").read_text()) for folder in (found, expected)]
-    assert records[0]["metrics"] == records[1]["metrics"]
+    assert folds < 5 or records[0]["metrics"] == records[1]["metrics"]
 
 
 @pytest.mark.fault
@@ -123,13 +122,13 @@ def test_killed_twice(photographs: Photographs, straight: Path, tmp_path: Path) 
 def test_stopped_in_order(photographs: Photographs, straight: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     for epoch, (number, code) in enumerate([(signal.SIGTERM, 143), (signal.SIGINT, 130)], start=1):
-        with started(photographs, folder) as process:
+        with started(photographs, folder, "--folds", "1") as process:
             wait_for((folder / f"fold_0/last_epoch={epoch}.pt").exists, process)
             process.send_signal(number)
             assert process.wait(120) == code
     assert "stopped; the same command goes on where it stopped" in (tmp_path / "out.log").read_text()
-    run(photographs, folder)
-    assert_equal(folder, straight)
+    run(photographs, folder, "--folds", "1")
+    assert_equal(folder, straight, folds=1)
 
 
 def test_the_time_is_kept(photographs: Photographs, tmp_path: Path) -> None:
@@ -149,24 +148,24 @@ def test_two_workers_of_ray(photographs: Photographs, straight: Path, tmp_path: 
 @pytest.mark.fault
 def test_a_lost_worker_of_ray(photographs: Photographs, straight: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    with started(photographs, folder, "--cluster", "local", "--cpus_per_fold", "1") as process:
+    with started(photographs, folder, "--folds", "2", "--cluster", "local", "--cpus_per_fold", "1") as process:
         wait_for((folder / "fold_1/last_epoch=1.pt").exists, process)
         trainer = json.loads((folder / "fold_1/.run.lock").read_text())["pid"]
         worker = int(Path(f"/proc/{trainer}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(worker, signal.SIGKILL)
         assert process.wait(1200) == 0, (tmp_path / "out.log").read_text()
     assert "resumed after epoch" in (folder / "fold_1/log.txt").read_text()
-    assert_equal(folder, straight)
+    assert_equal(folder, straight, folds=2)
 
 
 @needs_ray
 @pytest.mark.fault
 def test_ray_is_stopped_in_order(photographs: Photographs, straight: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    with started(photographs, folder, "--cluster", "local", "--cpus_per_fold", "1") as process:
+    with started(photographs, folder, "--folds", "2", "--cluster", "local", "--cpus_per_fold", "1") as process:
         wait_for((folder / "fold_0/last_epoch=1.pt").exists, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(180) == 143
     assert json.loads((folder / "fold_0/run.json").read_text())["status"] in ("interrupted", "finished")
-    run(photographs, folder)
-    assert_equal(folder, straight)
+    run(photographs, folder, "--folds", "2")
+    assert_equal(folder, straight, folds=2)
