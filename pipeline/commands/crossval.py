@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.bundle.config_files import BUNDLES, find_bundle
     from pipeline.bundle.monai_import import import_monai
     from pipeline.bundle.overrides.assignments import split_assignments
-    from pipeline.commands.termination import exit_on_sigterm
+    from pipeline.commands.termination import EXIT_TERMINATED, exit_on_sigterm
     from pipeline.prediction.received_bundles import require_own
 
     require_own(args.bundle)
@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         _say_next()
         return 130
-    except SystemExit:
+    except SystemExit:  # of SIGTERM, whose code Ray changes
         _say_next()
-        raise
+        return EXIT_TERMINATED
 
 
 def _say_next() -> None:
