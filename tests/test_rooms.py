@@ -15,11 +15,12 @@ GROUND = {"pipeline", "issues", "atomic", "flags", "faults"}
 # Room -> the rooms that it may import, besides itself and the ground. A room that is not named here may import none.
 ARROWS = {
     "__main__": {"commands"},
-    "commands": {"bundle", "datasets", "federated", "handlers", "prediction", "reports", "tuning"},
+    "commands": {"bundle", "crossval", "datasets", "federated", "handlers", "prediction", "reports", "tuning"},
     "bundle": {"datasets", "weights"},
     "tuning": {"bundle", "datasets", "handlers", "metrics", "parallel", "runs", "statistics", "transforms", "weights"},
     "prediction": {"bundle", "datasets", "handlers", "transforms", "weights"},
     "federated": {"bundle", "datasets", "handlers", "weights"},
+    "crossval": {"bundle", "datasets", "handlers", "reports", "runs"},
     "reports": {"bundle", "datasets", "pictures", "runs", "statistics"},
     "runs": {"datasets", "statistics"},
     "transforms": {"crf", "datasets", "metrics", "pictures"},

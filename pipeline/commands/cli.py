@@ -88,6 +88,9 @@ bundle run: audit a bundle that you received, and run it if nothing in it is dan
 predict: predict images, folders and DICOM series with a bundle; masks on the grid of each image, and a table of sizes
     predict lgg_attunet data/kaggle_3m/TCGA_CS_4941_19960909 -o masks --overlay
     predict hippocampus_segresnet scans series -o masks --format seg --keep-going
+crossval: cross-validate a bundle: train and score every fold, merge the scores, make an ensemble
+    crossval lgg_attunet --dataset_dir data/kaggle_3m
+    crossval lgg_attunet --dataset_dir data/kaggle_3m --folds 1 --sweep learning_rate=0.001,0.0003
 tune: tune post-processing on validation cases: threshold, CRF, morphology; steps that do not help stay off
     tune lgg_attunet --dataset_dir data/kaggle_3m
     tune lgg_attunet --dataset_dir data/kaggle_3m --split val --steps threshold,morphology

@@ -29,6 +29,7 @@ from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
 from pipeline.handlers.training.resumed_validation import ResumedValidation
 from pipeline.handlers.training.schedule_restart import ScheduleRestart
 from pipeline.handlers.training.threshold_search import ThresholdSearch
+from pipeline.handlers.training.time_budget import TimeBudget
 
 __all__ = [
     "CalibrationSaver",
@@ -55,6 +56,7 @@ __all__ = [
     "SegmentationFigures",
     "SummaryWriterEnd",
     "ThresholdSearch",
+    "TimeBudget",
     "TrainingCheckpoint",
     "TrainingProgress",
     "TrainingRun",

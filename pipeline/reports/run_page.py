@@ -1,7 +1,7 @@
 """The page of one run or several: HTML that opens from disk without a request, Markdown, or JSON.
 
-A section is a function in `SECTIONS` that returns what it says, and a template of its name for each format in
-``templates/parts``. What JSON leaves out, such as pictures, has a name with an underscore.
+A section is a function in `SECTIONS` that returns what it says, or None if that is nothing, and a template of its name
+for each format in ``templates/parts``. What JSON leaves out, such as pictures, has a name with an underscore.
 """
 
 import json
@@ -16,6 +16,7 @@ from pipeline.reports.ablation_section import describe_ablation
 from pipeline.reports.calibration_section import describe_calibration
 from pipeline.reports.case_views import draw_views
 from pipeline.reports.checklist import fill_checklist
+from pipeline.reports.fold_spread import describe_spread
 from pipeline.reports.pages import render_template, write_page
 from pipeline.reports.plots import draw_distribution
 from pipeline.reports.review_section import rank_cases
@@ -156,6 +157,7 @@ def _trace(run: Run) -> dict[str, Any]:
 #: What a page says, in this order
 SECTIONS: dict[str, Callable[[Run], Any]] = {
     "summary": _summarize,
+    "folds": describe_spread,
     "distribution": _distribute,
     "pictures": _draw_cases,
     "cases": _list_cases,

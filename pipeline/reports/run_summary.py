@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.issues import show_controls
+from pipeline.reports.fold_spread import list_spread
 from pipeline.runs.description import Summary
 from pipeline.runs.description import summarize as summarize
 from pipeline.runs.metric_names import is_count, is_small_good
@@ -47,7 +48,7 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
         return 0
     summaries = [s for name, s in run.summaries.items() if name not in (DOUBT, *ALL_METRICS)]
     lines = [*describe_epoch(run), *_format_table(summaries), *_format_values(run.values)]
-    print("\n".join(map(show_controls, [*lines, *describe_methods(summaries)])))
+    print("\n".join(map(show_controls, [*lines, *list_spread(run), *describe_methods(summaries)])))
     return 0
 
 

@@ -22,12 +22,21 @@ def read_assignments(option: str, words: Sequence[str]) -> dict[str, Any]:
         >>> read_assignments("--set", ["image_size=[128,128]", "a#b=x=y"])
         {'image_size': [128, 128], 'a#b': 'x=y'}
     """
+    return {name: read_word(text) for name, text in split_assignments(option, words).items()}
+
+
+def split_assignments(option: str, words: Sequence[str]) -> dict[str, str]:
+    """Return the same as `read_assignments`, each value as it was typed.
+
+    Raises:
+        InputError: a word is not ``ID=VALUE``.
+    """
     values = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.strip():
             raise InputError(f"{option} expects ID=VALUE, got {word!r}; for example {option} image_size=[128,128]")
-        values[name.strip()] = read_word(value)
+        values[name.strip()] = value
     return values
 
 

@@ -63,17 +63,7 @@ class RunLock:
         with exit_together():
             if idist.get_rank() != 0:
                 return
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _open_alone(self.path) as file:
-                holder = _parse(file.read())
-                if holder is not None and _may_live(holder):
-                    raise InputError(self._refuse(holder))
-                if holder is not None:
-                    text = "took over %s from process %s, which is dead (started %s)"
-                    _LOGGER.warning(text, self.path, holder["pid"], holder["started"])
-                file.seek(0)
-                file.truncate()
-                json.dump(_describe_self(), file)
+            take_lock(self.path)
             self._held = True
 
     def release(self, engine: Engine, error: BaseException | None = None) -> None:
@@ -85,12 +75,62 @@ class RunLock:
             ):  # the folder is gone: an error here would hide the one that ended the run
                 self.path.unlink()
 
-    def _refuse(self, holder: dict[str, Any]) -> str:
-        where = "" if holder["host"] == socket.gethostname() else f" on {holder['host']}"
-        line = f"{self.path.parent} is in use by process {holder['pid']}{where}, started {holder['started']}: "
-        if where:
-            return f"{line}wait for it, choose another --output_dir, or remove {self.path} if that run is dead"
-        return f"{line}wait for it, or choose another --output_dir"
+
+@contextlib.contextmanager
+def lock_folder(output_dir: str | Path) -> Iterator[None]:
+    """Hold the lock of a folder, for what is no engine's run.
+
+    Raises:
+        InputError: somebody else holds it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, lock_folder(folder), lock_folder(folder):
+        ...     pass
+        Traceback (most recent call last):
+        pipeline.issues.InputError: ... is in use by process ...
+    """
+    path = Path(output_dir) / LOCK_NAME
+    take_lock(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def take_lock(path: Path) -> None:
+    """Write the name of this process into a lock file; that of a dead process on this host is taken over.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _open_alone(path) as file:
+        holder = _parse(file.read())
+        if holder is not None and _may_live(holder):
+            raise InputError(_refuse(path, holder))
+        if holder is not None:
+            text = "took over %s from process %s, which is dead (started %s)"
+            _LOGGER.warning(text, path, holder["pid"], holder["started"])
+        file.seek(0)
+        file.truncate()
+        json.dump(_describe_self(), file)
+
+
+def read_holder(path: Path) -> dict[str, Any] | None:
+    """Return who holds a lock file: ``pid``, ``host`` and ``started``; None if nobody does."""
+    try:
+        return _parse(path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+
+
+def _refuse(path: Path, holder: dict[str, Any]) -> str:
+    where = "" if holder["host"] == socket.gethostname() else f" on {holder['host']}"
+    line = f"{path.parent} is in use by process {holder['pid']}{where}, started {holder['started']}: "
+    if where:
+        return f"{line}wait for it, choose another --output_dir, or remove {path} if that run is dead"
+    return f"{line}wait for it, or choose another --output_dir"
 
 
 @contextlib.contextmanager

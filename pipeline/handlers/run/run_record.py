@@ -98,7 +98,7 @@ class RunRecord:
         record = {
             "schema": SCHEMA,
             "status": "running",
-            "command": _describe_command(sys.orig_argv[1:]),
+            "command": describe_command(sys.orig_argv[1:]),
             "seed": self.seed,
             "started": self._started.isoformat(timespec="seconds"),
             "ended": None,
@@ -165,15 +165,15 @@ class RunRecord:
             _LOGGER.warning("the record of this run is incomplete: %s", problem)
 
     def _write(self) -> None:
-        write_json(_anonymize(self._record), self.path)
+        write_json(anonymize(self._record), self.path)
 
 
-def _anonymize(item: Any) -> Any:
+def anonymize(item: Any) -> Any:
     """Replace user and host names in all texts, because results are shared."""
     if isinstance(item, dict):
-        return {key: _anonymize(value) for key, value in item.items()}
+        return {key: anonymize(value) for key, value in item.items()}
     if isinstance(item, list):
-        return [_anonymize(value) for value in item]
+        return [anonymize(value) for value in item]
     if not isinstance(item, str):
         return item
     text = item.replace(str(Path.home()), "~") if Path.home() != Path("/") else item
@@ -191,11 +191,11 @@ def _find_config() -> Any:
     return None
 
 
-def _describe_command(words: list[str]) -> str:
+def describe_command(words: list[str]) -> str:
     """Return the command line; that of NVFlare's processes without its options, among which is a token.
 
     Example:
-        >>> _describe_command(["-u", "-m", "nvflare.private.fed.app.client.worker_process", "-t", "secret"])
+        >>> describe_command(["-u", "-m", "nvflare.private.fed.app.client.worker_process", "-t", "secret"])
         'python -u -m nvflare.private.fed.app.client.worker_process'
     """
     module = words.index("-m") + 1 if "-m" in words else len(words)

@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from pipeline.handlers import RunRecord
-from pipeline.handlers.run.run_record import _anonymize, _describe_device
+from pipeline.handlers.run.run_record import _describe_device, anonymize
 from pipeline.issues import InputError
 
 
@@ -189,7 +189,7 @@ def test_user_and_host_are_not_named(monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: "ada")
     monkeypatch.setattr(socket, "gethostname", lambda: "lab-7")
     record = {"paths": ["/home/ada/data", "/scratch/ada/x", "/data/adams"], "device": "cpu on lab-7", "seed": 1}
-    assert _anonymize(record) == {
+    assert anonymize(record) == {
         "paths": ["~/data", "/scratch/USER/x", "/data/adams"],
         "device": "cpu on HOST",
         "seed": 1,
@@ -201,7 +201,7 @@ def test_a_user_without_a_name(monkeypatch):
         raise KeyError("uid not found")
 
     monkeypatch.setattr(getpass, "getuser", fail)
-    assert _anonymize("/data/x") == "/data/x"
+    assert anonymize("/data/x") == "/data/x"
 
 
 def test_device_names(monkeypatch):
