@@ -20,7 +20,7 @@ ARROWS = {
     "tuning": {"bundle", "datasets", "handlers", "metrics", "parallel", "runs", "statistics", "transforms", "weights"},
     "prediction": {"bundle", "datasets", "handlers", "transforms", "weights"},
     "federated": {"bundle", "datasets", "handlers", "weights"},
-    "crossval": {"bundle", "datasets", "handlers", "reports", "runs"},
+    "crossval": {"bundle", "datasets", "handlers", "metrics", "reports", "runs"},
     "reports": {"bundle", "datasets", "pictures", "runs", "statistics"},
     "runs": {"datasets", "statistics"},
     "transforms": {"crf", "datasets", "metrics", "pictures"},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.crossval.experiment import Experiment
+from pipeline.crossval.fold_calibration import merge_calibration
 from pipeline.crossval.fold_job import EVALUATION, RESULT, WEIGHTS, FoldResult
 from pipeline.crossval.fold_tables import merge_tables
 from pipeline.handlers.checkpoints.atomic_save import write_json
@@ -39,6 +40,7 @@ def merge_folds(experiment: Experiment, results: Sequence[FoldResult]) -> Run:
     with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGE) as place:
         stage = Path(place)
         values = merge_tables(runs, stage)
+        merge_calibration([run.folder for run in runs.values()], stage)
         write_json(anonymize(_describe(experiment, results, runs, values)), stage / _RECORD)
         _replace_pictures(folder, stage, runs)
         for path in sorted(stage.iterdir(), key=lambda path: path.name == _RECORD):
