@@ -305,6 +305,8 @@ def read_family_config(bundle: Path, name: str) -> dict[str, Any]:
     config = copy.deepcopy(read_json(bundle / "configs" / name))
     for handlers in (config.get("train", {}).get("handlers", []), config.get("handlers", [])):
         handlers[:] = [item for item in handlers if not item["_target_"].endswith("EncoderWeightsLoader")]
+    if "network" in config:  # the layout of the weights is that which is fastest for the network
+        config["network"] = config["network"].replace(", memory_format=torch.channels_last", "")
     return dict(flatten(config))
 
 
