@@ -21,6 +21,7 @@ from typing import Any
 from pipeline.bundle.formatting import format_config
 from pipeline.reports.run_comparison import Experiment, compare_experiments
 from pipeline.runs.description import Summary
+from pipeline.runs.reliability import ALL_METRICS, DOUBT
 from pipeline.runs.run_folder import Run, read_run
 from tests.docs.markdown import ROOT
 
@@ -62,18 +63,23 @@ def _render_run(entry: Mapping[str, Any], metric: str, runs: Path) -> str:
     digest = run.record["checkpoint"]["sha256"]
     shipped = ROOT / "bundles" / entry["bundle"] / "models/model.pt"
     is_shipped = shipped.is_file() and _digest(shipped) == digest
-    seconds = run.record["duration_seconds"] / (summary.n + summary.n_missing)
     cells = (
         f"[{entry['name']}](runs/{entry['folder']})",
         _describe_network(entry["bundle"]),
         _describe_training(training),
         f"**{describe_score(summary)}**",
         f"{summary.median:.3f}",
-        f"{seconds:.2g} s",
+        f"{_find_time(run):.2g} s",
         "yes" if is_shipped else "no",
         _describe_sealed(digest),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _find_time(run: Run) -> float:
+    """Return the seconds of the processor for a case, loading and scoring included."""
+    cases = max(summary.n + summary.n_missing for summary in run.summaries.values())
+    return float(run.record.get("processor_seconds") or run.record["duration_seconds"]) / cases
 
 
 def read_training(folder: Path) -> dict[str, Any]:
@@ -149,19 +155,19 @@ def list_scored(runs: Path = RUNS) -> dict[str, tuple[Mapping[str, Any], Mapping
 
 def render_card(bundle: str) -> str:
     """Return the scores of a bundle's run, for its model card."""
-    entry, _ = list_scored()[bundle]
+    entry, dataset = list_scored()[bundle]
     run = read_run(RUNS / entry["folder"])
+    shown = [name for name in run.summaries if name not in (dataset["metric"], DOUBT, *ALL_METRICS)]
     lines = [
         "| metric | mean | 95 % interval of the mean | median | 95 % interval | worst |",
         "|---|---|---|---|---|---|",
     ]
-    lines += [_render_metric(summary) for summary in run.summaries.values()]
+    lines += [_render_metric(run.summaries[name]) for name in (dataset["metric"], *shown)]
     lines += [f"| `{name}` | {value:.3g} | | | | |" for name, value in run.values.items()]
     training = _describe_training(read_training(RUNS / entry["folder"]))
-    seconds = run.record["duration_seconds"] / max(1, max(s.n + s.n_missing for s in run.summaries.values()))
     lines += [
         "",
-        f"Training: {training}; {seconds:.2g} s a case on one CPU core. "
+        f"Training: {training}; {_find_time(run):.2g} s a case on one CPU core, scoring included. "
         f"Record: `docs/runs/{entry['folder']}` in the repository.",
     ]
     return "\n".join(lines)

@@ -86,4 +86,4 @@ def test_steps_of_post_processing_have_their_switches() -> None:
     named = {name for row in rows for cell in row[1:3] for name in re.findall(r"`(\w+)`", cell)}
     known = {key for bundle in BUNDLES for key in read_json(bundle / "configs/refine.json")}
     knobs = {key for key in known if key.startswith(("skip_", "crf_")) or key.endswith(("_radius", "_size"))}
-    assert named - {"threshold"} == knobs
+    assert named - {"threshold", "temperature"} == knobs
