@@ -22,7 +22,12 @@ from pipeline.transforms import (
 from pipeline.transforms.dictionary import DictTransform
 
 PAIRS = [(name, f"{name}d") for name in pipeline.transforms.__all__ if f"{name}d" in pipeline.transforms.__all__]
-EXTRA = {"DenseCRFd": {"image_key"}, "LoadSourced": {"name"}, "BorderWeightMapd": {"new_key"}}
+EXTRA = {
+    "DenseCRFd": {"image_key"},
+    "LoadSourced": {"name"},
+    "BorderWeightMapd": {"new_key"},
+    "MeasureProbabilitiesd": {"label_key"},
+}
 
 
 @pytest.mark.parametrize(("array", "dictionary"), PAIRS)
