@@ -45,7 +45,7 @@ def _compare_facts(said: Mapping[str, Any], run: Run) -> list[str]:
     }
     names = {"weights_sha256": "weights", "manifest_sha256": "manifest", "split": "split", "fold": "fold"}
     unknown = [names[key] for key in ours if ours[key] is None and key != "fold"]
-    differ = [key for key in ours if key not in unknown and ours[key] is not None and _differ(ours[key], said.get(key))]
+    differ = [key for key in ours if ours[key] is not None and _differ(ours[key], said.get(key))]
     notes = []
     if "weights_sha256" in differ:
         notes.append("The gains are of other weights than this run's, so they do not hold for it.")

@@ -8,8 +8,8 @@ from monai.transforms import Resize as MonaiResize
 from monai.transforms import Resized as MonaiResized
 from monai.utils import convert_to_tensor
 
-# What torch can filter.
-_FILTERED = ("bilinear", "bicubic")
+# What torch can filter: pictures, by these modes.
+_FILTERED, _PICTURE = ("bilinear", "bicubic"), 3
 
 
 class Resize(MonaiResize):
@@ -30,7 +30,8 @@ class Resize(MonaiResize):
         smooth = self.anti_aliasing if anti_aliasing is None else anti_aliasing
         sigma = self.anti_aliasing_sigma if anti_aliasing_sigma is None else anti_aliasing_sigma
         is_lazy = self.lazy if lazy is None else lazy
-        if not smooth or sigma is not None or is_lazy or mode not in _FILTERED:
+        is_filtered = smooth and sigma is None and mode in _FILTERED and img.ndim == _PICTURE
+        if not is_filtered or is_lazy:
             return super().__call__(img, mode, align_corners, anti_aliasing, anti_aliasing_sigma, dtype, lazy)
         # MONAI's, without its filter, keeps the book for the inverse; it takes a fraction of torch's time.
         resized = super().__call__(img, mode, align_corners, anti_aliasing=False, dtype=dtype)

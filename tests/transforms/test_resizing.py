@@ -58,6 +58,7 @@ def test_the_given_image_is_kept(photo):
         ((1, 40, 50), {"mode": "bilinear"}),
         ((1, 40, 50), {"mode": "bilinear", "anti_aliasing": True, "anti_aliasing_sigma": 2.0}),
         ((1, 20, 24, 28), {"mode": "trilinear", "anti_aliasing": True}),
+        ((1, 20, 24, 28), {"mode": "bilinear", "anti_aliasing": True}),
     ],
 )
 def test_all_else_is_monais(shape, options):

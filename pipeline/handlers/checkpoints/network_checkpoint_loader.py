@@ -52,8 +52,15 @@ class NetworkCheckpointLoader(OneLineHandler):
             raise InputError("--checkpoint names no file; expected the model.pt in the output folder of a training")
         with exit_together():
             load_weights(unwrap_network(self.network), files[0], self.network_key)
-        # For the record of the run: a path alone does not say which weights gave the scores.
-        digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
+        # For the record of the run: a path alone does not say which weights gave the scores. Of an ensemble
+        # all; `EnsembleInferer`, which loads the others, refuses those that are missing.
         state: Any = engine.state
-        state.checkpoint = {"path": str(files[0]), "sha256": digest}
+        state.checkpoint = {"path": ", ".join(map(str, files)), "sha256": ", ".join(map(_digest, files))}
         _LOGGER.info("weights from %s", files[0])
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return "missing"
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

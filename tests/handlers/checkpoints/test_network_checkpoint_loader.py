@@ -35,16 +35,19 @@ def test_of_several_checkpoints_the_first_is_loaded(form: str | list[str], tmp_p
     torch.testing.assert_close(target.weight, source.weight)
 
 
-def test_the_record_of_the_run_names_the_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("model.pt",), ("a.pt", "b.pt")])
+def test_the_record_of_the_run_names_all_weights(names: tuple[str, ...], tmp_path: Path) -> None:
     network = torch.nn.Conv2d(2, 3, 1)
-    torch.save(network.state_dict(), tmp_path / "model.pt")
+    files = [tmp_path / name for name in names]
+    for seed, file in enumerate(files):
+        torch.save({"weight": network.weight + seed, "bias": network.bias}, file)
     engine = Engine(lambda engine, batch: None)
-    NetworkCheckpointLoader(tmp_path / "model.pt", network).attach(engine)
+    NetworkCheckpointLoader(files, network).attach(engine)
     RunRecord(tmp_path, filename="evaluate.json").attach(engine)
     engine.run([0])
-    digest = hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
-    record = json.loads((tmp_path / "evaluate.json").read_text())
-    assert record["checkpoint"] == {"path": str(tmp_path / "model.pt"), "sha256": digest}
+    found = json.loads((tmp_path / "evaluate.json").read_text())["checkpoint"]
+    assert found["path"].split(", ") == [str(file) for file in files]
+    assert found["sha256"].split(", ") == [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
 @pytest.mark.parametrize("given", ["", [], ","])
