@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from monai.transforms import (
+    CenterSpatialCropd,
     Compose,
     RandAdjustContrastd,
     RandCoarseDropoutd,
@@ -14,15 +15,20 @@ from monai.transforms import (
     Randomizable,
     RandScaleIntensityd,
     RandShiftIntensityd,
+    SqueezeDimd,
 )
 from monai.utils import CommonKeys
 
-from pipeline.transforms.batched import intensity
+from pipeline.issues import InputError
+from pipeline.transforms.batched import intensity, spatial
 from pipeline.transforms.batched.spatial import Batch, Moves, deform, is_elastic, is_joinable
+from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannelsd
 from pipeline.transforms.intensity.random_channels import RandCopyChanneld, RandGammaByChanneld
 
 #: What is done with a whole batch. A subclass may do something else, so only these classes themselves count.
 _STEPS: dict[type, Callable[[Any, Batch], None]] = {
+    CenterSpatialCropd: spatial.crop_centre,
+    NeighbourSlicesToChannelsd: intensity.join_slices,
     RandAdjustContrastd: intensity.adjust_contrast,
     RandCoarseDropoutd: intensity.drop_regions,
     RandCopyChanneld: intensity.copy_channels,
@@ -31,6 +37,7 @@ _STEPS: dict[type, Callable[[Any, Batch], None]] = {
     RandGaussianSmoothd: intensity.smooth,
     RandScaleIntensityd: intensity.scale,
     RandShiftIntensityd: intensity.shift,
+    SqueezeDimd: spatial.squeeze,
 }
 
 
@@ -49,7 +56,7 @@ class AugmentBatch(Randomizable):
         transforms: dictionary transforms, first the first.
 
     Raises:
-        ValueError: a transform gives the cases of a batch different shapes.
+        InputError: a transform gives the cases of a batch different shapes.
 
     Example:
         >>> from monai.transforms import RandFlipd
@@ -97,9 +104,10 @@ class AugmentBatch(Randomizable):
         if batch[CommonKeys.IMAGE].device.type != "cpu":
             return self._augment(batch)
         # One image after another stays in the caches of a CPU: half the time of the whole batch.
-        cases = [self._augment(dict(zip(batch, parts, strict=True))) for parts in zip(*map(_split, batch.values()))]
+        count = len(batch[CommonKeys.IMAGE])
+        cases = [self._augment({key: value[n : n + 1] for key, value in batch.items()}) for n in range(count)]
         images, labels = zip(*cases, strict=True)
-        return torch.cat(images), torch.cat(labels)
+        return _join("image", images), _join("label", labels)
 
     def _augment(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         batch = {key: _copy(value) for key, value in batch.items()}
@@ -116,10 +124,6 @@ class AugmentBatch(Randomizable):
 
 def _move(value: torch.Tensor, device: str | torch.device | None, non_blocking: bool, **kwargs: Any) -> torch.Tensor:
     return value.as_subclass(torch.Tensor).to(device=device, non_blocking=non_blocking, **kwargs)
-
-
-def _split(value: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return value.split(1)
 
 
 def _copy(value: torch.Tensor) -> torch.Tensor:
@@ -145,11 +149,18 @@ def _apply_to_each(step: Callable[[Any], Any], batch: Batch) -> None:
         results = [torch.as_tensor(case[key]).as_subclass(torch.Tensor) for case in cases]
         if before is not None and all(_is_same(result, old) for result, old in zip(results, before, strict=True)):
             continue
-        shapes = {tuple(result.shape) for result in results}
-        if len(shapes) > 1:
-            name = type(step).__name__
-            raise ValueError(f"{name} gives {key} the shapes {sorted(shapes)} in one batch; a batch needs one shape")
-        batch[key] = torch.cat([result[None].to(device).float() for result in results])
+        batch[key] = _join(key, [result[None].to(device).float() for result in results])
+
+
+def _join(key: Any, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    shapes = sorted({tuple(part.shape[1:]) for part in parts})
+    if len(shapes) > 1:
+        raise InputError(
+            f"train#augmentation gives the item {key!r} of one batch the shapes {', '.join(map(str, shapes))}; "
+            "all must have one shape: put a step that pads or crops to one size, such as ResizeWithPadOrCropd, "
+            "where the shapes become different"
+        )
+    return torch.cat(list(parts))
 
 
 def _is_same(result: torch.Tensor, old: torch.Tensor) -> bool:

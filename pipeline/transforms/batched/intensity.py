@@ -16,6 +16,7 @@ from monai.transforms import (
 )
 
 from pipeline.transforms.batched.sampling import put, take
+from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannelsd
 from pipeline.transforms.intensity.random_channels import RandCopyChanneld, RandGammaByChanneld
 
 Batch = dict[Any, torch.Tensor]
@@ -24,15 +25,17 @@ Batch = dict[Any, torch.Tensor]
 def scale(step: RandScaleIntensityd, batch: Batch) -> None:
     """Multiply each drawn image, or each of its channels, by 1 + factor."""
     factors = _draw_numbers(step, step.scaler, lambda: step.scaler.factor, batch)
-    for images in _get_items(step, batch) if factors is not None else ():
-        images.mul_(1 + _align(factors, images))
+    if factors is not None:
+        for images in _get_items(step, batch):
+            images.mul_(1 + _align(factors, images))
 
 
 def shift(step: RandShiftIntensityd, batch: Batch) -> None:
     """Add an offset to each drawn image, or to each of its channels."""
     offsets = _draw_numbers(step, step.shifter, lambda: step.shifter._offset, batch)
-    for images in _get_items(step, batch) if offsets is not None else ():
-        images.add_(_align(offsets, images))
+    if offsets is not None:
+        for images in _get_items(step, batch):
+            images.add_(_align(offsets, images))
 
 
 def adjust_contrast(step: RandAdjustContrastd, batch: Batch) -> None:
@@ -42,8 +45,8 @@ def adjust_contrast(step: RandAdjustContrastd, batch: Batch) -> None:
     sign = -1 if adjuster.invert_image else 1
     for key in step.key_iterator(batch) if chosen else ():
         images = take(batch[key], chosen)
-        changed = apply_gamma(images.flatten(1) * sign, gammas, retain_stats=adjuster.retain_stats) * sign
-        batch[key] = put(batch[key], chosen, changed.reshape(images.shape))
+        rows = apply_gamma(images.flatten(1).mul_(sign), gammas, retain_stats=adjuster.retain_stats).mul_(sign)
+        batch[key] = put(batch[key], chosen, rows.reshape(images.shape))
 
 
 def adjust_channels(step: RandGammaByChanneld, batch: Batch) -> None:
@@ -55,31 +58,35 @@ def adjust_channels(step: RandGammaByChanneld, batch: Batch) -> None:
             transform.randomize(images.shape[1])
             gammas.append(transform._gammas)
     chosen = [(n, c) for n, row in enumerate(gammas) for c, gamma in enumerate(row) if gamma != 1.0]
-    numbers, channels = [n for n, _ in chosen], [c for _, c in chosen]
-    for images in items if chosen else ():
-        rows = images[numbers, channels].flatten(1)
-        changed = apply_gamma(rows, [gammas[n][c] for n, c in chosen], retain_stats=True)
-        images[numbers, channels] = changed.reshape(len(chosen), *images.shape[2:])
+    on_cpu = all(images.device.type == "cpu" and images.is_contiguous() for images in items)
+    for part in [[one] for one in chosen] if on_cpu else [chosen] * bool(chosen):
+        numbers, channels = [n for n, _ in part], [c for _, c in part]
+        powers = [gammas[n][c] for n, c in part]
+        for images in items:
+            if on_cpu:  # a view
+                apply_gamma(images[part[0]].view(1, -1), powers, retain_stats=True)
+            else:
+                rows = apply_gamma(images[numbers, channels].flatten(1), powers, retain_stats=True)
+                images[numbers, channels] = rows.reshape(len(part), *images.shape[2:])
 
 
 def apply_gamma(rows: torch.Tensor, gammas: Sequence[float], *, retain_stats: bool) -> torch.Tensor:
-    """Return rows ``(N, V)``, each scaled to 0 to 1, raised to its power and scaled back.
+    """Scale rows ``(N, V)`` to 0 to 1, raise each to its power and scale it back, in place; return them.
 
-    With ``retain_stats`` each row gets its mean and standard deviation back. A constant row stays as it is, as zero to any power is zero.
+    With ``retain_stats`` each row gets its mean and standard deviation back. A constant row stays as it is, as zero to
+    any power is zero.
     """
+    before = _describe(rows) if retain_stats else None
     # Twelve times as fast as `torch.aminmax` with a dimension.
     low, high = rows.amin(dim=1, keepdim=True), rows.amax(dim=1, keepdim=True)
     spread = high - low
     # The logarithm and the exponential function are three times faster than a power on the CPU.
     powers = rows.new_tensor(gammas)[:, None]
-    changed = rows.sub(low).div_(spread + 1e-7).log_().mul_(powers).exp_()
-    if retain_stats:
-        mean, deviation = _describe(rows)
-        new_mean, new_deviation = _describe(changed)
-        changed = changed.sub_(new_mean).mul_(deviation / new_deviation.clamp_min(1e-8)).add_(mean)
-    else:
-        changed = changed.mul_(spread).add_(low)
-    return changed
+    rows.sub_(low).div_(spread + 1e-7).log_().mul_(powers).exp_()
+    if before is None:
+        return rows.mul_(spread).add_(low)
+    after = _describe(rows)
+    return rows.sub_(after[0]).mul_(before[1] / after[1].clamp_min(1e-8)).add_(before[0])
 
 
 def _describe(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,7 +117,7 @@ def _seed(seed: int, device: torch.device) -> torch.Generator:
 
 
 def smooth(step: RandGaussianSmoothd, batch: Batch) -> None:
-    """Smooth each drawn image by a Gaussian with its own width on each axis; beyond the border are zeros, as in MONAI."""
+    """Smooth each drawn image by a Gaussian with its own width on each axis. Beyond the border are zeros."""
     smoother = step.rand_smooth
     for number in _draw(step, batch, lambda _: smoother.randomize(None)):
         for images in _get_items(step, batch):
@@ -125,6 +132,8 @@ def _smooth_axis(image: torch.Tensor, axis: int, kernel: Sequence[float]) -> tor
     tail, length = len(kernel) // 2, image.shape[axis]
     result = image * kernel[tail]
     for distance in range(1, min(tail, length - 1) + 1):
+        if kernel[tail - distance] == kernel[tail + distance] == 0:
+            continue
         near, far = image.narrow(axis, 0, length - distance), image.narrow(axis, distance, length - distance)
         result.narrow(axis, distance, length - distance).add_(near, alpha=kernel[tail - distance])
         result.narrow(axis, 0, length - distance).add_(far, alpha=kernel[tail + distance])
@@ -142,7 +151,9 @@ def drop_regions(step: RandCoarseDropoutd, batch: Batch) -> None:
 def _fill(dropper: Any, image: torch.Tensor) -> None:
     fill, filled = dropper.fill_value, image
     # Minimum and maximum are those of the image without holes.
-    low, high = image.aminmax() if fill is None else map(image.new_tensor, fill if isinstance(fill, tuple) else (fill,) * 2)
+    low, high = (
+        image.aminmax() if fill is None else map(image.new_tensor, fill if isinstance(fill, tuple) else (fill,) * 2)
+    )
 
     def draw(shape: torch.Size) -> torch.Tensor:
         if isinstance(fill, (int, float)):
@@ -167,6 +178,12 @@ def copy_channels(step: RandCopyChanneld, batch: Batch) -> None:
             for target in transform._chosen:
                 images[number, target] = images[number, transform.source]
 
+
+def join_slices(step: NeighbourSlicesToChannelsd, batch: Batch) -> None:
+    """Give each slice, or the one in the middle alone, its neighbours as channels."""
+    for key in step.key_iterator(batch):
+        joined = [step.transform(image)[None] for image in batch[key]]
+        batch[key] = joined[0] if len(joined) == 1 else torch.cat(joined)
 
 
 def _get_items(step: Any, batch: Batch) -> list[torch.Tensor]:

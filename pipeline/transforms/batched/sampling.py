@@ -1,6 +1,7 @@
 """Where the pixels of a moved image come from, and what is read there."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch.nn import functional
@@ -23,93 +24,96 @@ def put(images: torch.Tensor, chosen: Sequence[int], changed: torch.Tensor) -> t
     return images
 
 
-def find_positions(matrices: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return where each pixel of the result comes from.
+class Origins:
+    """Where each pixel of a moved image comes from, for images of one shape.
 
     Args:
-        matrices: ``(N, d + 1, d + 1)``, from positions in the result to positions in the image, in pixels from the
-            centre, as MONAI's ``AffineGrid`` has them.
-        shape: ``d`` numbers of pixels.
-
-    Returns:
-        ``(N, d, *shape)``: positions in pixels from the centre.
+        shape: ``d`` numbers of pixels, before and after.
+        matrices: ``(N, d + 1, d + 1)``, from positions after to positions before, in pixels from the centre, as in
+            MONAI's ``AffineGrid``; or
+        positions: ``(N, d, *shape)``, the positions before.
     """
-    matrices, dimensions = matrices.float(), len(shape)
-    each = [1] * dimensions
-    positions = matrices.new_empty(len(matrices), dimensions, *shape)
-    for row in range(dimensions):
-        terms = [
-            matrices[:, row, axis].reshape(-1, *each) * _count_from_centre(shape, axis, matrices.device)
-            for axis in range(dimensions)
-        ]
-        terms[0] = terms[0] + matrices[:, row, -1].reshape(-1, *each)
-        if dimensions == 3:
-            terms[:2] = [terms[0] + terms[1]]
-        torch.add(*terms, out=positions[:, row])
-    return positions
 
+    def __init__(
+        self, shape: Sequence[int], matrices: torch.Tensor | None = None, positions: torch.Tensor | None = None
+    ) -> None:
+        self._shape, self._matrices, self._positions = tuple(shape), matrices, positions
+        self._places: dict[str, torch.Tensor] = {}
 
-def _count_from_centre(shape: Sequence[int], axis: int, device: torch.device) -> torch.Tensor:
-    count = shape[axis]
-    places = torch.arange(count, dtype=torch.float32, device=device) - (count - 1) / 2
-    return places.reshape(*(count if other == axis else 1 for other in range(len(shape))))
+    def read(self, images: torch.Tensor, mode: str, padding: str) -> torch.Tensor:
+        """Return what the images have there, as MONAI's ``Resample`` does.
 
+        Args:
+            images: ``(N, C, *shape)``, float32.
+            mode: one of `MODES`; with three axes "bilinear" is trilinear.
+            padding: one of `PADDINGS`.
+        """
+        if len(self._shape) == 3 and images.device.type == "cpu" and padding != "zeros":
+            # `grid_sample` of volumes is not vectorised on the CPU: this takes half the time.
+            read = _read_nearest if mode == "nearest" else _read_linear
+            return torch.stack([read(*pair) for pair in zip(images, self._bring_inside(padding), strict=True)])
+        return functional.grid_sample(images, self._grid, mode=mode, padding_mode=padding, align_corners=False)
 
-def sample(image: torch.Tensor, positions: torch.Tensor, mode: str, padding: str) -> torch.Tensor:
-    """Return what an image has at positions, as MONAI's ``Resample`` does.
+    @cached_property
+    def _grid(self) -> torch.Tensor:
+        """As `torch.nn.functional.grid_sample` wants it: -1 to 1 from edge to edge, the last axis first."""
+        grid = self._source.new_empty(len(self._source), *self._shape, len(self._shape), dtype=torch.float32)
+        for axis, count in enumerate(self._shape):
+            self._locate(axis, 2.0 / max(2, count), 0.0, grid[..., -1 - axis])
+        return grid
 
-    Args:
-        image: ``(N, C, *spatial)``, float32.
-        positions: ``(N, d, *shape)``, pixels from the centre.
-        mode: one of `MODES`; with three axes "bilinear" is trilinear.
-        padding: one of `PADDINGS`.
+    def _bring_inside(self, padding: str) -> torch.Tensor:
+        """Return indices of voxels ``(N, d, *shape)``, with fractions."""
+        if padding not in self._places:
+            places = self._source.new_empty(len(self._source), len(self._shape), *self._shape, dtype=torch.float32)
+            for axis, count in enumerate(self._shape):
+                place = places[:, axis]
+                self._locate(axis, 1.0, (count - 1) / 2, place)
+                if padding == "reflection":  # at the outer edges of the first and last voxel
+                    place.add_(0.5).abs_().remainder_(2 * count)
+                    torch.minimum(place, 2 * count - place, out=place).sub_(0.5)
+                place.clamp_(0, count - 1)
+            self._places[padding] = places
+        return self._places[padding]
 
-    Returns:
-        ``(N, C, *shape)``.
-    """
-    if positions.shape[1] == 3 and image.device.type == "cpu" and padding != "zeros":
-        return torch.stack([_sample_volume(*pair, mode, padding) for pair in zip(image, positions, strict=True)])
-    scales = [2.0 / max(2, count) for count in image.shape[2:]]
-    grid = positions.new_empty(len(positions), *positions.shape[2:], positions.shape[1])
-    for axis, scale in enumerate(scales):
-        torch.mul(positions[:, axis], scale, out=grid[..., -1 - axis])
-    return functional.grid_sample(image, grid, mode=mode, padding_mode=padding, align_corners=False)
+    @property
+    def _source(self) -> torch.Tensor:
+        source = self._positions if self._matrices is None else self._matrices
+        assert source is not None, "either matrices or positions"
+        return source
 
+    def _locate(self, axis: int, scale: float, offset: float, out: torch.Tensor) -> None:
+        """Write the positions on one axis, scaled and then moved."""
+        if self._matrices is not None:
+            self._apply_row(self._matrices[:, axis].float() * scale, offset, out)
+        else:
+            torch.mul(self._source[:, axis], scale, out=out).add_(offset)
 
-def _sample_volume(volume: torch.Tensor, positions: torch.Tensor, mode: str, padding: str) -> torch.Tensor:
-    # `grid_sample` of volumes is not vectorised on the CPU: this takes about half the time.
-    places = [
-        _bring_inside(axis + (count - 1) / 2, count, padding)
-        for axis, count in zip(positions, volume.shape[1:], strict=True)
-    ]
-    return _read_nearest(volume, places) if mode == "nearest" else _read_linear(volume, places)
-
-
-def _bring_inside(places: torch.Tensor, count: int, padding: str) -> torch.Tensor:
-    if padding == "reflection":  # at the outer edges of the first and last voxel
-        places = (places + 0.5).abs_().remainder_(2 * count)
-        places = torch.minimum(places, 2 * count - places).sub_(0.5)
-    return places.clamp_(0, count - 1)
+    def _apply_row(self, row: torch.Tensor, offset: float, out: torch.Tensor) -> None:
+        each = [1] * len(self._shape)
+        terms = []
+        for axis, count in enumerate(self._shape):
+            places = torch.arange(count, dtype=torch.float32, device=row.device) - (count - 1) / 2
+            terms.append(row[:, axis].reshape(-1, *each) * places.reshape(*each[:axis], count, *each[axis + 1 :]))
+        terms[0] = terms[0] + (row[:, -1] + offset).reshape(-1, *each)
+        torch.add(sum(terms[1:-1], start=terms[0]), terms[-1], out=out)
 
 
 def _find_indices(places: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
-    index = places[0]
+    # Whole numbers up to 2 ** 24 are exact in float32; a patch of a training is smaller.
+    is_small = torch.Size(shape).numel() <= 2**24
+    index = places[0] if is_small else places[0].double()
     for place, count in zip(places[1:], shape[1:], strict=True):
-        index = index * count + place
-    # Whole numbers up to 2 ** 24 are exact in float32, and a patch of a training is smaller.
-    return index.flatten().int() if torch.Size(shape).numel() <= 2**24 else _find_large_indices(places, shape)
+        index = torch.add(place, index, alpha=count)
+    return index.flatten().int() if is_small else index.flatten().long()
 
 
-def _find_large_indices(places: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
-    return _find_indices([place.double() for place in places], [1, *shape[1:]]).long()
+def _read_nearest(volume: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    index = _find_indices(places.round().unbind(), volume.shape[1:])
+    return volume.flatten(1).index_select(1, index).reshape(-1, *places.shape[1:])
 
 
-def _read_nearest(volume: torch.Tensor, places: Sequence[torch.Tensor]) -> torch.Tensor:
-    index = _find_indices([place.round() for place in places], volume.shape[1:])
-    return volume.flatten(1).index_select(1, index).reshape(-1, *places[0].shape)
-
-
-def _read_linear(volume: torch.Tensor, places: Sequence[torch.Tensor]) -> torch.Tensor:
+def _read_linear(volume: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     # One more voxel at the far ends, so that the second of two neighbours always exists, at the same distance.
     padded = functional.pad(volume[None], (0, 1, 0, 1, 0, 1), mode="replicate")[0]
     first = [place.floor() for place in places]
@@ -124,4 +128,4 @@ def _read_linear(volume: torch.Tensor, places: Sequence[torch.Tensor]) -> torch.
     def read_plane(offset: int) -> torch.Tensor:
         return read(offset).lerp_(read(offset + columns), weights[1])
 
-    return read_plane(0).lerp_(read_plane(rows * columns), weights[0]).reshape(-1, *places[0].shape)
+    return read_plane(0).lerp_(read_plane(rows * columns), weights[0]).reshape(-1, *places.shape[1:])
