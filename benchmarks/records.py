@@ -1,7 +1,7 @@
 """The record that a benchmark leaves, ``--json FILE``; `docs/benchmarks.md` is made of those in ``docs/benchmarks``.
 
 A record says what was compared with whom, by which command and on which machine. A row is one comparison: the values of
-the peer and of this package, their ratio (above 1: ours is faster or smaller), the project's goal for the ratio, and
+the peer and of this package, their ratio (above 1: ours is better), the project's goal for the ratio, and
 whether the accuracy condition held: a row whose `counts` is false is no claim.
 
 Example:
@@ -44,7 +44,7 @@ class Row:
     ours: float | None
     #: The ratio that the project wants; None if it stated none.
     goal: float | None = None
-    #: Peer's value / ours, above 1: ours is better; None: computed from the two values.
+    #: Above 1: ours is better; None: the peer's value / ours, as for seconds and bytes.
     ratio: float | None = None
     #: Lowest and highest ratio of the repetitions.
     spread: tuple[float, float] | None = None
@@ -127,7 +127,9 @@ def _check_row(row: dict[str, Any]) -> list[str]:
     values = [row["peer_value"], row["ours"]]
     if None in values:
         return [] if row["note"] else [f"row {name!r}: a value is missing and the note does not say why"]
-    if row["ratio"] is None or not all(math.isfinite(value) for value in [*values, row["ratio"]]):
+    if row["ratio"] is None and not row["note"]:
+        return [f"row {name!r}: no ratio, and the note does not say why"]
+    if not all(math.isfinite(value) for value in [*values, row["ratio"] or 0]):
         return [f"row {name!r}: values and ratio must be finite numbers"]
     return []
 
