@@ -132,7 +132,7 @@ def list_variables(args: argparse.Namespace, results: str = "results") -> dict[s
         **{f"nnUNet_{name}": str(args.work / folder) for name, folder in folders.items()},
         "nnUNet_extTrainer": str(ROOT / "benchmarks/nnunet_trainers"),
         "nnUNet_compile": "f",
-        "nnUNet_n_proc_DA": "0",  # augmentation in the same process, so that its time counts
+        "nnUNet_n_proc_DA": "1",
         "nnUNet_def_n_proc": "1",
     }
 
@@ -142,6 +142,7 @@ def train_nnunet(args: argparse.Namespace, variant: str, seconds: float, name: s
     folder, log = f"results/{name}", args.work / f"{name}.log"
     shutil.rmtree(args.work / folder, ignore_errors=True)
     variables = {**list_variables(args, folder), "NNUNET_SECONDS": f"{seconds:.1f}", **VARIANTS[variant]}
+    variables["nnUNet_n_proc_DA"] = "0"  # augmentation in the same process, so that its time counts
     train = [str(args.nnunet / "nnUNetv2_train"), NAME[7:10], args.configuration, "0"]
     spent = run([*train, "-tr", "TrainerForSeconds", "-device", "cpu"], log, **variables)
     trained = args.work / folder / NAME / f"TrainerForSeconds__nnUNetPlans__{args.configuration}"
