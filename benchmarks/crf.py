@@ -371,10 +371,8 @@ def main() -> None:
         found["compile"] = measure_compile()
     print(f"\nload at the end: {os.getloadavg()}")
     if set(found) - {"facts", "compile"}:
-        title, unit = (
-            f"Dense CRF, {ITERATIONS} iterations",
-            "ms, of the processor with one thread, of the clock with two",
-        )
+        title = f"Dense CRF, {ITERATIONS} iterations"
+        unit = "ms of the processor with one thread, of the clock with two"
         write_record(args.json, build_record("crf", title, unit, make_rows(found), threads=max(args.threads)))
 
 

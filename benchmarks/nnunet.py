@@ -111,18 +111,18 @@ def train_bundle(args: argparse.Namespace, budget: Budget) -> Result:
     return {"seconds": seconds, "scores": dict(read_run(folder / "evaluate").tables[args.metric].scores)}
 
 
-def prepare_nnunet(args: argparse.Namespace) -> None:
-    """Convert the cases, and let nnU-Net plan and preprocess them."""
-    raw, ready = args.work / "raw" / NAME, args.work / "preprocessed" / NAME / "splits_final.json"
+def prepare_nnunet(args: argparse.Namespace) -> Result:
+    """Convert the cases, let nnU-Net plan and preprocess them, and give it the fold; return seconds."""
+    raw, number = args.work / "raw" / NAME, NAME[7:10]
     manifest = ROOT / "bundles" / args.bundle / "configs/manifest.json"
-    if not raw.is_dir():
-        convert = [sys.executable, "-m", "pipeline", "dataset", "convert", str(manifest)]
-        convert += ["--dataset_dir", str(args.dataset_dir), "--to", "nnunet", "-o", str(raw), "--fold", str(args.fold)]
-        run([*convert, *(["--slices"] if args.slices else [])], args.work / "convert.log", PYTHONPATH=str(ROOT))
-    if not ready.is_file():
-        plan = [str(args.nnunet / "nnUNetv2_plan_and_preprocess"), "-d", NAME[7:10], "-c", args.configuration]
-        run([*plan, "-npfp", "1", "-np", "1"], args.work / "plan.log", **list_variables(args))
-        shutil.copy(raw / ready.name, ready)
+    shutil.rmtree(raw, ignore_errors=True)
+    convert = [sys.executable, "-m", "pipeline", "dataset", "convert", str(manifest)]
+    convert += ["--dataset_dir", str(args.dataset_dir), "--to", "nnunet", "-o", str(raw), "--fold", str(args.fold)]
+    run([*convert, *(["--slices"] if args.slices else [])], args.work / "convert.log", PYTHONPATH=str(ROOT))
+    plan = [str(args.nnunet / "nnUNetv2_plan_and_preprocess"), "-d", number, "-c", args.configuration]
+    seconds = run([*plan, "-npfp", "1", "-np", "1"], args.work / "plan.log", **list_variables(args))
+    shutil.copy(raw / "splits_final.json", args.work / "preprocessed" / NAME)
+    return {"seconds": seconds}
 
 
 def list_variables(args: argparse.Namespace, results: str = "results") -> dict[str, str]:
@@ -130,7 +130,6 @@ def list_variables(args: argparse.Namespace, results: str = "results") -> dict[s
     folders = {"raw": "raw", "preprocessed": "preprocessed", "results": results}
     return {
         **{f"nnUNet_{name}": str(args.work / folder) for name, folder in folders.items()},
-        "nnUNet_extTrainer": str(ROOT / "benchmarks/nnunet_trainers"),
         "nnUNet_compile": "f",
         "nnUNet_n_proc_DA": "1",
         "nnUNet_def_n_proc": "1",
@@ -143,8 +142,9 @@ def train_nnunet(args: argparse.Namespace, variant: str, seconds: float, name: s
     shutil.rmtree(args.work / folder, ignore_errors=True)
     variables = {**list_variables(args, folder), "NNUNET_SECONDS": f"{seconds:.1f}", **VARIANTS[variant]}
     variables["nnUNet_n_proc_DA"] = "0"  # augmentation in the same process, so that its time counts
-    train = [str(args.nnunet / "nnUNetv2_train"), NAME[7:10], args.configuration, "0"]
-    spent = run([*train, "-tr", "TrainerForSeconds", "-device", "cpu"], log, **variables)
+    trainer = str(ROOT / "benchmarks/nnunet_trainers/trainer_for_seconds.py")
+    data = str(args.work / "preprocessed" / NAME)
+    spent = run([str(args.nnunet / "python"), trainer, data, args.configuration], log, **variables)
     trained = args.work / folder / NAME / f"TrainerForSeconds__nnUNetPlans__{args.configuration}"
     raw = args.work / "raw" / NAME
     labels = json.loads((raw / "dataset.json").read_text())["labels"]
@@ -220,7 +220,7 @@ def measure(args: argparse.Namespace, budgets: list[Budget]) -> tuple[list[Row],
     for budget in budgets:
         ours = remember(args.work / f"{budget.name}.json", lambda budget=budget: train_bundle(args, budget))  # type: ignore[misc]
         lines.setdefault(args.bundle, []).append(find_point(ours, subjects))
-        prepare_nnunet(args)
+        remember(args.work / "prepared.json", lambda: prepare_nnunet(args))
         for variant in args.variants:
             name = f"nnunet_{budget.name}_{variant}"
             seconds = ours["seconds"]

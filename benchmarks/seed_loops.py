@@ -277,7 +277,7 @@ def train_bundle(bundle: str, values: Item, weights: Item) -> tuple[torch.nn.Mod
     # Before all other handlers, so that validation, which is one of them, is not part of an epoch.
     events = {"EPOCH_STARTED": [], "EPOCH_COMPLETED": []}
     for event, times in events.items():
-        trainer.add_event_handler(event, lambda times=times: times.append(read_clock()))
+        trainer.add_event_handler(event, lambda _, times=times: times.append(read_clock()))
         trainer._event_handlers[event].insert(0, trainer._event_handlers[event].pop())
     prepared = read_clock() - start
     workflow.run()
@@ -290,21 +290,25 @@ def prepare_data(bundle: str, args: argparse.Namespace, folder: Path) -> tuple[P
     if args.dataset_dir:
         manifest, root = args.manifest or ROOT / f"bundles/{bundle}/configs/manifest.json", args.dataset_dir.absolute()
     else:
-        layout = json.loads((ROOT / f"bundles/{bundle}/configs/metadata.json").read_text())["phantom"]["layout"]
-        manifest = getattr(phantoms, LAYOUTS[layout].phantom)(folder / "phantom", **PHANTOMS[bundle])
+        phantom = json.loads((ROOT / f"bundles/{bundle}/configs/metadata.json").read_text())["phantom"]
+        manifest = getattr(phantoms, LAYOUTS[phantom["layout"]].phantom)(folder / "phantom", **PHANTOMS[bundle])
+        manifest = manifest.with_name(phantom.get("manifest", manifest.name))
         (root,) = (path for path in manifest.parent.iterdir() if path.is_dir())
+    fold = json.loads((ROOT / f"bundles/{bundle}/configs/train.json").read_text())["fold"]
     whole, chosen = read_manifest(manifest), []
     for split in ("train", "val"):
-        known = load_datalist(manifest, root, split, args.fold, check=False, allow_missing=True)  # type: ignore[arg-type]
+        known = load_datalist(manifest, root, split, fold, check=False, allow_missing=True)  # type: ignore[arg-type]
         names = {item["case_id"] for item in known[: args.cases]}
-        chosen += [case for case in whole.cases if case.case_id in names]
-    write_manifest(replace(whole, cases=tuple(chosen)), folder / "manifest.json")
+        cases = [replace(case, split=split, fold=None) for case in whole.cases if case.case_id in names]
+        # A named split may divide a film by time; as parts of a manifest its frames must not share a subject.
+        chosen += [replace(case, subject=case.case_id) if isinstance(fold, str) else case for case in cases]
+    write_manifest(replace(whole, cases=tuple(chosen), named_splits={}), folder / "manifest.json")
     return folder / "manifest.json", root
 
 
-def load_items(manifest: Path, root: Path, split: str, fold: Any, folder: Path) -> list[Item]:
+def load_items(manifest: Path, root: Path, split: str, folder: Path) -> list[Item]:
     """Return the cases of a split; masks that are drawn from annotations are drawn into files once."""
-    items = load_datalist(manifest, root, split, fold, check=False)  # type: ignore[arg-type]
+    items = load_datalist(manifest, root, split, None, check=False)  # type: ignore[arg-type]
     for item in items if ".json#" in str(items[0]["label"]) else ():
         drawn = LoadCocoMaskd("label", manifest=str(manifest), reverse_indexing=False)(dict(item))["label"]
         path = folder / f"{split}_{item['case_id'].replace('/', '_')}.png"
@@ -318,11 +322,10 @@ def compare(bundle: str, seed: int, args: argparse.Namespace, folder: Path) -> d
     manifest, root = prepare_data(bundle, args, folder)
     kind = Slices if bundle.startswith("lgg") else Pictures
     parts = {
-        split: kind(load_items(manifest, root, split, args.fold, folder), RECIPES[bundle], seed)
-        for split in ("train", "val")
+        split: kind(load_items(manifest, root, split, folder), RECIPES[bundle], seed) for split in ("train", "val")
     }
     bundle_root = ROOT / "bundles" / bundle
-    values = {"bundle_root": str(bundle_root), "dataset_dir": str(root), "manifest": str(manifest), "fold": args.fold}
+    values = {"bundle_root": str(bundle_root), "dataset_dir": str(root), "manifest": str(manifest), "fold": None}
     values |= {"max_epochs": args.epochs, "val_interval": args.epochs, "seed": seed}
     values |= {"output_dir": str(folder / "output"), **({"encoder_weights": None} if bundle == "isic_unetpp" else {})}
     parser = ConfigParser()
@@ -339,7 +342,7 @@ def compare(bundle: str, seed: int, args: argparse.Namespace, folder: Path) -> d
         "dice": (score(network, parts["val"]), score(ours, parts["val"])),
         "prepared": prepared,
         "samples": len(parts["train"]),
-        "cases": len(parts["val"]),
+        "cases": len(parts["val"].items),
     }
 
 
@@ -371,7 +374,6 @@ def main() -> None:
     parser.add_argument("--bundles", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--dataset_dir", type=Path, help="real data, for one bundle (default: a phantom)")
     parser.add_argument("--manifest", type=Path, help="manifest of the real data (default: the bundle's)")
-    parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--cases", type=int, default=4, help="training cases, and as many for validation (default: 4)")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
