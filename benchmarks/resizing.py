@@ -44,8 +44,9 @@ def resize_with_pillow(case: dict[str, Any]) -> dict[str, Any]:
     return {"image": torch.as_tensor(np.stack(resized))}
 
 
+OURS = "this package"
 VARIANTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "this package": Resized("image", **OPTIONS),
+    OURS: Resized("image", **OPTIONS),
     "MONAI": MonaiResized("image", **OPTIONS),
     "torch": resize_with_torch,
     "Pillow, float": resize_with_pillow,
@@ -86,6 +87,7 @@ def measure(path: Path, repeat: int) -> list[dict[str, Any]]:
         {
             "variant": name,
             "ms": 1000 * statistics.median(seconds[name][1:]),
+            "ratios": [theirs / ours for theirs, ours in zip(seconds[name][1:], seconds[OURS][1:], strict=True)],
             "MiB": memory[name],
             "difference": differences[name],
             "counts": name == "MONAI" or differences[name] < 0.1,
@@ -105,7 +107,9 @@ def make_rows(size: str, results: list[dict[str, Any]]) -> list[Row]:
         note = f"it smooths by another rule: difference from Pillow {other['difference']:.0f}" if is_monai else ""
         counts = ours["counts"] and other["counts"]
         goal = 1.0 if other["variant"] == "torch" else None
-        rows.append(Row(what, other["variant"], other["ms"], ours["ms"], goal, None, None, accuracy, counts, note))
+        ratio, spread = statistics.median(other["ratios"]), (min(other["ratios"]), max(other["ratios"]))
+        times = (other["ms"], ours["ms"])
+        rows.append(Row(what, other["variant"], *times, goal, ratio, spread, accuracy, counts, note))
         if is_monai:
             what = f"{what}: peak memory, MiB"
             rows.append(Row(what, other["variant"], other["MiB"], ours["MiB"], None, None, None, accuracy, counts))

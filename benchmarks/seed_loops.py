@@ -391,7 +391,7 @@ def main() -> None:
         print(f"{row.what}: loop {row.peer_value:.2f} s, bundle {row.ours:.2f} s an epoch, ratio {row.ratio:.2f}")
         print(f"  {row.accuracy}; {row.note}", flush=True)
     unit = "s of processor time an epoch" if DEVICE.type == "cpu" else "s an epoch"
-    title = "The originals' training loops, with their recipes"
+    title = f"The originals' training loop beside {', '.join(args.bundles)}"
     write_record(args.json, build_record("seed_loops", title, unit, rows))
 
 

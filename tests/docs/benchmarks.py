@@ -102,12 +102,8 @@ def _render_goals(records: Mapping[str, Record]) -> Iterator[str]:
     rows = _list_goals(records)
     reached = sum(_judge(row) == "yes" for _, row in rows)
     yield f"{reached} of {len(rows)} goals are reached in the records that are kept."
-    yield from [
-        "The bars are the ratios divided by their goals.",
-        "",
-        f"![Ratios divided by their goals](benchmarks/{GOALS})",
-        "",
-    ]
+    yield from ["The bars are the ratios divided by their goals: at 1 a goal is reached.", ""]
+    yield from [f"![Ratios divided by their goals](benchmarks/{GOALS})", ""]
     yield from ["| what | peer | ratio | goal | reached |", "|---|---|---|---|---|"]
     for record, row in rows:
         link = f"[{record['title']}](#{_make_anchor(record['title'])}): {row['what']}"

@@ -1,6 +1,7 @@
 """Charts of the page of benchmarks, as SVG: numbers in, text out, the same bytes on every machine."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
@@ -9,6 +10,8 @@ _WIDTH, _LABEL, _ROW, _EDGE = 860, 400, 22, 46
 _COLOURS = ("#1a7f37", "#cf222e", "#6e7781")  # reached, missed, no goal
 _LINES = ("#0969da", "#cf222e", "#9a6700", "#8250df")
 _MOST_LETTERS = 62
+# Of the axis of ratios: the shortest, the lowest value that is told from 0, and where it may be labelled.
+_LEAST, _LOWEST, _TICKS = (0.5, 2.0), 0.01, (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True)
@@ -21,37 +24,43 @@ class Bar:
 
 
 def draw_bars(title: str, bars: Sequence[Bar]) -> str:
-    """Draw horizontal bars from zero, a line at 1, and a mark at each goal.
+    """Draw horizontal bars from 1 to each ratio on a logarithmic axis, with a mark at each goal.
 
     Args:
         title: for those who do not see the chart.
         bars: from top to bottom.
     """
-    highest = max(1.0, *(bar.value for bar in bars), *(bar.goal or 0 for bar in bars))
+    ratios = [max(value, _LOWEST) for bar in bars for value in (bar.value, bar.goal or 1)]
+    low, high = min(*ratios, _LEAST[0]), max(*ratios, _LEAST[1])
     height = _ROW * len(bars) + 34
 
     def place(value: float) -> float:
-        return _LABEL + (_WIDTH - _LABEL - _EDGE) * value / highest
+        share = math.log(max(value, _LOWEST) / low) / math.log(high / low)
+        return _LABEL + (_WIDTH - _LABEL - _EDGE) * share
 
     parts = [_open(title, height)]
+    for at in (tick for tick in _TICKS if low <= tick <= high):
+        colour = "#1f2328" if at == 1 else "#d0d7de"
+        line = f'x1="{place(at):.1f}" x2="{place(at):.1f}" y1="4" y2="{height - 22}"'
+        parts.append(f'<line {line} stroke="{colour}"/>')
+        parts.append(f'<text x="{place(at):.1f}" y="{height - 7}" text-anchor="middle">{at:g}</text>')
     for number, bar in enumerate(bars):
-        top = 8 + _ROW * number
-        colour = _COLOURS[2] if bar.goal is None else _COLOURS[bar.value < bar.goal]
-        parts += [
-            f'<text x="{_LABEL - 8}" y="{top + 13}" text-anchor="end">{escape(_shorten(bar.label))}</text>',
-            f'<rect x="{_LABEL}" y="{top + 2}" width="{place(bar.value) - _LABEL:.1f}" height="14" fill="{colour}"/>',
-            f'<text x="{place(bar.value) + 5:.1f}" y="{top + 13}">{bar.value:.2f}</text>',
-        ]
-        if bar.goal is not None:
-            x = place(bar.goal)
-            mark = f'x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{top + 18}"'
-            parts.append(f'<line {mark} stroke="#1f2328" stroke-width="2.5"/>')
-    base = height - 22
-    parts.append(
-        f'<line x1="{place(1):.1f}" x2="{place(1):.1f}" y1="4" y2="{base}" stroke="#1f2328" stroke-dasharray="3 3"/>'
-    )
-    parts += [f'<text x="{place(at):.1f}" y="{base + 15}" text-anchor="middle">{at:g}</text>' for at in (0, 1)]
+        parts += _draw_bar(bar, 8 + _ROW * number, place)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _draw_bar(bar: Bar, top: int, place: Callable[[float], float]) -> list[str]:
+    colour = _COLOURS[2] if bar.goal is None else _COLOURS[bar.value < bar.goal]
+    left, right = sorted((place(1), place(bar.value)))
+    parts = [
+        f'<text x="{_LABEL - 8}" y="{top + 13}" text-anchor="end">{escape(_shorten(bar.label))}</text>',
+        f'<rect x="{left:.1f}" y="{top + 2}" width="{right - left:.1f}" height="14" fill="{colour}"/>',
+        f'<text x="{right + 5:.1f}" y="{top + 13}">{bar.value:.3g}</text>',
+    ]
+    if bar.goal is not None:
+        mark = f'x1="{place(bar.goal):.1f}" x2="{place(bar.goal):.1f}" y1="{top}" y2="{top + 18}"'
+        parts.append(f'<line {mark} stroke="#1f2328" stroke-width="2.5"/>')
+    return parts
 
 
 def draw_curves(curve: Mapping[str, Any]) -> str:

@@ -138,11 +138,15 @@ def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
     assert {name: len(values) for name, values in turns.seconds.items()} == {"a": 2, "b": 2}
 
 
-def test_bars_stand_at_their_values() -> None:
-    chart = draw_bars("title", [Bar("reached", 2.0, 1.0), Bar("missed", 0.5, 1.0), Bar("a < b", 1.0)])
-    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="14"', chart)]
-    assert widths == [414.0, 103.5, 207.0]  # 860 - 400 - 46 wide at the highest value, 2
-    assert re.findall(r'height="14" fill="(#\w+)"', chart) == ["#1a7f37", "#cf222e", "#6e7781"]
+def test_bars_reach_from_one_to_their_ratio() -> None:
+    chart = draw_bars("title", [Bar("reached", 2.0, 1.0), Bar("missed", 0.5, 1.0), Bar("a < b", 1.0), Bar("zero", 4.0)])
+    boxes = re.findall(r'<rect x="([\d.]+)" y="\d+" width="([\d.]+)" height="14"', chart)
+    # From 400 to 814; a factor of two is a third of the axis from 0.5 to 4.
+    assert [tuple(map(float, box)) for box in boxes] == [(538, 138), (400, 138), (538, 0), (538, 276)]
+    colours = re.findall(r'height="14" fill="(#\w+)"', chart)
+    assert colours == ["#1a7f37", "#cf222e", "#6e7781", "#6e7781"]
+    assert re.findall(r'text-anchor="middle">([\d.]+)<', chart) == ["0.5", "1", "2"]
+    assert draw_bars("", [Bar("no score", 0.0, 1.0)]).count('x="400.0"') == 2  # the bar, and the tick at 0.01
     assert "a &lt; b" in chart
 
 
