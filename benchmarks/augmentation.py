@@ -12,34 +12,33 @@ On a CPU times are those of the processor with one thread; on a GPU those of the
 sides, which a loader's workers run, stay on the CPU.
 
 Example:
-    python benchmarks/augmentation.py --repeat 7 --json docs/benchmarks/augmentation.json
+    python benchmarks/augmentation.py --rounds 9 --json docs/benchmarks/augmentation.json
 """
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
 from copy import deepcopy
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from clocks import DEVICE, take_turns
 from monai.bundle import ConfigParser
 from monai.transforms import Compose, RandGaussianNoised
+from records import Row, build_record, write_record
 
 from pipeline.transforms import AugmentBatch
 
 ROOT = Path(__file__).resolve().parents[1]
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 GOAL = 1.5
+MONAI, PEER = f"MONAI {metadata.version('monai')}, case by case", "batchgeneratorsv2 0.3.6"
 #: Bundle, shape of a case as the loader gives it, cases in a batch
 CASES = {
     "256 x 256 x 3": ("isic_unetpp", (3, 256, 256), 16),
     "192 x 192 x 9": ("lgg_attunet", (3, 192, 192, 3), 16),
     "48 x 64 x 48": ("hippocampus_segresnet", (1, 48, 64, 48), 2),
 }
-Side = Callable[[], float]
 
 
 def read_steps(bundle: str) -> list[Any]:
@@ -56,14 +55,6 @@ def make_batch(shape: tuple[int, ...], count: int) -> dict[str, torch.Tensor]:
     return {"image": image.half(), "label": (image[:, :1] > 0.43).to(torch.uint8)}
 
 
-def clock() -> float:
-    """Return seconds: of the processor, or on a GPU of the clock when its work is done."""
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
-
-
 def compare(steps: list[Any], batch: dict[str, torch.Tensor]) -> tuple[float, float]:
     """Return the mean difference of the images in standard deviations, and the part of the labels that is equal."""
     quiet = [step for step in steps if not isinstance(step, RandGaussianNoised)]
@@ -78,7 +69,7 @@ def compare(steps: list[Any], batch: dict[str, torch.Tensor]) -> tuple[float, fl
     return float(difference), float((label.cpu() == expected["label"]).float().mean())
 
 
-def make_peer(bundle: str, shape: tuple[int, ...]) -> Callable[[dict[str, torch.Tensor]], Any] | None:
+def make_peer(bundle: str) -> Callable[[dict[str, torch.Tensor]], Any] | None:
     """Build batchgeneratorsv2's steps; None where it is not installed."""
     try:
         from batchgeneratorsv2.transforms.intensity.brightness import (
@@ -159,10 +150,11 @@ def make_peer(bundle: str, shape: tuple[int, ...]) -> Callable[[dict[str, torch.
     return augment
 
 
-def measure(bundle: str, shape: tuple[int, ...], count: int, repeat: int) -> dict[str, list[float]]:
-    """Return milliseconds a sample of all sides, in turns; the first round warms up."""
+def measure(what: str, rounds: int) -> list[Row]:
+    """Return the rows of one kind of image: milliseconds a sample of all sides."""
+    bundle, shape, count = CASES[what]
     steps, batch = read_steps(bundle), make_batch(shape, count)
-    ours, theirs, peer = AugmentBatch(steps), Compose(deepcopy(steps)), make_peer(bundle, shape)
+    ours, theirs, peer = AugmentBatch(steps), Compose(deepcopy(steps)), make_peer(bundle)
     batches = max(1, 32 // count)
 
     def run_monai() -> None:
@@ -170,58 +162,42 @@ def measure(bundle: str, shape: tuple[int, ...], count: int, repeat: int) -> dic
         for key in batch:
             torch.stack([torch.as_tensor(case[key]) for case in cases])
 
-    sides: dict[str, Callable[[], Any]] = {"ours": lambda: ours(batch, DEVICE), "monai": run_monai}
+    sides: dict[str, Callable[[], Any]] = {"ours": lambda: ours(batch, DEVICE), MONAI: run_monai}
     if peer is not None:
-        sides["batchgeneratorsv2"] = lambda: peer(batch)
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(repeat + 1):
-        for name, side in sides.items():
-            seed = 1000 + turn
-            torch.manual_seed(seed)
-            ours.set_random_state(seed)
-            theirs.set_random_state(seed)
-            start = clock()
-            for _ in range(batches):
-                side()
-            if turn:
-                times[name].append((clock() - start) / batches / count * 1000)
-    return times
+        sides[PEER] = lambda: peer(batch)
+    for number, chain in enumerate((ours, theirs)):
+        chain.set_random_state(number)
+    turns = take_turns(sides, rounds, calls=batches)
+    difference, equal = compare(read_steps(bundle), batch)
+    accuracy = (
+        f"images differ from MONAI's by {difference:.1g} of their spread, labels equal {equal:.5f}"
+    )
+    counts, own = difference <= 0.001 and equal >= 0.9995, turns.median("ours") / count * 1000
+    rows = []
+    for name, goal in ((PEER, GOAL), (MONAI, None)):
+        if name not in sides:
+            rows.append(Row(what, name, None, own, goal, note="not measured: batchgeneratorsv2 is not installed"))
+            continue
+        ratio, spread = turns.ratio(name, "ours")
+        rows.append(Row(what, name, turns.median(name) / count * 1000, own, goal, ratio, spread, accuracy, counts))
+    return rows
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=7, help="rounds (default: 7)")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each side is measured (default: 9)")
     parser.add_argument("--json", type=Path, help="write the record here too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for what, (bundle, shape, count) in CASES.items():
-        times = measure(bundle, shape, count, arguments.repeat)
-        difference, equal = compare(read_steps(bundle), make_batch(shape, count))
-        counts = difference <= 0.001 and equal >= 0.9995
-        accuracy = f"images differ by {difference:.1g} of their spread, labels equal {equal:.5f}"
-        for peer, goal in (("batchgeneratorsv2", GOAL), ("monai", None)):
-            ratios = [p / o for p, o in zip(times.get(peer, []), times["ours"], strict=False)]
-            rows.append(
-                {
-                    "what": what,
-                    "peer": peer,
-                    "peer_value": statistics.median(times[peer]) if ratios else None,
-                    "ours": statistics.median(times["ours"]),
-                    "ratio": statistics.median(ratios) if ratios else None,
-                    "goal": goal,
-                    "spread": [min(ratios), max(ratios)] if ratios else None,
-                    "accuracy": accuracy,
-                    "counts": counts,
-                    "note": "" if ratios else f"not measured: {peer} is not installed",
-                }
-            )
-            row = rows[-1]
-            value = f"{row['peer_value']:.2f} ms, ratio {row['ratio']:.2f}" if ratios else row["note"]
-            print(f"{what:<16}ours {row['ours']:.2f} ms  {peer} {value}  {accuracy}", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    for what in CASES:
+        for row in measure(what, arguments.rounds):
+            rows.append(row)
+            value = row.note or f"{row.peer_value:.2f} ms, ratio {row.ratio:.2f}; {row.accuracy}"
+            print(f"{what:<16}ours {row.ours:.2f} ms   {row.peer} {value}", flush=True)
+    title, unit = "Augmentation of a sample", "ms of processor time"
+    write_record(arguments.json, build_record("augmentation", title, unit, rows))
 
 
 if __name__ == "__main__":
