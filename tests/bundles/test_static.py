@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
+from monai.inferers import SlidingWindowInferer
 
 from pipeline import __version__
 from pipeline.bundle.config_files import list_configs
@@ -216,6 +217,16 @@ def strip_labels(step: dict[str, object]) -> dict[str, object]:
     kept = {key: value for key, value in step.items() if key not in ("_desc_", "allow_missing_keys")}
     keys = kept["keys"]
     return {**kept, "keys": "image" if isinstance(keys, list) and "image" in keys else keys}
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", {1}), ("cuda", {4, 8})])
+def test_windows_fit_the_device(bundle: Path, device: str, sizes: set[int]) -> None:
+    """On a CPU batches of windows are slower and larger; a GPU is not busy with one."""
+    config = load_config(bundle, "inference.json")
+    config["device"] = f"$torch.device('{device}')"
+    windows = config.get_parsed_content("inferer").inferer.inferer
+    if isinstance(windows, SlidingWindowInferer):
+        assert windows.sw_batch_size in sizes
 
 
 def test_a_run_writes_outside_of_its_bundle(bundle: Path) -> None:
