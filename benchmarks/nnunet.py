@@ -200,13 +200,22 @@ def compare(ours: Result, theirs: Result, subjects: Mapping[str, str], peer: str
     )
 
 
-def list_unmeasured(rows: list[Row], minutes: list[float], args: argparse.Namespace) -> list[Row]:
-    """Return a row for each budget with a goal that was not measured."""
-    missing = [goal for goal in MINUTES if not any(abs(one / goal - 1) <= NEAR for one in minutes)]
-    peers = dict.fromkeys(row.peer for row in rows)
-    note = "not measured: it takes twice that time and the predictions"
-    data = f"{args.bundle}, fold {args.fold}"
-    return [Row(f"{data}, {goal} minutes", peer, None, None, 1.0, note=note) for goal in missing for peer in peers]
+def list_unmeasured(rows: list[Row], lines: Mapping[str, list[Any]], args: argparse.Namespace) -> list[Row]:
+    """Return a row for each budget with a goal and each way of nnU-Net that was not measured."""
+    note = "not measured: it takes twice that time of a core, and the predictions"
+    found = []
+    for variant in VARIANTS:
+        peer = name_peer(args, variant)
+        minutes = [point[0] for point in lines.get(peer, [])]
+        missing = [goal for goal in MINUTES if not any(abs(one / goal - 1) <= NEAR for one in minutes)]
+        what = f"{args.bundle}, fold {args.fold}"
+        found += [Row(f"{what}, {goal} minutes", peer, None, None, 1.0, note=note) for goal in missing]
+    return [*rows, *found]
+
+
+def name_peer(args: argparse.Namespace, variant: str) -> str:
+    """Return how the record calls a way of nnU-Net."""
+    return f"nnU-Net {args.version} {args.configuration}, {variant}"
 
 
 def describe(difference: Difference) -> str:
@@ -239,7 +248,7 @@ def measure(args: argparse.Namespace, budgets: list[Budget]) -> tuple[list[Row],
                 args.work / f"{name}.json",
                 lambda variant=variant, seconds=seconds, name=name: train_nnunet(args, variant, seconds, name),  # type: ignore[misc]
             )
-            peer = f"nnU-Net {args.version} {args.configuration}, {variant}"
+            peer = name_peer(args, variant)
             lines.setdefault(peer, []).append(find_point(theirs, subjects))
             rows.append(compare(ours, theirs, subjects, peer, data))
             print(f"{rows[-1].what}: ours {rows[-1].ours:.4f}, {peer} {rows[-1].peer_value:.4f}", flush=True)
@@ -271,7 +280,7 @@ def main() -> None:
     wanted = [Budget("max_epochs", value) for value in args.max_epochs]
     wanted += [Budget("budget_minutes", value) for value in args.minutes]
     rows, lines = measure(args, wanted)
-    rows += list_unmeasured(rows, [point[0] for point in lines[args.bundle]], args)
+    rows = list_unmeasured(rows, lines, args)
     curve = {
         "title": f"{args.bundle} and nnU-Net, fold {args.fold}",
         "x": "minutes of processor time for the training",
