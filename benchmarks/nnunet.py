@@ -21,7 +21,6 @@ Example:
 import argparse
 import json
 import os
-import re
 import resource
 import shutil
 import subprocess
@@ -141,7 +140,6 @@ def list_variables(args: argparse.Namespace, results: str = "results") -> dict[s
 def train_nnunet(args: argparse.Namespace, variant: str, seconds: float, name: str) -> Result:
     """Train for so many seconds, and predict; return seconds with the prediction, steps and scores by case."""
     folder, log = f"results/{name}", args.work / f"{name}.log"
-    shutil.rmtree(args.work / folder, ignore_errors=True)
     variables = {**list_variables(args, folder), "NNUNET_SECONDS": f"{seconds:.1f}", **VARIANTS[variant]}
     variables["nnUNet_n_proc_DA"] = "0"  # augmentation in the same process, so that its time counts
     trainer = str(ROOT / "benchmarks/nnunet_trainers/trainer_for_seconds.py")
@@ -151,9 +149,9 @@ def train_nnunet(args: argparse.Namespace, variant: str, seconds: float, name: s
     raw = args.work / "raw" / NAME
     labels = json.loads((raw / "dataset.json").read_text())["labels"]
     names = {case: f"{case}.nii.gz" for case in list_subjects(args)}
-    (steps,) = re.findall(r"^STEPS (\d+)", log.read_text(), flags=re.MULTILINE)
+    steps = int((trained / "fold_0/steps.txt").read_text())
     scores = score_nnunet(trained / "fold_0/validation", raw, names, len(labels) - 1)
-    return {"seconds": seconds, "with prediction": spent, "steps": int(steps), "scores": scores}
+    return {"seconds": seconds, "with prediction": spent, "steps": steps, "scores": scores}
 
 
 def list_subjects(args: argparse.Namespace) -> dict[str, str]:
