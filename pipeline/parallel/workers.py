@@ -27,8 +27,8 @@ def fit_workers(number: int | Literal["auto"], device: torch.device | str) -> in
     On a CPU that is 0: the network uses all cores, and workers would take them away from it. For a GPU it is the number
     of cores that this process may use (affinity, quota of the container) divided among the processes that torchrun has
     started on this machine, without the core of the process itself, and at most `MOST`. It is less where the shared
-    memory (``/dev/shm``), through which workers send batches, is small, and 0 where processes do not fork, because there
-    each worker would get a copy of the cached data in every epoch.
+    memory (``/dev/shm``) is small through which workers send batches. It is 0 where processes do not fork, because each
+    worker would get a copy of the cached data in every epoch.
 
     Args:
         number: "auto", or the number that is wanted.

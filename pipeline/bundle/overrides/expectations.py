@@ -18,6 +18,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "sw_batch_size": (1, float("inf")),
     "interval": (1, float("inf")),
     "num_workers": (0, float("inf")),
+    "budget_minutes": (0, float("inf")),
     "cache_rate": (0, float("inf")),
     "lr": (0, float("inf")),
     "weight_decay": (0, float("inf")),
