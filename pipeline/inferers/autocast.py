@@ -86,7 +86,9 @@ def compile_network(network: Any) -> None:
     module = unwrap_network(network)
     # torch names no public way to ask.
     if isinstance(module, torch.nn.Module) and getattr(module, "_compiled_call_impl", None) is None:
-        _LOGGER.info("torch.compile: the first steps compile the network and take up to some minutes; then it is faster")
+        _LOGGER.info(
+            "torch.compile: the first steps compile the network, which takes minutes; those after it are faster"
+        )
         module.compile()
 
 

@@ -201,3 +201,80 @@ def test_lists_of_deep_supervision_are_float32_too(amp, kind):
     assert type(result) is kind
     assert [item.dtype for item in result] == [torch.float32] * 2
     torch.testing.assert_close(result[1], network.first(batch), rtol=0.05, atol=0.05)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Return the list of modules that were compiled, each marked as torch does."""
+    found = []
+
+    def compile_module(module):
+        found.append(module)
+        module._compiled_call_impl = module._call_impl
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_module)
+    return found
+
+
+def test_a_network_is_compiled_once_whoever_runs_it(compiled, caplog):
+    network = Recorder()
+    keys = list(network.state_dict())
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            AutocastInferer(SimpleInferer(), amp=False, compile="true")(make_batch(), network)
+    assert compiled == [network]
+    assert list(network.state_dict()) == keys
+    assert caplog.messages == [
+        "torch.compile: the first steps compile the network, which takes minutes; those after it are faster"
+    ]
+
+
+def test_the_network_in_a_parallel_wrapper_is_compiled(compiled):
+    wrapped = torch.nn.DataParallel(Recorder())
+    AutocastInferer(SimpleInferer(), amp=False, compile=True)(make_batch(), wrapped)
+    assert compiled == [wrapped.module]
+
+
+def test_nothing_is_compiled_by_default(compiled):
+    for options in ({}, {"compile": False}, {"compile": "false"}):
+        AutocastInferer(SimpleInferer(), amp=False, **options)(make_batch(), Recorder())
+    assert compiled == []
+    AutocastInferer(SimpleInferer(), amp=False, compile=True)(make_batch(), lambda batch: batch)
+    assert compiled == []
+
+
+class Plain(torch.nn.Module):
+    """A network without what torch.compile cannot see through."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm = torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.BatchNorm2d(4)
+        self.last = torch.nn.Conv2d(4, 1, 1)
+
+    def forward(self, x):
+        return self.last(self.norm(self.first(x)).relu())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_compiled_network_learns_the_same_and_fits_the_plain_one(tmp_path):
+    def train(compile_it):
+        network = Plain().to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        inferer, losses = AutocastInferer(SimpleInferer(), amp=False, compile=compile_it), []
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = (inferer(make_batch(), network) - 1).square().mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        network.eval()
+        with torch.no_grad():
+            return network.state_dict(), losses, inferer(make_batch(1, 2, 16, 16), network)
+
+    (plain, plain_losses, expected), (compiled_state, losses, result) = train(False), train(True)
+    assert list(compiled_state) == list(plain)
+    torch.testing.assert_close(losses, plain_losses, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-4)
+    Plain().load_state_dict(compiled_state)

@@ -26,8 +26,8 @@ from pipeline.handlers.training.schedule_restart import ScheduleRestart
 from pipeline.handlers.training.time_budget import TimeBudget
 
 _ADVICE = (
-    "usual in the first epochs; if it lasts, check the labels with `python -m pipeline dataset check --deep` "
-    "or try another learning_rate"
+    "usual in the first epochs; if it lasts, give it more steps (--max_epochs, a smaller --batch_size), try another "
+    "--learning_rate, or check the labels with `python -m pipeline dataset check --deep`"
 )
 
 

@@ -26,6 +26,8 @@ _LOGGER = logging.getLogger(__name__)
 FILE = "training_time.json"
 # Speed is measured over this share of the time, and over a few iterations unless they are slow.
 _MEASURED, _MEASURED_AT_MOST, _ITERATIONS = 0.02, 0.1, 4
+# A case that takes more than this share of the time is not tried twice.
+_PROBE = 0.005
 # A resumed run with less than this share of its time is over.
 _LEAST = 0.03
 
@@ -174,6 +176,8 @@ class TimeBudget:
                 evaluator.network.eval()
                 evaluator.inferer(image, evaluator.network)
                 times.append(time.monotonic() - began)
+                if times[0] > _PROBE * self.seconds:
+                    break
         evaluator.network.train()
         self._validating += sum(times)
         return min(times) * len(loader)

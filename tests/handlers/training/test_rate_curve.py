@@ -40,14 +40,13 @@ def test_the_curve_has_the_rates_of_the_steps(name):
     curve = RateCurve(schedule, STEPS)
     assert str((optimizer.state_dict(), schedule.state_dict())) == str(before)
     other, stepped = build(name)
-    steps = STEPS - (name == "onecycle")  # it takes one step less
-    for step in range(steps + 1):
-        curve.follow(step / steps)
+    for step in range(STEPS + 1):
+        curve.follow(step / STEPS)
         assert read(optimizer) == pytest.approx(read(other)), step
-        if step < steps:
+        if step < STEPS:
             here = read(other)
             stepped.step()
-            curve.follow((step + 0.25) / steps)
+            curve.follow((step + 0.25) / STEPS)
             expected = [a + 0.25 * (b - a) for a, b in zip(here, read(other), strict=True)]
             assert read(optimizer) == pytest.approx(expected), step
 
