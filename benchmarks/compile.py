@@ -143,8 +143,11 @@ def main() -> None:
     for name in arguments.cases:
         rows.append(measure(name, arguments.batch, arguments.repeat))
         row = rows[-1]
-        print(f"{row['what']}: {row['peer_value']} s, compiled {row['ours']} s, ratio {row['ratio']} "
-              f"({row['note']}; {row['accuracy']})", flush=True)
+        print(
+            f"{row['what']}: {row['peer_value']} s, compiled {row['ours']} s, ratio {row['ratio']} "
+            f"({row['note']}; {row['accuracy']})",
+            flush=True,
+        )
     record = {
         "schema": 1,
         "script": "compile",

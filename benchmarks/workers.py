@@ -32,7 +32,9 @@ def build(bundle: str, workers: int, changes: dict[str, Any]) -> tuple[Any, Any,
     folder = ROOT / "bundles" / bundle
     config = ConfigParser()
     config.read_config([str(folder / "configs" / name) for name in ("train.json", "phantom.json")])
-    config.update({"bundle_root": str(folder), "device": str(DEVICE), "num_workers": workers, "check": False, **changes})
+    config.update(
+        {"bundle_root": str(folder), "device": str(DEVICE), "num_workers": workers, "check": False, **changes}
+    )
     return tuple(config.get_parsed_content(name) for name in ("train#dataloader", "network", "loss", "optimizer"))  # type: ignore[return-value]
 
 
@@ -79,20 +81,36 @@ def main() -> None:
         restart = first - base_first
         text = f"first batch after {first:.3f} s ({restart:+.3f} s)"
         print(f"{number} workers: an epoch {whole:.2f} s, {text}", flush=True)
-        rows.append({
-            "what": f"{arguments.bundle}, an epoch, {number} workers", "peer": f"{arguments.workers[0]} workers",
-            "peer_value": round(base, 3), "ours": round(whole, 3), "ratio": round(base / whole, 2), "goal": None,
-            "spread": None, "accuracy": "the same loader and network", "counts": True, "note": text,
-        })
+        rows.append(
+            {
+                "what": f"{arguments.bundle}, an epoch, {number} workers",
+                "peer": f"{arguments.workers[0]} workers",
+                "peer_value": round(base, 3),
+                "ours": round(whole, 3),
+                "ratio": round(base / whole, 2),
+                "goal": None,
+                "spread": None,
+                "accuracy": "the same loader and network",
+                "counts": True,
+                "note": text,
+            }
+        )
     record = {
-        "schema": 1, "script": "workers", "title": "Workers of the loader", "command": "python benchmarks/workers.py",
+        "schema": 1,
+        "script": "workers",
+        "title": "Workers of the loader",
+        "command": "python benchmarks/workers.py",
         "measured": datetime.now(UTC).date().isoformat(),
         "machine": {
-            "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(), "device": DEVICE.type, "torch": torch.__version__,
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": DEVICE.type,
+            "torch": torch.__version__,
             "monai": monai.__version__,
         },
-        "unit": "s of the clock", "rows": rows,
+        "unit": "s of the clock",
+        "rows": rows,
     }
     if arguments.json:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")

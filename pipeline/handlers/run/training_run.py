@@ -76,9 +76,8 @@ class TrainingRun:
     ) -> None:
         schedulers = [item for item in to_save.values() if isinstance(item, LRScheduler)]
         times = LoaderTimes()
-        budget = []
-        if budget_minutes is not None:
-            budget = [TimeBudget(output_dir, 60 * budget_minutes, schedulers, evaluator, val_interval)]
+        seconds = None if budget_minutes is None else 60 * budget_minutes
+        budget = [] if seconds is None else [TimeBudget(output_dir, seconds, schedulers, evaluator, val_interval)]
         self.handlers: list[Any] = [
             RunLock(output_dir),
             GracefulStop(),

@@ -86,7 +86,7 @@ class TimeBudget:
         self._is_tight = self._is_over = False
         if state.epoch and self.seconds - self._before < _LEAST * self.seconds:
             self._is_over, state.max_epochs = True, state.epoch
-            text = "the budget of %s is used up after %d epochs: raise it to continue"
+            text = "the budget of %s is used up after %d epochs: raise --budget_minutes to continue"
             _LOGGER.warning(text, format_duration(self.seconds), state.epoch)
         elif self._iteration is not None and state.epoch < self._epochs:
             self._make_plan(trainer)
@@ -207,7 +207,7 @@ class TimeBudget:
         planned = {} if plan is None else {"iterations": plan.length, "whole": plan.is_complete}
         return {
             "budget": {
-                "seconds": self.seconds,
+                "seconds": round(self.seconds, 1),
                 "used_before": round(self._before, 1),
                 "used": round(self._count(), 1),
                 **planned,

@@ -47,7 +47,7 @@ class StopAfter:
         self.epoch = epoch
 
     def attach(self, engine):
-        engine.add_event_handler(Events.EPOCH_COMPLETED(once=self.epoch), engine.terminate)
+        engine.add_event_handler(Events.EPOCH_COMPLETED(once=self.epoch), lambda: engine.terminate())
 
 
 def train(folder, monkeypatch, seconds, whole=True, case=0.0, stop=0, max_epochs=40, interval=5, **options):
@@ -123,7 +123,7 @@ def test_a_budget_that_is_used_up_can_be_raised(tmp_path, monkeypatch, caplog):
     train(tmp_path, monkeypatch, 200.0)
     trainer = train(tmp_path, monkeypatch, 200.0, resume=True)
     assert (trainer.state.epoch, trainer.clock.now) == (10, 0.0)
-    assert "the budget of 3 min is used up after 10 epochs: raise it to continue" in caplog.messages
+    assert "the budget of 3 min is used up after 10 epochs: raise --budget_minutes to continue" in caplog.messages
     trainer = train(tmp_path, monkeypatch, 400.0, resume=True)
     assert trainer.clock.now == 200.0
     assert (trainer.clock.rates[0], trainer.clock.rates[-1]) == (cosine(0.5), cosine(0.975))
