@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build(bundle: str, workers: int, changes: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+def build(bundle: str, workers: int, changes: dict[str, Any]) -> tuple[Any, ...]:
     """Return loader, network, loss and optimizer of a bundle."""
     folder = ROOT / "bundles" / bundle
     config = ConfigParser()
@@ -35,7 +35,7 @@ def build(bundle: str, workers: int, changes: dict[str, Any]) -> tuple[Any, Any,
     config.update(
         {"bundle_root": str(folder), "device": str(DEVICE), "num_workers": workers, "check": False, **changes}
     )
-    return tuple(config.get_parsed_content(name) for name in ("train#dataloader", "network", "loss", "optimizer"))  # type: ignore[return-value]
+    return tuple(config.get_parsed_content(name) for name in ("train#dataloader", "network", "loss", "optimizer"))
 
 
 def run_epoch(loader: Any, network: Any, loss: Any, optimizer: Any) -> tuple[float, float]:
