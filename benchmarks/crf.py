@@ -5,11 +5,13 @@ times, 48 x 96 x 96 with 2 labels 3 times; time per pixel at 4096 x 4096 at most
 memory at most that of pydensecrf2. pydensecrf2 has one thread.
 
 "cold" builds the lattice of positions in every call, "cached" finds it from the call before; the lattice of intensities
-is always built. Compilation happens before the first round and is timed separately (``--parts compile``). Speed is
-printed only where the results agree: label IoU at least 0.999 and max |dQ| at most 1e-3.
+is always built. Compilation happens before the first round and is timed separately (``--parts compile``). The record
+holds the cold calls. Speed is
+printed, and counts in the record, only where the results agree: label IoU at least 0.999 and max |dQ| at most 1e-3.
 
 A ratio is the median over the rounds of (peer's time / ours) of the same round, so that a load that comes and goes
-affects both. Differences below 15 % do not count.
+affects both: of the processor's time with one thread, of the clock's with two, which says something only on a machine
+that does nothing else (``--threads 1`` leaves them out). Differences below 15 % do not count.
 
 Example:
     python benchmarks/crf.py --repeats 7 --json crf.json
@@ -18,9 +20,7 @@ Example:
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,16 +28,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from records import Row, build_record, write_record
 from scipy import ndimage
 
 ITERATIONS = 5
 IOU, DIFFERENCE = 0.999, 1e-3
+PEER = "pydensecrf2"
 PARTS = ("speed", "scale", "memory", "compile")
 
 
@@ -125,25 +128,30 @@ def run_peer(case: Case, prob: NDArray[np.float32], image: NDArray[np.uint8]) ->
     return result.reshape(prob.shape)
 
 
-def list_contestants(case: Case, prob: Any, image: Any) -> dict[str, Callable[[], Any]]:
+def list_contestants(case: Case, prob: Any, image: Any, threads: list[int]) -> dict[str, Callable[[], Any]]:
     """Return the functions to time, by name."""
     from pipeline.crf import lattice, mean_field
 
-    def cold(threads: int) -> Callable[[], Any]:
-        def run() -> Any:
+    def call(count: int, cold: bool) -> Any:
+        if cold:
             lattice.clear_cache()
-            return mean_field(prob, image, threads=threads, **case.options)
+        return mean_field(prob, image, threads=count, **case.options)
 
-        return run
-
+    ours = {
+        f"{describe_threads(count)} {kind}": partial(call, count, kind == "cold")
+        for count in threads
+        for kind in ("cold", "cached")
+    }
     return {
         "pydensecrf2": lambda: run_peer(case, prob, image),
-        "1 thread cold": cold(1),
-        "1 thread cached": lambda: mean_field(prob, image, threads=1, **case.options),
-        "2 threads cold": cold(2),
-        "2 threads cached": lambda: mean_field(prob, image, threads=2, **case.options),
+        **ours,
         "torch": lambda: mean_field(prob, image, backend="torch", **case.options),
     }
+
+
+def describe_threads(count: int) -> str:
+    """Return a number of threads in words."""
+    return f"{count} thread" + "s" * (count > 1)
 
 
 def compare(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[float, float]:
@@ -156,12 +164,12 @@ def compare(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[flo
     return float(min(values)), float(np.abs(ours - theirs).max())
 
 
-def measure_speed(repeats: int, names: list[str]) -> dict[str, Any]:
+def measure_speed(repeats: int, names: list[str], threads: list[int]) -> dict[str, Any]:
     """Time all cases in turns."""
     found: dict[str, Any] = {}
     for name in names:
         case = CASES[name]
-        contestants = list_contestants(case, *case.make())
+        contestants = list_contestants(case, *case.make(), threads)
         results = {label: run() for label, run in contestants.items()}
         agreement = {label: compare(q, results["pydensecrf2"]) for label, q in results.items()}
         walls: dict[str, list[float]] = {label: [] for label in contestants}
@@ -182,7 +190,8 @@ def measure_speed(repeats: int, names: list[str]) -> dict[str, Any]:
             if iou < IOU or difference > DIFFERENCE:
                 print(f"  {label:<18} no time: label IoU {iou:.5f}, max |dQ| {difference:.1e}")
                 continue
-            ratios = [peer / ours for peer, ours in zip(walls["pydensecrf2"], walls[label], strict=True)]
+            clock = walls if label.startswith("2") else busy
+            ratios = [peer / ours for peer, ours in zip(clock["pydensecrf2"], clock[label], strict=True)]
             entry |= {
                 "wall_ms": 1e3 * statistics.median(walls[label]),
                 "cpu_ms": 1e3 * statistics.median(busy[label]),
@@ -196,26 +205,27 @@ def measure_speed(repeats: int, names: list[str]) -> dict[str, Any]:
     return found
 
 
-def measure_scale(repeats: int) -> dict[str, float]:
+def measure_scale(repeats: int, threads: list[int]) -> dict[str, float]:
     """Compare the time per pixel at 4096 x 4096 with that at 512 x 512; small and large in turns."""
     from pipeline.crf import lattice, mean_field
 
     small, large = Case((512, 512), 2, 3, (3, 80, 13)), Case((4096, 4096), 2, 3, (3, 80, 13))
     data = {case: case.make() for case in (small, large)}
-    times: dict[tuple[Case, int], list[float]] = {(case, threads): [] for case in data for threads in (1, 2)}
+    times: dict[tuple[Case, int], list[float]] = {(case, count): [] for case in data for count in threads}
     for turn in range(repeats + 1):
-        for (case, threads), seconds in times.items():
+        for (case, count), seconds in times.items():
             lattice.clear_cache()
-            start = time.perf_counter()
-            mean_field(*data[case], threads=threads, **case.options)
+            read = time.process_time if count == 1 else time.perf_counter
+            start = read()
+            mean_field(*data[case], threads=count, **case.options)
             if turn:
-                seconds.append(time.perf_counter() - start)
+                seconds.append(read() - start)
     found = {}
     print("\ntime per pixel, 4096 x 4096 against 512 x 512 (cold, 2 labels)")
-    for threads in (1, 2):
-        per = [statistics.median(times[case, threads]) / np.prod(case.shape) for case in (large, small)]
-        found[f"{threads} threads"] = per[0] / per[1]
-        print(f"  {threads} thread(s): {per[0] / per[1]:.2f}x ({1e9 * per[0]:.0f} against {1e9 * per[1]:.0f} ns)")
+    for count in threads:
+        per = [statistics.median(times[case, count]) / np.prod(case.shape) for case in (large, small)]
+        found[describe_threads(count)] = per[0] / per[1]
+        print(f"  {describe_threads(count)}: {per[0] / per[1]:.2f}x ({1e9 * per[0]:.0f} against {1e9 * per[1]:.0f} ns)")
     return found
 
 
@@ -294,11 +304,47 @@ def measure_compile() -> dict[str, float]:
     return found
 
 
+#: Goals of a cold call by shape, labels and threads.
+GOALS = {
+    ("512 x 512 RGB, 2 labels", 1): 2.0,
+    ("512 x 512 RGB, 2 labels", 2): 3.0,
+    ("512 x 512 RGB, 4 labels", 1): 1.5,
+    ("48 x 96 x 96, 2 labels", 1): 3.0,
+}
+
+
+def make_rows(found: dict[str, Any]) -> list[Row]:
+    """Return the rows of a record."""
+    rows = []
+    for name, lines in found.get("speed", {}).items():
+        for threads in (1, 2):
+            what, goal = f"{name}, {describe_threads(threads)}", GOALS.get((name, threads))
+            if f"{describe_threads(threads)} cold" not in lines:
+                rows.append(Row(what, PEER, None, None, goal, note="not measured: the machine was shared"))
+                continue
+            line = lines[f"{describe_threads(threads)} cold"]
+            accuracy = f"label IoU {line['label_iou']:.4f} (at least {IOU}), max dQ {line['max_dq']:.0e}"
+            if "ratio" in line:
+                unit = "wall_ms" if threads > 1 else "cpu_ms"
+                times, spread = (lines[PEER][unit], line[unit]), tuple(line["ratios"])
+                rows.append(Row(what, PEER, *times, goal, line["ratio"], spread, accuracy))
+            else:
+                rows.append(Row(what, PEER, None, None, goal, None, None, accuracy, False, "the results differ"))
+    for name, ratio in found.get("scale", {}).items():
+        what = f"time per pixel at 4096 x 4096, {name}"
+        rows.append(Row(what, "ours at 512 x 512 (= 1)", 1.0, ratio, goal=1 / 1.5))
+    for size, rises in found.get("memory", {}).items():
+        theirs, ours = (rises[who] / 2**20 for who in ("pydensecrf2", "ours"))
+        rows.append(Row(f"peak memory at {size} x {size}, MiB", PEER, theirs, ours, goal=1.0))
+    return rows
+
+
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--threads", nargs="+", type=int, choices=(1, 2), default=[1, 2], help="threads of ours")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
@@ -311,28 +357,23 @@ def main() -> None:
         prob, image = Case((int(args.make[1]),) * 2, 2, 3, (3, 80, 13)).make()
         np.savez(args.make[0], prob=prob, image=image)
         return
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    facts = {
-        "cpu": next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown"),
-        **{name: metadata.version(name) for name in ("numpy", "numba", "torch", "pydensecrf2")},
-        "load": os.getloadavg(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
+    names = ("numpy", "numba", "torch", "pydensecrf2")
+    facts = {**{name: metadata.version(name) for name in names}, "load": os.getloadavg(), "cores": os.cpu_count()}
     print(f"{facts}, {ITERATIONS} iterations, medians of {args.repeats}; time of pydensecrf2 / time of ours")
     found: dict[str, Any] = {"facts": facts}
     if "speed" in args.parts:
-        found["speed"] = measure_speed(args.repeats, args.cases)
+        found["speed"] = measure_speed(args.repeats, args.cases, args.threads)
     if "scale" in args.parts:
-        found["scale"] = measure_scale(3)
+        found["scale"] = measure_scale(3, args.threads)
     if "memory" in args.parts:
         found["memory"] = measure_memory()
     if "compile" in args.parts:
         found["compile"] = measure_compile()
     print(f"\nload at the end: {os.getloadavg()}")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=4) + "\n", encoding="utf-8")
+    if set(found) - {"facts", "compile"}:
+        title = f"Dense CRF, {ITERATIONS} iterations"
+        unit = "ms of the processor with one thread, of the clock with two"
+        write_record(args.json, build_record("crf", title, unit, make_rows(found), threads=max(args.threads)))
 
 
 if __name__ == "__main__":

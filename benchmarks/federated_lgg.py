@@ -60,15 +60,16 @@ def make_bundle(work: Path, args: argparse.Namespace) -> Path:
     bundle = work / "lgg_small"
     if not bundle.exists():
         shutil.copytree(ROOT / "bundles/lgg_unet", bundle, ignore=shutil.ignore_patterns("models", "output"))
-    steps = json.loads((bundle / "configs/train.json").read_text())["train"]["random_transforms"]
-    for step in steps:
+    train = json.loads((bundle / "configs/train.json").read_text())["train"]
+    for step in train["random_transforms"]:
         if step["_target_"] == "RandCropByLabelClassesd":
             step["num_samples"] = 4  # most of the time goes into padding whole volumes
     small = {
         "network_def#features": [8, 16, 32, 64, 128, 8],
         "roi_size": [args.size, args.size, 3],
         "network_def#norm": "instance",
-        "train#random_transforms": [step for step in steps if step["_target_"] not in LEFT_OUT],
+        "train#random_transforms": train["random_transforms"],
+        "train#augmentation": [step for step in train["augmentation"] if step["_target_"] not in LEFT_OUT],
         "batch_size": args.batch_size // 4,
         "learning_rate": args.learning_rate,
         "slices_per_patient": 4,

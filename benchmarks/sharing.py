@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import statistics
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import torch
 from monai.bundle import ConfigParser
+from records import Row, build_record, write_record
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = [sys.executable, "-m", "pipeline", "bundle"]
@@ -111,13 +111,28 @@ def find_problems(name: str, found: dict[str, list[Timing]], *, equal: bool) -> 
     return problems if equal else [*problems, f"{name}: the zip files differ"]
 
 
+def make_rows(name: str, times: dict[str, dict[str, float]], problems: list[str]) -> list[Row]:
+    """Return the rows of a record: each command against its limit, and verify against MONAI's check."""
+    good = {word: not any(text.startswith(f"{name}: {word} failed") for text in problems) for word in LIMITS}
+    same = f"{name}: the zip files differ" not in problems
+    accuracy = "exit code 0" + (", same bytes" if same else ", but the zip files differ")
+    rows = []
+    for word, limit in LIMITS.items():
+        counts = good[word] and same
+        what, peer = f"{name}: {word}", "the project's limit"
+        rows.append(Row(what, peer, limit, times[word]["cpu"], goal=1.0, accuracy=accuracy, counts=counts))
+    note = "MONAI's checks shapes only; verify also checks all files and predicts the reference case"
+    theirs, ours = times["peer"]["cpu"], times["verify"]["cpu"]
+    return [*rows, Row(f"{name}: verify", "MONAI verify_net_in_out", theirs, ours, accuracy=accuracy, note=note)]
+
+
 def main() -> int:
     """Print a line for each bundle; return 1 if a condition does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = sorted(path.name for path in (ROOT / "bundles").iterdir() if (path / "configs").is_dir())
     parser.add_argument("--bundles", nargs="+", choices=known, default=known, metavar="NAME")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the numbers there")
+    parser.add_argument("--json", type=Path, help="write the record there")
     args = parser.parse_args()
     words = ("import", *LIMITS, "peer")
     print(f"{os.cpu_count()} cores; seconds of wall / CPU, medians of {args.repeats}")
@@ -132,8 +147,10 @@ def main() -> int:
         cells = [f"{numbers[name][word]['wall']:.1f} / {numbers[name][word]['cpu']:.1f}" for word in words]
         print("".join([f"{name:24}", *(f"{cell:>14}" for cell in cells), f"{equal!s:>12}"]), flush=True)
         problems += find_problems(name, found, equal=equal)
-    if args.json:
-        args.json.write_text(json.dumps(numbers, indent=1) + "\n")
+    rows = [row for name in args.bundles for row in make_rows(name, numbers[name], problems)]
+    unit = "s of processor time of all threads, whole processes"
+    title = "Check, audit, pack and verify a bundle"
+    write_record(args.json, build_record("sharing", title, unit, rows, threads=torch.get_num_threads()))
     print("\n".join(problems) or "all conditions hold")
     return int(bool(problems))
 

@@ -11,6 +11,8 @@ from monai.bundle import ConfigParser
 from monai.data import CacheDataset, MetaTensor
 from monai.data.utils import set_rnd
 
+from pipeline.transforms import AugmentBatch
+
 # Sides that are enough for the random steps, and margins that fit them.
 SMALL = {"image_size": 24, "roi_size": 24, "input_size": 24, "output_size": 8}
 SETTINGS = {"margin": 8, "check": False}
@@ -56,13 +58,21 @@ def read_training(bundle: Path, settings: dict[str, Any]) -> ConfigParser:
 
 
 def find_rot(config: ConfigParser, epochs: int) -> list[str]:
-    """Take the first case once an epoch as a training does; return what of the cache has changed at the end."""
+    """Take the first case once an epoch as a training does; return what of the cache has changed at the end.
+
+    The augmentation gets the item itself, not the copy of it that a loader puts into a batch.
+    """
     dataset = config.get_parsed_content("train#dataset")
+    augment = config.get_parsed_content("train#trainer#prepare_batch")
     assert isinstance(dataset, CacheDataset)
+    assert isinstance(augment, AugmentBatch)
     watch = Watch(dataset._cache)
     for epoch in range(epochs):
         set_rnd(dataset, epoch)
-        dataset[0]
+        set_rnd(augment, epoch)
+        item = dataset[0]
+        item = item[0] if isinstance(item, list) else item
+        augment({key: value[None] for key, value in item.items() if isinstance(value, torch.Tensor)}, "cpu")
     return watch.list_changes()
 
 
@@ -71,8 +81,7 @@ def find_writers(config: ConfigParser) -> dict[str, list[str]]:
 
     A step reaches the cached pixels only if no step before it has made a copy, which is rare.
     """
-    steps = config["train#random_transforms"]
-    chosen = [step for step in steps if "prob" in step]
+    chosen = [step for step in config["train#augmentation"] if "prob" in step]
     assert len(chosen) > 3
     found = {}
     for one in chosen:

@@ -1,12 +1,19 @@
-"""A trainer of nnU-Net that ends after a given time of the processor; `benchmarks/nnunet.py` hands it to nnU-Net.
+"""Train nnU-Net for a given time of the processor, then predict the validation cases, with one thread.
+
+`benchmarks/nnunet.py` runs this file in nnU-Net's environment: the folder of the preprocessed data set and the name of
+a configuration are its arguments. nnU-Net's own command is not used: it imports all trainers to find one, and with them
+torchvision, which need not fit a CPU build of torch.
 
 The learning rate falls with the time that is used as it falls with the epochs in nnU-Net, so that a short training ends
 with a small one. ``NNUNET_SECONDS`` is the time, ``NNUNET_OPTIMIZER`` ``sgd`` (nnU-Net's own) or ``adam``,
 ``NNUNET_BATCH`` the batch size instead of that of the plan, and ``NNUNET_BF16`` 1 for bfloat16 on a CPU.
 """
 
+import json
 import os
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -72,3 +79,18 @@ class TrainerForSeconds(nnUNetTrainer):  # type: ignore[misc]
             self.on_epoch_end()
         print(f"STEPS {self.current_epoch * self.num_iterations_per_epoch}", flush=True)
         self.on_train_end()
+
+
+def main() -> None:
+    """Train and predict."""
+    torch.set_num_threads(1)
+    folder, configuration = Path(sys.argv[1]), sys.argv[2]
+    plans, facts = (json.loads((folder / name).read_text()) for name in ("nnUNetPlans.json", "dataset.json"))
+    plans["continue_training"] = False
+    trainer = TrainerForSeconds(plans, configuration, 0, facts, torch.device("cpu"))
+    trainer.run_training()
+    trainer.perform_actual_validation()
+
+
+if __name__ == "__main__":
+    main()

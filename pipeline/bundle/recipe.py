@@ -14,6 +14,7 @@ from pipeline.bundle.kinds import TEMPLATES, Kind, find_kind
 from pipeline.issues import InputError
 
 PHANTOM, PARALLEL = "phantom.json", "multi_gpu_train.json"
+_FAST_NORM = "pipeline.networks.use_fast_instance_norm"
 _PARTS = ("network_def", "optimizer", "lr_scheduler")
 # A metric's name belongs to the template, which computes it.
 _NOT_TAKEN = ("select_by",)
@@ -29,7 +30,8 @@ class Recipe:
     network_def: Config  #: the network; its channels are set later
     optimizer: Config  #: as in ``train.json``
     lr_scheduler: Config  #: as in ``train.json``
-    network: str  #: expression that brings the network to the device, in the layout that is fastest for it
+    #: expression that brings the network to the device, in the layout that is fastest for it, with faster layers or not
+    network: str | Config
     phantom: Config  #: overrides of ``phantom.json``: small sizes, a small network
     value_range: list[float]  #: of the network's input
     required_packages: Mapping[str, str | None]  #: versions by package; None for those of this machine.
@@ -105,10 +107,11 @@ def read_source(source: Path) -> Recipe:
     )
 
 
-def _read_network(train: Config, default: str) -> str:
-    """Return the bundle's own expression; it may only bring ``network_def`` to a device and into a layout."""
-    network = train.get("network")
-    return network if isinstance(network, str) and network.startswith("$@network_def.to(@device") else default
+def _read_network(train: Config, default: str | Config) -> str | Config:
+    """Return the bundle's own; it may only bring ``network_def`` to a device, into a layout, to faster layers."""
+    network: str | Config = train.get("network", default)
+    inner = network.get("network") if isinstance(network, dict) and network.get("_target_") == _FAST_NORM else network
+    return network if isinstance(inner, str) and inner.startswith("$@network_def.to(@device") else default
 
 
 def _take(train: Config, name: str, default: Any) -> Any:

@@ -15,6 +15,7 @@ _BUILT = {
     TRAIN: (
         "train#deterministic_transforms",
         "train#random_transforms",
+        "train#augmentation",
         "validate#final_transforms",
         "validate#postprocessing",
         "validate#key_metric",

@@ -169,5 +169,6 @@ def _show(value: Any, train: Config) -> str:
 
 
 def _count_augmentations(train: Config) -> str:
-    numbers = Counter(re.findall(r"Rand\w+", " ".join(map(read_target, train["train"]["random_transforms"]))))
+    steps = [*train["train"]["random_transforms"], *train["train"]["augmentation"]]
+    numbers = Counter(re.findall(r"Rand\w+", " ".join(map(read_target, steps))))
     return ", ".join(name if number == 1 else f"{name} ({number} times)" for name, number in numbers.items())

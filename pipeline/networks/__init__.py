@@ -1,6 +1,7 @@
 """Networks that MONAI lacks."""
 
 from pipeline.networks.encoders import list_encoders, load_encoder_weights, make_encoder, parameter_groups
+from pipeline.networks.instance_norm import use_fast_instance_norm
 from pipeline.networks.transunet import TransUNet, load_vit_npz
 from pipeline.networks.unet2015 import UNet2015
 from pipeline.networks.unetplusplus import UNetPlusPlus
@@ -14,4 +15,5 @@ __all__ = [
     "load_vit_npz",
     "make_encoder",
     "parameter_groups",
+    "use_fast_instance_norm",
 ]

@@ -53,7 +53,9 @@ def _describe(run: Run) -> dict[str, str]:
         "Missing data": "; ".join(f"{s.metric}: {s.n_missing} cases without a value" for s in summaries),
         "Model: network and its settings": _describe_item(config.get("network_def")),
         "Software": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
-        "Training: augmentation of the data": ", ".join(_list_classes(train.get("random_transforms"))),
+        "Training: augmentation of the data": ", ".join(
+            name for part in ("random_transforms", "augmentation") for name in _list_classes(train.get(part))
+        ),
         "Training: loss and optimiser": "; ".join(
             text for key in ("loss", "optimizer", "lr_scheduler") if (text := _describe_item(config.get(key)))
         ),

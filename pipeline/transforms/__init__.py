@@ -1,5 +1,6 @@
 """MONAI-style transforms that MONAI lacks: ``Foo`` for arrays, ``Food`` for dictionaries; and one ``Compose``."""
 
+from pipeline.transforms.batched.augment_batch import AugmentBatch
 from pipeline.transforms.from_cache import ComposeFromCache
 from pipeline.transforms.intensity.alpha import DropAlpha, DropAlphad
 from pipeline.transforms.intensity.neighbours import NeighbourSlicesToChannels, NeighbourSlicesToChannelsd
@@ -37,6 +38,7 @@ from pipeline.transforms.spacing import Spacingd
 # One line per pair.
 # fmt: off
 __all__ = [
+    "AugmentBatch",
     "BorderWeightMap",
     "BorderWeightMapd",
     "ComposeFromCache",

@@ -18,6 +18,7 @@ NODES = (
     ast.Constant,
     ast.IfExp,
     ast.Compare,
+    ast.Eq,
     ast.Gt,
     ast.List,
     ast.Load,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from monai.bundle import ConfigParser, run
-from monai.data.utils import set_rnd
+from monai.data.utils import list_data_collate, set_rnd
 
+from pipeline.transforms import AugmentBatch
 from tests.bundles.running import EXACT, configs
 
 #: An order of the samples that one process has in common with several.
@@ -46,16 +47,23 @@ class DoubleSamples(torch.utils.data.Dataset):  # type: ignore[type-arg]
 class RepeatableSamples(DoubleSamples):
     """Samples augmented by random numbers of their own, whichever process loads them; an even number."""
 
+    def __init__(self, dataset: Any, limit: int, augment: AugmentBatch) -> None:
+        super().__init__(dataset, limit)
+        self.augment = augment
+
     def __len__(self) -> int:
         return super().__len__() // 2 * 2
 
     def __getitem__(self, index: int) -> Any:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         set_rnd(self.dataset, index)
+        set_rnd(self.augment, index)
         random.seed(index)
         np.random.seed(index)
         torch.manual_seed(index)
-        sample = super().__getitem__(index)
+        sample = list_data_collate([self.dataset[index]])
+        image, label = self.augment(sample, "cpu")
+        sample = widen({**{key: sample[key][0] for key in sample}, "image": image[0], "label": label[0]})
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
@@ -92,7 +100,9 @@ def make_repeatable(bundle: Path, data: dict[str, str]) -> dict[str, Any]:
             "_target_": f"{__name__}.RepeatableSamples",
             "dataset": config["train"]["dataset"],
             "limit": 3 * config["batch_size"],
+            "augment": config["train"]["trainer"]["prepare_batch"],
         },
+        "train#trainer#prepare_batch": {"_target_": "monai.engines.default_prepare_batch", "_mode_": "callable"},
         "validate#dataset": {"_target_": f"{__name__}.DoubleSamples", "dataset": validation, "limit": CASES},
     }
 

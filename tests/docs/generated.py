@@ -19,6 +19,7 @@ from pipeline.bundle.audit.codes import CODES
 from pipeline.bundle.formatting import format_config
 from pipeline.commands.cli import COMMANDS, build_parser
 from tests.clients.rows import render_clients
+from tests.docs.benchmarks import render_benchmarks, renew_charts
 from tests.docs.markdown import ROOT
 from tests.docs.results import list_scored, render_card, render_results, renew_scores, renew_table
 from tests.test_rooms import ARROWS, DATASET_ARROWS, DATASET_GROUND, GROUND
@@ -184,6 +185,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "audit codes": ("docs/reference/audit.md", render_codes),
     "defaults": ("docs/reference/configs.md", render_defaults),
     "results": ("docs/results.md", render_results),
+    "benchmarks": ("docs/benchmarks.md", render_benchmarks),
     "clients": ("docs/reference/clients.md", render_clients),
     **{
         f"scores of {bundle}": (f"bundles/{bundle}/docs/README.md", partial(render_card, bundle))
@@ -231,7 +233,7 @@ def renew_pins(root: Path) -> list[Path]:
 
 def main() -> None:
     """Renew all generated parts, and in the bundles the manifests and the versions of packages."""
-    for path in (*copy_manifests(ROOT), *renew_pins(ROOT), *renew_scores(ROOT), *renew_table(ROOT)):
+    for path in (*copy_manifests(ROOT), *renew_pins(ROOT), *renew_scores(ROOT), *renew_table(ROOT), *renew_charts()):
         print(f"{path.relative_to(ROOT)} renewed")
     for name, (document, render) in PARTS.items():
         path = ROOT / document

@@ -48,8 +48,8 @@ def test_there_are_overrides_to_check() -> None:
 
 
 def test_the_flip_is_the_one_that_is_switched_off() -> None:
-    transforms = read_json(ROOT / "bundles/lgg_attunet/configs/train.json")["train"]["random_transforms"]
-    assert transforms[15]["_target_"] == "RandFlipd"
+    transforms = read_json(ROOT / "bundles/lgg_attunet/configs/train.json")["train"]["augmentation"]
+    assert transforms[10]["_target_"] == "RandFlipd"
 
 
 def test_readme_is_short() -> None:

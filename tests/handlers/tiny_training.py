@@ -17,6 +17,7 @@ from monai.transforms import AsDiscreted, Compose, EnsureTyped, RandFlipd, RandG
 from monai.utils import set_determinism
 
 from pipeline import handlers
+from pipeline.transforms import AugmentBatch
 
 KEY = "val_mean_dice"
 
@@ -129,6 +130,7 @@ def build_trainer(
         train_data_loader=loader,
         network=network,
         optimizer=optimizer,
+        prepare_batch=AugmentBatch([RandFlipd(["image", "label"], 0.5, 1), RandGaussianNoised("image", prob=0.5)]),
         loss_function=torch.nn.BCEWithLogitsLoss(),
         train_handlers=[
             *before,

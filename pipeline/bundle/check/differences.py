@@ -19,7 +19,7 @@ _SECTIONS: Mapping[str, Sequence[str]] = {
     "network": ("network_def", "network"),
     "loss": ("loss", "losses"),
     "optimisation": ("optimizer", "lr_scheduler", "train#trainer"),
-    "augmentation": ("train#random_transforms",),
+    "augmentation": ("train#random_transforms", "train#augmentation", "train#trainer#prepare_batch"),
     "preprocessing": (
         *("preprocessing", "train#deterministic_transforms", "train#preprocessing"),
         *("validate#preprocessing", "validate#final_transforms"),

@@ -18,7 +18,7 @@ _STRIDE = 1_000_003  # between processes: more epochs than a run has
 
 @dataclass(eq=False, repr=False)
 class EpochSeed:
-    """Reseed torch, numpy, random and the dataset's transforms when an epoch starts.
+    """Reseed torch, numpy, random and the transforms of dataset and trainer when an epoch starts.
 
     A checkpoint has no state of random generators; that of loader workers cannot be saved at all. With this handler the
     state at the start of epoch ``n`` depends only on ``seed + n``, so a resumed run computes exactly the losses of an
@@ -67,6 +67,7 @@ class EpochSeed:
             if isinstance(generator, torch.Generator):
                 generator.manual_seed(seed)
         set_rnd(getattr(self.loader, "dataset", None), seed)
+        set_rnd(getattr(engine, "prepare_batch", None), seed)  # augmentation of whole batches
         self._restart_loader(engine)
 
     def _restart_loader(self, engine: Engine) -> None:

@@ -45,7 +45,7 @@ def test_every_difference_stands_in_its_section(pair):
         config["optimizer"]["weight_decay"] = 0.5
         config["learning_rate"] = 7
         config["validate"]["key_metric"] = {}
-        chain = config["train"]["random_transforms"]
+        chain = config["train"]["augmentation"]
         del chain[next(k for k, step in enumerate(chain) if step["_target_"] == "RandGaussianNoised")]
         next(step for step in chain if step["_target_"] == "RandAffined")["prob"] = 0.125
 
@@ -63,7 +63,7 @@ def test_every_difference_stands_in_its_section(pair):
     assert lines["network"] == [
         "network_def#features: [32, 64, 128, 256, 512, 32] -> [16, 64, 128, 256, 512, 32] (inference.json, train.json)"
     ]
-    assert "train#random_transforms#RandAffined#prob: 0.8 -> 0.125 (train.json)" in lines["augmentation"]
+    assert "train#augmentation#RandAffined#prob: 0.8 -> 0.125 (train.json)" in lines["augmentation"]
     assert any("RandGaussianNoised: removed RandGaussianNoised(" in line for line in lines["augmentation"])
     assert lines["metadata"] == ["version: 0.1.0 -> 9.9.9 (metadata.json)"]
     assert lines["weights"][0].startswith("models/model.pt: added sha256 ")

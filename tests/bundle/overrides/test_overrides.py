@@ -49,7 +49,7 @@ WRONG = [
         "CacheDataset takes no argument copy_cach (train#dataset)",
     ),
     ("lgg_unet", "train", "train#dataloader#batch_sze", "4", "did you mean batch_size?"),
-    ("lgg_unet", "train", "train#random_transforms#99#prob", "0", "train#random_transforms has no item 99; it has "),
+    ("lgg_unet", "train", "train#augmentation#99#prob", "0", "train#augmentation has no item 99; it has "),
     ("lgg_unet", "train", "learning_rate#x", "1", "learning_rate is 0.001, which has no parts such as x; to change it"),
     ("lgg_unet", "train", "optimizer#_target_", "torch.optim.SDG", "did you mean 'torch.optim.SGD'?"),
     (
@@ -91,8 +91,8 @@ WRONG = [
     ("lgg_unet", "train", "train", "5", "train expects a group of keys, got '5'"),
     ("lgg_unet", "train", "early_stop_patience", "None", "early_stop_patience expects a whole number such as 15, got"),
     ("lgg_unet", "train", "train#dataset#copy_cache", "maybe", "copy_cache expects true or false, got 'maybe'"),
-    ("lgg_unet", "train", "train#random_transforms#15#_disabled_", "perhaps", "_disabled_ expects true or false, got"),
-    ("lgg_unet", "train", "train#random_transforms#15#prob", "2", "#prob expects a number from 0 to 1, got '2'"),
+    ("lgg_unet", "train", "train#augmentation#10#_disabled_", "perhaps", "_disabled_ expects true or false, got"),
+    ("lgg_unet", "train", "train#augmentation#10#prob", "2", "#prob expects a number from 0 to 1, got '2'"),
     ("isic_unet", "inference", "threshold", "high", "threshold expects a number such as 0.5, got 'high'"),
     ("isic_unet", "inference", "threshold", "1.5", "threshold expects a number from 0 to 1, got '1.5'"),
     ("isic_unet", "inference", "flips", "1", "flips expects a list such as [[0], [1], [0, 1]], got '1'"),
@@ -170,7 +170,7 @@ RIGHT = [
     ("isic_transunet", "train", "encoder_weights", "imagenet"),
     ("isic_unetpp", "train", "encoder_weights", "None"),
     ("u373_unet", "train", "fold", "0"),
-    ("hippocampus_segresnet", "train", "train#random_transforms#6#factors", "[0.1,0.2]"),
+    ("hippocampus_segresnet", "train", "train#augmentation#2#factors", "[0.1,0.2]"),
     ("lgg_unet", "inference ensemble", "checkpoints", "['a.pt','b.pt']"),
 ]  # fmt: skip
 
@@ -261,7 +261,7 @@ def test_the_answers_in_the_reference_are_right() -> None:
     ("values", "line"),
     [
         ({"network_deff#channels": 5}, "'query key: network_deff'"),
-        ({"train#random_transforms#99#prob": 0}, "list index out of range"),
+        ({"train#augmentation#99#prob": 0}, "list index out of range"),
         ({"input": "%x"}, "'query key: x'"),
     ],
 )
@@ -298,7 +298,7 @@ def test_what_monai_answers_itself_is_what_the_reference_says(values: dict[str, 
         ("resume", "FALSE", False),
         ("resume", "0", False),
         ("train#dataset#copy_cache", "true", True),
-        ("train#random_transforms#15#_disabled_", "false", False),
+        ("train#augmentation#10#_disabled_", "false", False),
         ("max_epochs", "1e2", 100),
         ("amp", "false", False),
         ("fold", "1", 1),
