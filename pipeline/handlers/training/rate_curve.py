@@ -23,9 +23,9 @@ class RateCurve:
     """
 
     def __init__(self, scheduler: LRScheduler, steps: int) -> None:
-        self._groups = scheduler.optimizer.param_groups
+        self._optimizer = scheduler.optimizer  # whose groups are replaced when a checkpoint is loaded
         plateau = isinstance(scheduler, ReduceLROnPlateau)
-        self._rates = [] if plateau else _list_rates(scheduler, self._groups, steps)
+        self._rates = [] if plateau else _list_rates(scheduler, self._optimizer.param_groups, steps)
 
     def follow(self, share: float) -> None:
         """Set the rates of a share of the schedule, from 0 to 1; between two steps they are interpolated."""
@@ -34,7 +34,7 @@ class RateCurve:
         place = min(1.0, max(0.0, share)) * (len(self._rates) - 1)
         step = min(int(place), max(0, len(self._rates) - 2))
         pair = zip(self._rates[step], self._rates[min(step + 1, len(self._rates) - 1)], strict=True)
-        for group, (here, there) in zip(self._groups, pair, strict=True):
+        for group, (here, there) in zip(self._optimizer.param_groups, pair, strict=True):
             group["lr"] = here + (there - here) * (place - step)
 
 
