@@ -66,7 +66,9 @@ class TimeBudget:
         steps = int(engine.state.max_epochs or 1)
         self._curves = [RateCurve(scheduler, steps) for scheduler in self.schedulers]
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_STARTED, self.follow)
+        # The epoch's first rate is there for those who record it when the epoch starts.
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda trainer: self.follow(trainer.state.iteration))
+        engine.add_event_handler(Events.ITERATION_STARTED, lambda trainer: self.follow(trainer.state.iteration - 1))
         # Before the handlers of a complete epoch, which look whether it is the last one.
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.advance)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
@@ -91,10 +93,10 @@ class TimeBudget:
         elif self._iteration is not None and state.epoch < self._epochs:
             self._make_plan(trainer)
 
-    def follow(self, trainer: Engine) -> None:
-        """Set the learning rate of an iteration."""
+    def follow(self, done: int) -> None:
+        """Set the learning rate of the iteration that comes after ``done`` others."""
         if self._is_tight:
-            share = self._find_share(trainer.state.iteration - 1)
+            share = self._find_share(done)
             for curve in self._curves:
                 curve.follow(share)
 

@@ -18,14 +18,15 @@ class Clock:
     """A clock that only the iterations move on, 10 s each, 3 in an epoch, and the cases of a validation."""
 
     def __init__(self, case=0.0):
-        self.now, self.case, self.rates = 0.0, case, []
+        self.now, self.case, self.rates, self.first_rates = 0.0, case, [], []
 
     def attach(self, engine):
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: self.first_rates.append(read_rate(engine)))
         engine.add_event_handler(Events.ITERATION_STARTED, self.tick)
 
     def tick(self, engine):
         self.now += 10.0
-        self.rates.append(engine.optimizer.param_groups[0]["lr"])
+        self.rates.append(read_rate(engine))
 
     def slow_down(self, evaluator):
         inferer = evaluator.inferer
@@ -38,6 +39,10 @@ class Clock:
 
     def monotonic(self):
         return self.now
+
+
+def read_rate(engine):
+    return engine.optimizer.param_groups[0]["lr"]
 
 
 class StopAfter:
@@ -81,6 +86,7 @@ def test_epochs_and_schedule_end_with_the_time(tmp_path, monkeypatch, caplog):
     assert rates[:2] == [0.01, 0.01]  # the speed is measured
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] == cosine(0.95)
+    assert trainer.clock.first_rates == rates[::2]  # what TensorBoard gets
     assert (
         "budget of 3 min: 7 epochs of 2 iterations (10 s each) and 2 validations fit; the learning rate " in caplog.text
     )
