@@ -14,7 +14,6 @@ from monai.losses import DiceLoss
 from monai.networks.nets import SegResNet, UNet
 from monai.transforms import Compose, LoadImaged
 from torch import nn
-from torch._inductor.exc import InvalidCxxCompiler, TritonMissing
 from torch.utils.data import DataLoader, default_collate
 
 from pipeline.faults import Fault, advise, describe_first, explain, find_fault, list_causes
@@ -258,18 +257,3 @@ def test_a_client_without_training_cases():
     error = catch(DataLoader, [], shuffle=True)
     advice = "give it at least one image with its label"
     assert explain(wrap(error)) == f"there are no training cases: the list in train#dataset#data is empty; {advice}"
-
-
-@pytest.mark.parametrize(
-    ("error", "what"),
-    [
-        (InvalidCxxCompiler(), "C++ compiler"),
-        (TritonMissing(None), "triton"),
-        (RuntimeError("CppCompileError: C++ compile error\n\nfatal error: Python.h: No such file"), "Python.h"),
-    ],
-)
-def test_no_compiler(error, what):
-    assert explain(wrap(error), VALUES) == (
-        f"torch.compile cannot compile the network: {what} is missing; install it (the compiler with "
-        "`apt-get install g++`), or run with --compile false"
-    )

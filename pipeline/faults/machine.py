@@ -84,18 +84,6 @@ def find_limits(causes: Sequence[Cause]) -> Iterator[Fault]:
             yield Fault("the system allows no more processes or threads", lower=("num_workers",))
 
 
-def find_compiler(causes: Sequence[Cause]) -> Iterator[Fault]:
-    """Recognise that ``torch.compile`` has no compiler."""
-    for _, text in causes:
-        match = re.search(r"No working (C\+\+ compiler)|Cannot find a working (triton)|(Python\.h)", text)
-        if match:
-            what = next(filter(None, match.groups()))
-            yield Fault(
-                f"torch.compile cannot compile the network: {what} is missing",
-                "install it (the compiler with `apt-get install g++`), or run with --compile false",
-            )
-
-
 def _read_amount(text: str) -> str:
     match = re.search(_AMOUNT, text)
     if not match:

@@ -7,7 +7,6 @@ from typing import Any
 from pipeline.faults.causes import list_causes
 from pipeline.faults.fault import Fault, advise
 from pipeline.faults.machine import (
-    find_compiler,
     find_cut_connection,
     find_gpu_memory,
     find_limits,
@@ -33,7 +32,6 @@ _KINDS = (
     find_memory,
     find_limits,
     find_lost_worker,
-    find_compiler,
     find_unreadable,
     find_refused,
     find_empty_list,

@@ -1,6 +1,5 @@
-"""How a network is run, as a wrapper around any MONAI inferer: mixed precision, layout, compiled or not."""
+"""Mixed precision chosen by the hardware, as a wrapper around any MONAI inferer."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,9 +9,6 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from pipeline.flags import read_flag
-from pipeline.parallel.wrapped import unwrap_network
-
-_LOGGER = logging.getLogger(__name__)
 
 
 def supports_bfloat16(device_type: str) -> bool:
@@ -36,10 +32,6 @@ class AutocastInferer(Inferer):
     MONAI's ``amp=True`` works only on CUDA and uses float16, which needs a gradient scaler. bfloat16 has the range of
     float32, so it needs none, and recent CPUs support it. The loss is computed outside, in float32.
 
-    On request the network is compiled by ``torch.compile``, in place: its state dict keeps its keys, so checkpoints fit
-    with and without. In a parallel wrapper the network inside is compiled. The first steps take minutes, and so does
-    the first batch of another shape or in evaluation.
-
     Example:
         >>> from monai.inferers import SimpleInferer
         >>> inferer = AutocastInferer(SimpleInferer(), amp=True)
@@ -50,19 +42,15 @@ class AutocastInferer(Inferer):
     inferer: Inferer  #: the inferer to run, e.g. ``SimpleInferer`` in training or ``SliceInferer`` in validation.
     amp: bool | Literal["auto"] = "auto"  #: "auto" (if the hardware has bfloat16), True or False
     channels_last: bool = True  #: lay out 2-D batches ``(B, C, H, W)`` channels last, which is faster with BatchNorm
-    compile: bool = False  #: compile the network with ``torch.compile``, which needs a C++ compiler, on a GPU Triton
 
     def __post_init__(self) -> None:
         self.amp = self.amp if self.amp == "auto" else read_flag(self.amp, "amp")
-        self.compile = read_flag(self.compile, "compile")
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return ``inferer(inputs, network)`` in float32; outside training with the meta data of ``inputs``.
 
         Inputs are ``(B, C, *spatial)``; the network may return a list of tensors, as deep supervision does in training.
         """
-        if self.compile:
-            compile_network(network)
         device_type = inputs.device.type
         enabled = supports_bfloat16(device_type) if self.amp == "auto" else self.amp is True
 
@@ -75,21 +63,6 @@ class AutocastInferer(Inferer):
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=enabled):
             result = self.inferer(inputs, run, *args, **kwargs)
         return _copy_meta(result, inputs)
-
-
-def compile_network(network: Any) -> None:
-    """Compile a network in place, if it is one and is not compiled yet.
-
-    Args:
-        network: or a parallel wrapper around it.
-    """
-    module = unwrap_network(network)
-    # torch names no public way to ask.
-    if isinstance(module, torch.nn.Module) and getattr(module, "_compiled_call_impl", None) is None:
-        _LOGGER.info(
-            "torch.compile: the first steps compile the network, which takes minutes; those after it are faster"
-        )
-        module.compile()
 
 
 def _copy_meta(result: Any, inputs: torch.Tensor) -> Any:

@@ -45,7 +45,7 @@ class TimeBudget:
     that is left, at the place of the schedule that belongs to the time used.
 
     Raises:
-        InputError: the time is not above 0.
+        InputError: the time is negative.
 
     Note:
         In ``train#handlers`` it comes after `TrainingCheckpoint`, whose checkpoint the saved time belongs to.
@@ -59,7 +59,7 @@ class TimeBudget:
 
     def __post_init__(self) -> None:
         if not self.seconds >= 0:
-            raise InputError(f"the time of a training must be above 0 minutes, got {self.seconds / 60:g}")
+            raise InputError(f"budget_minutes must be a number from 0, got {self.seconds / 60:g}")
 
     def attach(self, engine: Engine) -> None:
         """Watch ``engine``, the trainer, and its validations."""

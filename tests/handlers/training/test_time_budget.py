@@ -174,5 +174,5 @@ def test_at_least_one_iteration(tmp_path, monkeypatch):
 
 
 def test_a_negative_time_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"^the time of a training must be above 0 minutes, got -1$"):
+    with pytest.raises(InputError, match=r"^budget_minutes must be a number from 0, got -1$"):
         TimeBudget(tmp_path, -60.0)
