@@ -21,7 +21,6 @@ Example:
 import argparse
 import json
 import os
-import re
 import resource
 import shutil
 import subprocess
@@ -141,7 +140,6 @@ def list_variables(args: argparse.Namespace, results: str = "results") -> dict[s
 def train_nnunet(args: argparse.Namespace, variant: str, seconds: float, name: str) -> Result:
     """Train for so many seconds, and predict; return seconds with the prediction, steps and scores by case."""
     folder, log = f"results/{name}", args.work / f"{name}.log"
-    shutil.rmtree(args.work / folder, ignore_errors=True)
     variables = {**list_variables(args, folder), "NNUNET_SECONDS": f"{seconds:.1f}", **VARIANTS[variant]}
     variables["nnUNet_n_proc_DA"] = "0"  # augmentation in the same process, so that its time counts
     trainer = str(ROOT / "benchmarks/nnunet_trainers/trainer_for_seconds.py")
@@ -151,9 +149,9 @@ def train_nnunet(args: argparse.Namespace, variant: str, seconds: float, name: s
     raw = args.work / "raw" / NAME
     labels = json.loads((raw / "dataset.json").read_text())["labels"]
     names = {case: f"{case}.nii.gz" for case in list_subjects(args)}
-    (steps,) = re.findall(r"^STEPS (\d+)", log.read_text(), flags=re.MULTILINE)
+    steps = int((trained / "fold_0/steps.txt").read_text())
     scores = score_nnunet(trained / "fold_0/validation", raw, names, len(labels) - 1)
-    return {"seconds": seconds, "with prediction": spent, "steps": int(steps), "scores": scores}
+    return {"seconds": seconds, "with prediction": spent, "steps": steps, "scores": scores}
 
 
 def list_subjects(args: argparse.Namespace) -> dict[str, str]:
@@ -200,13 +198,22 @@ def compare(ours: Result, theirs: Result, subjects: Mapping[str, str], peer: str
     )
 
 
-def list_unmeasured(rows: list[Row], minutes: list[float], args: argparse.Namespace) -> list[Row]:
-    """Return a row for each budget with a goal that was not measured."""
-    missing = [goal for goal in MINUTES if not any(abs(one / goal - 1) <= NEAR for one in minutes)]
-    peers = dict.fromkeys(row.peer for row in rows)
-    note = "not measured: it takes twice that time and the predictions"
-    data = f"{args.bundle}, fold {args.fold}"
-    return [Row(f"{data}, {goal} minutes", peer, None, None, 1.0, note=note) for goal in missing for peer in peers]
+def list_unmeasured(rows: list[Row], lines: Mapping[str, list[Any]], args: argparse.Namespace) -> list[Row]:
+    """Return a row for each budget with a goal and each way of nnU-Net that was not measured."""
+    note = "not measured: it takes twice that time of a core, and the predictions"
+    found = []
+    for variant in VARIANTS:
+        peer = name_peer(args, variant)
+        minutes = [point[0] for point in lines.get(peer, [])]
+        missing = [goal for goal in MINUTES if not any(abs(one / goal - 1) <= NEAR for one in minutes)]
+        what = f"{args.bundle}, fold {args.fold}"
+        found += [Row(f"{what}, {goal} minutes", peer, None, None, 1.0, note=note) for goal in missing]
+    return [*rows, *found]
+
+
+def name_peer(args: argparse.Namespace, variant: str) -> str:
+    """Return how the record calls a way of nnU-Net."""
+    return f"nnU-Net {args.version} {args.configuration}, {variant}"
 
 
 def describe(difference: Difference) -> str:
@@ -239,7 +246,7 @@ def measure(args: argparse.Namespace, budgets: list[Budget]) -> tuple[list[Row],
                 args.work / f"{name}.json",
                 lambda variant=variant, seconds=seconds, name=name: train_nnunet(args, variant, seconds, name),  # type: ignore[misc]
             )
-            peer = f"nnU-Net {args.version} {args.configuration}, {variant}"
+            peer = name_peer(args, variant)
             lines.setdefault(peer, []).append(find_point(theirs, subjects))
             rows.append(compare(ours, theirs, subjects, peer, data))
             print(f"{rows[-1].what}: ours {rows[-1].ours:.4f}, {peer} {rows[-1].peer_value:.4f}", flush=True)
@@ -271,7 +278,7 @@ def main() -> None:
     wanted = [Budget("max_epochs", value) for value in args.max_epochs]
     wanted += [Budget("budget_minutes", value) for value in args.minutes]
     rows, lines = measure(args, wanted)
-    rows += list_unmeasured(rows, [point[0] for point in lines[args.bundle]], args)
+    rows = list_unmeasured(rows, lines, args)
     curve = {
         "title": f"{args.bundle} and nnU-Net, fold {args.fold}",
         "x": "minutes of processor time for the training",

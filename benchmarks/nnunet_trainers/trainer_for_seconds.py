@@ -77,18 +77,27 @@ class TrainerForSeconds(nnUNetTrainer):  # type: ignore[misc]
                 self.on_validation_epoch_start()
                 self.on_validation_epoch_end([self.validation_step(next(self.dataloader_val))])
             self.on_epoch_end()
-        print(f"STEPS {self.current_epoch * self.num_iterations_per_epoch}", flush=True)
+        Path(self.output_folder, "steps.txt").write_text(f"{self.current_epoch * self.num_iterations_per_epoch}")
         self.on_train_end()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Predict the validation cases; on a CPU in bfloat16 if that was asked for."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=os.environ.get("NNUNET_BF16") == "1"):
+            super().perform_actual_validation(save_probabilities)
 
 
 def main() -> None:
-    """Train and predict."""
+    """Train, unless that was done before, and predict."""
     torch.set_num_threads(1)
     folder, configuration = Path(sys.argv[1]), sys.argv[2]
     plans, facts = (json.loads((folder / name).read_text()) for name in ("nnUNetPlans.json", "dataset.json"))
     plans["continue_training"] = False
     trainer = TrainerForSeconds(plans, configuration, 0, facts, torch.device("cpu"))
-    trainer.run_training()
+    trained = Path(trainer.output_folder, "checkpoint_final.pth")
+    if trained.is_file():
+        trainer.load_checkpoint(str(trained))
+    else:
+        trainer.run_training()
     trainer.perform_actual_validation()
 
 

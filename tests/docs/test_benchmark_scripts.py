@@ -98,8 +98,11 @@ def test_rows_and_points_of_nnunet(load) -> None:
     minutes, mean, low, high = nnunet.find_point(ours, subjects)
     assert (minutes, mean) == (5.0, pytest.approx(0.8))
     assert low <= mean <= high
-    missing = nnunet.list_unmeasured([row], [5.0], argparse.Namespace(bundle="b", fold=0))
-    assert [one.what for one in missing] == ["b, fold 0, 15 minutes", "b, fold 0, 60 minutes"]
+    args = argparse.Namespace(bundle="b", fold=0, version="2", configuration="2d")
+    _, *missing = nnunet.list_unmeasured([row], {"nnU-Net 2 2d, own": [[5.2, 0.5]]}, args)
+    budgets = [(one.what.removeprefix("b, fold 0, "), one.peer.split()[-1]) for one in missing]
+    assert budgets[:2] == [("15 minutes", "own"), ("60 minutes", "own")]
+    assert budgets[2:] == [(f"{minutes} minutes", "short") for minutes in (5, 15, 60)]
     assert all(one.note.startswith("not measured") and one.ours is None for one in missing)
 
 
