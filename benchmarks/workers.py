@@ -1,50 +1,47 @@
-"""What the workers of a loader cost and bring: their restart in each epoch, and the time of an epoch.
+"""An epoch of a training with the workers that ``num_workers`` ``auto`` chooses, beside other numbers of workers.
 
-The training part of a bundle's own data (``lgg_attunet`` on its phantom): cached cases, random transforms, batches. The
-restart is the time of the clock until the first batch of a new epoch is there, beyond that of a batch loaded by the
-process itself. The epoch is loading and training together, the network with all cores; the clock, the median of the
-epochs after the first, workers in turns.
+The data, transforms, network and loss are those of a bundle, with the small network of its ``phantom.json``; the cases
+are cached. Seconds are those of the clock, because workers are processes of their own; epochs in turns, medians. So
+the machine must be idle, and the network has all cores. The note tells when the first batch is there: workers start
+anew in each epoch.
 
 Example:
-    python benchmarks/workers.py --dataset_dir data/kaggle_3m --json workers.json
+    python -m pipeline dataset phantom lgg phantom --patients 6 --size 64
+    python benchmarks/workers.py phantom/kaggle_3m --manifest phantom/manifest.json --json docs/benchmarks/workers.json
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import monai
 import torch
+from clocks import DEVICE, Turns
 from monai.bundle import ConfigParser
+from records import Row, build_record, write_record
+
+from pipeline.parallel.workers import fit_workers
 
 ROOT = Path(__file__).resolve().parents[1]
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+PARTS = ("train#dataloader", "train#trainer#prepare_batch", "network", "loss", "optimizer")
 
 
 def build(bundle: str, workers: int, changes: dict[str, Any]) -> tuple[Any, ...]:
-    """Return loader, network, loss and optimizer of a bundle."""
+    """Return `PARTS` of a bundle's training."""
     folder = ROOT / "bundles" / bundle
     config = ConfigParser()
     config.read_config([str(folder / "configs" / name) for name in ("train.json", "phantom.json")])
-    config.update(
-        {"bundle_root": str(folder), "device": str(DEVICE), "num_workers": workers, "check": False, **changes}
-    )
-    return tuple(config.get_parsed_content(name) for name in ("train#dataloader", "network", "loss", "optimizer"))
+    config.update({"bundle_root": str(folder), "device": str(DEVICE), "num_workers": workers, **changes})
+    return tuple(config.get_parsed_content(name) for name in PARTS)
 
 
-def run_epoch(loader: Any, network: Any, loss: Any, optimizer: Any) -> tuple[float, float]:
-    """Return seconds until the first batch, and those of the whole epoch."""
-    began = time.perf_counter()
-    first = 0.0
+def run_epoch(loader: Any, prepare: Any, network: Any, loss: Any, optimizer: Any) -> tuple[float, float]:
+    """Return the seconds until the first batch, and those of the whole epoch."""
+    began, first = time.perf_counter(), 0.0
     for batch in loader:
         first = first or time.perf_counter() - began
-        image, label = batch["image"].to(DEVICE), batch["label"].to(DEVICE)
+        image, label = prepare(batch, DEVICE, False)
         value = loss(network(image), label)
         optimizer.zero_grad()
         value.backward()
@@ -54,66 +51,59 @@ def run_epoch(loader: Any, network: Any, loss: Any, optimizer: Any) -> tuple[flo
     return first, time.perf_counter() - began
 
 
+def measure(parts: dict[int, tuple[Any, ...]], epochs: int) -> dict[int, list[tuple[float, float]]]:
+    """Return what `run_epoch` gives for each number of workers; the first round warms up and does not count."""
+    times: dict[int, list[tuple[float, float]]] = {number: [] for number in parts}
+    for turn in range(epochs + 1):
+        for number in parts if turn % 2 else reversed(parts):
+            times[number].append(run_epoch(*parts[number]))
+    return {number: found[1:] for number, found in times.items()}
+
+
+def compare(bundle: str, times: dict[int, list[tuple[float, float]]], own: int) -> list[Row]:
+    """Return a row for each other number of workers."""
+    turns = Turns({str(number): [whole for _, whole in found] for number, found in times.items()})
+    first = {number: statistics.median(begin for begin, _ in found) for number, found in times.items()}
+    rows = []
+    for number in times:
+        if number != own:
+            ratio, spread = turns.ratio(str(number), str(own))
+            rows.append(
+                Row(
+                    what=f"an epoch of {bundle} on its phantom, auto ({own} workers)",
+                    peer=f"num_workers {number}",
+                    peer_value=turns.median(str(number)),
+                    ours=turns.median(str(own)),
+                    ratio=ratio,
+                    spread=spread,
+                    accuracy="same data, transforms and network",
+                    note=f"first batch after {first[own]:.2f} s, with {number} workers after {first[number]:.2f} s",
+                )
+            )
+    return rows
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", default="lgg_attunet", help="name of a bundle (default: lgg_attunet)")
-    parser.add_argument("--dataset_dir", required=True, help="folder of its data, or of a phantom")
+    parser.add_argument("dataset_dir", help="folder of the data, or of a phantom")
     parser.add_argument("--manifest", help="manifest of the data, if it is not that of the bundle")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="numbers (default: 0 1 2)")
+    parser.add_argument("--bundle", default="lgg_attunet", help="name of a bundle (default: lgg_attunet)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers beside auto (default: 1 2)")
     parser.add_argument("--epochs", type=int, default=5, help="epochs of each (default: 5)")
     parser.add_argument("--json", type=Path, help="write the record here too")
     arguments = parser.parse_args()
     changes = {"dataset_dir": arguments.dataset_dir}
     if arguments.manifest:
         changes["manifest"] = arguments.manifest
-    parts = {number: build(arguments.bundle, number, changes) for number in arguments.workers}
-    times: dict[int, list[tuple[float, float]]] = {number: [] for number in parts}
-    for _ in range(arguments.epochs + 1):
-        for number, objects in parts.items():
-            times[number].append(run_epoch(*objects))
-    medians = {
-        number: [statistics.median(column) for column in zip(*rows[1:], strict=True)] for number, rows in times.items()
-    }
-    base_first, base = medians[arguments.workers[0]]
-    rows = []
-    for number, (first, whole) in medians.items():
-        restart = first - base_first
-        text = f"first batch after {first:.3f} s ({restart:+.3f} s)"
-        print(f"{number} workers: an epoch {whole:.2f} s, {text}", flush=True)
-        rows.append(
-            {
-                "what": f"{arguments.bundle}, an epoch, {number} workers",
-                "peer": f"{arguments.workers[0]} workers",
-                "peer_value": round(base, 3),
-                "ours": round(whole, 3),
-                "ratio": round(base / whole, 2),
-                "goal": None,
-                "spread": None,
-                "accuracy": "the same loader and network",
-                "counts": True,
-                "note": text,
-            }
-        )
-    record = {
-        "schema": 1,
-        "script": "workers",
-        "title": "Workers of the loader",
-        "command": "python benchmarks/workers.py",
-        "measured": datetime.now(UTC).date().isoformat(),
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "device": DEVICE.type,
-            "torch": torch.__version__,
-            "monai": monai.__version__,
-        },
-        "unit": "s of the clock",
-        "rows": rows,
-    }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+    own = fit_workers("auto", DEVICE)
+    numbers = dict.fromkeys([own, *arguments.workers])
+    times = measure({number: build(arguments.bundle, number, changes) for number in numbers}, arguments.epochs)
+    rows = compare(arguments.bundle, times, own)
+    for row in rows:
+        print(f"{row.peer}: {row.peer_value:.2f} s, {row.what}: {row.ours:.2f} s, ratio {row.ratio:.2f} ({row.note})")
+    record = build_record("workers", "Workers of the loader", "s", rows, threads=torch.get_num_threads())
+    write_record(arguments.json, record)
 
 
 if __name__ == "__main__":
