@@ -1,12 +1,12 @@
 """An epoch of a training with the workers that ``num_workers`` ``auto`` chooses, beside other numbers of workers.
 
 The data, transforms, network and loss are those of a bundle, with the small network of its ``phantom.json``; the cases
-are cached. Seconds are those of the clock, because workers are processes of their own; epochs in turns, medians. So
-the machine must be idle, and the network has all cores. The note tells when the first batch is there: workers start
-anew in each epoch.
+are cached. Seconds are those of the clock, because workers are processes of their own; epochs in turns, medians. The
+network has one thread, so that workers take no core from it, which favours them. The note tells when the first batch
+is there: workers start anew in each epoch.
 
 Example:
-    python -m pipeline dataset phantom lgg phantom --patients 6 --size 64
+    python -m pipeline dataset phantom lgg phantom --patients 40 --size 64
     python benchmarks/workers.py phantom/kaggle_3m --manifest phantom/manifest.json --json docs/benchmarks/workers.json
 """
 
@@ -77,7 +77,7 @@ def compare(bundle: str, times: dict[int, list[tuple[float, float]]], own: int) 
                     ratio=ratio,
                     spread=spread,
                     accuracy="same data, transforms and network",
-                    note=f"first batch after {first[own]:.2f} s, with {number} workers after {first[number]:.2f} s",
+                    note=f"first batch after {first[own]:.2f} s, with num_workers {number} after {first[number]:.2f} s",
                 )
             )
     return rows
@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="epochs of each (default: 5)")
     parser.add_argument("--json", type=Path, help="write the record here too")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     changes = {"dataset_dir": arguments.dataset_dir}
     if arguments.manifest:
         changes["manifest"] = arguments.manifest
@@ -102,7 +103,7 @@ def main() -> None:
     rows = compare(arguments.bundle, times, own)
     for row in rows:
         print(f"{row.peer}: {row.peer_value:.2f} s, {row.what}: {row.ours:.2f} s, ratio {row.ratio:.2f} ({row.note})")
-    record = build_record("workers", "Workers of the loader", "s", rows, threads=torch.get_num_threads())
+    record = build_record("workers", "Workers of the loader", "s", rows)
     write_record(arguments.json, record)
 
 

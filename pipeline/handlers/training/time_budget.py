@@ -37,9 +37,9 @@ class TimeBudget:
     """End a training with its time, at the end of the schedule of the learning rate.
 
     After the first iterations, whose speed is measured, one line says what fits: all epochs; or fewer or shorter ones,
-    with validations that take at most a fifth of the time. Then the schedule is compressed: it follows the iterations,
-    from its first to its last step. After each epoch the plan is mended. At least one epoch is trained, and the last
-    one is validated and saved.
+    with validations that take at most a fifth of the time, as their first case tells. Then the schedule is compressed:
+    it follows the iterations, from its first to its last step. After each epoch the plan is mended. At least one epoch
+    is trained, and the last one is validated and saved.
 
     The time of earlier runs that this one resumes counts, as far as they have saved epochs: it continues with the time
     that is left, at the place of the schedule that belongs to the time used.
