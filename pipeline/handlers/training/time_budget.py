@@ -28,6 +28,8 @@ FILE = "training_time.json"
 _MEASURED, _MEASURED_AT_MOST, _ITERATIONS = 0.02, 0.1, 4
 # A case that takes more than this share of the time is not tried twice.
 _PROBE = 0.005
+# Validations that take so much longer than the plan says are planned anew.
+_SURPRISE = 1.5
 # A resumed run with less than this share of its time is over.
 _LEAST = 0.03
 
@@ -37,9 +39,9 @@ class TimeBudget:
     """End a training with its time, at the end of the schedule of the learning rate.
 
     After the first iterations, whose speed is measured, one line says what fits: all epochs; or fewer or shorter ones,
-    with validations that take at most a fifth of the time, as their first case tells. Then the schedule is compressed:
-    it follows the iterations, from its first to its last step. After each epoch the plan is mended. At least one epoch
-    is trained, and the last one is validated and saved.
+    with validations that take at most a fifth of the time. Then the schedule is compressed: it follows the iterations,
+    from its first to its last step. After each epoch the plan is mended. At least one epoch is trained, and the last
+    one is validated and saved.
 
     The time of earlier runs that this one resumes counts, as far as they have saved epochs: it continues with the time
     that is left, at the place of the schedule that belongs to the time used.
@@ -67,7 +69,7 @@ class TimeBudget:
         self._curves = [RateCurve(scheduler, steps) for scheduler in self.schedulers]
         engine.add_event_handler(Events.STARTED, self.start)
         # The epoch's first rate is there for those who record it when the epoch starts.
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda trainer: self.follow(trainer.state.iteration))
+        engine.add_event_handler(Events.EPOCH_STARTED, self.begin_epoch)
         engine.add_event_handler(Events.ITERATION_STARTED, lambda trainer: self.follow(trainer.state.iteration - 1))
         # Before the handlers of a complete epoch, which look whether it is the last one.
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.advance)
@@ -91,7 +93,14 @@ class TimeBudget:
             text = "the budget of %s is used up after %d epochs: raise --budget_minutes to continue"
             _LOGGER.warning(text, format_duration(self.seconds), state.epoch)
         elif self._iteration is not None and state.epoch < self._epochs:
-            self._make_plan(trainer)
+            self._make_plan(trainer, state.epoch, 0)
+
+    def begin_epoch(self, trainer: Engine) -> None:
+        """Plan once more if the validations take much longer than the plan says; set the epoch's first rate."""
+        if self._is_tight and agree_on(self._validation > _SURPRISE * self._planned):
+            self._iteration = self._measure_iteration()
+            self._make_plan(trainer, trainer.state.epoch - 1, 0)
+        self.follow(trainer.state.iteration)
 
     def follow(self, done: int) -> None:
         """Set the learning rate of the iteration that comes after ``done`` others."""
@@ -111,7 +120,7 @@ class TimeBudget:
             warm = self._iterations - 1
             self._iteration = (time.monotonic() - self._warm) / warm if warm else time.monotonic() - self._began
             self._validation = self._estimate_validation()
-            self._make_plan(trainer)
+            self._make_plan(trainer, state.epoch - 1, self._iterations)
             ends = state.iteration % state.epoch_length == 0
         if ends and state.epoch < self._epochs:
             self._mend_plan(trainer)
@@ -120,11 +129,13 @@ class TimeBudget:
         share = (time.monotonic() - self._began) / self.seconds if self.seconds else 1.0
         return share >= (_MEASURED if self._iterations >= _ITERATIONS else _MEASURED_AT_MOST)
 
-    def _make_plan(self, trainer: Engine) -> None:
-        """Set the number of epochs and their length; the first of several processes decides."""
+    def _make_plan(self, trainer: Engine, done: int, inside: int) -> None:
+        """Set the number of epochs and their length; the first of several processes decides.
+
+        ``done`` epochs are over, and ``inside`` iterations of the one that is running.
+        """
         state: Any = trainer.state
-        inside = self._iterations  # of the epoch that is running, if any
-        done = state.epoch - (inside > 0)
+        share = self._find_share(state.iteration) if self._is_tight else self._find_used()
         speed = max(float(self._iteration or 0.0), 1e-9)
         seconds = max(0.0, self.seconds - self._count() + inside * speed)
         plan = plan_epochs(seconds, speed, self._validation, self._whole, self._epochs - done, self.interval)
@@ -133,13 +144,14 @@ class TimeBudget:
         state.max_epochs = done + plan.epochs
         state.iteration = done * state.epoch_length + inside
         self._is_tight = not plan.is_complete
-        self._begin_curve(trainer, min(1.0, (self._count() / self.seconds) if self.seconds else 1.0))
-        _LOGGER.info("%s", self._tell(plan))
+        self._planned = self._validation
+        self._begin_curve(trainer, share)
+        _LOGGER.info("%s", self._tell(plan, 0.0 if inside else self._count()))
 
     def _mend_plan(self, trainer: Engine) -> None:
         """Find out after an epoch how many others fit."""
         state: Any = trainer.state
-        epoch = (self._count() - self._before - self._validating) / self._iterations * state.epoch_length
+        epoch = self._measure_iteration() * state.epoch_length
         pending = 0.0 if state.epoch % self.interval else self._validation
         left, most = self.seconds - self._count() - pending, self._epochs - state.epoch
         further = collect(count_further_epochs(left, epoch, self._validation, state.epoch, most, self.interval))[0]
@@ -196,7 +208,7 @@ class TimeBudget:
     def save(self, trainer: Engine) -> None:
         """Write how long the saved epochs took, and the speed from which a resumed run makes its plan."""
         if idist.get_rank() == 0:
-            speed = (self._count() - self._before - self._validating) / max(1, self._iterations)
+            speed = self._measure_iteration()
             times = {"seconds": round(self._count(), 1), "is_over": self._is_over}
             write_json(
                 {**times, "iteration": round(speed, 6), "validation": round(self._validation, 3)},
@@ -216,18 +228,25 @@ class TimeBudget:
             }
         }
 
+    def _measure_iteration(self) -> float:
+        """Return the mean seconds of an iteration of this run, the wait for its data included."""
+        return (self._count() - self._before - self._validating) / max(1, self._iterations)
+
+    def _find_used(self) -> float:
+        return min(1.0, self._count() / self.seconds) if self.seconds else 1.0
+
     def _count(self) -> float:
         return self._before + time.monotonic() - self._began
 
-    def _tell(self, plan: EpochPlan) -> str:
+    def _tell(self, plan: EpochPlan, used: float) -> str:
         text = f"budget of {format_duration(self.seconds)}: "
-        if self._before:
-            text = f"budget of {format_duration(self.seconds)}, of which {format_duration(self._before)} are used: "
+        if used:
+            text = f"budget of {format_duration(self.seconds)}, of which {format_duration(used)} are used: "
         if plan.is_complete:
             return f"{text}all {plan.epochs} epochs fit"
         speed = f"{plan.epochs} epochs of {plan.length} iterations ({self._iteration:.2g} s each)"
         tests = f"{plan.validations} validation{'s' * (plan.validations != 1)}"
-        each = f" (about {format_duration(self._validation)} each)" if self._validation else ""
+        each = f" (about {format_duration(self._validation)} each)" if self._validation >= 0.05 else ""
         return f"{text}{speed} and {tests}{each} fit; the learning rate reaches its end with them"
 
 

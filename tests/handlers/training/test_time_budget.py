@@ -28,6 +28,9 @@ class Clock:
         self.now += 10.0
         self.rates.append(read_rate(engine))
 
+    def wait(self, seconds):
+        self.now += seconds
+
     def slow_down(self, evaluator):
         inferer = evaluator.inferer
 
@@ -141,6 +144,26 @@ def test_validations_take_a_fifth_at_most(tmp_path, monkeypatch):
     assert (trainer.state.epoch, trainer.state.iteration) == (1, 34)
     assert trainer.clock.now == 400.0
     assert (tmp_path / "model.pt").exists()
+
+
+def test_validations_that_take_longer_than_their_first_case_are_planned_anew(tmp_path, monkeypatch, caplog):
+    def run_slowly(evaluator):
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, lambda: clocks[0].wait(40.0))
+
+    clocks = []
+    monkeypatch.setattr(Clock, "slow_down", lambda self, evaluator: clocks.append(self) or run_slowly(evaluator))
+    with caplog.at_level(logging.INFO):
+        trainer = train(tmp_path, monkeypatch, 600.0, interval=1)
+    text = " fit; the learning rate reaches its end with them"
+    assert [line for line in caplog.messages if line.startswith("budget of 10 min")] == [
+        "budget of 10 min: 20 epochs of 3 iterations (10 s each) and 20 validations" + text,
+        # 3 iterations and 40 s; then 2 x 22 iterations and 80 s, so validations have a fifth of the time.
+        "budget of 10 min, of which 70 s are used: 2 epochs of 22 iterations (10 s each) and 2 validations "
+        "(about 40 s each)" + text,
+    ]
+    assert (trainer.state.epoch, trainer.state.epoch_length, trainer.clock.now) == (3, 22, 590.0)
+    assert trainer.clock.rates == sorted(trainer.clock.rates, reverse=True)
+    assert trainer.clock.rates[-1] == pytest.approx(0.0, abs=0.0001)
 
 
 def test_a_slower_machine_ends_in_time_too(tmp_path, monkeypatch):
