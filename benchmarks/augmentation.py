@@ -169,9 +169,7 @@ def measure(what: str, rounds: int) -> list[Row]:
         chain.set_random_state(number)
     turns = take_turns(sides, rounds, calls=batches)
     difference, equal = compare(read_steps(bundle), batch)
-    accuracy = (
-        f"images differ from MONAI's by {difference:.1g} of their spread, labels equal {equal:.5f}"
-    )
+    accuracy = f"images differ from MONAI's by {difference:.1g} of their spread, labels equal {equal:.5f}"
     counts, own = difference <= 0.001 and equal >= 0.9995, turns.median("ours") / count * 1000
     rows = []
     for name, goal in ((PEER, GOAL), (MONAI, None)):

@@ -125,14 +125,8 @@ def read_record(folder: Path) -> dict[str, Any]:
 def _train(job: FoldJob, folder: Path, tell: Callable[[str], None]) -> None:
     configs = list(job.train)
     if job.seconds is not None:
-        handler = {
-            "_target_": "pipeline.handlers.TimeBudget",
-            "output_dir": "@output_dir",
-            "seconds": round(job.seconds, 1),
-        }
-        text = json.dumps({"_desc_": "Override of train.json: the share of --hours", "+train#handlers": [handler]})
         with write_atomically(folder / _BUDGET) as stream:
-            stream.write(text + "\n")
+            stream.write(json.dumps(_limit_time(configs, job.seconds, Path(job.cwd))) + "\n")
         configs.append(os.path.join(job.folder, _BUDGET))
     resume = ["--resume=true"] if any(folder.glob("last_epoch=*.pt")) else []
     _run(job, configs, [f"--output_dir={job.folder}", *resume, *job.train_words], tell)
@@ -140,6 +134,15 @@ def _train(job: FoldJob, folder: Path, tell: Callable[[str], None]) -> None:
         raise InputError(
             f"the training wrote no {WEIGHTS}, because no validation had a finite score; see {job.folder}/{LOG}"
         )
+
+
+def _limit_time(configs: Sequence[str], seconds: float, cwd: Path) -> dict[str, Any]:
+    """Return the override that gives a training its time, also one whose configs have no setting for it."""
+    remark = {"_desc_": "Override of train.json: the share of --hours"}
+    if any("budget_minutes" in _read_json(cwd / config) for config in configs):
+        return {**remark, "budget_minutes": round(seconds / 60, 3)}
+    handler = {"_target_": "pipeline.handlers.TimeBudget", "output_dir": "@output_dir", "seconds": round(seconds, 1)}
+    return {**remark, "+train#handlers": [handler]}
 
 
 def _run(job: FoldJob, configs: Sequence[str], words: Sequence[str], tell: Callable[[str], None]) -> None:

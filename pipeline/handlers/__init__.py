@@ -8,6 +8,7 @@ from pipeline.handlers.logs.case_metrics_saver import CaseMetricsSaver
 from pipeline.handlers.logs.case_pictures_saver import CasePicturesSaver
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.logs.learning_rate_log import LearningRateLog
+from pipeline.handlers.logs.loader_times import LoaderTimes
 from pipeline.handlers.logs.prediction_gallery import PredictionGallery
 from pipeline.handlers.logs.progress_display import on_terminal
 from pipeline.handlers.logs.run_progress import RunProgress
@@ -43,6 +44,7 @@ __all__ = [
     "GracefulStop",
     "GradientClip",
     "LearningRateLog",
+    "LoaderTimes",
     "NetworkCheckpointLoader",
     "NonFiniteGuard",
     "OneLineErrors",

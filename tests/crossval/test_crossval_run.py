@@ -173,7 +173,7 @@ def test_two_at_once(photographs: Photographs, pretence: Pretence, command: Comm
 def test_hours_are_shared(photographs: Photographs, pretence: Pretence, command: Command, tmp_path: Path) -> None:
     assert command(*photographs.words(tmp_path / "out", "--hours", "0.5"))[0] == 0
     shares = [
-        json.loads((tmp_path / f"out/fold_{fold}/time_budget.json").read_text())["+train#handlers"][0]["seconds"]
+        round(60 * json.loads((tmp_path / f"out/fold_{fold}/time_budget.json").read_text())["budget_minutes"], 1)
         for fold in range(5)
     ]
     # 1800 s for five folds; each of them uses 60 s, and leaves the rest to the others.

@@ -41,6 +41,7 @@ def build(
     to_save = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
     schedule, validation = LrScheduleHandler(scheduler, print_lr=False), ValidationHandler(interval, evaluator)
     if one_by_one:
+        times = handlers.LoaderTimes()
         run = [
             handlers.RunLock(folder),
             handlers.GracefulStop(),
@@ -51,10 +52,11 @@ def build(
             handlers.FinalValidation(evaluator),
             handlers.TrainingCheckpoint(folder, to_save, evaluator, KEY),
             handlers.EarlyStop(evaluator, KEY),
-            handlers.RunRecord(folder, 3, evaluator=evaluator),
+            handlers.RunRecord(folder, 3, evaluator=evaluator, parts=[times]),
             handlers.ResumedValidation(evaluator),
             handlers.ScheduleRestart(scheduler),
             handlers.TrainingProgress(evaluator, KEY),
+            times,
             handlers.LearningRateLog(writer, optimizer),
             handlers.SummaryWriterEnd(writer),
         ]

@@ -18,6 +18,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "sw_batch_size": (1, float("inf")),
     "interval": (1, float("inf")),
     "num_workers": (0, float("inf")),
+    "budget_minutes": (0, float("inf")),
     "cache_rate": (0, float("inf")),
     "lr": (0, float("inf")),
     "weight_decay": (0, float("inf")),
@@ -61,7 +62,8 @@ class Expectation:
         named = [str(word) for item in self.annotations for word in _list_words(item)]
         if isinstance(self.default, bool) or self.switches or named:
             words = ["true, false"] if isinstance(self.default, bool) or self.switches or bool in self._flat() else []
-            return f"one of {', '.join(dict.fromkeys([*words, *named]))}" if named else "true or false"
+            numbers = ["a whole number"] if int in self._flat() else []
+            return f"one of {', '.join(dict.fromkeys([*words, *named, *numbers]))}" if named else "true or false"
         if is_number(self.default):
             whole = isinstance(self.default, int) and float not in self._flat()
             return f"{'a whole number' if whole else 'a number'} such as {self.default}"

@@ -25,7 +25,7 @@ _REFUSED = {
     "optimizers": ("the optimizer is", "optimizer"),
     "layers": ("the layers of the network (such as an activation) are", "network_def"),
 }
-_WARNED = ("seed", "batch_size", "processes", "epoch_length")
+_WARNED = ("seed", "batch_size", "processes", "num_workers", "epoch_length")
 
 
 def describe_settings(
@@ -65,6 +65,7 @@ def describe_settings(
         "seed": seed,
         "batch_size": None if size is None else size * idist.get_world_size(),
         "processes": idist.get_world_size(),
+        "num_workers": getattr(loader, "num_workers", None),  # each draws random numbers of its own
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine
+from torch.utils.data import DataLoader
 
 from pipeline.atomic import write_atomically
 from pipeline.faults import SAVING, Fault, advise, find_fault
@@ -111,6 +112,9 @@ def read_settings(frames: Sequence[FrameType]) -> Settings:
             found = owner.parser.ref_resolver.resolved_content
             # A knob that nothing has asked for yet cannot be the reason.
             values = {name: found[name] for name in SAVING if name in found}
+            if values.get("num_workers") == "auto":
+                loaders = [item for item in found.values() if isinstance(item, DataLoader)]
+                values["num_workers"] = max((loader.num_workers for loader in loaders), default=0)
             folder = found.get("output_dir")
             return Settings(values, Path(folder) if isinstance(folder, str) else None, _write_check(found))
     return Settings()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -63,6 +64,7 @@ class RunRecord:
     evaluator: Engine | None = None  #: engine whose best metric is recorded, in a training
     filename: str = "run.json"  #: ``run.json``, or ``evaluate.json`` on an evaluator
     source_dir: str | Path = "."  #: folder whose git revision is recorded, if it is in a work tree
+    parts: Sequence[Any] = ()  #: handlers whose ``describe()`` gives further entries
 
     def __post_init__(self) -> None:
         self.path = Path(self.output_dir) / self.filename
@@ -155,6 +157,7 @@ class RunRecord:
             "duration_seconds": round((datetime.now(UTC) - self._started).total_seconds(), 1),
             "processor_seconds": round(time.process_time() - self._processor, 1),
             "epochs": _count_epochs(engine),
+            **{name: value for part in self.parts for name, value in part.describe().items()},
         }
 
     def _try_to_write(self) -> None:

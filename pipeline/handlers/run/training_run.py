@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.logs.learning_rate_log import LearningRateLog
+from pipeline.handlers.logs.loader_times import LoaderTimes
 from pipeline.handlers.logs.summary_writer_end import SummaryWriterEnd
 from pipeline.handlers.logs.training_progress import TrainingProgress
 from pipeline.handlers.run.graceful_stop import GracefulStop
@@ -22,10 +23,11 @@ from pipeline.handlers.training.final_validation import FinalValidation
 from pipeline.handlers.training.non_finite_guard import NonFiniteGuard
 from pipeline.handlers.training.resumed_validation import ResumedValidation
 from pipeline.handlers.training.schedule_restart import ScheduleRestart
+from pipeline.handlers.training.time_budget import TimeBudget
 
 _ADVICE = (
-    "usual in the first epochs; if it lasts, check the labels with `python -m pipeline dataset check --deep` "
-    "or try another learning_rate"
+    "usual in the first epochs; if it lasts, give it more steps (--max_epochs, a smaller --batch_size), try another "
+    "--learning_rate, or check the labels with `python -m pipeline dataset check --deep`"
 )
 
 
@@ -33,8 +35,9 @@ class TrainingRun:
     """Attach the handlers that make a training safe to stop, exact to resume and easy to trace.
 
     In this order: `RunLock`, `GracefulStop`, `EpochSeed`, `NonFiniteGuard`, `FinalValidation`, `TrainingCheckpoint`,
-    `EarlyStop`, `RunRecord`, `ResumedValidation`, `ScheduleRestart`, `TrainingProgress`, `LearningRateLog`,
-    `SummaryWriterEnd`, `EmptyPredictions`. Each of them can be used on its own instead, for example to leave one out.
+    `EarlyStop`, `RunRecord`, `TimeBudget`, `ResumedValidation`, `ScheduleRestart`, `TrainingProgress`, `LoaderTimes`,
+    `LearningRateLog`, `SummaryWriterEnd`, `EmptyPredictions`. Each of them can be used on its own instead, for example
+    to leave one out.
 
     Args:
         output_dir, to_save, evaluator, key_metric, resume: see `TrainingCheckpoint`.
@@ -42,6 +45,8 @@ class TrainingRun:
         patience: see `EarlyStop`.
         ckpt_dir: where clients of the bundle look for trained weights, see `TrainingCheckpoint`.
         manifest, dataset_dir: see `RunRecord`.
+        budget_minutes, val_interval: time of the training and interval of the validations in epochs, see `TimeBudget`;
+            without a time there is none.
         summary_writer: TensorBoard's writer, for the learning rate; closed at the end. None writes no curve.
 
     Raises:
@@ -66,7 +71,13 @@ class TrainingRun:
         dataset_dir: str | Path | None = None,
         summary_writer: Any = None,
         ckpt_dir: str | Path | None = None,
+        budget_minutes: float | None = None,
+        val_interval: int = 1,
     ) -> None:
+        schedulers = [item for item in to_save.values() if isinstance(item, LRScheduler)]
+        times = LoaderTimes()
+        seconds = None if budget_minutes is None else 60 * budget_minutes
+        budget = [] if seconds is None else [TimeBudget(output_dir, seconds, schedulers, evaluator, val_interval)]
         self.handlers: list[Any] = [
             RunLock(output_dir),
             GracefulStop(),
@@ -85,10 +96,12 @@ class TrainingRun:
                 ckpt_dir=ckpt_dir,
             ),
             EarlyStop(evaluator, key_metric, patience),
-            RunRecord(output_dir, seed, manifest, dataset_dir, evaluator),
+            RunRecord(output_dir, seed, manifest, dataset_dir, evaluator, parts=[times, *budget]),
+            *budget,
             ResumedValidation(evaluator),
-            *(ScheduleRestart(item) for item in to_save.values() if isinstance(item, LRScheduler)),
+            *(ScheduleRestart(item) for item in schedulers),
             TrainingProgress(evaluator, key_metric),
+            times,
         ]
         self.evaluator = evaluator
         if summary_writer is not None:

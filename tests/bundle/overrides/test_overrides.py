@@ -78,6 +78,7 @@ WRONG = [
     ("lgg_unet", "train", "batch_size", "-4", "batch_size expects a number from 1, got '-4'"),
     ("lgg_unet", "train", "batch_size", "2.5", "batch_size expects a whole number such as 16, got '2.5'"),
     ("lgg_unet", "train", "num_workers", "-1", "num_workers expects a number from 0, got '-1'"),
+    ("lgg_unet", "train", "num_workers", "many", "num_workers expects one of auto, a whole number, got 'many'"),
     ("lgg_unet", "train", "val_interval", "0", "val_interval expects a number from 1, got '0'"),
     ("lgg_unet", "train", "seed", "x", "seed expects a whole number such as 0, got 'x'"),
     ("lgg_unet", "train", "resume", "yes", "resume expects true or false, got 'yes'"),
@@ -138,6 +139,8 @@ WRONG = [
 ]
 RIGHT = [
     ("lgg_unet", "train", "train#dataloader#pin_memory", "true"),
+    ("lgg_unet", "train", "num_workers", "4"),
+    ("lgg_unet", "train", "num_workers", "auto"),
     ("lgg_unet", "train", "network_def#dropout", "0"),
     ("lgg_unet", "train", "network_def", "{'_target_': 'AttentionUnet', 'spatial_dims': 2, 'in_channels': 9, "
      "'out_channels': 1, 'channels': [8, 16], 'strides': [2]}"),

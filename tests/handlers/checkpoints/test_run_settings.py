@@ -72,6 +72,14 @@ def test_changes_that_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert [record.getMessage() for record in caplog.records] == [line]
 
 
+def test_another_number_of_workers_is_told_because_they_draw_other_numbers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = describe(tmp_path)
+    check_settings({**before, "num_workers": 4}, before, PATH)
+    assert caplog.messages == ["resume: num_workers is 0, was 4: the losses are no longer those of the first run"]
+
+
 def test_a_learning_rate_may_change_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         check_settings(describe(tmp_path), describe(tmp_path, rate=0.3), PATH)
