@@ -63,7 +63,7 @@ class RepeatableSamples(DoubleSamples):
         torch.manual_seed(index)
         sample = list_data_collate([self.dataset[index]])
         image, label = self.augment(sample, "cpu")
-        sample = widen({**{key: sample[key][0] for key in sample}, "image": image[0], "label": label[0]})
+        sample = widen({"case_id": sample["case_id"][0], "image": image[0], "label": label[0]})
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])

@@ -46,7 +46,8 @@ def test_signature_and_docstring_show_the_arguments(array: str, dictionary: str)
 
 
 def test_every_transform_has_a_dictionary_version() -> None:
-    # The batch and the chain are not transforms of a case. Resized and Spacingd are MONAI's with one fault mended; their array versions are not needed.
+    # The steps of a batch and the chain are not transforms of a case. Resized and Spacingd are MONAI's with one fault
+    # mended; their array versions are not needed.
     others = {"AugmentBatch", "ComposeFromCache", "Resized", "Spacingd"}
     assert {name for pair in PAIRS for name in pair} == set(pipeline.transforms.__all__) - others
 
