@@ -13,6 +13,8 @@ from pipeline.issues import Issue
 _FILE = "inference.json"
 # Transforms that training alone needs, or that say what a step does.
 _REMARKS = ("_desc_", "allow_missing_keys")
+# Where files lie and how they are loaded: results are the same.
+_PLACES = ("bundle_root", "output_dir", "dataset_dir", "num_workers")
 
 
 def check_drift(scored: Config, inference: Config) -> Iterator[Issue]:
@@ -32,7 +34,7 @@ def check_drift(scored: Config, inference: Config) -> Iterator[Issue]:
         yield from _compare(look_up(scored, theirs), look_up(inference, ours), ours, "training")
     shared = [key for key, value in inference.items() if key in scored and not isinstance(value, dict | list)]
     for key in shared:
-        if key not in ("bundle_root", "output_dir", "dataset_dir") and not is_remark(key):
+        if key not in _PLACES and not is_remark(key):
             yield from _compare(scored[key], inference[key], key, "evaluation")
     yield from _compare_chains(scored, inference)
 

@@ -15,6 +15,7 @@ class RateCurve:
         steps: of the whole schedule.
 
     Example:
+        >>> import torch
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         >>> curve = RateCurve(torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=4), steps=4)
         >>> curve.follow(0.625)
