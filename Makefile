@@ -18,6 +18,9 @@ CLIENTS := .venv-clients
 CLIENTS_PY := $(CLIENTS)/bin/python
 CLIENTS_READY := $(CLIENTS)/.ready
 
+# torch then takes large blocks of memory in huge pages, which are faster to get on a CPU.
+export THP_MEM_ALLOC_ENABLE ?= 1
+
 BUNDLE := bundles/lgg_attunet
 DEMO := demo_output
 DEMO_PATIENTS ?= 16
