@@ -14,6 +14,9 @@ from pipeline.issues import InputError
 
 _NUMPY_LIMIT = 2**32
 _STRIDE = 1_000_003  # between processes: more epochs than a run has
+# Between loader and augmentation: with one seed the first transform of both would draw the same numbers, so that, for
+# example, where a crop lies would decide whether it is flipped.
+_AUGMENTATION = 2_000_000_011
 
 
 @dataclass(eq=False, repr=False)
@@ -67,7 +70,7 @@ class EpochSeed:
             if isinstance(generator, torch.Generator):
                 generator.manual_seed(seed)
         set_rnd(getattr(self.loader, "dataset", None), seed)
-        set_rnd(getattr(engine, "prepare_batch", None), seed)  # augmentation of whole batches
+        set_rnd(getattr(engine, "prepare_batch", None), (seed + _AUGMENTATION) % _NUMPY_LIMIT)
         self._restart_loader(engine)
 
     def _restart_loader(self, engine: Engine) -> None:

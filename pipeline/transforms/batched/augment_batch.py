@@ -53,7 +53,7 @@ class AugmentBatch(Randomizable):
     give all cases the same one.
 
     Args:
-        transforms: dictionary transforms, first the first.
+        transforms: dictionary transforms, in the order in which they are applied.
 
     Raises:
         InputError: a transform gives the cases of a batch different shapes.
@@ -103,7 +103,7 @@ class AugmentBatch(Randomizable):
             return batch[CommonKeys.IMAGE].float(), batch[CommonKeys.LABEL].float()
         if batch[CommonKeys.IMAGE].device.type != "cpu":
             return self._augment(batch)
-        # One image after another stays in the caches of a CPU: half the time of the whole batch.
+        # One image after another: it stays in the caches of a CPU, which is faster than the whole batch.
         count = len(batch[CommonKeys.IMAGE])
         cases = [self._augment({key: value[n : n + 1] for key, value in batch.items()}) for n in range(count)]
         images, labels = zip(*cases, strict=True)

@@ -49,7 +49,7 @@ class Origins:
             padding: one of `PADDINGS`.
         """
         if len(self._shape) == 3 and images.device.type == "cpu" and padding != "zeros":
-            # `grid_sample` of volumes is not vectorised on the CPU: this takes half the time.
+            # `grid_sample` of volumes is not vectorised on the CPU: this is faster.
             read = _read_nearest if mode == "nearest" else _read_linear
             return torch.stack([read(*pair) for pair in zip(images, self._bring_inside(padding), strict=True)])
         return functional.grid_sample(images, self._grid, mode=mode, padding_mode=padding, align_corners=False)

@@ -134,7 +134,7 @@ def _make_flip(step: RandFlipd, dimensions: int) -> np.ndarray:
 
 
 def _make_matrix(grid: RandAffineGrid, dimensions: int) -> np.ndarray:
-    """Return what MONAI's ``AffineGrid`` makes of the last draw; its own takes ten times as long."""
+    """Return what MONAI's ``AffineGrid`` makes of the last draw, in NumPy, which is faster for such small matrices."""
     matrix = np.eye(dimensions + 1)
     for create, numbers in (
         (create_rotate, grid.rotate_params),
@@ -144,18 +144,6 @@ def _make_matrix(grid: RandAffineGrid, dimensions: int) -> np.ndarray:
     ):
         if numbers:
             matrix = matrix @ create(dimensions, numbers, backend=TransformBackends.NUMPY)
-    return matrix
-
-
-def _draw_flip(step: RandFlipd, dimensions: int) -> np.ndarray | None:
-    step.randomize(None)
-    if not step._do_transform:
-        return None
-    chosen = step.flipper.spatial_axis
-    axes = range(dimensions) if chosen is None else [chosen] if isinstance(chosen, int) else chosen
-    matrix = np.eye(dimensions + 1)
-    for axis in axes:
-        matrix[axis % dimensions, axis % dimensions] = -1
     return matrix
 
 

@@ -4,9 +4,12 @@ import pytest
 import tiny_training
 import torch
 from ignite.engine import Engine, Events
+from monai.data import Dataset
+from monai.transforms import Compose, Randomizable
 
 from pipeline.handlers import EpochSeed
 from pipeline.issues import InputError
+from pipeline.transforms import AugmentBatch
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -72,3 +75,25 @@ def test_persistent_workers_are_refused():
     loader = torch.utils.data.DataLoader(range(3), num_workers=1, persistent_workers=True)
     with pytest.raises(InputError, match=r"^persistent_workers is true: .*set it to false$"):
         EpochSeed(0, loader)
+
+
+def test_loader_and_augmentation_draw_different_numbers_and_repeat_them():
+    class Draw(Randomizable):
+        def draw(self):
+            return self.R.random(8).tolist()
+
+    def run(epochs):
+        chains = [Compose([Draw()]), AugmentBatch([Draw()])]
+        dataset = Dataset([0], chains[0])
+        engine = Engine(lambda engine, batch: None)
+        engine.prepare_batch = chains[1]
+        EpochSeed(3, torch.utils.data.DataLoader(dataset, batch_size=None)).attach(engine)
+        found = []
+        steps = [chains[0].transforms[0], chains[1].transforms.transforms[0]]
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: found.extend(step.draw() for step in steps))
+        engine.run([0], max_epochs=epochs)
+        return found
+
+    found = run(3)
+    assert len({number for numbers in found for number in numbers}) == 3 * 2 * 8
+    assert run(3) == found
