@@ -90,14 +90,16 @@ def build_row(options: argparse.Namespace, runs: dict[str, list[dict[str, float]
     """Return the row of the record: processor seconds, which count if the scores agree."""
     difference, spread = compare(runs, options.score)
     seconds = {side: statistics.median(run["seconds"] for run in found) for side, found in runs.items()}
+    means = {side: statistics.mean(run[options.score] for run in found) for side, found in runs.items()}
     return Row(
-        what=f"{options.bundle}, {options.epochs} epochs, {len(options.seeds)} seeds",
-        peer=f"override A {json.dumps(options.a)}",
+        what=f"{options.bundle}, {options.epochs} epochs, {len(options.seeds)} seeds: {options.names[1]}",
+        peer=options.names[0],
         peer_value=seconds["A"],
         ours=seconds["B"],
-        accuracy=f"difference of the mean score {difference:+.4f} (at most {options.tolerance})",
+        accuracy=f"mean score {means['A']:.4f} and {means['B']:.4f}, difference {difference:+.4f} "
+        f"(at most {options.tolerance})",
         counts=abs(difference) <= options.tolerance,
-        note=f"override B {json.dumps(options.b)}; range over the seeds up to {spread:.4f}",
+        note=f"range over the seeds up to {spread:.4f}; training and validation together",
     )
 
 
@@ -133,6 +135,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--a", type=read_override, default={}, help="override of side A (default: none)")
     parser.add_argument("--b", type=read_override, required=True, help="override of side B")
     parser.add_argument("--both", type=read_override, default={}, help="override of both sides")
+    parser.add_argument("--names", nargs=2, default=["A", "B"], help="what A and B are, for the record")
     parser.add_argument("--small", action="store_true", help="add the bundle's phantom.json: a small network")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of each training (default: 10)")
     parser.add_argument("--val_interval", type=int, default=1, help="epochs between validations (default: 1)")

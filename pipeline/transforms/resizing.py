@@ -7,9 +7,12 @@ import torch
 from monai.transforms import Resize as MonaiResize
 from monai.transforms import Resized as MonaiResized
 from monai.utils import convert_to_tensor
+from torch.nn.functional import interpolate
 
 # What torch can filter: pictures, by these modes.
 _FILTERED, _PICTURE = ("bilinear", "bicubic"), 3
+# Pixels from which on the order of the axes matters.
+_LARGE = 2**20
 
 
 class Resize(MonaiResize):
@@ -33,15 +36,27 @@ class Resize(MonaiResize):
         is_filtered = smooth and sigma is None and mode in _FILTERED and img.ndim == _PICTURE
         if not is_filtered or is_lazy:
             return super().__call__(img, mode, align_corners, anti_aliasing, anti_aliasing_sigma, dtype, lazy)
-        # MONAI's, without its filter, keeps the book for the inverse; it takes a fraction of torch's time.
+        # MONAI's, without its filter, keeps the book for the inverse; on a large photograph it costs next to nothing.
         resized = super().__call__(img, mode, align_corners, anti_aliasing=False, dtype=dtype)
         size = tuple(resized.shape[1:])
         if size != tuple(img.shape[1:]):
-            pixels = convert_to_tensor(img, dtype=torch.float32, track_meta=False)[None]
+            pixels = convert_to_tensor(img, dtype=torch.float32, track_meta=False)
             align = self.align_corners if align_corners is None else align_corners
-            filtered = torch.nn.functional.interpolate(pixels, size, mode=mode, align_corners=align, antialias=True)
-            resized.copy_(filtered[0])
+            resized.copy_(_filter(pixels, size, mode=mode, align_corners=align))
         return resized
+
+
+def _filter(image: torch.Tensor, size: tuple[int, ...], **options: Any) -> torch.Tensor:
+    channels, height, width = image.shape
+    by_pixel = image.permute(1, 2, 0)
+    if height * width < _LARGE or not by_pixel.is_contiguous():
+        return interpolate(image[None], size, antialias=True, **options)[0]
+    # Readers give pictures as (H, W, C) in memory. Along the columns first, where a step is a whole row of memory, a
+    # large one takes little more than half of the time that torch's own order takes.
+    rows = by_pixel.reshape(1, 1, height, width * channels)
+    low = interpolate(rows, (size[0], width * channels), antialias=True, **options)
+    low = low.view(1, size[0], width, channels).permute(0, 3, 1, 2)
+    return interpolate(low, size, antialias=True, **options)[0]
 
 
 class Resized(MonaiResized):

@@ -73,3 +73,13 @@ def test_uint8_and_arrays_without_meta_data(photo):
     for image in (torch.as_tensor(photo.as_tensor(), dtype=torch.uint8), np.asarray(photo)):
         result = Resized("image", (32, 48), **SMOOTH)({"image": image})["image"]
         torch.testing.assert_close(result.as_tensor(), expected)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(60, 80), (60, 1600), (1300, 80)])
+def test_a_large_photograph_as_readers_give_it(mode, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (1100, 1000, 3)).astype(np.float32)
+    image = torch.as_tensor(pixels).permute(2, 0, 1)  # (H, W, C) in memory
+    result = Resized("image", size, mode=mode, anti_aliasing=True)({"image": MetaTensor(image)})["image"]
+    expected = torch.nn.functional.interpolate(image[None], size, mode=mode, antialias=True)[0]
+    torch.testing.assert_close(result.as_tensor(), expected, rtol=0, atol=0.001)  # of 255

@@ -26,7 +26,7 @@ from pipeline.handlers.training.schedule_restart import ScheduleRestart
 from pipeline.handlers.training.time_budget import TimeBudget
 
 _ADVICE = (
-    "usual in the first epochs; if it lasts, give it more steps (--max_epochs, a smaller --batch_size), try another "
+    "usual in the first epochs; if it lasts, give it more steps (--{more}, a smaller --batch_size), try another "
     "--learning_rate, or check the labels with `python -m pipeline dataset check --deep`"
 )
 
@@ -104,6 +104,7 @@ class TrainingRun:
             times,
         ]
         self.evaluator = evaluator
+        self.advice = _ADVICE.format(more="max_epochs" if seconds is None else "budget_minutes")
         if summary_writer is not None:
             self.handlers += [LearningRateLog(summary_writer, to_save["optimizer"]), SummaryWriterEnd(summary_writer)]
 
@@ -111,4 +112,4 @@ class TrainingRun:
         """Attach all of them to ``engine``, the trainer."""
         for handler in self.handlers:
             handler.attach(engine)
-        EmptyPredictions(_ADVICE, engine).attach(self.evaluator)
+        EmptyPredictions(self.advice, engine).attach(self.evaluator)
