@@ -171,6 +171,7 @@ def describe_machine(threads: int = 1) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if gpu else "cpu",
         "torch": metadata.version("torch"),
         "monai": metadata.version("monai"),
+        "huge_pages": os.environ.get("THP_MEM_ALLOC_ENABLE") == "1",
     }
 
 

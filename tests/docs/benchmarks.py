@@ -124,6 +124,8 @@ def _render_record(name: str, record: Record) -> Iterator[str]:
     threads = f"{machine['threads']} thread" + ("s" if machine["threads"] != 1 else "")
     versions = f"torch {machine['torch']}, MONAI {machine['monai']}"
     yield from [read_purpose(record["script"]), ""]
+    if machine.get("huge_pages"):
+        threads += ", both sides with huge pages"
     gpu = machine["device"] if machine["device"] != "cpu" else "not measured"
     yield f"`{record['command']}`, {record['measured']}."
     yield f"{machine['processor']}, {machine['cores']} cores, {threads}; {versions}; on a GPU: {gpu}."
