@@ -159,7 +159,9 @@ def main() -> int:
         print(f"{score}: B - A {difference:+.4f}, range over the seeds up to {spread:.4f}")
     row = build_row(options, runs)
     print(f"{'same' if row.counts else 'NOT the same'} score: {row.accuracy}")
-    write_record(options.json, build_record("same_scores", f"Same scores: {options.names[1]}", "s of processor time", [row]))
+    write_record(
+        options.json, build_record("same_scores", f"Same scores: {options.names[1]}", "s of processor time", [row])
+    )
     return 0 if row.counts else 1
 
 
