@@ -226,7 +226,9 @@ def test_the_recipe_of_the_origin_trains_and_scores(trained: Trained, tmp_path: 
     original.read_config(configs(trained.bundle, "train.json", "origin.json"))
     # The origin turns its patches by 90 degrees, so they are cubes: its own size stays.
     sizes = {"roi_size", "network_def#img_size"} & set(read_json(trained.bundle / "configs/origin.json"))
-    small = {key: value for key, value in read_json(trained.bundle / "configs/phantom.json").items() if key not in sizes}
+    small = {
+        key: value for key, value in read_json(trained.bundle / "configs/phantom.json").items() if key not in sizes
+    }
     # A network of another class than the bundle's has other arguments; it is small enough as it is.
     if original["network_def"]["_target_"] != read_settings(trained)["network_def"]["_target_"]:
         options |= {key: value for key, value in small.items() if "#" not in key and key != "_desc_"}
