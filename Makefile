@@ -18,7 +18,7 @@ CLIENTS := .venv-clients
 CLIENTS_PY := $(CLIENTS)/bin/python
 CLIENTS_READY := $(CLIENTS)/.ready
 
-# torch then takes large blocks of memory in huge pages, which are faster to get on a CPU.
+# torch then takes large blocks of memory in huge pages, which are faster to get for most of the tests and the demo.
 export THP_MEM_ALLOC_ENABLE ?= 1
 
 BUNDLE := bundles/lgg_attunet

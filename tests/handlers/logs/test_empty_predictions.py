@@ -8,7 +8,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from pipeline.handlers import EmptyPredictions, NetworkCheckpointLoader
+from pipeline.handlers import EmptyPredictions, NetworkCheckpointLoader, TrainingRun
 from pipeline.handlers.logs.empty_predictions import has_foreground
 
 NOTHING, SOMETHING = torch.zeros(1, 4, 4), torch.eye(4)[None]
@@ -76,6 +76,14 @@ def test_the_line_names_the_weights(tmp_path: Path, caplog: pytest.LogCaptureFix
         "the network found nothing in any of the 2 cases, all their masks are empty: "
         f"was {tmp_path / 'model.pt'} trained long enough, and on images like these?"
     )
+
+
+@pytest.mark.parametrize(("budget", "named"), [(None, "--max_epochs"), (5, "--budget_minutes")])
+def test_a_training_names_the_setting_that_gives_more_steps(tmp_path: Path, budget: float | None, named: str) -> None:
+    loader = torch.utils.data.DataLoader([0])
+    to_save = {"network": torch.nn.Linear(1, 1)}
+    run = TrainingRun(tmp_path, loader, Engine(lambda engine, batch: None), to_save, budget_minutes=budget)
+    assert f"more steps ({named}, a smaller --batch_size)" in run.advice
 
 
 @pytest.mark.parametrize(
