@@ -39,7 +39,8 @@ def train(bundle: str) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = ConfigParser()
-    config.read_config(str(ROOT / f"bundles/{bundle}/configs/train.json"))
+    names = ["train.json", *(["resnet34.json"] if bundle == "isic_unetpp" else [])]
+    config.read_config([str(ROOT / f"bundles/{bundle}/configs" / name) for name in names])
     config.update({"bundle_root": str(ROOT / "bundles" / bundle), "device": "$torch.device('cpu')"})
     network, optimizer = config.get_parsed_content("network"), config.get_parsed_content("optimizer")
     loss_function, (shape, count) = config.get_parsed_content("loss"), CASES[bundle]

@@ -108,7 +108,7 @@ OVERRIDES = {
     "evaluate.json": (TRAINING,),
     "origin.json": (TRAINING,),
     "paper.json": (TRAINING,),
-    "lite0.json": (INFERENCE, TRAINING, EVALUATION),
+    "resnet34.json": (INFERENCE, TRAINING, EVALUATION),
     "losses.json": (TRAINING,),
     "multi_gpu_train.json": (TRAINING,),
     "phantom.json": (TRAINING,),
@@ -119,7 +119,7 @@ OVERRIDES = {
     "postprocessing.json": (INFERENCE, EVALUATION),
 }
 # Those that not every bundle has: the recipe of a paper, another encoder, the result of tuning.
-OPTIONAL = {"paper.json", "lite0.json", "postprocessing.json"}
+OPTIONAL = {"paper.json", "resnet34.json", "postprocessing.json"}
 NEW_IDS = {
     "evaluate.json": {
         "_desc_",

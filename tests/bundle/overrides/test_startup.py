@@ -32,7 +32,7 @@ COMBINATIONS = (
     *("train multi_gpu_train phantom", "train losses", "train origin", "train evaluate origin"),
     *("train swanlab phantom", "train multi_gpu_train swanlab phantom"),
     *("inference refine tta ensemble phantom", "inference postprocessing", "inference phantom"),
-    *("train lite0", "train lite0 losses origin", "train evaluate lite0 refine", "inference lite0 refine"),
+    *("train resnet34", "train resnet34 losses", "train evaluate resnet34 refine", "inference resnet34 refine"),
 )
 # What a run gets, instead of a training.
 SEEN: dict[str, Any] = {}

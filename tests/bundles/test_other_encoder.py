@@ -1,9 +1,10 @@
-"""`lite0.json` of isic_unetpp: another encoder with its own normalisation, the same in all three workflows."""
+"""The encoders of isic_unetpp, each with its own normalisation, the same in all three workflows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from monai.bundle import ConfigParser, run
 from PIL import Image
 
-from tests.bundles.conftest import ROOT
+from tests.bundles.conftest import ROOT, read_json
 from tests.bundles.running import EXACT, configs
 
 BUNDLE = ROOT / "bundles/isic_unetpp"
@@ -20,7 +21,13 @@ WORKFLOWS = {
     "evaluate": (("train.json", "evaluate.json"), "validate#preprocessing"),
     "inference": (("inference.json",), "preprocessing"),
 }
-SMALL = ("phantom.json", "lite0.json")
+SMALL = ("resnet34.json", "phantom.json")
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+#: Overrides, encoder, mean and deviation of its photographs, million parameters
+ENCODERS = (
+    ((), "efficientnet-lite0", ((127.5,) * 3, (127.5,) * 3), 3.97),
+    (("resnet34.json",), "resnet34", IMAGENET, 26.08),
+)
 
 
 def list_files(workflow: str, *more: str) -> list[str]:
@@ -28,19 +35,31 @@ def list_files(workflow: str, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
-def test_the_network_gets_what_its_weights_expect(workflow: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("overrides", "encoder", "normalisation", "millions"), ENCODERS, ids=["default", "resnet34"])
+def test_the_network_gets_what_its_weights_expect(
+    overrides: tuple[str, ...], encoder: str, normalisation: Any, millions: float, workflow: str, tmp_path: Path
+) -> None:
     picture = np.zeros((32, 32, 3), np.uint8)
     picture[:, :16] = (255, 51, 204)
     Image.fromarray(picture).save(tmp_path / "image.png")
     Image.fromarray(picture[..., 0]).save(tmp_path / "label.png")
     parser = ConfigParser()
-    parser.read_config(list_files(workflow, "lite0.json"))
+    parser.read_config(list_files(workflow, *overrides))
     parser.config.update({"bundle_root": str(BUNDLE), "image_size": [32, 32]})
     transform = parser.get_parsed_content(WORKFLOWS[workflow][1])
     image = transform({"image": str(tmp_path / "image.png"), "label": str(tmp_path / "label.png")})["image"]
-    expected = torch.tensor([[1.0, -1.0], [51 / 127.5 - 1, -1.0], [204 / 127.5 - 1, -1.0]])
+    mean, deviation = torch.tensor(normalisation)
+    expected = (torch.tensor([[255.0, 0.0], [51.0, 0.0], [204.0, 0.0]]) - mean[:, None]) / deviation[:, None]
     torch.testing.assert_close(image.as_tensor()[:, 16, [0, -1]], expected)
-    assert parser.get_parsed_content("network_def").encoder.name == "efficientnet-lite0"
+    network = parser.get_parsed_content("network_def")
+    assert network.encoder.name == encoder
+    assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(millions * 1e6, rel=2e-3)
+
+
+def test_the_recipe_of_the_origin_takes_the_resnet34() -> None:
+    values, origin = (read_json(BUNDLE / "configs" / name) for name in ("resnet34.json", "origin.json"))
+    del values["_desc_"]
+    assert {key: origin[key] for key in values} == values
 
 
 def test_it_trains_scores_and_predicts(write_data: Callable[[Path], dict[str, str]], tmp_path: Path) -> None:
