@@ -179,10 +179,15 @@ test-clients: $(CLIENTS_READY)  ## every bundle in MONAI Label, Deploy, NVFlare 
 	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(CLIENTS_PY) -m pytest -n $(CLIENT_JOBS) --dist loadgroup -p no:warnings \
 	  tests/clients $(ALONE_TESTS)
 
+# The scripts of benchmarks are not typed strictly; what is asked is that the names fit that they take from each other.
+BENCHMARK_TYPES := --config-file= --python-version 3.11 --check-untyped-defs --ignore-missing-imports --follow-imports silent \
+  $(addprefix --disable-error-code=,arg-type assignment call-overload dict-item misc return-value var-annotated)
+
 lint: $(READY)  ## ruff and mypy
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@MYPYPATH=benchmarks:. $(PY) -m mypy $(BENCHMARK_TYPES) benchmarks
 
 format: $(READY)  ## format the code with ruff
 	@$(PY) -m ruff check --fix .

@@ -99,7 +99,8 @@ def _read_volumes(data: Path) -> Iterator[RealImage]:
     import nibabel
 
     for path in sorted(data.glob("Task04_Hippocampus/imagesTr/*.nii.gz")):
-        yield RealImage(path.name, path.name, np.asarray(nibabel.load(path).dataobj, dtype=np.float32))
+        file: Any = nibabel.load(path)
+        yield RealImage(path.name, path.name, np.asarray(file.dataobj, dtype=np.float32))
 
 
 def _cut_middle(volume: RealImage) -> RealImage:

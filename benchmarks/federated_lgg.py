@@ -209,10 +209,10 @@ def tabulate(arms: Scores) -> Iterator[str]:
     for first, second in PAIRS:
         for group, cases in groups.items():
             one, other = ({case: arms[arm][case] for case in cases} for arm in (first, second))
-            found = compare_paired(one, other, {case: find_patient(case) for case in cases})
-            low, high = found.low or 0.0, found.high or 0.0
+            paired = compare_paired(one, other, {case: find_patient(case) for case in cases})
+            low, high = paired.low or 0.0, paired.high or 0.0
             verdict = "better" if low > 0 else "worse" if high < 0 else "cannot be told"
-            row = f"{first} - {second} | {group} ({found.n_cases}) | {found.mean:+.3f} | {low:+.3f} to {high:+.3f}"
+            row = f"{first} - {second} | {group} ({paired.n_cases}) | {paired.mean:+.3f} | {low:+.3f} to {high:+.3f}"
             yield f"| {row} | {verdict} |"
 
 

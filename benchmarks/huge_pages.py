@@ -80,12 +80,12 @@ def compare(bundle: str, rounds: int) -> list[Row]:
     equal = len({*values["loss"]["0"], *values["loss"]["1"]}) == 1
     rows = []
     for key, what in (("seconds", "training step"), ("MiB", "peak memory, MiB")):
-        ratios = [off / on for off, on in zip(values[key]["0"], values[key]["1"], strict=True)]
-        medians = [statistics.median(values[key][switch]) for switch in ("0", "1")]
+        ratios = [one / other for one, other in zip(values[key]["0"], values[key]["1"], strict=True)]
+        off, on = (statistics.median(values[key][switch]) for switch in ("0", "1"))
         spread = (min(ratios), max(ratios))
         accuracy = "losses equal" if equal else "losses differ"
         name = f"{bundle}: {what}"
-        rows.append(Row(name, "without", *medians, None, statistics.median(ratios), spread, accuracy, equal))
+        rows.append(Row(name, "without", off, on, None, statistics.median(ratios), spread, accuracy, equal))
     return rows
 
 
