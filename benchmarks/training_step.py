@@ -59,7 +59,11 @@ class Task:
 
 ORIGIN = Task("lgg_attunet", "origin.json")
 TIMED = (ORIGIN, Task("lgg_attunet"))
-WEIGHED = (Task("isic_unetpp", "resnet34.json", batch=8), Task("lgg_attunet", batch=8), Task("hippocampus_segresnet", batch=2))
+WEIGHED = (
+    Task("isic_unetpp", "resnet34.json", batch=8),
+    Task("lgg_attunet", batch=8),
+    Task("hippocampus_segresnet", batch=2),
+)
 
 
 def find_size(config: ConfigParser) -> list[int]:
