@@ -295,6 +295,9 @@ MAY_DIFFER = {
     "learning_rate",
     "network_def",
     "optimizer#params",
+    # what the encoder's ImageNet weights expect
+    "image_mean",
+    "image_std",
 }
 SHARED = ("evaluate", "refine", "losses", "tta", "ensemble")
 FAMILIES = sorted({name.split("_")[0] for name in NAMES})
