@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from monai.bundle import run
@@ -102,3 +103,39 @@ def test_released_weights_find_tumours_they_never_saw(patients: int, real_lgg: P
             overlap += int((mask & truth).sum())
             total += int(mask.sum() + truth.sum())
         assert 2 * overlap / total > 0.75, case["case_id"]
+
+
+def overlap(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Return the Dice of two masks."""
+    return 2 * float((prediction & truth).sum()) / float(prediction.sum() + truth.sum())
+
+
+def test_released_weights_outline_lesions_in_photographs(shared_data: Path, tmp_path: Path) -> None:
+    """Photographs of another size than those it was trained on, as a user has them in a folder."""
+    names = ("ISIC_0001852", "ISIC_0003462", "ISIC_0003539", "ISIC_0003582")
+    (tmp_path / "photographs").mkdir()
+    for name in names:
+        shutil.copy(shared_data / f"isic2017/ISIC2017_Input/{name}.jpg", tmp_path / "photographs")
+    infer_with_released_weights("isic_unetpp", tmp_path / "photographs", tmp_path / "masks")
+    scores = {}
+    for name in names:
+        truth = np.asarray(Image.open(shared_data / f"isic2017/ISIC2017_GroundTruth/{name}_segmentation.png")) > 0
+        scores[name] = overlap(np.asarray(Image.open(tmp_path / f"masks/{name}_pred.png")) > 0, truth)
+    assert np.median(list(scores.values())) > 0.85, scores
+
+
+def test_released_weights_label_both_parts_of_the_hippocampus(shared_data: Path, tmp_path: Path) -> None:
+    root = shared_data / "Task04_Hippocampus"
+    case = load_datalist(ROOT / "data_manifests/hippocampus.json", root, "val", 0, allow_missing=True)[0]
+    infer_with_released_weights("hippocampus_segresnet", Path(case["image"][0]), tmp_path)
+    (path,) = tmp_path.rglob("*_pred.nii.gz")
+    found, truth = (np.asarray(nibabel.load(file).dataobj) for file in (path, case["label"][0]))
+    for label in (1, 2):
+        assert overlap(found == label, truth == label) > 0.8, label
+
+
+def infer_with_released_weights(bundle: str, images: Path, output: Path) -> None:
+    """Predict as a user does."""
+    folder = ROOT / "bundles" / bundle
+    settings = {"bundle_root": str(folder), "input": str(images), "output_dir": str(output)}
+    run(config_file=str(folder / "configs/inference.json"), logging_file=False, **settings)
