@@ -221,7 +221,7 @@ def _describe_scores(run: Run, dataset: Mapping[str, Any], bundle: Path) -> dict
     if weights.is_file() and _digest(weights) == run.record["checkpoint"]["sha256"]:
         # Those of the metadata, in their order, for a key metric comes first there.
         known = json.loads((bundle / "configs/metadata.json").read_text(encoding="utf-8")).get("eval_metrics", {})
-        names = known or run.summaries
+        names = known or [dataset["metric"]]
         scores["eval_metrics"] = {name: round(run.summaries[name].mean, 3) for name in names}
     return scores
 
