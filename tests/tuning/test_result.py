@@ -176,13 +176,7 @@ def test_commands_name_what_the_configs_do_not_know(tmp_path: Path) -> None:
     ("bundle", "on"),
     [
         ("lgg_attunet", {"skip_fill_holes": False, "skip_largest_component": False}),
-        (
-            "hippocampus_segresnet",
-            {
-                **{"skip_crf": False, "crf_spatial_weight": 0.918, "crf_spatial_width": 0.334},
-                **{"crf_bilateral_weight": 2.58, "crf_bilateral_width": 2.28, "crf_bilateral_intensity": 11.1},
-            },
-        ),
+        ("hippocampus_segresnet", {}),
     ],
 )
 def test_a_shipped_file_is_what_tuning_writes(bundle: str, on: dict[str, object]) -> None:
