@@ -189,6 +189,16 @@ def test_a_shipped_file_is_what_tuning_writes(bundle: str, on: dict[str, object]
     assert format_config({"_desc_": written["_desc_"], **override, **more}) == text
 
 
+def test_a_step_that_is_on_is_written_with_its_values_and_what_it_needs() -> None:
+    workflow = open_workflow(ROOT / "bundles/hippocampus_segresnet", [], {})
+    on = {"skip_crf": False, "crf_spatial_weight": 0.918, "crf_bilateral_width": 2.28}
+    override = workflow.build_override(switch_off(workflow.knobs, list(STEPS)) | on)
+    steps = [step["_target_"].rpartition(".")[2] for step in override.pop("refine")]
+    assert steps == ["LoadSourced", "ScaleIntensityRangePercentilesd", "DenseCRFd", "AsDiscreted"]
+    assert {key for key in override if not key.startswith("crf_")} == set()
+    assert (override["crf_spatial_weight"], override["crf_bilateral_width"]) == (0.918, 2.28)
+
+
 def test_a_step_without_a_switch_is_always_written() -> None:
     workflow = open_workflow(ROOT / "bundles/u373_unet", [], {})
     override = workflow.build_override(switch_off(workflow.knobs, list(STEPS)))
