@@ -1,9 +1,9 @@
-"""Time of a training step and of a prediction with the weights as they are or channels last, network by network.
+"""Time of a training step and of a prediction with batches and weights as they are or channels last, by network.
 
 Every bundle's own network, loss, optimiser and size of a sample, in turns, with one thread and random data; seconds of
-the processor (on a GPU: of the clock, synchronised), the median of the repetitions. Both layouts start from the same
-weights, and a row only counts if the first losses agree within 1 %. Inputs are channels last in both, as
-`AutocastInferer` lays them out.
+the processor (on a GPU: of the clock, synchronised), the median of the repetitions. All layouts start from the same
+weights, and a row only counts if the first losses agree within 1 %. In bfloat16 where the hardware has it, as
+`AutocastInferer` computes; its `trains_faster_channels_last` and the weights' layout in the bundles rest on these rows.
 
 Example:
     python benchmarks/weight_layout.py --bundles lgg_attunet isic_unet --json layout.json
@@ -20,16 +20,27 @@ from clocks import DEVICE, read_clock
 from monai.bundle import ConfigParser
 from records import Row, build_record, write_record
 
+from pipeline.inferers import supports_bfloat16
+
 ROOT = Path(__file__).resolve().parents[1]
-PEER = "the same network, weights as they are"
-LAYOUTS = {"as they are": torch.contiguous_format, "channels last": torch.channels_last}
+PLAIN, BATCH, WEIGHTS = "as they are", "batches channels last", "batches and weights channels last"
+#: layout of the batch and of the weights
+LAYOUTS = {
+    PLAIN: (torch.contiguous_format, torch.contiguous_format),
+    BATCH: (torch.channels_last, torch.contiguous_format),
+    WEIGHTS: (torch.channels_last, torch.channels_last),
+}
+#: what is compared with what
+PAIRS = ((BATCH, PLAIN), (WEIGHTS, BATCH))
+AMP = supports_bfloat16(DEVICE.type)
 
 
 class Side:
     """A network in one layout, with its optimiser."""
 
-    def __init__(self, network: torch.nn.Module, layout: torch.memory_format) -> None:
-        self.network = copy.deepcopy(network).to(DEVICE, memory_format=layout)
+    def __init__(self, network: torch.nn.Module, batch: torch.memory_format, weights: torch.memory_format) -> None:
+        self.layout = batch
+        self.network = copy.deepcopy(network).to(DEVICE, memory_format=weights)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-3, fused=True)
         self.train: list[float] = []
         self.predict: list[float] = []
@@ -37,9 +48,10 @@ class Side:
 
     def step(self, loss: Any, image: torch.Tensor, label: torch.Tensor) -> None:
         """Time one training step and one prediction."""
+        image = image.contiguous(memory_format=self.layout)
         self.network.train()
         start = read_clock()
-        with torch.autocast(DEVICE.type, torch.bfloat16):
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=AMP):
             logits = self.network(image)
         value = loss(logits.float(), label)
         self.optimizer.zero_grad()
@@ -49,7 +61,7 @@ class Side:
         self.losses.append(float(value.detach()))
         self.network.eval()
         start = read_clock()
-        with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16):
+        with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16, enabled=AMP):
             self.network(image)
         self.predict.append(read_clock() - start)
 
@@ -67,17 +79,17 @@ def measure(bundle: str, batch: int, repeat: int) -> dict[str, Any] | None:
     network = config.get_parsed_content("network_def")
     loss = config.get_parsed_content("loss") if "2015" not in config["network_def"]["_target_"] else _Bce()
     channels = config["network_def"].get("in_channels", 1)
-    image = torch.randn(batch, channels, *size, device=DEVICE).contiguous(memory_format=torch.channels_last)
+    image = torch.randn(batch, channels, *size, device=DEVICE)
     with torch.no_grad():
         shape = network.to(DEVICE)(image[:1]).shape[2:]
     label = (torch.rand(batch, 1, *shape, device=DEVICE) > 0.9).float()
-    sides = {name: Side(network, layout) for name, layout in LAYOUTS.items()}
+    sides = {name: Side(network, *layouts) for name, layouts in LAYOUTS.items()}
     for _ in range(repeat + 1):  # the first round warms up
         for side in sides.values():
             side.step(loss, image, label)
-    first, second = (side.losses[0] for side in sides.values())
+    first, *others = (side.losses[0] for side in sides.values())
     return {
-        "counts": abs(first - second) < 0.01 * abs(first),
+        "counts": all(abs(first - other) < 0.01 * abs(first) for other in others),
         **{
             name: [statistics.median(side.train[1:]), statistics.median(side.predict[1:])]
             for name, side in sides.items()
@@ -93,12 +105,12 @@ class _Bce:
 def make_rows(bundle: str, found: dict[str, Any] | None) -> list[Row]:
     """Return the rows of a record."""
     if found is None:
-        return [Row(bundle, PEER, None, None, note="not measured: a network of volumes")]
+        return [Row(bundle, f"the same network, {PLAIN}", None, None, note="not measured: a network of volumes")]
     accuracy = "first losses agree within 1 %" if found["counts"] else "the first losses differ"
-    values = zip(("training step", "prediction"), found["as they are"], found["channels last"], strict=True)
     return [
-        Row(f"{bundle}: {name}", PEER, before, after, accuracy=accuracy, counts=found["counts"])
-        for name, before, after in values
+        Row(f"{bundle}: {what}, {ours}", f"the same, {peer}", before, after, accuracy=accuracy, counts=found["counts"])
+        for ours, peer in PAIRS
+        for what, before, after in zip(("training step", "prediction"), found[peer], found[ours], strict=True)
     ]
 
 
@@ -112,23 +124,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the record here too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = {}
-    print(f"on {DEVICE.type}, seconds: training step, prediction; ratio above 1: channels last is faster")
+    rows: list[Row] = []
+    print(f"on {DEVICE.type}, seconds, {'bfloat16' if AMP else 'float32'}: the peer's, ours, ratio")
     for bundle in arguments.bundles:
-        results[bundle] = found = measure(bundle, arguments.batch, arguments.repeat)
-        if found is None:
-            print(f"{bundle:<24}not measured: a network of volumes")
-            continue
-        (train, predict), (train_last, predict_last) = found["as they are"], found["channels last"]
-        note = "" if found["counts"] else "  losses differ: does not count"
-        print(
-            f"{bundle:<24}{train:.3f} {train_last:.3f} ratio {train / train_last:.2f}   "
-            f"{predict:.3f} {predict_last:.3f} ratio {predict / predict_last:.2f}{note}",
-            flush=True,
-        )
-    rows = [row for bundle, found in results.items() for row in make_rows(bundle, found)]
+        found = make_rows(bundle, measure(bundle, arguments.batch, arguments.repeat))
+        rows += found
+        for row in found:
+            times = f"{row.peer_value:.3f} {row.ours:.3f} {row.peer_value / row.ours:.2f}" if row.ours else row.note
+            print(f"{row.what}; {row.peer}: {times}; {row.accuracy}", flush=True)
     unit = f"s of {'processor time' if DEVICE.type == 'cpu' else 'the clock'}, batches of {arguments.batch}"
-    write_record(arguments.json, build_record("weight_layout", "Weights in channels last", unit, rows))
+    processor = "GPU" if DEVICE.type == "cuda" else f"CPU with {torch.backends.cpu.get_cpu_capability()}"
+    title = f"Batches and weights channels last, {processor}"
+    write_record(arguments.json, build_record("weight_layout", title, unit, rows))
 
 
 if __name__ == "__main__":

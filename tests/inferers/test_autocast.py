@@ -39,13 +39,34 @@ def test_without_amp_nothing_changes():
     assert network.dtypes == [torch.float32, torch.float32]
 
 
-def test_channels_last_changes_the_layout_only():
+@pytest.mark.parametrize("switch", [True, "true"])
+def test_channels_last_changes_the_layout_only(switch):
     network, batch = Recorder(), make_batch()
-    result = AutocastInferer(SimpleInferer(), amp=False)(batch, network)
+    result = AutocastInferer(SimpleInferer(), amp=False, channels_last=switch)(batch, network)
     torch.testing.assert_close(result, network(batch))
     assert network.inputs[0].is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(network.inputs[0], batch)
     assert batch.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("capability", "groups", "training", "expected"),
+    [
+        ("AVX512", 1, True, True),
+        ("AVX2", 1, True, False),  # gradients of weights are slow there
+        ("AVX2", 1, False, True),
+        ("AVX2", 4, True, True),
+        ("DEFAULT", 1, True, True),
+    ],
+)
+def test_the_layout_follows_processor_network_and_mode(monkeypatch, capability, groups, training, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    network, batch = Recorder(), make_batch()
+    network.second = torch.nn.Conv2d(4, 4, 1, groups=groups)
+    with torch.set_grad_enabled(training):
+        result = AutocastInferer(SimpleInferer(), amp=False)(batch, network)
+    assert network.inputs[0].is_contiguous(memory_format=torch.channels_last) is expected
+    torch.testing.assert_close(result, network(batch))
 
 
 def test_with_amp_the_network_computes_in_bfloat16_and_the_result_is_float32():
@@ -81,6 +102,11 @@ def test_switch_may_be_text(text, dtype):
 def test_other_switches_are_refused(amp):
     with pytest.raises(InputError, match="--amp must be true or false"):
         AutocastInferer(SimpleInferer(), amp=amp)
+
+
+def test_other_layouts_are_refused():
+    with pytest.raises(InputError, match="--channels_last must be true or false"):
+        AutocastInferer(SimpleInferer(), channels_last="nhwc")
 
 
 @pytest.mark.parametrize("amp", [False, True])
