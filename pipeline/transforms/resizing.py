@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Resize as MonaiResize
 from monai.transforms import Resized as MonaiResized
 from monai.utils import convert_to_tensor
@@ -36,14 +37,15 @@ class Resize(MonaiResize):
         is_filtered = smooth and sigma is None and mode in _FILTERED and img.ndim == _PICTURE
         if not is_filtered or is_lazy:
             return super().__call__(img, mode, align_corners, anti_aliasing, anti_aliasing_sigma, dtype, lazy)
-        # MONAI's, without its filter, keeps the book for the inverse; on a large photograph it costs next to nothing.
-        resized = super().__call__(img, mode, align_corners, anti_aliasing=False, dtype=dtype)
-        size = tuple(resized.shape[1:])
-        if size != tuple(img.shape[1:]):
-            pixels = convert_to_tensor(img, dtype=torch.float32, track_meta=False)
-            align = self.align_corners if align_corners is None else align_corners
-            resized.copy_(_filter(pixels, size, mode=mode, align_corners=align))
-        return resized
+        # MONAI's, without its filter and on one channel, keeps the book for the inverse.
+        book = super().__call__(img[:1], mode, align_corners, anti_aliasing=False, dtype=dtype)
+        size = tuple(book.shape[1:])
+        if size == tuple(img.shape[1:]):
+            return super().__call__(img, mode, align_corners, anti_aliasing=False, dtype=dtype)
+        pixels = convert_to_tensor(img, dtype=torch.float32, track_meta=False)
+        align = self.align_corners if align_corners is None else align_corners
+        resized = _filter(pixels, size, mode=mode, align_corners=align).to(book.dtype)
+        return MetaTensor(resized).copy_meta_from(book) if isinstance(book, MetaTensor) else resized
 
 
 def _filter(image: torch.Tensor, size: tuple[int, ...], **options: Any) -> torch.Tensor:
