@@ -32,6 +32,7 @@ from pipeline.transforms.post.morphology import (
 )
 from pipeline.transforms.post.scale_temperature import ScaleTemperature, ScaleTemperatured
 from pipeline.transforms.post.small_components import RemoveSmallComponents, RemoveSmallComponentsd
+from pipeline.transforms.post.surest_component import KeepSurestComponent, KeepSurestComponentd
 from pipeline.transforms.resizing import Resized
 from pipeline.transforms.spacing import Spacingd
 
@@ -52,6 +53,8 @@ __all__ = [
     "EachSliced",
     "EncodeMask",
     "EncodeMaskd",
+    "KeepSurestComponent",
+    "KeepSurestComponentd",
     "LabelInstances",
     "LabelInstancesd",
     "LoadCocoMask",

@@ -54,9 +54,10 @@ MINE = ("mine", "--from", "lgg_attunet", "--manifest", "my_data.json", "--datase
 
 
 def test_a_bundle_is_made_and_the_next_commands_are_told(repo: Path, capsys: Capture) -> None:
+    source = read_json(BUNDLES / "lgg_attunet/configs/metadata.json")
     assert call(*MINE) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "bundles/mine: made from lgg_attunet 0.1.0"
+    assert lines[0] == f"bundles/mine: made from lgg_attunet {source['version']}"
     assert "  channels: 3 (intensity, times 3 slices)" in lines
     assert "  masks: 0 is background, 255 is foreground" in lines
     assert "  cases: each picture is a stack of one slice" in lines

@@ -115,7 +115,7 @@ def test_the_table_is_for_people(experiment: Experiment, tmp_path: Path, capsys:
     assert any(line.startswith("raw ") for line in lines)
     # What is not tuned stays as the bundle has it.
     assert any(line.split()[:5] == ["others", "as", "shipped", "-", "raw"] for line in lines)
-    assert read_targets(tmp_path / "postprocessing.json") == ["AsDiscreted", "KeepLargestConnectedComponentd"]
+    assert read_targets(tmp_path / "postprocessing.json") == ["KeepSurestComponentd", "AsDiscreted"]
     assert any(line.startswith("threshold: o") for line in lines)
     assert "note: 4 subjects are few" in streams.out
     (table,) = tmp_path.glob("cache/*/ablation.md")
