@@ -27,6 +27,7 @@ from tests.docs.markdown import ROOT
 
 RUNS = ROOT / "docs/runs"
 TRAINING = "training.json"
+_SMALLEST_P = 0.001
 # Cells of a row of the table of bundles in `README.md`, with the empty ones at both ends.
 COLUMNS = 10
 
@@ -139,8 +140,12 @@ def _answer(question: Mapping[str, Any], metric: str, runs: Path) -> str:
     interval = f"{pair.low:+.3f} to {pair.high:+.3f}" if pair.low is not None else "no interval: too few subjects"
     return (
         f"{means}; paired difference {pair.difference:+.3f} ({interval}), {pair.n_subjects} subjects, "
-        f"permutation p {pair.permutation_p:.3f}: {pair.verdict}."
+        f"permutation p {_describe_p(pair.permutation_p)}: {pair.verdict}."
     )
+
+
+def _describe_p(value: float) -> str:
+    return f"{value:.3f}" if value >= _SMALLEST_P else f"below {_SMALLEST_P}"
 
 
 def list_scored(runs: Path = RUNS) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
