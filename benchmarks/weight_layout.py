@@ -130,7 +130,11 @@ def main() -> None:
         found = make_rows(bundle, measure(bundle, arguments.batch, arguments.repeat))
         rows += found
         for row in found:
-            times = f"{row.peer_value:.3f} {row.ours:.3f} {row.peer_value / row.ours:.2f}" if row.ours else row.note
+            times = (
+                f"{row.peer_value:.3f} {row.ours:.3f} {row.peer_value / row.ours:.2f}"
+                if row.ours and row.peer_value
+                else row.note
+            )
             print(f"{row.what}; {row.peer}: {times}; {row.accuracy}", flush=True)
     unit = f"s of {'processor time' if DEVICE.type == 'cpu' else 'the clock'}, batches of {arguments.batch}"
     processor = "GPU" if DEVICE.type == "cuda" else f"CPU with {torch.backends.cpu.get_cpu_capability()}"

@@ -29,8 +29,8 @@ def trains_faster_channels_last(network: Callable[..., Any], device_type: str) -
     """Return whether a whole training step of a 2-D network is faster with channels last.
 
     Not on a CPU with AVX2 but without AVX-512: there oneDNN takes 2.3 times as long for the gradients of weights in
-    this layout, and a step up to 1.3 times as long (``benchmarks/weight_layout.py``). Networks with depthwise
-    convolutions, whose work is mostly in convolutions of 1 x 1, still gain (1.2 times with EfficientNet-Lite0).
+    this layout, and a step 1.04 to 1.32 times as long (``benchmarks/weight_layout.py``). Networks with depthwise
+    convolutions, whose work is mostly in convolutions of 1 x 1, still gain (1.11 times with EfficientNet-Lite0).
     Predictions are faster with channels last on every CPU that was measured.
 
     Args:
