@@ -2,12 +2,12 @@
 
 Ours is what a bundle's ``train.json`` says: its network in its layout, its loss, its optimiser and its inferer, which
 computes in bfloat16 where the hardware can. The peer is the loop of a tutorial: the same network with the same weights,
-loss and kind of optimiser, float32, no layout, nothing fused. UNet++ has MONAI's BasicUNetPlusPlus as its peer, in
-float32 as it comes. Data are random: what loading and augmentation cost is measured by another script.
+loss and kind of optimiser, float32, no layout, nothing fused. UNet++ is compared with other networks by
+``unetplusplus.py``. Data are random: what loading and augmentation cost is measured by another script.
 
-A row counts if the first losses of both sides agree within 1 %, as they start from the same weights; two different
-networks must return finite logits of the image's size. Seconds are those of the processor (on a GPU of the clock),
-one thread, medians of rounds in turns. Memory is the peak of a process of its own that trains two steps (Linux).
+A row counts if the first losses of both sides agree within 1 %, as they start from the same weights. Seconds are those
+of the processor (on a GPU of the clock), one thread, medians of rounds in turns. Memory is the peak of a process of its
+own that trains two steps (Linux).
 
 Example:
     python benchmarks/training_step.py --rounds 3 --json docs/benchmarks/training_step.json
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import unetplusplus
 from clocks import DEVICE, take_turns
 from monai.bundle import ConfigParser
 from records import Row, build_record, write_record
@@ -142,36 +141,6 @@ def time_task(task: Task, rounds: int, goal: float | None) -> Row:
     )
 
 
-def time_unetplusplus(batch: int, rounds: int) -> list[Row]:
-    """Time our UNet++ with a ResNet-34 and MONAI's BasicUNetPlusPlus."""
-    torch.manual_seed(0)
-    image = torch.randn(batch, 3, 256, 256)
-    label = (torch.rand(batch, 1, 256, 256) > 0.8).float()
-    with_bfloat16 = unetplusplus.supports_bfloat16("cpu")
-    found = unetplusplus.make_contestants(with_bfloat16)
-    wanted = [name for name in (unetplusplus.BEST, unetplusplus.BEST_BFLOAT16) if name in found]
-    found = {name: found[name] for name in (unetplusplus.STOCK, *wanted)}
-    unetplusplus.check_outputs(found, image)
-    unetplusplus.run_rounds(found, image, label, rounds)
-    return [build_unetplusplus_row(found, name, unetplusplus.GOAL, batch) for name in wanted]
-
-
-def build_unetplusplus_row(found: dict[str, Any], name: str, goal: float, batch: int) -> Row:
-    """Return the row of one setting of our UNet++."""
-    stock = found[unetplusplus.STOCK]
-    theirs, ours = (unetplusplus.summarise(side, stock) for side in (stock, found[name]))
-    return Row(
-        what=f"a sample of UNet++ with a ResNet-34, {batch} x 3 x 256 x 256: {name}",
-        peer=unetplusplus.STOCK,
-        peer_value=theirs["cpu_s"] / batch,
-        ours=ours["cpu_s"] / batch,
-        ratio=ours["ratio_cpu"],
-        spread=(ours["ratio_cpu_min"], ours["ratio_cpu_max"]),
-        goal=goal,
-        accuracy="two networks: logits finite and of the image's size, losses finite",
-    )
-
-
 def measure_memory(task: Task, name: str) -> float:
     """Return the peak of this process in GB after two steps."""
     torch.set_num_threads(1)
@@ -227,7 +196,7 @@ def main() -> None:
     for task in TIMED:
         rows.append(time_task(task, arguments.rounds, 2.5 if task is ORIGIN else None))
         print_row(rows[-1])
-    for row in [*time_unetplusplus(2, arguments.rounds), *map(weigh_task, WEIGHED)]:
+    for row in map(weigh_task, WEIGHED):
         rows.append(row)
         print_row(row)
     write_record(arguments.json, build_record("training_step", "Training step", "s of processor time a sample", rows))
