@@ -72,6 +72,15 @@ def test_the_whole_chain_changes_nothing_until_a_step_is_switched_on(bundle: Pat
     assert all(settings[name] is True for name in settings if name.startswith("skip_")), "off until there is a gain"
 
 
+@pytest.mark.parametrize("name", ["lgg_attunet", "lgg_unet", "lgg_unetpp"])
+def test_a_patient_keeps_the_surest_component_not_the_largest(name: str) -> None:
+    for file in ("inference.json", "evaluate.json", "refine.json"):
+        config = read_json(Path("bundles") / name / "configs" / file)
+        names = name_steps(config["refine"])
+        assert names.index("KeepSurestComponentd") < names.index("AsDiscreted"), file
+        assert "KeepLargestConnectedComponentd" not in names, file
+
+
 def test_postprocessing_goes_from_probabilities_to_masks(bundle: Path) -> None:
     _, steps = read_refinement(bundle)
     names = name_steps(steps)
