@@ -1,6 +1,7 @@
 """Handlers for ignite engines: safe and exactly resumable trainings, logs, figures; each has ``attach(engine)``."""
 
 from pipeline.handlers.checkpoints.encoder_weights_loader import EncoderWeightsLoader
+from pipeline.handlers.checkpoints.initial_weights import InitialWeights
 from pipeline.handlers.checkpoints.network_checkpoint_loader import NetworkCheckpointLoader
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
 from pipeline.handlers.logs.calibration_saver import CalibrationSaver
@@ -43,6 +44,7 @@ __all__ = [
     "FinalValidation",
     "GracefulStop",
     "GradientClip",
+    "InitialWeights",
     "LearningRateLog",
     "LoaderTimes",
     "NetworkCheckpointLoader",

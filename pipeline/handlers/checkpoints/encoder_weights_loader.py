@@ -8,6 +8,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine
 
 from pipeline.flags import read_flag
+from pipeline.handlers.checkpoints.initial_weights import names_nothing
 from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
@@ -32,13 +33,16 @@ class EncoderWeightsLoader(OneLineHandler):
     weights: str | Path | None
     partial: bool | str = False  #: accept weights of only a part of the encoder
     resume: bool | str = False  #: the training continues from a checkpoint, which contains the encoder's weights
+    initial_weights: str | Path | None = (
+        None  #: of the whole network, see `InitialWeights`; with them these are left out
+    )
 
     def __post_init__(self) -> None:
         self._loaded = False
         self.network = unwrap_network(self.network)
         self.partial = read_flag(self.partial, "encoder_partial")
         self.resume = read_flag(self.resume, "resume")
-        if str(self.weights).strip().lower() in ("", "none", "null"):
+        if names_nothing(self.weights):
             self.weights = None
         if self.weights is not None and not hasattr(self.network, "load_encoder_weights"):
             raise InputError(
@@ -47,8 +51,8 @@ class EncoderWeightsLoader(OneLineHandler):
             )
 
     def __call__(self, engine: Engine) -> None:
-        """Load the weights, if there are any and the training is not resumed."""
-        if self.weights is None or self.resume or self._loaded:
+        """Load the weights, if there are any and the training has no others."""
+        if self.weights is None or self.resume or self._loaded or not names_nothing(self.initial_weights):
             return
         self._loaded = True
         for first in (True, False):  # one process per machine downloads the file first

@@ -8,6 +8,7 @@ from ignite.engine import Engine
 from monai.engines import Evaluator
 from torch.optim.lr_scheduler import LRScheduler
 
+from pipeline.handlers.checkpoints.initial_weights import InitialWeights
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
 from pipeline.handlers.logs.learning_rate_log import LearningRateLog
@@ -34,10 +35,10 @@ _ADVICE = (
 class TrainingRun:
     """Attach the handlers that make a training safe to stop, exact to resume and easy to trace.
 
-    In this order: `RunLock`, `GracefulStop`, `EpochSeed`, `NonFiniteGuard`, `FinalValidation`, `TrainingCheckpoint`,
-    `EarlyStop`, `RunRecord`, `TimeBudget`, `ResumedValidation`, `ScheduleRestart`, `TrainingProgress`, `LoaderTimes`,
-    `LearningRateLog`, `SummaryWriterEnd`, `EmptyPredictions`. Each of them can be used on its own instead, for example
-    to leave one out.
+    In this order: `InitialWeights`, `RunLock`, `GracefulStop`, `EpochSeed`, `NonFiniteGuard`, `FinalValidation`,
+    `TrainingCheckpoint`, `EarlyStop`, `RunRecord`, `TimeBudget`, `ResumedValidation`, `ScheduleRestart`,
+    `TrainingProgress`, `LoaderTimes`, `LearningRateLog`, `SummaryWriterEnd`, `EmptyPredictions`. Each of them can be
+    used on its own instead, for example to leave one out.
 
     Args:
         output_dir, to_save, evaluator, key_metric, resume: see `TrainingCheckpoint`.
@@ -48,6 +49,7 @@ class TrainingRun:
         budget_minutes, val_interval: time of the training and interval of the validations in epochs, see `TimeBudget`;
             without a time there is none.
         summary_writer: TensorBoard's writer, for the learning rate; closed at the end. None writes no curve.
+        initial_weights: see `InitialWeights`; the network is that of ``to_save``.
 
     Raises:
         InputError, ValueError: as these handlers.
@@ -73,12 +75,14 @@ class TrainingRun:
         ckpt_dir: str | Path | None = None,
         budget_minutes: float | None = None,
         val_interval: int = 1,
+        initial_weights: str | Path | None = None,
     ) -> None:
         schedulers = [item for item in to_save.values() if isinstance(item, LRScheduler)]
-        times = LoaderTimes()
+        times, first = LoaderTimes(), InitialWeights(to_save["network"], initial_weights, resume)
         seconds = None if budget_minutes is None else 60 * budget_minutes
         budget = [] if seconds is None else [TimeBudget(output_dir, seconds, schedulers, evaluator, val_interval)]
         self.handlers: list[Any] = [
+            first,
             RunLock(output_dir),
             GracefulStop(),
             EpochSeed(seed, loader),
@@ -96,7 +100,7 @@ class TrainingRun:
                 ckpt_dir=ckpt_dir,
             ),
             EarlyStop(evaluator, key_metric, patience),
-            RunRecord(output_dir, seed, manifest, dataset_dir, evaluator, parts=[times, *budget]),
+            RunRecord(output_dir, seed, manifest, dataset_dir, evaluator, parts=[first, times, *budget]),
             *budget,
             ResumedValidation(evaluator),
             *(ScheduleRestart(item) for item in schedulers),

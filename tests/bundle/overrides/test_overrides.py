@@ -169,6 +169,7 @@ RIGHT = [
     ("lgg_unet", "train multi_gpu_train", "check", "false"),
     ("isic_transunet", "train", "encoder_weights", "imagenet"),
     ("isic_unetpp", "train", "encoder_weights", "None"),
+    ("isic_unetpp", "train", "initial_weights", "other/model.pt"),
     ("u373_unet", "train", "fold", "0"),
     ("hippocampus_segresnet", "train", "train#augmentation#2#factors", "[0.1,0.2]"),
     ("lgg_unet", "inference ensemble", "checkpoints", "['a.pt','b.pt']"),
