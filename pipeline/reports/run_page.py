@@ -20,7 +20,7 @@ from pipeline.reports.fold_spread import describe_spread
 from pipeline.reports.pages import render_template, write_page
 from pipeline.reports.plots import draw_distribution
 from pipeline.reports.review_section import rank_cases
-from pipeline.reports.run_summary import describe_epoch, describe_methods, to_entries
+from pipeline.reports.run_summary import describe_methods, describe_weights, to_entries
 from pipeline.reports.training_curves import draw_curves
 from pipeline.runs.description import Summary
 from pipeline.runs.metric_names import is_count, is_small_good
@@ -93,7 +93,7 @@ def _summarize(run: Run) -> dict[str, Any]:
         "counts": {name: finite(value) for name, value in run.values.items() if is_count(name)},
         "values": {name: finite(value) for name, value in run.values.items() if not is_count(name)},
         "without_value": list(run.without_value),
-        "notes": [*describe_epoch(run), *describe_methods(summaries)],
+        "notes": [*describe_weights(run), *describe_methods(summaries)],
     }
 
 

@@ -47,7 +47,7 @@ def print_summary(directory: str | Path, as_json: bool = False) -> int:
         print()
         return 0
     summaries = [s for name, s in run.summaries.items() if name not in (DOUBT, *ALL_METRICS)]
-    lines = [*describe_epoch(run), *_format_table(summaries), *_format_values(run.values)]
+    lines = [*describe_weights(run), *_format_table(summaries), *_format_values(run.values)]
     print("\n".join(map(show_controls, [*lines, *list_spread(run), *describe_methods(summaries)])))
     return 0
 
@@ -81,10 +81,15 @@ def to_entries(run: Run) -> list[dict[str, Any]]:
     return [entry | added for entry in (*(asdict(summary) for summary in run.summaries.values()), *singles)]
 
 
-def describe_epoch(run: Run) -> list[str]:
-    """Return one line that says which weights of a training the scores belong to; nothing for an evaluation."""
+def describe_weights(run: Run) -> list[str]:
+    """Return what a reader must know first, in at most one line.
+
+    Of a training: which weights the scores belong to. Of an evaluation: whether the weights had seen its cases.
+    """
     if not run.is_training:
-        return []
+        checkpoint = run.record.get("checkpoint")
+        seen = checkpoint.get("seen_in_training") if isinstance(checkpoint, Mapping) else None
+        return [f"{seen} of these cases were in the training of the weights: no scores of new cases"] if seen else []
     next_step = "for the scores of model.pt run evaluate.json with it as --checkpoint"
     if run.epoch is None:
         return [f"scores of the last validation of an older run; model.pt holds the best one: {next_step}"]

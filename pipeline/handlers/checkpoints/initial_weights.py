@@ -10,8 +10,10 @@ import torch
 from ignite.engine import Engine
 
 from pipeline.flags import read_flag
+from pipeline.handlers.run.batch_cases import list_items
 from pipeline.issues import InputError
 from pipeline.parallel.wrapped import unwrap_network
+from pipeline.runs.seen_cases import find_seen_cases
 from pipeline.weights import find_misfit, read_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class InitialWeights:
         str | Path | None
     )  #: a ``model.pt`` or ``last_epoch=N.pt``; None (or the text "none") starts from random weights
     resume: bool | str = False  #: the training continues from a checkpoint
+    evaluator: Any = None  #: of the training; with it a warning says which of its cases the weights were trained on
 
     def __post_init__(self) -> None:
         self.resume = read_flag(self.resume, "resume")
@@ -63,6 +66,10 @@ class InitialWeights:
         _LOGGER.info("the training starts from %s: %d of %d tensors", self.path, len(copied), len(wanted))
         if left := len(wanted) - len(copied):
             _LOGGER.warning("%d tensors start from random values: %s", left, find_misfit(wanted, given))
+
+        seen = find_seen_cases(Path(self.path), list_items(getattr(self.evaluator, "data_loader", None)))
+        if seen:
+            _LOGGER.warning("%s; train with --fold %s", seen, seen.fold)
 
     def describe(self) -> dict[str, Any]:
         """Return the entry of the run's record."""

@@ -11,10 +11,12 @@ import torch
 from ignite.engine import Engine
 
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
+from pipeline.handlers.run.batch_cases import list_items
 from pipeline.handlers.run.exits import OneLineHandler
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import exit_together
 from pipeline.parallel.wrapped import unwrap_network
+from pipeline.runs.seen_cases import find_seen_cases
 from pipeline.weights import list_checkpoints, load_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ class NetworkCheckpointLoader(OneLineHandler):
     MONAI's ``CheckpointLoader`` does the same, but answers a missing or unrelated file with a long traceback. MONAI's
     federated client switches off handlers whose name ends in ``CheckpointLoader``, so this name does, too.
 
+    A warning says how many of the cases the weights were trained on, where that is known, see `find_seen_cases`.
     If the network with these weights finds nothing in any case, the log says so at the end, see `EmptyPredictions`.
 
     Raises:
@@ -57,6 +60,10 @@ class NetworkCheckpointLoader(OneLineHandler):
         state: Any = engine.state
         state.checkpoint = {"path": ", ".join(map(str, files)), "sha256": ", ".join(map(_digest, files))}
         _LOGGER.info("weights from %s", files[0])
+        found = [find_seen_cases(file, list_items(state.dataloader)) for file in files]
+        for seen in filter(None, found):
+            _LOGGER.warning("%s; the split that tells is --split val --fold %s, or test", seen, seen.fold)
+            state.checkpoint["seen_in_training"] = max(seen.seen, state.checkpoint.get("seen_in_training", 0))
 
 
 def _digest(path: Path) -> str:

@@ -78,7 +78,7 @@ class TrainingRun:
         initial_weights: str | Path | None = None,
     ) -> None:
         schedulers = [item for item in to_save.values() if isinstance(item, LRScheduler)]
-        times, first = LoaderTimes(), InitialWeights(to_save["network"], initial_weights, resume)
+        times, first = LoaderTimes(), InitialWeights(to_save["network"], initial_weights, resume, evaluator)
         seconds = None if budget_minutes is None else 60 * budget_minutes
         budget = [] if seconds is None else [TimeBudget(output_dir, seconds, schedulers, evaluator, val_interval)]
         self.handlers: list[Any] = [
