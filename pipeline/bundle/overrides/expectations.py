@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
+from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from pipeline.bundle.configs import Config
@@ -26,6 +28,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "threshold": (0, 1),
     "prob": (0, 1),
 }
+# Classes in words for people.
+_WORDS = {str: "a text", int: "a whole number", float: "a number", Path: "a path", NoneType: "null"}
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,8 @@ class Expectation:
             return "a group of keys"
         if any(is_device(item) for item in self._flat()):
             return "a device such as cpu, cuda or cuda:1"
-        known = [item for item in self._flat() if isinstance(item, type) and item.__module__ != "builtins"]
-        kinds = [item.__name__ for item in self._flat() if isinstance(item, type) and item.__module__ == "builtins"]
-        names = [{"str": "a text", "int": "a whole number", "float": "a number"}.get(kind, kind) for kind in kinds]
-        return " or ".join(dict.fromkeys([*(item.__name__ for item in known), *names])) or "another value"
+        kinds = sorted((item for item in self._flat() if isinstance(item, type)), key=lambda item: item is NoneType)
+        return " or ".join(dict.fromkeys(_WORDS.get(kind, kind.__name__) for kind in kinds)) or "another value"
 
     def _flat(self) -> list[Any]:
         return [part for item in self.annotations for part in (get_args(item) or [item])]

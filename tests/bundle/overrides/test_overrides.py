@@ -21,6 +21,7 @@ from tests.docs.test_readme import list_overrides
 
 # Bundle, configs, key, value, and what the line says.
 WRONG = [
+    ("lgg_unet", "train", "initial_weights", "3", "initial_weights expects a text or a path or null, got '3'"),
     # Unknown keys: the nearest one, the one inside an object, the file that has it.
     ("lgg_unet", "train", "learning_rat", "0.5", "unknown key learning_rat; did you mean learning_rate?"),
     ("lgg_unet", "train", "epochs", "5", "unknown key epochs; did you mean max_epochs?"),
