@@ -1,5 +1,6 @@
 """Every bundle on a few real images, and the released weights, where real data lie beside the repository."""
 
+import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,22 @@ def test_released_weights_outline_lesions_in_photographs(shared_data: Path, tmp_
         truth = np.asarray(Image.open(shared_data / f"isic2017/ISIC2017_GroundTruth/{name}_segmentation.png")) > 0
         scores[name] = find_dice(np.asarray(Image.open(tmp_path / f"masks/{name}_pred.png")) > 0, truth)
     assert np.median(list(scores.values())) > 0.85, scores
+
+
+def test_released_weights_outline_brain_tumours(shared_data: Path, tmp_path: Path) -> None:
+    """Every 40th slice of patients that it was not trained on."""
+    root = shared_data / "brain_tumor_figshare"
+    with (root / "slices.csv").open() as file:
+        names = [row["id"] for row in csv.DictReader(file) if row["part"] == "valid"][::40]
+    (tmp_path / "slices").mkdir()
+    for name in names:
+        Image.open(root / f"images/{name}.webp").convert("L").save(tmp_path / f"slices/{name}.jpg", quality=95)
+    infer_with_released_weights("braintumor_unet", tmp_path / "slices", tmp_path / "masks")
+    scores = {}
+    for name in names:
+        truth = np.asarray(Image.open(root / f"masks/{name}.png").convert("L")) > 0
+        scores[name] = find_dice(np.asarray(Image.open(tmp_path / f"masks/{name}_pred.png")) > 0, truth)
+    assert np.median(list(scores.values())) > 0.6, scores
 
 
 def test_released_weights_label_both_parts_of_the_hippocampus(shared_data: Path, tmp_path: Path) -> None:
