@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,19 @@ def test_some_of_the_cases(manifest: Path, tmp_path: Path) -> None:
     assert (found.seen, found.of) == (5, 8)
 
 
-def test_a_case_of_another_dataset_with_the_same_name(manifest: Path, tmp_path: Path) -> None:
-    cases = [{**case, "image": ["/elsewhere/1.tif"]} for case in list_cases(manifest, "train", 0)]
-    assert find_seen_cases(write_training(tmp_path, manifest), cases) is None
+def test_a_dataset_that_was_moved(manifest: Path, tmp_path: Path) -> None:
+    (case,) = list_cases(manifest, "val", 1)
+    moved = shutil.copy(case["image"][0], tmp_path / "moved.tif")
+    assert find_seen_cases(write_training(tmp_path, manifest), [{**case, "image": [str(moved)]}]) is not None
+
+
+def test_another_image_at_the_same_place_with_the_same_name(manifest: Path, tmp_path: Path) -> None:
+    (case,) = list_cases(manifest, "val", 1)
+    other = tmp_path / Path(case["image"][0]).relative_to(manifest.parent)
+    other.parent.mkdir(parents=True)
+    other.write_bytes(Path(case["image"][0]).read_bytes() + b"0")
+    for image in (other, tmp_path / "gone.tif"):
+        assert find_seen_cases(write_training(tmp_path, manifest), [{**case, "image": [str(image)]}]) is None
 
 
 @pytest.mark.parametrize(

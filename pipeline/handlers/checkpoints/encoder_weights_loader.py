@@ -33,9 +33,8 @@ class EncoderWeightsLoader(OneLineHandler):
     weights: str | Path | None
     partial: bool | str = False  #: accept weights of only a part of the encoder
     resume: bool | str = False  #: the training continues from a checkpoint, which contains the encoder's weights
-    initial_weights: str | Path | None = (
-        None  #: of the whole network, see `InitialWeights`; with them these are left out
-    )
+    #: of the whole network, see `InitialWeights`; with them these are left out
+    initial_weights: str | Path | None = None
 
     def __post_init__(self) -> None:
         self._loaded = False
