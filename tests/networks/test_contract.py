@@ -14,7 +14,7 @@ from monai.networks.nets import UNETR, AttentionUnet, BasicUNet, SegResNet, UNet
 from torch import nn
 
 import pipeline.networks
-from pipeline.networks import TransUNet, UNet2015, UNetPlusPlus
+from pipeline.networks import EncoderUNet, TransUNet, UNet2015, UNetPlusPlus
 
 #: Channels of the images; no network here has this number of dimensions, classes or levels.
 IN_CHANNELS = 5
@@ -79,6 +79,12 @@ OURS = {
         {"spatial_dims": 2, "encoder": "resnet18", "encoder_depth": 2, "decoder_channels": (8, 4)},
         (32, 24),
         smallest=(4, 4),
+    ),
+    "EncoderUNet": Case(
+        EncoderUNet,
+        {"encoder": "efficientnet-lite0", "encoder_depth": 3, "decoder_channels": (8, 8, 4)},
+        (36, 27),
+        smallest=(8, 8),
     ),
     "TransUNet": Case(TransUNet, TRANSUNET, (48, 40), smallest=(32, 32)),
 }

@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.flags import read_flag
 from pipeline.networks.encoders import Encoder, PlainEncoder, load_encoder_weights, make_encoder
 from pipeline.networks.encoders.plain import double_convolution, initialize
+from pipeline.networks.sides import crop_sides, pad_sides
 from pipeline.networks.unetplusplus.nodes import make_nodes, make_upsampling
 
 #: of segmentation-models: the last node of each level, from the coarsest, and the image's own size
@@ -138,8 +139,7 @@ class UNetPlusPlus(nn.Module):
         Raises:
             ValueError: the image has other channels or axes, or is too small.
         """
-        self._check_input(image)
-        padded = self._pad(image)
+        padded = pad_sides(image, self.stride, self.in_channels, self.spatial_dims, "UNetPlusPlus")
         columns = self.columns if self.training else self.pruning_level
         rows = [[level] for level in self.encoder(padded, columns + 1)]
         for node in self.nodes.values():
@@ -148,27 +148,8 @@ class UNetPlusPlus(nn.Module):
         # TorchScript needs one type of result, so the list exists in Python only
         if not torch.jit.is_scripting() and self.training and self.deep_supervision:  # type: ignore[attr-defined]
             wanted = range(columns, 0, -1)
-            return [_crop(self._make_output(rows[0][column], column, padded), image) for column in wanted]
-        return _crop(self._make_output(rows[0][-1], columns, padded), image)
-
-    def _check_input(self, image: torch.Tensor) -> None:
-        if image.dim() != self.spatial_dims + 2 or image.shape[1] != self.in_channels:
-            raise ValueError(
-                f"UNetPlusPlus takes (batch, {self.in_channels} channels, {self.spatial_dims} sides), "
-                f"got {list(image.shape)}"
-            )
-        if min(image.shape[2:]) < self.stride:
-            raise ValueError(
-                f"image of size {list(image.shape[2:])} is too small for UNetPlusPlus: its encoder divides every "
-                f"side by {self.stride}, so each must be at least {self.stride}"
-            )
-
-    def _pad(self, image: torch.Tensor) -> torch.Tensor:
-        pad: list[int] = []
-        for axis in range(image.dim() - 1, 1, -1):
-            pad.append(0)
-            pad.append((self.stride - image.shape[axis] % self.stride) % self.stride)
-        return F.pad(image, pad, mode="replicate") if max(pad) > 0 else image
+            return [crop_sides(self._make_output(rows[0][column], column, padded), image) for column in wanted]
+        return crop_sides(self._make_output(rows[0][-1], columns, padded), image)
 
     def _make_output(self, features: torch.Tensor, column: int, padded: torch.Tensor) -> torch.Tensor:
         """Return a column's logits, at the image's size, from its features at the finest level."""
@@ -182,12 +163,6 @@ class UNetPlusPlus(nn.Module):
             return logits
         # only for named encoders, which are 2-D
         return F.interpolate(logits, size=padded.shape[2:], mode="bilinear", align_corners=False)
-
-
-def _crop(output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    for axis in range(2, image.dim()):
-        output = output.narrow(axis, 0, image.shape[axis])
-    return output
 
 
 def _check_arguments(spatial_dims: int, in_channels: int, out_channels: int) -> None:
