@@ -1,4 +1,4 @@
-"""The encoders of isic_unetpp, each with its own normalisation, the same in all three workflows."""
+"""Bundles with another encoder or network: isic_unetpp, with its own normalisation each, and braintumor_unet."""
 
 from __future__ import annotations
 
@@ -74,3 +74,24 @@ def test_it_trains_scores_and_predicts(write_data: Callable[[Path], dict[str, st
     masks = {"input": images, "checkpoint": weights, "output_dir": str(tmp_path / "masks")}
     run(config_file=list_files("inference", *SMALL), **options, **masks)
     assert list((tmp_path / "masks").glob("*_pred.png"))
+
+
+def test_braintumor_unet_trains_and_scores_with_the_network_that_it_had(
+    write_data: Callable[[Path], dict[str, str]], tmp_path: Path
+) -> None:
+    bundle = ROOT / "bundles/braintumor_unet"
+    data = write_data(bundle)
+    options = {
+        "bundle_root": str(bundle),
+        **EXACT,
+        "image_size": [32, 32],
+        "network_def#features": [4, 4, 8, 8, 16, 4],
+    }
+    files = configs(bundle, "train.json", "basicunet.json")
+    run(config_file=files, **options, **data, output_dir=str(tmp_path / "run"), max_epochs=1)
+    weights = torch.load(tmp_path / "run/model.pt", weights_only=True)
+    assert not any(key.startswith("encoder.") for key in weights)
+    files = configs(bundle, "train.json", "evaluate.json", "basicunet.json")
+    scores = {"checkpoint": str(tmp_path / "run/model.pt"), "output_dir": str(tmp_path / "scores")}
+    run(config_file=files, **options, **data, **scores)
+    assert (tmp_path / "scores/metrics.csv").is_file()

@@ -108,6 +108,7 @@ OVERRIDES = {
     "evaluate.json": (TRAINING,),
     "origin.json": (TRAINING,),
     "paper.json": (TRAINING,),
+    "basicunet.json": (TRAINING, EVALUATION),
     "resnet34.json": (INFERENCE, TRAINING, EVALUATION),
     "losses.json": (TRAINING,),
     "multi_gpu_train.json": (TRAINING,),
@@ -118,8 +119,8 @@ OVERRIDES = {
     "refine.json": (INFERENCE, EVALUATION),
     "postprocessing.json": (INFERENCE, EVALUATION),
 }
-# Those that not every bundle has: the recipe of a paper, another encoder, the result of tuning.
-OPTIONAL = {"paper.json", "resnet34.json", "postprocessing.json"}
+# Those that not every bundle has: the recipe of a paper, another network or encoder, the result of tuning.
+OPTIONAL = {"paper.json", "basicunet.json", "resnet34.json", "postprocessing.json"}
 NEW_IDS = {
     "evaluate.json": {
         "_desc_",

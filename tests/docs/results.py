@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from pipeline.bundle.formatting import format_config
 from pipeline.reports.run_comparison import Experiment, compare_experiments
 from pipeline.runs.description import Summary
@@ -66,7 +68,7 @@ def _render_run(entry: Mapping[str, Any], metric: str, runs: Path) -> str:
     is_shipped = shipped.is_file() and _digest(shipped) == digest
     cells = (
         f"[{entry['name']}](runs/{entry['folder']})",
-        _describe_network(entry["bundle"]),
+        _describe_network(entry["bundle"], run.record.get("config", {}).get("network_def")),
         _describe_training(training),
         f"**{describe_score(summary)}**",
         f"{summary.median:.3f}",
@@ -95,11 +97,16 @@ def describe_score(summary: Summary) -> str:
     return f"{summary.mean:.3f} ({interval}; {summary.n} {summary.unit}s)"
 
 
-def _describe_network(bundle: str) -> str:
+def _describe_network(bundle: str, trained: Mapping[str, Any] | None = None) -> str:
+    """Describe the network that a run had, which may be of another kind than the bundle's of today."""
     metadata = json.loads((ROOT / f"bundles/{bundle}/configs/metadata.json").read_text(encoding="utf-8"))
     train = json.loads((ROOT / f"bundles/{bundle}/configs/train.json").read_text(encoding="utf-8"))
-    name = train["network_def"]["_target_"].rpartition(".")[2]
-    return f"`{bundle}`: {name}, {metadata['network_parameters'] / 1e6:.1f} M"
+    definition = trained or train["network_def"]
+    parameters = metadata["network_parameters"]
+    if definition["_target_"] != train["network_def"]["_target_"]:
+        network = ConfigParser({"network_def": dict(definition)}).get_parsed_content("network_def")
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+    return f"`{bundle}`: {definition['_target_'].rpartition('.')[2]}, {parameters / 1e6:.1f} M"
 
 
 def _describe_training(training: Mapping[str, Any]) -> str:

@@ -83,6 +83,18 @@ def test_questions_are_answered_from_pairs(tmp_path: Path) -> None:
     assert "| 2 s | no | not yet |" in text
 
 
+def test_a_run_has_the_network_that_it_was_trained_with(tmp_path: Path) -> None:
+    """Not the one that its bundle has today."""
+    network = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1}
+    config = {"network_def": {**network, "channels": [128, 512], "strides": [2]}}
+    record = {"checkpoint": {"path": "model.pt", "sha256": "0" * 64}, "config": config, "duration_seconds": 4.0}
+    write_run(tmp_path / "run", {"a": 0.5, "b": 0.7}, **record)
+    runs = [{"name": "A", "folder": "run", "bundle": "isic_unet"}]
+    dataset = {"title": "T", "about": "A", "metric": "dice_image", "score": "Dice", "runs": runs, "questions": []}
+    (tmp_path / "index.json").write_text(json.dumps({"datasets": [dataset]}))
+    assert "| `isic_unet`: UNet, 0.6 M |" in render_results(tmp_path)
+
+
 def test_a_run_is_kept_without_pictures_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = write_run(tmp_path / "evaluation", {"a": 0.5, "b": 0.7}, command="run --dataset_dir /data/here")
     (evaluation / "case_pictures").mkdir()
