@@ -22,8 +22,11 @@ BUNDLE = "bundles/isic_unet/configs"
 VALIDATION_MASKS = "ISIC2018_Task1_Validation_GroundTruth"
 MASKS, IMAGES = "ISIC2018_Task1_Training_GroundTruth", "ISIC2018_Task1-2_Training_Input"
 TEST_IMAGES = "ISIC2018_Task1-2_Test_Input"
-# Lines of a log that say nothing about the end.
-_CHATTER = re.compile(r"^\s*$|^\d\d:\d\d:\d\d |^\d{4}-\d\d-\d\d |^parsing config_file|nvImageCodec|^Loading dataset: ")
+# Lines of a log that say nothing about the end; torch's advice on workers comes on a machine with one core.
+_CHATTER = re.compile(
+    r"^\s*$|^\d\d:\d\d:\d\d |^\d{4}-\d\d-\d\d |^parsing config_file|nvImageCodec|^Loading dataset: "
+    r"|^This DataLoader will create \d+ worker processes"
+)
 
 
 class Ended:
