@@ -117,7 +117,7 @@ def test_released_weights_outline_lesions_in_photographs(shared_data: Path, tmp_
 
 
 def test_released_weights_outline_brain_tumours(shared_data: Path, tmp_path: Path) -> None:
-    """Every 40th slice of patients that it was not trained on."""
+    """Every 40th slice of the validation part."""
     root = shared_data / "brain_tumor_figshare"
     with (root / "slices.csv").open() as file:
         names = [row["id"] for row in csv.DictReader(file) if row["part"] == "valid"][::40]
