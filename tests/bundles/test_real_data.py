@@ -142,6 +142,22 @@ def test_released_weights_label_both_parts_of_the_hippocampus(shared_data: Path,
         assert find_dice(found == label, truth == label) > 0.8, label
 
 
+def test_released_weights_number_cells(shared_data: Path, tmp_path: Path) -> None:
+    """Frames from the end of the film, of which the weights saw the beginning."""
+    root = shared_data / "PhC-C2DH-U373"
+    (tmp_path / "frames").mkdir()
+    for number in (95, 99):
+        shutil.copy(root / f"01/t{number:03d}.tif", tmp_path / "frames")
+    infer_with_released_weights("u373_unet", tmp_path / "frames", tmp_path / "masks")
+    for number in (95, 99):
+        found = np.asarray(Image.open(tmp_path / f"masks/t{number:03d}_pred.tif"))
+        truth = np.asarray(Image.open(root / f"01_ST/SEG/man_seg{number:03d}.tif"))
+        for cell in np.unique(truth)[1:]:
+            numbers, sizes = np.unique(found[truth == cell], return_counts=True)
+            assert numbers[sizes.argmax()] > 0, (number, cell)
+            assert find_dice(found == numbers[sizes.argmax()], truth == cell) > 0.8, (number, cell)
+
+
 def infer_with_released_weights(bundle: str, images: Path, output: Path) -> None:
     """Predict as a user does."""
     folder = ROOT / "bundles" / bundle

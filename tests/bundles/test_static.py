@@ -411,6 +411,16 @@ def read_target(step: dict[str, Any]) -> str:
     return str(step["_target_"]).rpartition(".")[2]
 
 
+@pytest.mark.parametrize("override", ["paper.json", "origin.json"])
+def test_the_network_of_2015_is_an_override_away(override: str) -> None:
+    configs = ROOT / "bundles/u373_unet/configs"
+    config = ConfigParser()
+    config.read_config([configs / "train.json", configs / override])
+    network = config.get_parsed_content("network_def")
+    assert sum(parameter.numel() for parameter in network.parameters()) == 31_030_593
+    assert network.drop.p == 0.5
+
+
 def test_clients_find_their_keys_in_the_inference_config(bundle: Path) -> None:
     """What MONAI Label (monaibundle) and the Deploy SDK read, from one file, without the metadata merged in."""
     text = read_json(bundle / "configs/inference.json")

@@ -14,6 +14,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from pipeline.networks.unet2015 import next_input_size, valid_output_size
 from tests.bundles.conftest import BUNDLES, read_json
 
 EXPECTED = Path(__file__).parent / "saved_outputs"
@@ -26,10 +27,14 @@ def compute(bundle: Path) -> dict[str, Any]:
     weights = bundle / "models/model.pt"
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     definition = config["network_def"]
-    image = draw_waves(definition["in_channels"], definition["spatial_dims"])
+    side = 64 if definition["spatial_dims"] == 2 else 32
+    is_unpadded = "output_size" in config.config
+    image = draw_waves(
+        definition["in_channels"], definition["spatial_dims"], next_input_size(side) if is_unpadded else side
+    )
     with torch.no_grad():
         output = network(image[None])
-    assert output.shape[2:] == image.shape[1:]
+    assert output.shape[2:] == tuple(valid_output_size(n) if is_unpadded else n for n in image.shape[1:])
     sample = output[0, :, ::8, ::8] if image.ndim == 3 else output[0, :, ::8, ::8, ::8]
     return {
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -37,13 +42,13 @@ def compute(bundle: Path) -> dict[str, Any]:
     }
 
 
-def draw_waves(channels: int, dims: int) -> torch.Tensor:
-    """Draw waves and a blob: ``(channels, 64, 64)``, or ``(channels, 32, 32, 32)`` for networks of volumes."""
+def draw_waves(channels: int, dims: int, side: int) -> torch.Tensor:
+    """Draw waves and a blob: ``(channels, side, side)``, or ``(channels, side, side, side)`` for 3 dimensions."""
+    axis = torch.linspace(-3, 3, side)
     if dims == 2:
-        rows, columns = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")
+        rows, columns = torch.meshgrid(axis, axis, indexing="ij")
         waves = [torch.sin((1 + 0.3 * c) * rows + c) * torch.cos((1 + 0.2 * c) * columns) for c in range(channels)]
         return torch.stack(waves) + 4 * torch.exp(-((rows - 0.5) ** 2 + (columns + 0.5) ** 2))
-    axis = torch.linspace(-3, 3, 32)
     x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
     waves = [torch.sin((1 + 0.3 * c) * x + c) * torch.cos((1 + 0.2 * c) * y) * torch.cos(z) for c in range(channels)]
     return torch.stack(waves) + 4 * torch.exp(-((x - 0.5) ** 2 + (y + 0.5) ** 2 + z**2))

@@ -55,9 +55,10 @@ def test_equals_one_forward_pass(height, width, tile, sw_batch_size):
     torch.testing.assert_close(result, one_forward_pass(network, image), rtol=1e-5, atol=1e-5)
 
 
-def test_the_papers_depth_and_a_real_frames_shape():
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_the_papers_depth_and_a_real_frames_shape(norm):
     """Four poolings, several tiles along both axes."""
-    network = make_network((4, 4, 4, 4, 4))
+    network = make_network((4, 4, 4, 4, 4), norm=norm)
     image = torch.rand(1, 1, 130, 174)  # a quarter of 520 x 696
     tile = [network.next_input_size(50), network.next_input_size(70)]
     inferer = OverlapTileInferer(tile, [network.valid_output_size(n) for n in tile], sw_batch_size=4)

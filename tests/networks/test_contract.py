@@ -65,6 +65,7 @@ TRANSUNET = {
 RELU = ("RELU", {"inplace": True})
 OURS = {
     "UNet2015": Case(UNet2015, {"channels": (4, 8, 16)}, (60, 44), (20, 4), smallest=(44, 44)),
+    "UNet2015-norm": Case(UNet2015, {"channels": (4, 8, 16), "norm": "batch"}, (60, 44), (20, 4), smallest=(44, 44)),
     "UNet2015-3d": Case(UNet2015, {"spatial_dims": 3, "channels": (2, 4)}, (18, 20, 22), (2, 4, 6), (18, 18, 18)),
     "UNetPlusPlus": Case(UNetPlusPlus, {"spatial_dims": 2, "channels": (4, 8, 16)}, (30, 21), smallest=(4, 4)),
     "UNetPlusPlus-3d": Case(UNetPlusPlus, {"spatial_dims": 3, "channels": (4, 8)}, (9, 8, 7), smallest=(2, 2, 2)),

@@ -182,6 +182,16 @@ def test_initialisation():
     assert not any(parameter.any() for name, parameter in network.named_parameters() if name.endswith("bias"))
 
 
+def test_normalisation_after_every_convolution_of_3_pixels():
+    plain, normalised = make_network(), make_network(norm="batch")
+    kinds = [type(layer).__name__ for pair in (*normalised.down, *normalised.merge) for layer in pair]
+    assert kinds == 18 * ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in plain.modules())
+    x = 100 * torch.rand(1, 1, 188, 188)
+    spread = [network.train()(x).std().item() for network in (plain, normalised)]
+    assert spread[0] > 10 > spread[1]  # without it, a brighter image makes larger logits
+
+
 def test_dropout_at_the_end_of_the_contracting_path_in_training_only():
     network = make_network(dropout=0.5)
     dropped = []
