@@ -28,6 +28,8 @@ from pipeline.statistics.significance import (
 #: With fewer subjects a case in twenty that one method misses may be in none of them, see `pipeline.statistics.paired`
 FEW_SUBJECTS = 60
 LEVEL = 0.05
+#: The smallest p of a sign-flip test of n subjects is 2 / 2^n; with 5 it is above the level, whatever the scores
+FEWEST_TO_TELL = math.floor(math.log2(2 / LEVEL)) + 1
 
 
 @dataclass(frozen=True)
@@ -272,16 +274,21 @@ def _describe_pair(
         permutation_p_holm=holm,
         false_claim=find_false_claim_probability(differences),
         smallest_difference=find_smallest_difference(spread, len(differences)) if spread else None,
-        verdict=_judge(names, interval.mean, holm, excludes_zero, small_is_good),
+        verdict=_judge(names, interval.mean, holm, len(differences), excludes_zero, small_is_good),
         why_not=interval.why_not,
     )
 
 
-def _judge(names: tuple[str, str], difference: float, p: float, excludes_zero: bool, small_is_good: bool) -> str:
+def _judge(
+    names: tuple[str, str], difference: float, p: float, n_subjects: int, excludes_zero: bool, small_is_good: bool
+) -> str:
     if not math.isfinite(difference):
         return "no case has both scores"
     if difference == 0:
         return "the means are equal"
+    if n_subjects < FEWEST_TO_TELL:
+        subjects = f"{n_subjects} subject{'s' * (n_subjects > 1)}"
+        return f"cannot be told from {subjects}: the permutation test needs {FEWEST_TO_TELL}"
     better = names[int((difference > 0) != small_is_good)]
     if p < LEVEL:
         return f"{better} is better"

@@ -102,18 +102,21 @@ def find_dice(prediction: np.ndarray, truth: np.ndarray) -> float:
     return 2 * float((prediction & truth).sum()) / float(prediction.sum() + truth.sum())
 
 
-def test_released_weights_outline_lesions_in_photographs(shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "least"), [("isic_unetpp", 0.85), ("isic_resunet", 0.7)])
+def test_released_weights_outline_lesions_in_photographs(
+    name: str, least: float, shared_data: Path, tmp_path: Path
+) -> None:
     """Whole photographs that are not among those it was trained on, as a user has them in a folder."""
-    names = ("ISIC_0003462", "ISIC_0003582", "ISIC_0006914", "ISIC_0008025")
+    photographs = ("ISIC_0003462", "ISIC_0003582", "ISIC_0006914", "ISIC_0008025")
     (tmp_path / "photographs").mkdir()
-    for name in names:
-        shutil.copy(shared_data / f"isic2017/ISIC2017_Input/{name}.jpg", tmp_path / "photographs")
-    infer_with_released_weights("isic_unetpp", tmp_path / "photographs", tmp_path / "masks")
+    for photograph in photographs:
+        shutil.copy(shared_data / f"isic2017/ISIC2017_Input/{photograph}.jpg", tmp_path / "photographs")
+    infer_with_released_weights(name, tmp_path / "photographs", tmp_path / "masks")
     scores = {}
-    for name in names:
-        truth = np.asarray(Image.open(shared_data / f"isic2017/ISIC2017_GroundTruth/{name}_segmentation.png")) > 0
-        scores[name] = find_dice(np.asarray(Image.open(tmp_path / f"masks/{name}_pred.png")) > 0, truth)
-    assert np.median(list(scores.values())) > 0.85, scores
+    for photograph in photographs:
+        truth = np.asarray(Image.open(shared_data / f"isic2017/ISIC2017_GroundTruth/{photograph}_segmentation.png")) > 0
+        scores[photograph] = find_dice(np.asarray(Image.open(tmp_path / f"masks/{photograph}_pred.png")) > 0, truth)
+    assert np.median(list(scores.values())) > least, scores
 
 
 def test_released_weights_outline_brain_tumours(shared_data: Path, tmp_path: Path) -> None:

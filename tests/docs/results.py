@@ -145,8 +145,9 @@ def _answer(question: Mapping[str, Any], metric: str, runs: Path) -> str:
         for score in compared.scores
     )
     interval = f"{pair.low:+.3f} to {pair.high:+.3f}" if pair.low is not None else "no interval: too few subjects"
+    subjects = f"{pair.n_subjects} subject{'s' * (pair.n_subjects != 1)}"
     return (
-        f"{means}; paired difference {pair.difference:+.3f} ({interval}), {pair.n_subjects} subjects, "
+        f"{means}; paired difference {pair.difference:+.3f} ({interval}), {subjects}, "
         f"permutation p {_describe_p(pair.permutation_p)}: {pair.verdict}."
     )
 

@@ -55,14 +55,27 @@ def test_holm_over_all_pairs_and_smaller_is_better(tmp_path):
 
 
 def test_an_interval_that_excludes_zero_does_not_decide(tmp_path):
-    """Of five subjects no permutation test can be below 2/32."""
-    five = dict(list(BASE.items())[:5])
-    a = write_run(tmp_path / "a", five)
-    b = write_run(tmp_path / "b", {case: score + 0.1 for case, score in five.items()})
-    pair = compare(a, b).metrics[0].pairs[0]
+    """Of six subjects no permutation test can be below 2/64, which three pairs make 6/64."""
+    six = dict(list(BASE.items())[:6])
+    a, b, c = (
+        write_run(tmp_path / name, {case: score + gain for case, score in six.items()})
+        for name, gain in (("a", 0), ("b", 0.1), ("c", 0.2))
+    )
+    pair = compare(a, b, c).metrics[0].pairs[0]
     assert pair.low == pytest.approx(0.1)
-    assert pair.permutation_p == 0.0625
+    assert pair.permutation_p_holm == pytest.approx(6 / 64)
     assert pair.verdict == "not shown: the interval excludes 0, but the permutation test finds no difference"
+
+
+@pytest.mark.parametrize(("n", "subjects"), [(1, "1 subject"), (5, "5 subjects")])
+def test_from_five_subjects_nothing_can_be_told(tmp_path, n, subjects):
+    """All better by 0.1, as clear as can be: still p is 2/2^n."""
+    people = {case: f"film {i % n}" for i, case in enumerate(BASE)}
+    a = write_run(tmp_path / "a", BASE, subjects=people)
+    b = write_run(tmp_path / "b", shift(np.full(12, 0.1)), subjects=people)
+    pair = compare(a, b).metrics[0].pairs[0]
+    assert (pair.n_subjects, pair.permutation_p) == (n, 2 / 2**n)
+    assert pair.verdict == f"cannot be told from {subjects}: the permutation test needs 6"
 
 
 def test_where_few_subjects_differ_there_is_no_interval_and_the_page_says_why(tmp_path, capsys):
