@@ -257,3 +257,20 @@ def test_a_client_without_training_cases():
     error = catch(DataLoader, [], shuffle=True)
     advice = "give it at least one image with its label"
     assert explain(wrap(error)) == f"there are no training cases: the list in train#dataset#data is empty; {advice}"
+
+
+def test_a_network_that_cannot_be_compiled():
+    def make_code(graph, inputs):
+        raise RuntimeError("no code for this layer")
+
+    network = nn.Conv2d(1, 1, 3)
+    network.forward = torch.compile(network.forward, backend=make_code)
+    line = explain(catch(network, torch.ones(1, 1, 8, 8)), VALUES)
+    assert line == "torch.compile makes no code that works for this network here; train with --compile false"
+
+
+def test_a_compiled_network_still_names_sizes_that_do_not_fit():
+    network = UNet(2, 1, 1, (4, 8), (2,))
+    network.forward = torch.compile(network.forward, backend="eager")
+    line = explain(catch(network, torch.ones(1, 3, 8, 8)), VALUES)
+    assert line.startswith("the network expects 1 channels, the images have 3")

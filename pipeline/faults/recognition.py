@@ -26,6 +26,7 @@ _SIZED = (
     "pipeline.networks.",
     "pipeline.losses.",
 )
+_COMPILER = ("torch._dynamo.", "torch._inductor.")
 _KINDS = (
     find_gpu_memory,
     find_shared_memory,
@@ -60,11 +61,19 @@ def explain(error: BaseException, values: Mapping[str, Any] | None = None) -> st
 def find_fault(error: BaseException) -> Fault | None:
     """Return what the error means, if it is known."""
     causes = list_causes(error)
-    return next((fault for find in (*_find_place(error), *_KINDS) for fault in find(causes)), None)
+    known = next((fault for find in (*_find_place(error), *_KINDS) for fault in find(causes)), None)
+    if known is None and any(name.startswith(_COMPILER) for name in _list_modules(error)):
+        return Fault("torch.compile makes no code that works for this network here", "train with --compile false")
+    return known
 
 
 def _find_place(error: BaseException) -> list[Any]:
     """Return what else an error may mean where it was raised: in a network or a loss, or where workers send cases."""
-    frames = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = _list_modules(error)
     finders: list[Any] = [find_sizes] if any(frame.startswith(_SIZED) for frame in frames) else []
     return [find_cut_connection, *finders] if "torch.multiprocessing.reductions" in frames else finders
+
+
+def _list_modules(error: BaseException) -> list[str]:
+    """Return the modules through which an error came."""
+    return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]

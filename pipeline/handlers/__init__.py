@@ -23,6 +23,7 @@ from pipeline.handlers.run.output_folder_guard import OutputFolderGuard
 from pipeline.handlers.run.run_lock import RunLock
 from pipeline.handlers.run.run_record import RunRecord
 from pipeline.handlers.run.training_run import TrainingRun
+from pipeline.handlers.training.compiled_network import CompiledNetwork
 from pipeline.handlers.training.early_stop import EarlyStop
 from pipeline.handlers.training.epoch_seed import EpochSeed
 from pipeline.handlers.training.final_validation import FinalValidation
@@ -37,6 +38,7 @@ __all__ = [
     "CalibrationSaver",
     "CaseMetricsSaver",
     "CasePicturesSaver",
+    "CompiledNetwork",
     "EarlyStop",
     "EmptyPredictions",
     "EncoderWeightsLoader",

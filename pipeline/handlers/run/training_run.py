@@ -8,6 +8,7 @@ from ignite.engine import Engine
 from monai.engines import Evaluator
 from torch.optim.lr_scheduler import LRScheduler
 
+from pipeline.flags import read_flag
 from pipeline.handlers.checkpoints.initial_weights import InitialWeights
 from pipeline.handlers.checkpoints.training_checkpoint import TrainingCheckpoint
 from pipeline.handlers.logs.empty_predictions import EmptyPredictions
@@ -18,6 +19,7 @@ from pipeline.handlers.logs.training_progress import TrainingProgress
 from pipeline.handlers.run.graceful_stop import GracefulStop
 from pipeline.handlers.run.run_lock import RunLock
 from pipeline.handlers.run.run_record import RunRecord
+from pipeline.handlers.training.compiled_network import CompiledNetwork
 from pipeline.handlers.training.early_stop import EarlyStop
 from pipeline.handlers.training.epoch_seed import EpochSeed
 from pipeline.handlers.training.final_validation import FinalValidation
@@ -50,6 +52,7 @@ class TrainingRun:
             without a time there is none.
         summary_writer: TensorBoard's writer, for the learning rate; closed at the end. None writes no curve.
         initial_weights: see `InitialWeights`; the network is that of ``to_save``.
+        compile_network: compile it, see `CompiledNetwork`, which then comes first.
 
     Raises:
         InputError, ValueError: as these handlers.
@@ -76,12 +79,16 @@ class TrainingRun:
         budget_minutes: float | None = None,
         val_interval: int = 1,
         initial_weights: str | Path | None = None,
+        compile_network: bool | str = False,
     ) -> None:
         schedulers = [item for item in to_save.values() if isinstance(item, LRScheduler)]
-        times, first = LoaderTimes(), InitialWeights(to_save["network"], initial_weights, resume, evaluator)
+        network = to_save["network"]
+        times, first = LoaderTimes(), InitialWeights(network, initial_weights, resume, evaluator)
         seconds = None if budget_minutes is None else 60 * budget_minutes
         budget = [] if seconds is None else [TimeBudget(output_dir, seconds, schedulers, evaluator, val_interval)]
+        compiled = [CompiledNetwork(network)] if read_flag(compile_network, "compile") else []
         self.handlers: list[Any] = [
+            *compiled,
             first,
             RunLock(output_dir),
             GracefulStop(),
