@@ -269,6 +269,13 @@ def test_a_network_that_cannot_be_compiled():
     assert line == "torch.compile makes no code that works for this network here; train with --compile false"
 
 
+def test_an_optimiser_is_not_the_compiler():
+    """Its methods pass through torch._dynamo, compiled or not."""
+    optimizer = torch.optim.Adam(nn.Linear(1, 1).parameters())
+    error = catch(optimizer.load_state_dict, {"state": {}, "param_groups": []})
+    assert explain(error, VALUES) is None
+
+
 def test_a_compiled_network_still_names_sizes_that_do_not_fit():
     network = UNet(2, 1, 1, (4, 8), (2,))
     network.forward = torch.compile(network.forward, backend="eager")

@@ -26,7 +26,6 @@ _SIZED = (
     "pipeline.networks.",
     "pipeline.losses.",
 )
-_COMPILER = ("torch._dynamo.", "torch._inductor.")
 _KINDS = (
     find_gpu_memory,
     find_shared_memory,
@@ -62,7 +61,7 @@ def find_fault(error: BaseException) -> Fault | None:
     """Return what the error means, if it is known."""
     causes = list_causes(error)
     known = next((fault for find in (*_find_place(error), *_KINDS) for fault in find(causes)), None)
-    if known is None and any(name.startswith(_COMPILER) for name in _list_modules(error)):
+    if known is None and _is_of_compiler(error):
         return Fault("torch.compile makes no code that works for this network here", "train with --compile false")
     return known
 
@@ -77,3 +76,12 @@ def _find_place(error: BaseException) -> list[Any]:
 def _list_modules(error: BaseException) -> list[str]:
     """Return the modules through which an error came."""
     return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _is_of_compiler(error: BaseException) -> bool:
+    """Tell whether torch.compile, or the code that it made, failed.
+
+    Frames of ``torch._dynamo`` say nothing: every optimiser passes through some, compiled or not.
+    """
+    is_compiled = any(name.startswith("torch._inductor.") for name in _list_modules(error))
+    return is_compiled or type(error).__module__ == "torch._dynamo.exc"

@@ -82,14 +82,16 @@ def test_training_on_real_slices(real_lgg: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/model.pt").is_file()
 
 
-@pytest.mark.parametrize("patients", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_released_weights_find_tumours_they_never_saw(patients: int, real_lgg: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "patients"), [("lgg_attunet", 1), ("lgg_unet", 1), pytest.param("lgg_attunet", 2, marks=pytest.mark.slow)]
+)
+def test_released_weights_find_tumours_they_never_saw(name: str, patients: int, real_lgg: Path, tmp_path: Path) -> None:
     validation = load_datalist(MANIFEST, real_lgg, "val", 0, allow_missing=True)
     assert len(validation) == 2
     for case in validation[:patients]:
         folder = Path(case["image"][0]).parent
         shutil.copytree(folder, tmp_path / "images" / folder.name)
-    infer_with_released_weights("lgg_attunet", tmp_path / "images", tmp_path)
+    infer_with_released_weights(name, tmp_path / "images", tmp_path)
     for case in validation[:patients]:
         slices = [Path(image) for image in case["image"]]
         masks = [np.asarray(Image.open(tmp_path / path.parent.name / f"{path.stem}_pred.tif")) > 0 for path in slices]

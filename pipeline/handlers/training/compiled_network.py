@@ -27,11 +27,7 @@ class CompiledNetwork:
         self.network = network
 
     def attach(self, engine: Engine) -> None:
-        """Compile when ``engine``, the trainer, starts."""
-        engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self) -> None:
-        """Compile at the next batch, and say so."""
+        """Compile at the first batch of ``engine``, the trainer, and say so when it starts."""
         network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
         compiled = torch.compile(network.forward)
 
@@ -42,6 +38,10 @@ class CompiledNetwork:
             return MetaTensor(result).copy_meta_from(batch) if isinstance(result, torch.Tensor) else result
 
         network.forward = forward
+        engine.add_event_handler(Events.STARTED, self.announce)
+
+    def announce(self) -> None:
+        """Say why the first iterations take long."""
         if idist.get_rank() == 0:
             _LOGGER.info(
                 "torch.compile: the first iterations and the first validation make the code, which can take minutes; "
