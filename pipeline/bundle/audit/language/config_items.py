@@ -38,16 +38,6 @@ class Item:
         return inside or SEPARATOR in self.place.removesuffix(self.key).strip(SEPARATOR)
 
 
-def split_place(place: str) -> list[str]:
-    """Return the parts of an id.
-
-    Example:
-        >>> split_place("train#dataset::data")
-        ['train', 'dataset', 'data']
-    """
-    return place.replace("#", SEPARATOR).split(SEPARATOR)
-
-
 def list_items(file: str, data: Any) -> Iterator[Item]:
     """Yield all values of a config, the outer ones first.
 
