@@ -209,7 +209,7 @@ def tabulate(arms: Scores) -> Iterator[str]:
     for first, second in PAIRS:
         for group, cases in groups.items():
             one, other = ({case: arms[arm][case] for case in cases} for arm in (first, second))
-            paired = compare_paired(one, other, {case: find_patient(case) for case in cases})
+            paired = compare_paired(one, other, {case: find_patient(case) for case in cases}, limits=(0.0, 1.0))
             low, high = paired.low or 0.0, paired.high or 0.0
             verdict = "better" if low > 0 else "worse" if high < 0 else "cannot be told"
             row = f"{first} - {second} | {group} ({paired.n_cases}) | {paired.mean:+.3f} | {low:+.3f} to {high:+.3f}"

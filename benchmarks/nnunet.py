@@ -184,7 +184,7 @@ def find_point(result: Result, subjects: Mapping[str, str]) -> list[float | None
 
 def compare(ours: Result, theirs: Result, subjects: Mapping[str, str], peer: str, data: str) -> Row:
     """Return the comparison at one budget."""
-    difference = compare_paired(ours["scores"], theirs["scores"], subjects)
+    difference = compare_paired(ours["scores"], theirs["scores"], subjects, limits=(0.0, 1.0))
     mine, other = (float(np.nanmean(list(result["scores"].values()))) for result in (ours, theirs))
     return Row(
         f"{data}, {ours['seconds'] / 60:.1f} minutes",

@@ -13,6 +13,7 @@ from pipeline.atomic import write_atomically
 from pipeline.crossval.child_process import run_child
 from pipeline.datasets.digests import compute_sha256
 from pipeline.issues import InputError, join_lines
+from pipeline.runs.reliability import is_of_probabilities
 from pipeline.runs.run_folder import read_run
 from pipeline.runs.tables import METRICS, read_metrics
 
@@ -170,7 +171,16 @@ def _run(job: FoldJob, configs: Sequence[str], words: Sequence[str], tell: Calla
 
 def _describe(job: FoldJob, folder: Path) -> FoldResult:
     run, record = read_run(folder / EVALUATION), read_record(folder)
-    metric = next((name for name in read_metrics(folder / EVALUATION / METRICS) if name in run.summaries), "")
+    # The first one is the key metric: a mean over cases, or one value for all of them.
+    metric = next(
+        (
+            name
+            for name in read_metrics(folder / EVALUATION / METRICS)
+            if (name in run.summaries or name in run.values) and not is_of_probabilities(name)
+        ),
+        "",
+    )
+    summary, table = run.summaries.get(metric), run.tables.get(metric)
     epochs, planned = int(record.get("epochs") or 0), int(record.get("max_epochs") or 0)
     spent = _read_json(folder / _TIME)
     best = record.get("best") or {}
@@ -178,8 +188,8 @@ def _describe(job: FoldJob, folder: Path) -> FoldResult:
         fold=job.fold,
         setting=job.setting,
         metric=metric,
-        score=run.summaries[metric].mean if metric else None,
-        n_cases=run.summaries[metric].n if metric else 0,
+        score=run.values.get(metric) if summary is None else summary.mean,
+        n_cases=summary.n if summary is not None else len(table.scores) if table is not None else 0,
         seconds=float(spent.get("seconds") or _sum_seconds(record)),
         epochs=epochs,
         max_epochs=planned,

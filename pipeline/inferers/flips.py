@@ -23,7 +23,7 @@ class FlipAverageInferer(Inferer):
     number of copies, memory does not.
 
     Raises:
-        ValueError: an entry of ``flips`` is empty or negative, an entry of ``rotations`` is not 1, 2 or 3, or the
+        ValueError: an entry of ``flips`` is empty, negative, names an axis twice or one that images lack, an entry of ``rotations`` is not 1, 2 or 3, or the
             activation is unknown.
 
     Example:
@@ -45,6 +45,8 @@ class FlipAverageInferer(Inferer):
     def __post_init__(self) -> None:
         if any(len(axes) == 0 or min(axes) < 0 for axes in self.flips):
             raise ValueError(f"every entry of flips must list spatial axes from 0, got {list(self.flips)}")
+        if any(len(set(axes)) < len(axes) for axes in self.flips):
+            raise ValueError(f"an entry of flips names an axis twice, got {list(self.flips)}")
         if any(turns not in (1, 2, 3) for turns in self.rotations):
             raise ValueError(f"rotations must list quarter turns, 1 to 3, got {list(self.rotations)}")
         PredictionMean(self.activation)  # raises if it is unknown
@@ -53,6 +55,9 @@ class FlipAverageInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         """Return the mean of ``inferer(inputs, network)`` over all copies of the inputs ``(B, C, *spatial)``."""
+        highest, known = max((axis for axes in self.flips for axis in axes), default=0), inputs.ndim - _BEFORE
+        if highest >= known:
+            raise ValueError(f"flips names axis {highest}, but images have the spatial axes 0 to {known - 1}")
         mean = PredictionMean(self.activation)
         for turns, dims in self.copies:
             if not turns and not dims:

@@ -23,6 +23,9 @@ class FastInstanceNorm3d(nn.InstanceNorm3d):
         return normalize_instances(input, self.weight, self.bias, self.eps)
 
 
+# In channels last GroupNorm's kernel takes the variance from squares: with a mean of so many standard deviations its
+# error is 0.0002 of one, and grows with the square.
+_SAFE = 4.0
 _FAST: dict[type[nn.Module], type[nn.Module]] = {
     nn.InstanceNorm2d: FastInstanceNorm2d,
     nn.InstanceNorm3d: FastInstanceNorm3d,
@@ -35,8 +38,8 @@ def normalize_instances(
     """Normalise every channel of every sample with its own mean and variance; the layout of the batch stays.
 
     It is GroupNorm with one channel a group, whose kernel is the fastest but for the backward pass in channels last:
-    there BatchNorm, on one sample at a time, is faster. Exports, compilers and other devices than CPUs
-    get torch's own function.
+    there BatchNorm, on one sample at a time, is faster, and more exact where means are large. Exports, compilers and
+    other devices than CPUs get torch's own function.
 
     Args:
         batch: ``(B, C, *spatial)``.
@@ -81,10 +84,17 @@ def use_fast_instance_norm(network: nn.Module) -> nn.Module:
 def _normalize(batch: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, eps: float) -> torch.Tensor:
     if not _has_fast_kernel(batch):
         return F.instance_norm(batch, weight=weight, bias=bias, eps=eps)
-    if batch.requires_grad and torch.is_grad_enabled() and _is_channels_last(batch):
-        samples = batch.split(1)
-        return torch.cat([F.batch_norm(sample, None, None, weight, bias, True, eps=eps) for sample in samples])
-    return F.group_norm(batch, batch.shape[1], weight, bias, eps)
+    if not _is_channels_last(batch):
+        return F.group_norm(batch, batch.shape[1], weight, bias, eps)
+    number, channels = batch.shape[:2]
+    size = batch[0, 0].numel()
+    is_whole = batch.stride(0) == channels * size  # not a sample that was taken from a batch
+    if is_whole and not (batch.requires_grad and torch.is_grad_enabled()):
+        found, mean, rate = torch.native_group_norm(batch, weight, bias, number, channels, size, channels, eps)
+        if float((mean * rate).detach().abs().max()) <= _SAFE:
+            return found
+    samples = batch.split(1)
+    return torch.cat([F.batch_norm(sample, None, None, weight, bias, True, eps=eps) for sample in samples])
 
 
 def _has_fast_kernel(batch: torch.Tensor) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.datasets.checks.report import plural
 from pipeline.issues import show_controls
-from pipeline.reports.pages import format_number, render_template, write_page
+from pipeline.reports.pages import format_number, format_p, render_template, write_page
 from pipeline.reports.run_comparison import (
     FEW_SUBJECTS,
     Comparison,
@@ -89,6 +89,7 @@ def explain(comparison: Comparison) -> list[str]:
     few = min(pair.n_subjects for pair in pairs)
     return [
         f"paired by case; tests and intervals by subject; {METHOD}, {RESAMPLES} resamples, seed {SEED}",
+        *(_tell_left_out(metric) for metric in comparison.metrics if any(pair.n_single for pair in metric.pairs)),
         *(f"no interval: {reason}" for reason in dict.fromkeys(pair.why_not for pair in pairs) if reason),
         *([f"{few} subjects: {_UNSEEN}"] if few < FEW_SUBJECTS else []),
         "Holm: permutation p adjusted for the number of pairs of a metric, not for the number of metrics",
@@ -98,6 +99,15 @@ def explain(comparison: Comparison) -> list[str]:
         *(["one run each: a difference may be that of the seeds"] if several < len(comparison.experiments) else []),
         *comparison.notes,
     ]
+
+
+def _tell_left_out(metric: MetricComparison) -> str:
+    count = max(pair.n_single for pair in metric.pairs)
+    cases = f"{count} {metric.unit}{'s' * (count > 1)}"
+    return (
+        f"{metric.metric}: up to {cases} of a pair have a score of one of the two only, such as a false finding where "
+        "there is nothing; a difference leaves them out, a mean does not"
+    )
 
 
 def _format_metric(metric: MetricComparison) -> list[str]:
@@ -112,7 +122,7 @@ def _format_metric(metric: MetricComparison) -> list[str]:
         rows.append(
             (
                 *(pair.first, pair.second, f"{pair.difference:+.4f}", interval, f"{pair.n_cases} of {pair.n_subjects}"),
-                *(format_number(p, 4) for p in (pair.wilcoxon_p, pair.permutation_p, pair.permutation_p_holm)),
+                *(format_p(p) for p in (pair.wilcoxon_p, pair.permutation_p, pair.permutation_p_holm)),
                 *(format_number(pair.false_claim), format_number(pair.smallest_difference, 4), pair.verdict),
             )
         )

@@ -40,6 +40,7 @@ def render_template(name: str, **values: Any) -> str:
         "breakable": make_breakable,
         "plural": plural,
         "number": format_number,
+        "p_value": format_p,
         "md": escape_markdown,
     }
     return environment.get_template(name).render(**values, script=read_script, digest=digest_script)
@@ -76,6 +77,16 @@ def format_number(value: float | None, digits: int = 3) -> str:
         ('0.816', '-', '0.000')
     """
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def format_p(value: float) -> str:
+    """Return a p value; one that is small is not shown as 0, which no test can give.
+
+    Example:
+        >>> format_p(0.03125), format_p(0.00002)
+        ('0.0312', '<0.0001')
+    """
+    return "<0.0001" if value < 0.0001 else format_number(value, 4)
 
 
 def escape_markdown(text: object) -> str:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.bundle.check.differences import compare_configs
 from pipeline.datasets.manifests.manifest import make_subject_key
 from pipeline.issues import InputError
-from pipeline.runs.metric_names import is_small_good
+from pipeline.runs.metric_names import find_limits, is_small_good
 from pipeline.runs.reliability import ALL_METRICS, DOUBT
 from pipeline.runs.run_folder import Run, read_run
 from pipeline.statistics.paired import compare_paired
@@ -66,6 +66,7 @@ class Pair:
     high: float | None  #: upper end of it
     n_cases: int  #: cases with both scores
     n_subjects: int  #: their subjects
+    n_single: int  #: cases with a score of one of the two, which are left out
     wilcoxon_p: float  #: of the signed-rank test by subject
     permutation_p: float  #: of the sign-flip test by subject
     permutation_p_holm: float  #: the same, adjusted for the number of pairs
@@ -235,7 +236,7 @@ def _compare_metric(name: str, experiments: Sequence[Experiment]) -> MetricCompa
         small_is_good=is_small_good(name),
         scores=tuple(_describe_score(experiment, name) for experiment in experiments),
         pairs=tuple(
-            _describe_pair(names, scores, people, differences, p, holm, is_small_good(name))
+            _describe_pair(name, names, scores, people, differences, p, holm)
             for names, differences, p, holm in zip(pairs, found, p_values, adjusted, strict=True)
         ),
     )
@@ -248,20 +249,21 @@ def _describe_score(experiment: Experiment, name: str) -> Score:
 
 
 def _describe_pair(
+    metric: str,
     names: tuple[str, str],
     scores: Mapping[str, Mapping[str, float]],
     people: Mapping[str, str],
     differences: Any,
     p: float,
     holm: float,
-    small_is_good: bool,
 ) -> Pair:
     first, second = (scores[name] for name in names)
     both = [case for case in first if math.isfinite(first[case]) and math.isfinite(second[case])]
-    interval = compare_paired({case: second[case] for case in both}, {case: first[case] for case in both}, people)
+    interval = compare_paired(
+        {case: second[case] for case in both}, {case: first[case] for case in both}, people, limits=find_limits(metric)
+    )
     spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
-    excludes_zero = interval.low is not None and interval.high is not None and not interval.low <= 0 <= interval.high
-    return Pair(
+    pair = Pair(
         first=names[0],
         second=names[1],
         difference=interval.mean,
@@ -269,29 +271,39 @@ def _describe_pair(
         high=interval.high,
         n_cases=len(both),
         n_subjects=len(differences),
+        n_single=sum(math.isfinite(first[case]) != math.isfinite(second[case]) for case in first),
         wilcoxon_p=find_wilcoxon_p(differences) if len(differences) else 1.0,
         permutation_p=p,
         permutation_p_holm=holm,
         false_claim=find_false_claim_probability(differences),
         smallest_difference=find_smallest_difference(spread, len(differences)) if spread else None,
-        verdict=_judge(names, interval.mean, holm, len(differences), excludes_zero, small_is_good),
+        verdict="",
         why_not=interval.why_not,
     )
+    apart = _average(second) - _average(first)
+    return replace(pair, verdict=_judge(pair, apart, is_small_good(metric)))
 
 
-def _judge(
-    names: tuple[str, str], difference: float, p: float, n_subjects: int, excludes_zero: bool, small_is_good: bool
-) -> str:
-    if not math.isfinite(difference):
+def _average(scores: Mapping[str, float]) -> float:
+    known = [value for value in scores.values() if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _judge(pair: Pair, apart: float, small_is_good: bool) -> str:
+    """Return the verdict in words; ``apart`` is the difference of the means that the runs report."""
+    if not math.isfinite(pair.difference):
         return "no case has both scores"
-    if difference == 0:
+    if pair.difference == 0:
         return "the means are equal"
-    if n_subjects < FEWEST_TO_TELL:
-        subjects = f"{n_subjects} subject{'s' * (n_subjects > 1)}"
+    if pair.n_subjects < FEWEST_TO_TELL:
+        subjects = f"{pair.n_subjects} subject{'s' * (pair.n_subjects > 1)}"
         return f"cannot be told from {subjects}: the permutation test needs {FEWEST_TO_TELL}"
-    better = names[int((difference > 0) != small_is_good)]
-    if p < LEVEL:
-        return f"{better} is better"
-    if excludes_zero:
+    if pair.n_single and apart * pair.difference < 0:
+        return "not told: the means say the opposite, because of cases with a score of one of the two only"
+    if pair.permutation_p_holm < LEVEL:
+        return f"{(pair.first, pair.second)[int((pair.difference > 0) != small_is_good)]} is better"
+    if pair.permutation_p < LEVEL:
+        return "not shown: the permutation test finds a difference, but not after Holm's correction for several pairs"
+    if pair.low is not None and pair.high is not None and not pair.low <= 0 <= pair.high:
         return "not shown: the interval excludes 0, but the permutation test finds no difference"
     return "not shown: the difference may be chance"

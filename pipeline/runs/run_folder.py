@@ -54,7 +54,7 @@ def read_run(folder: str | Path) -> Run:
     if not paths and not values:
         raise InputError(f"{place} holds no <metric>{RAW}; run evaluate.json with --output_dir {place} first")
     tables = {path.name.removesuffix(RAW): read_case_table(path) for path in paths}
-    summaries, without_value = {}, []
+    summaries, without_value, without_mean = {}, [], []
     for name, table in tables.items():
         _check_number(place, table, rows.get(name, {}))
         try:
@@ -63,10 +63,12 @@ def read_run(folder: str | Path) -> Run:
             values.pop(name, None)  # MONAI writes 0.0 for it
             without_value.append(name)
             continue
-        if is_mean(summary, values.get(name)) and not (is_pooled(name) and name in values):
+        if name not in rows and (place / METRICS).is_file():
+            without_mean.append(name)  # of a cross-validation: its value in each fold is no mean over cases
+        elif is_mean(summary, values.get(name)) and not (is_pooled(name) and name in values):
             values.pop(name, None)
             summaries[name] = summary
-    if not summaries and not values:
+    if not summaries and not values and not without_mean:
         raise InputError(f"{place}: no case has a value in {', '.join(path.name for path in paths)}")
     record, is_training = _read_record(place)
     return Run(

@@ -21,6 +21,8 @@ MIN_DIFFERING = 5
 METHOD = "outer ends of Student's t and of the studentised bootstrap"
 _LEVEL = 0.95
 _CHUNK = 1000  # resamples at a time, so that memory does not grow with their number
+# Where the studentised bootstrap is so many times as wide as Student's t, most resamples lack the subjects that decide.
+_TOO_WIDE = 30.0
 _ROUNDING = 1e-9
 
 
@@ -46,6 +48,7 @@ def compare_paired(
     baseline: Mapping[str, float],
     subjects: Mapping[str, str],
     *,
+    limits: tuple[float, float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Difference:
@@ -54,12 +57,15 @@ def compare_paired(
     A resample draws subjects, each with all of its cases and both of their scores, because cases of one subject are
     not independent. A mean is over the cases that have a value, as metrics report it. Each end of the interval is the
     outer one of Student's t interval and of the studentised bootstrap (Efron and Tibshirani 1993, "An Introduction to
-    the Bootstrap", chapter 12), both with the standard error by subject.
+    the Bootstrap", chapter 12), both with the standard error by subject. If one subject makes up the difference, the
+    resamples without it have hardly any spread and the studentised bootstrap hardly an end: the interval then ends at
+    the greatest difference that is possible, or there is none if that is not known.
 
     Args:
         scores: score by case, NaN for none.
         baseline: of the same cases.
         subjects: subject by case.
+        limits: the least and the greatest possible score; None for scores without limits, such as distances.
         resamples: number of bootstrap resamples.
         seed: random seed of the resampling.
 
@@ -81,7 +87,7 @@ def compare_paired(
     low = high = None
     why_not = "no case has both scores" if not math.isfinite(mean) else _find_obstacle(sums)
     if not why_not:
-        low, high = _find_interval(sums, mean, resamples, seed)
+        low, high, why_not = _find_interval(sums, mean, limits, resamples, seed)
     return Difference(mean, low, high, len(scores), len(sums), why_not)
 
 
@@ -93,7 +99,10 @@ def _find_obstacle(sums: np.ndarray) -> str:
     return f"{count} of {len(sums)} subjects {verb}, too few for a 95 % interval: at least {MIN_DIFFERING} are needed"
 
 
-def _find_interval(sums: np.ndarray, mean: float, resamples: int, seed: int) -> tuple[float, float]:
+def _find_interval(
+    sums: np.ndarray, mean: float, limits: tuple[float, float] | None, resamples: int, seed: int
+) -> tuple[float | None, float | None, str]:
+    """Return both ends, or None and why there are none."""
     count = len(sums)
     flat = sums.reshape(count, -1)  # sum and number of the scores, then of the baseline
     products = flat[:, :, None] * flat[:, None, :]
@@ -107,7 +116,11 @@ def _find_interval(sums: np.ndarray, mean: float, resamples: int, seed: int) -> 
     outer = stats.t.ppf((1 + _LEVEL) / 2, count - 1)
     finite = np.concatenate(ratios)
     low, high = np.quantile(finite[np.isfinite(finite)], ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
-    return float(mean - max(outer, high) * error), float(mean + max(outer, -low) * error)
+    farthest = math.inf if limits is None else limits[1] - limits[0]
+    if limits is None and max(high, -low) > _TOO_WIDE * outer:
+        return None, None, "a few subjects make up the difference, too few for a 95 % interval"
+    ends = mean - max(outer, high) * error, mean + max(outer, -low) * error
+    return max(float(ends[0]), -farthest), min(float(ends[1]), farthest), ""
 
 
 def _find_error(totals: np.ndarray, products: np.ndarray, count: int) -> np.ndarray:

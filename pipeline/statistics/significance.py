@@ -14,7 +14,11 @@ _EXACT = 16  # subjects up to which all changes of sign are tried: 65 536
 
 
 def list_differences(scores: Mapping[str, float], baseline: Mapping[str, float], subjects: Mapping[str, str]) -> Array:
-    """Return the mean difference of each subject, over its cases that have both scores, in order of the names.
+    """Return the difference that each subject adds to the mean over cases, in order of the names.
+
+    It is the sum over the subject's cases that have both scores, divided by the number of such cases that a subject has
+    on average: the mean difference of a subject, if all have equally many cases. So the mean over subjects is the mean
+    over cases, which is the difference that is shown, and a test by subject is a test of it.
 
     Args:
         scores: score by case, NaN for none.
@@ -25,8 +29,9 @@ def list_differences(scores: Mapping[str, float], baseline: Mapping[str, float],
         ValueError: the two do not score the same cases.
 
     Example:
-        >>> people = {"a1": "a", "a2": "a", "b": "b"}
-        >>> list_differences({"a1": 0.5, "a2": 1.0, "b": 0.75}, dict.fromkeys(people, 0.5), people).tolist()
+        >>> people = {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
+        >>> scores = {"a1": 0.5, "a2": 1.0, "b1": 0.75, "b2": 0.75}
+        >>> list_differences(scores, dict.fromkeys(people, 0.5), people).tolist()
         [0.25, 0.25]
     """
     if scores.keys() != baseline.keys():
@@ -36,7 +41,8 @@ def list_differences(scores: Mapping[str, float], baseline: Mapping[str, float],
         difference = value - baseline[case]
         if np.isfinite(difference):
             by_subject.setdefault(subjects[case], []).append(difference)
-    return np.array([np.mean(by_subject[name]) for name in sorted(by_subject)], dtype=float)
+    each = sum(map(len, by_subject.values())) / max(1, len(by_subject))
+    return np.array([np.sum(by_subject[name]) / each for name in sorted(by_subject)], dtype=float)
 
 
 def find_wilcoxon_p(differences: ArrayLike) -> float:

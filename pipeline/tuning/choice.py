@@ -75,6 +75,7 @@ class Judge:
     resamples: int  #: number of bootstrap resamples
     seed: int  #: of folds and resamples
     announce: Callable[[str], None] = lambda name: None  #: is called with the name of the step to be scored next
+    limits: tuple[float, float] | None = None  #: the least and the greatest possible score
     folds: list[list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -145,7 +146,9 @@ class Judge:
 
     def compare(self, scores: Mapping[str, float], baseline: Mapping[str, float]) -> Difference:
         """Return the mean difference of scores, with its interval by subject."""
-        return compare_paired(scores, baseline, self.subjects, resamples=self.resamples, seed=self.seed)
+        return compare_paired(
+            scores, baseline, self.subjects, limits=self.limits, resamples=self.resamples, seed=self.seed
+        )
 
 
 def split_folds(subjects: Mapping[str, str], seed: int) -> list[list[str]]:

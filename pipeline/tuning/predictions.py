@@ -43,10 +43,11 @@ class PredictionStore:
 
     def __init__(self, workflow: Workflow, root: Path) -> None:
         self._workflow = workflow
-        self.checkpoint = find_checkpoint(workflow)
+        self.checkpoints = find_checkpoints(workflow)
         with explain(f"device in {workflow.bundle}"):
             self.device: torch.device = workflow.parser.get_parsed_content("device")
-        self.weights_sha256 = compute_sha256(self.checkpoint)
+        # Of an ensemble all, as an evaluation records them.
+        self.weights_sha256 = ", ".join(map(compute_sha256, self.checkpoints))
         self.folder = root / self._compute_fingerprint()[:16]
 
     def path(self, case: LabelledCase) -> Path:
@@ -124,7 +125,7 @@ class PredictionStore:
             transform = parser.get_parsed_content(_TRANSFORM)
             evaluator = parser.get_parsed_content(_EVALUATOR)
             network = parser.get_parsed_content("network")
-        load_weights(unwrap_network(network), self.checkpoint)
+        load_weights(unwrap_network(network), self.checkpoints[0])
         evaluator.data_loader = DataLoader(Dataset([case.item for case in missing], transform), batch_size=1)
         evaluator.state.epoch_length = len(missing)
         keep_one_line(evaluator)
@@ -151,21 +152,22 @@ class PredictionStore:
         )
 
 
-def find_checkpoint(workflow: Workflow) -> Path:
-    """Return the file of the network's weights.
+def find_checkpoints(workflow: Workflow) -> list[Path]:
+    """Return the file of the network's weights, of an ensemble those of all members.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or one is missing.
     """
     with explain(f"checkpoint in {workflow.bundle}"):
         files = list_checkpoints(workflow.parser.get_parsed_content("checkpoint"))
-    if not files or not files[0].is_file():
-        where = files[0] if files else workflow.bundle
+    missing = [file for file in files if not file.is_file()]
+    if not files or missing:
+        where = missing[0] if missing else workflow.bundle
         raise InputError(
             f"no weights at {where}; train the bundle first, or name a file: --checkpoint "
             f"{workflow.bundle / 'output' / 'model.pt'}"
         )
-    return files[0]
+    return files
 
 
 def _list_names(item: Any) -> set[str]:

@@ -2,12 +2,15 @@
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.bundle.config_files import TRAIN, find_output, read_config
 from pipeline.bundle.configs import make_inert
 from pipeline.datasets.digests import compute_sha256
 from pipeline.issues import InputError
+from pipeline.runs.metric_names import find_limits
+from pipeline.runs.seen_cases import find_seen_cases
 from pipeline.transforms import ScaleTemperature
 from pipeline.tuning.ablation import Row, ablate
 from pipeline.tuning.cases import LabelledCase, find_image_folder, load_cases
@@ -41,6 +44,8 @@ def tune(options: Options) -> Result:
     cases = load_cases(workflow)
     trained = find_output(options.bundle, read_config(options.bundle, TRAIN))
     store = PredictionStore(workflow, options.cache or trained / "tune")
+    if not options.allow_any_split:
+        _require_unseen(store.checkpoints, cases)
     network_seconds = store.complete(cases)
     fit = _fit_temperature(workflow, store, cases, options)
     rows, choices, seconds = _search(workflow, store, cases, options, 1.0 if fit is None else fit.value)
@@ -62,6 +67,16 @@ def tune(options: Options) -> Result:
     )
     write_files(result)
     return result
+
+
+def _require_unseen(checkpoints: Sequence[Path], cases: Sequence[LabelledCase]) -> None:
+    for checkpoint in checkpoints:
+        seen = find_seen_cases(checkpoint, [case.item for case in cases])
+        if seen:
+            raise InputError(
+                f"{seen}; name the weights of the fold that is tuned on, or its --fold {seen.fold} "
+                "(to tune on them anyway: --i-know)"
+            )
 
 
 def _require_no_temperature(workflow: Workflow) -> None:
@@ -111,7 +126,7 @@ def _search(
     path = store.folder / f"scores-{chain.digest()[:16]}{scaled}.jsonl"
     table = ScoreTable(path, {case.case_id: case.key for case in cases}, open_case)
     with table.show_progress() as announce:
-        judge = Judge(table, subjects, options.resamples, options.seed, announce)
+        judge = Judge(table, subjects, options.resamples, options.seed, announce, find_limits(workflow.metric))
         rows, choices = ablate(judge, workflow.knobs, steps)
     seconds = {row.name: table.seconds(row.setting, list(subjects)) for row in rows}
     return rows, choices, seconds

@@ -64,6 +64,20 @@ def test_counts_of_empty_masks_are_sums_and_pooled_values_are_left_out(tmp_path:
     assert (row["n_empty"], row["n_missed"]) == ("3", "3")
 
 
+def test_a_value_of_all_objects_does_not_become_a_mean_over_frames(tmp_path: Path) -> None:
+    """SEG is the mean over cells; its table is by frame, and frames have different numbers of cells."""
+    runs = {}
+    for fold, (scores, value) in enumerate((({"a": 0.5, "b": 0.9}, 0.6), ({"c": 0.7, "d": 0.8}, 0.71))):
+        folder = write_run(tmp_path / f"{fold}", scores, metric="seg", unit="frame")
+        write_metrics(folder / "metrics.csv", {"seg": value}, {})
+        runs[fold] = read_run(folder)
+        assert runs[fold].values == {"seg": value}
+    (tmp_path / "merged").mkdir()
+    assert merge_tables(runs, tmp_path / "merged") == {}
+    merged = read_run(tmp_path / "merged")
+    assert (merged.summaries, merged.values, list(merged.tables)) == ({}, {}, ["seg"])
+
+
 @pytest.mark.parametrize(
     ("second", "subjects", "found"),
     [

@@ -41,6 +41,18 @@ def test_axes_must_be_named(flips: list[list[int]]) -> None:
         FlipAverageInferer(SimpleInferer(), flips=flips)
 
 
+@pytest.mark.parametrize(
+    ("flips", "said"),
+    [
+        ([[0, 0]], r"an entry of flips names an axis twice, got \[\[0, 0\]\]"),
+        ([[0], [2]], "flips names axis 2, but images have the spatial axes 0 to 1"),
+    ],
+)
+def test_axes_must_be_those_of_the_images(flips: list[list[int]], said: str, network: torch.nn.Module) -> None:
+    with pytest.raises(ValueError, match=said):
+        FlipAverageInferer(SimpleInferer(), flips=flips)(torch.zeros(1, 2, 4, 4), network)
+
+
 def test_every_turn_with_every_flip(network: torch.nn.Module) -> None:
     image = torch.arange(2 * 5 * 6.0).reshape(1, 2, 5, 6)
     with torch.no_grad():

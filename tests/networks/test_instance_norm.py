@@ -58,6 +58,20 @@ def test_output_and_gradients_are_those_of_torch(dims: int, affine: bool, channe
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize(("mean", "spread"), [(10.0, 1.0), (10.0, 0.1), (100.0, 0.1), (1000.0, 50.0)])
+def test_flat_channels_far_from_zero(dims: int, grad: bool, mean: float, spread: float) -> None:
+    torch.manual_seed(0)
+    batch = mean + spread * torch.randn(2, 6, 32, 32, *[16] * (dims - 2))
+    batch = batch.contiguous(memory_format=LAYOUTS[dims])
+    exact = make_layer(dims, affine=False).double()(batch.double()).float()
+    fast = use_fast_instance_norm(make_layer(dims, affine=False))(batch.requires_grad_(grad))
+    # A value of the batch itself is rounded by so much, in standard deviations.
+    rounding = mean / spread * torch.finfo(torch.float32).eps
+    assert (fast - exact).abs().max() < 2e-4 + 100 * rounding
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("grad", [True, False])
 def test_the_layout_stays(dims: int, grad: bool) -> None:
     batch = make_batch(dims, channels_last=True).requires_grad_(grad)
     stock = make_layer(dims)

@@ -1,6 +1,7 @@
 """Comparisons of runs: differences by hand, tests, seeds of one experiment, and what is refused."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -64,7 +65,47 @@ def test_an_interval_that_excludes_zero_does_not_decide(tmp_path):
     pair = compare(a, b, c).metrics[0].pairs[0]
     assert pair.low == pytest.approx(0.1)
     assert pair.permutation_p_holm == pytest.approx(6 / 64)
-    assert pair.verdict == "not shown: the interval excludes 0, but the permutation test finds no difference"
+    assert pair.permutation_p == 2 / 64
+    assert (
+        pair.verdict
+        == "not shown: the permutation test finds a difference, but not after Holm's correction for several pairs"
+    )
+
+
+def test_the_test_is_of_the_difference_that_is_shown(tmp_path):
+    """Eleven subjects of one image say one thing, one subject of twenty images the other."""
+    people = {f"c{k}": f"p{k}" for k in range(11)} | {f"m{k}": "many" for k in range(20)}
+    noise = np.random.default_rng(1).normal(0, 0.01, len(people))
+    gains = {case: (0.1 if people[case] == "many" else -0.1) + e for case, e in zip(people, noise, strict=True)}
+    a = write_run(tmp_path / "a", dict.fromkeys(people, 0.5), subjects=people)
+    b = write_run(tmp_path / "b", {case: 0.5 + gain for case, gain in gains.items()}, subjects=people)
+    pair = compare(a, b).metrics[0].pairs[0]
+    assert pair.difference == pytest.approx(np.mean(list(gains.values())))
+    assert pair.difference > 0
+    assert pair.permutation_p > 0.5
+    assert pair.verdict == "not shown: the difference may be chance"
+
+
+def test_cases_that_one_of_two_has_a_score_of_are_told_and_no_verdict_is_against_the_means(tmp_path, capsys):
+    """A false finding scores 0, no finding none: the run with false findings must not be called better."""
+    healthy = [f"h{k}" for k in range(10)]
+    a = write_run(tmp_path / "a", BASE | dict.fromkeys(healthy, math.nan))
+    b = write_run(tmp_path / "b", shift(np.linspace(0.01, 0.02, 12)) | dict.fromkeys(healthy, 0.0))
+    pair = compare(a, b).metrics[0].pairs[0]
+    assert (pair.n_cases, pair.n_single, pair.permutation_p) == (12, 10, 2 / 4096)
+    assert pair.verdict == "not told: the means say the opposite, because of cases with a score of one of the two only"
+    assert main(["report", "compare", str(a), str(b)]) == 0
+    assert "dice_image: up to 10 images of a pair have a score of one of the two only" in capsys.readouterr().out
+
+
+def test_a_small_p_is_not_zero(tmp_path, capsys):
+    many = {f"c{k}": 0.5 for k in range(16)}
+    a = write_run(tmp_path / "a", many)
+    b = write_run(tmp_path / "b", {case: 0.6 + 0.001 * k for k, case in enumerate(many)})
+    assert main(["report", "compare", str(a), str(b)]) == 0
+    printed = capsys.readouterr().out
+    assert "<0.0001" in printed
+    assert "0.0000" not in printed
 
 
 @pytest.mark.parametrize(("n", "subjects"), [(1, "1 subject"), (5, "5 subjects")])

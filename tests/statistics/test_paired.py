@@ -102,7 +102,7 @@ def test_subjects_are_drawn_with_all_their_cases() -> None:
     base = dict.fromkeys(people, 0.5)
     # Every case of four subjects gains, every case of two loses: six subjects tell nothing, 300 cases would.
     other = {case: 0.5 + (0.2 if name in "abcd" else -0.2) for case, name in people.items()}
-    result = compare_paired(other, base, people)
+    result = compare_paired(other, base, people, limits=(0.0, 1.0))
     assert result.n_subjects == 6
     assert result.low is not None
     assert result.low < 0 < result.mean
@@ -116,6 +116,22 @@ def test_cases_without_a_score_are_left_out_of_the_means() -> None:
     result = compare_paired(other, base, people)
     assert result.mean == pytest.approx(0.6 - 1 / 3)
     assert compare_paired(dict.fromkeys(people, math.nan), base, people).low is None
+
+
+@pytest.mark.parametrize("count", [13, 44])
+def test_where_one_subject_makes_up_the_difference_no_impossible_number_is_given(count: int) -> None:
+    """A missed case that the other method finds: most resamples of the rest have no spread."""
+    people = {f"s{number}": f"s{number}" for number in range(count)}
+    noise = np.random.default_rng(0).normal(0, 0.002, count)
+    base = dict.fromkeys(people, 0.8) | {"s0": 0.0}
+    other = {name: 0.8 + float(one) for name, one in zip(people, noise, strict=True)} | {"s0": 0.88}
+    result = compare_paired(other, base, people, limits=(0.0, 1.0))
+    assert result.low is not None
+    assert result.high is not None
+    assert -1 <= result.low < 0 < result.mean < result.high <= 1
+    unlimited = compare_paired(other, base, people)
+    assert (unlimited.low, unlimited.high) == (None, None)
+    assert unlimited.why_not == "a few subjects make up the difference, too few for a 95 % interval"
 
 
 def test_one_subject_has_no_interval() -> None:

@@ -25,11 +25,13 @@ def draw(n, effect=0.0, seed=0, spread=0.05):
     return np.random.default_rng(seed).normal(effect, spread, n)
 
 
-def test_differences_are_means_by_subject_over_cases_with_both_scores():
+def test_differences_are_those_of_cases_with_both_scores_and_their_mean_is_that_over_cases():
     people = {"a1": "a", "a2": "a", "a3": "a", "b": "b", "c": "c"}
     scores = {"a1": 0.9, "a2": 0.7, "a3": NAN, "b": 0.5, "c": NAN}
     base = {"a1": 0.5, "a2": 0.5, "a3": 0.1, "b": 0.6, "c": 0.5}
-    assert list_differences(scores, base, people).tolist() == pytest.approx([0.3, -0.1])
+    assert list_differences(scores, base, people).tolist() == pytest.approx([0.4, -0.0667], abs=1e-4)
+    assert list_differences(scores, base, people).mean() == pytest.approx((0.4 + 0.2 - 0.1) / 3)
+    assert list_differences({"c": NAN}, {"c": 0.5}, people).tolist() == []
     with pytest.raises(ValueError, match="the baseline's 1 cases"):
         list_differences(scores, {"a1": 0.5}, people)
 

@@ -149,6 +149,36 @@ def test_only_what_changes_a_prediction_makes_it_anew(
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
+def test_every_member_of_an_ensemble_counts(
+    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = torch.load(experiment.checkpoint, weights_only=True)
+    files = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    words = ("--steps", "threshold", "--checkpoint", ",".join(map(str, files)))
+    found = []
+    for factor in (1.01, 1.02):
+        torch.save(weights, files[0])
+        torch.save({name: value * factor for name, value in weights.items()}, files[1])
+        found.append(experiment.tune(tmp_path, capsys, *words)["weights_sha256"].split(", "))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] != found[1][1]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    files[1].unlink()
+    assert main(experiment.words(tmp_path, *words)) == 1
+    assert f"no weights at {files[1]}; " in capsys.readouterr().err
+
+
+def test_cases_that_the_weights_were_trained_on_are_refused(
+    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = experiment.words(tmp_path, "--steps", "threshold", "--fold", "1")
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert f"4 of 4 cases were in the training of {experiment.checkpoint} (fold 0): " in error
+    assert error.endswith("or its --fold 0 (to tune on them anyway: --i-know)\n")
+    assert main([*words, "--i-know"]) == 0
+
+
 def test_a_case_whose_files_changed_is_predicted_anew_alone(
     experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], predicted: list[str]
 ) -> None:

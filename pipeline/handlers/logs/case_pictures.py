@@ -160,8 +160,8 @@ def _read_again(image: torch.Tensor, shape: tuple[int, ...]) -> NDArray[Any] | N
 
 
 def choose_channels(plane: NDArray[Any], channels: Sequence[int] | None) -> NDArray[Any]:
-    """Convert (C, H, W[, D]) to (H, W[, D]) or (H, W[, D], 3)."""
-    wanted = channels or (range(_RGB) if len(plane) == _RGB else (0,))
+    """Convert (C, H, W[, D]) to (H, W[, D]) or (H, W[, D], 3); of a channel that is missing, the last one is taken."""
+    wanted = [min(channel, len(plane) - 1) for channel in channels or (range(_RGB) if len(plane) == _RGB else (0,))]
     picture = np.stack([plane[channel] for channel in wanted], axis=-1)
     return picture if picture.shape[-1] == _RGB else picture[..., 0]
 

@@ -80,6 +80,15 @@ class ProgressDisplay:
             total=total, desc=desc, unit=unit, disable=quiet, leave=False, bar_format=_BAR if total else None
         )
 
+    def plan(self, title: str, total: int | None) -> None:
+        """Change title and number of steps of the part that has begun, such as an epoch that a time budget shortens."""
+        if (title, total) == (self._title, self._total):
+            return
+        self._title, self._total = title, total
+        if self._bar is not None and not self._bar.disable:
+            self._bar.total = total
+            self._bar.set_description_str(f"{title} " if title else "", refresh=False)
+
     def advance(self, done: int, describe: Callable[[], tuple[str, str]] | None = None) -> None:
         """Show that steps are done.
 

@@ -58,13 +58,18 @@ class TrainingProgress:
         """Begin to count the iterations and to add up their losses."""
         state = trainer.state
         self._begun, self._losses, self._iterations = time.monotonic(), 0.0, 0
-        self._display.begin(f"epoch {state.epoch}/{state.max_epochs}", state.epoch_length, "iterations")
+        self._display.begin(self._name_epoch(state), state.epoch_length, "iterations")
+
+    def _name_epoch(self, state: Any) -> str:
+        return f"epoch {state.epoch}/{state.max_epochs}"
 
     def advance(self, trainer: Engine) -> None:
         """Show an iteration."""
         loss = read_loss(trainer.state.output)
         self._iterations += 1
         self._losses += float("nan") if loss is None else loss
+        # A time budget plans number and length of the epochs anew within the first one.
+        self._display.plan(self._name_epoch(trainer.state), trainer.state.epoch_length)
         self._display.advance(self._iterations, lambda: self._describe(trainer))
 
     def _describe(self, trainer: Engine) -> tuple[str, str]:

@@ -42,7 +42,7 @@ class GracefulStop:
         engine.add_event_handler(Events.STARTED, self.listen)
         # The first event after all handlers of an epoch, including its checkpoint, is the start of the next epoch.
         engine.add_event_handler(Events.EPOCH_STARTED, self.stop_if_signalled)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop_if_signalled)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop_within_epoch)
         engine.add_event_handler(Events.COMPLETED, self.restore)
         on_exception(engine, self._replace_exception)
 
@@ -56,6 +56,12 @@ class GracefulStop:
             if not self._told:
                 _LOGGER.warning("not the main thread: SIGTERM and Ctrl-C end this run without finishing the iteration")
             self._told = True
+
+    def stop_within_epoch(self, engine: Engine) -> None:
+        """End the run if a signal was received, unless the epoch is complete: its checkpoint comes first."""
+        length = engine.state.epoch_length
+        if not length or engine.state.iteration % length:
+            self.stop_if_signalled(engine)
 
     def stop_if_signalled(self, engine: Engine) -> None:
         """End the run if a signal was received."""

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from pipeline.handlers.checkpoints.atomic_save import write_json
 from pipeline.handlers.logs.progress_display import format_duration
 from pipeline.handlers.run.batch_cases import has_no_cases
-from pipeline.handlers.training.epoch_plan import EpochPlan, count_further_epochs, plan_epochs
+from pipeline.handlers.training.epoch_plan import EpochPlan, count_further_epochs, count_validations, plan_epochs
 from pipeline.handlers.training.rate_curve import RateCurve
 from pipeline.issues import InputError
 from pipeline.parallel.agreement import agree_on, collect
@@ -32,6 +32,7 @@ _PROBE = 0.005
 _SURPRISE = 1.5
 # A resumed run with less than this share of its time is over.
 _LEAST = 0.03
+_ROUNDING = 1e-6  # of a number of iterations
 
 
 @dataclass(eq=False, repr=False)
@@ -86,6 +87,8 @@ class TimeBudget:
         self._iteration, self._validation = saved.get("iteration"), saved.get("validation") or 0.0
         self._began, self._validating, self._iterations = time.monotonic(), 0.0, 0
         self._epochs, self._whole = int(state.max_epochs), int(state.epoch_length)
+        # Epochs of a run that had no budget are a part of the schedule, but not of the time.
+        self._passed = state.epoch / self._epochs if state.epoch and not saved else 0.0
         self._plan: EpochPlan | None = None
         self._is_tight = self._is_over = False
         if state.epoch and self.seconds - self._before < _LEAST * self.seconds:
@@ -97,9 +100,12 @@ class TimeBudget:
 
     def begin_epoch(self, trainer: Engine) -> None:
         """Plan once more if the validations take much longer than the plan says; set the epoch's first rate."""
+        done = trainer.state.epoch - 1
         if self._is_tight and agree_on(self._validation > _SURPRISE * self._planned):
             self._iteration = self._measure_iteration()
-            self._make_plan(trainer, trainer.state.epoch - 1, 0)
+            self._make_plan(trainer, done, 0)
+        elif self._is_tight and self._iterations:
+            self._fit_length(trainer, done)
         self.follow(trainer.state.iteration)
 
     def follow(self, done: int) -> None:
@@ -135,7 +141,8 @@ class TimeBudget:
         ``done`` epochs are over, and ``inside`` iterations of the one that is running.
         """
         state: Any = trainer.state
-        share = self._find_share(state.iteration) if self._is_tight else self._find_used()
+        # Processes whose learning rates differ would end with different weights.
+        share = collect(self._find_share(state.iteration) if self._is_tight else self._find_used())[0]
         speed = max(float(self._iteration or 0.0), 1e-9)
         seconds = max(0.0, self.seconds - self._count() + inside * speed)
         plan = plan_epochs(seconds, speed, self._validation, self._whole, self._epochs - done, self.interval)
@@ -165,6 +172,16 @@ class TimeBudget:
         else:
             self._is_over = True
             _LOGGER.info("the time of this training is over after epoch %d of %d", state.epoch, self._epochs)
+
+    def _fit_length(self, trainer: Engine, done: int) -> None:
+        """Spread the time that is left evenly over the epochs to come, so that none of it stays unused."""
+        state: Any = trainer.state
+        tests = count_validations(done, state.max_epochs, self.interval) * self._validation
+        seconds = (self.seconds - self._count() - tests) / (state.max_epochs - done)
+        length = max(1, int(seconds / max(self._measure_iteration(), 1e-9) + _ROUNDING))
+        length, share = collect((length, self._find_share(state.iteration)))[0]
+        state.epoch_length, state.iteration = length, done * length
+        self._begin_curve(trainer, share)
 
     def _begin_curve(self, trainer: Engine, share: float) -> None:
         """Go from a share of the schedule straight to its end, which is that of the last epoch."""
@@ -233,7 +250,8 @@ class TimeBudget:
         return (self._count() - self._before - self._validating) / max(1, self._iterations)
 
     def _find_used(self) -> float:
-        return min(1.0, self._count() / self.seconds) if self.seconds else 1.0
+        used = min(1.0, self._count() / self.seconds) if self.seconds else 1.0
+        return self._passed + (1.0 - self._passed) * used
 
     def _count(self) -> float:
         return self._before + time.monotonic() - self._began

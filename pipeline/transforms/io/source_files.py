@@ -127,8 +127,9 @@ def require_place(item: torch.Tensor, affine: NDArray[Any], grid: tuple[int, ...
 class PictureFile(SourceFile):
     """A picture; its mask has the same format, or PNG if that format would change values.
 
-    A photograph may have an EXIF orientation, by which viewers turn it. Its mask gets the same one, so that both agree
-    in programs that apply it and in those that do not. Pillow has applied that of a TIFF file to the pixels.
+    A photograph may have an EXIF orientation, by which viewers turn it. Its mask gets the same one on the same stored
+    pixels, so that both agree in programs that apply it and in those that do not. Pillow, which read the picture, has
+    applied that of a TIFF file to the pixels, and only that.
     """
 
     def __init__(self, path: Path) -> None:
@@ -139,12 +140,12 @@ class PictureFile(SourceFile):
 
     def write(self, labels: NDArray[Any], target: Path) -> None:
         """Write the mask ``(H, W)``; a TIFF file may hold 32-bit numbers with fractions."""
+        is_turned = self.suffix != ".png"
         if target.suffix == ".png":
-            write_picture(labels, target, "PNG", self.orientation)
+            write_picture(labels, target, "PNG", 1 if is_turned else self.orientation)
         else:
-            write_picture(
-                np.ascontiguousarray(turn_to_stored(labels, self.orientation)), target, "TIFF", self.orientation
-            )
+            stored = turn_to_stored(labels, self.orientation) if is_turned else labels
+            write_picture(np.ascontiguousarray(stored), target, "TIFF", self.orientation)
 
     def write_overlay(self, labels: NDArray[Any], channels: Sequence[int] | None, target: Path) -> None:
         """Write the picture with the outline of every label, which viewers turn as they turn the picture."""

@@ -55,6 +55,16 @@ def test_what_an_epoch_ends_with_is_finished_first():
     assert (order, engine.state.iteration) == (["checkpoint"], 2)
 
 
+def test_an_epoch_whose_last_iteration_got_the_signal_is_saved_before_it_counts(caplog):
+    engine, _ = build(send_in(2))
+    order = []
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: order.append("checkpoint"))
+    with pytest.raises(SystemExit):
+        engine.run([0, 0], max_epochs=2)
+    assert (order, engine.state.iteration) == (["checkpoint"], 2)
+    assert "after 1 complete epochs; continue with --resume true" in caplog.text
+
+
 def test_a_run_that_is_done_anyway_ends_well():
     former = signal.getsignal(signal.SIGTERM)
     engine, _ = build(lambda engine, batch: None)
@@ -100,7 +110,7 @@ def test_a_second_signal_ends_at_once(monkeypatch):
     monkeypatch.setattr(os, "_exit", codes.append)
     engine, handler = build(lambda engine, batch: [handler._receive(signal.SIGINT, None) for _ in range(2)])
     with pytest.raises(SystemExit):
-        engine.run([0])
+        engine.run([0, 0])
     assert codes == [130]
 
 

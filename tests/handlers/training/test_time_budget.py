@@ -161,7 +161,7 @@ def test_validations_that_take_longer_than_their_first_case_are_planned_anew(tmp
         "budget of 10 min, of which 70 s are used: 2 epochs of 22 iterations (10 s each) and 2 validations "
         "(about 40 s each)" + text,
     ]
-    assert (trainer.state.epoch, trainer.state.epoch_length, trainer.clock.now) == (3, 22, 590.0)
+    assert (trainer.state.epoch, trainer.state.epoch_length, trainer.clock.now) == (3, 23, 600.0)
     assert trainer.clock.rates == sorted(trainer.clock.rates, reverse=True)
     assert trainer.clock.rates[-1] == pytest.approx(0.0, abs=0.0001)
 
@@ -177,6 +177,41 @@ def test_a_slower_machine_ends_in_time_too(tmp_path, monkeypatch):
     trainer = train(tmp_path, monkeypatch, 400.0)
     assert 360 <= trainer.clock.now <= 420
     assert trainer.clock.rates[-1] == pytest.approx(0.0, abs=0.0005)
+
+
+@pytest.mark.parametrize("slower", [0.9, 1.03, 1.1])
+def test_a_little_noise_leaves_no_time_unused(slower, tmp_path, monkeypatch):
+    clock_tick = Clock.tick
+
+    def tick(self, engine):
+        clock_tick(self, engine)
+        self.now += 10.0 * (slower - 1.0) if len(self.rates) > 8 else 0.0
+
+    monkeypatch.setattr(Clock, "tick", tick)
+    trainer = train(tmp_path, monkeypatch, 1000.0, max_epochs=400)
+    assert 960 <= trainer.clock.now <= 1040
+    assert trainer.clock.rates[-1] == pytest.approx(0.0, abs=0.0005)
+
+
+def test_a_budget_for_the_rest_of_a_training_goes_on_where_the_schedule_is(tmp_path, monkeypatch):
+    first = train(tmp_path, monkeypatch, 1e6, stop=20)
+    (tmp_path / FILE).unlink()  # as of a run without a budget
+    second = train(tmp_path, monkeypatch, 100.0, resume=True)
+    assert second.clock.rates[0] == pytest.approx(first.clock.rates[-1], rel=0.1)
+    assert second.clock.rates == sorted(second.clock.rates, reverse=True)
+    assert second.clock.now == 100.0
+
+
+def test_the_first_process_sets_the_rates_of_all(tmp_path, monkeypatch):
+    """Each process has a clock of its own; with rates of its own, it would end with weights of its own."""
+
+    def take_that_of_the_first(value):
+        return [0.5 if isinstance(value, float) else value]
+
+    monkeypatch.setattr("pipeline.handlers.training.time_budget.collect", take_that_of_the_first)
+    trainer = train(tmp_path, monkeypatch, 200.0, interval=100)
+    # From the place that the first process is at, half of the schedule.
+    assert max(trainer.clock.rates[4:]) <= 0.00501
 
 
 def test_without_schedules_the_epochs_end_all_the_same(tmp_path, monkeypatch):

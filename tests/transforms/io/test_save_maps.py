@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.issues import InputError
 from pipeline.transforms import SaveImageMaps, SaveImageMask
@@ -36,6 +36,25 @@ def test_a_map_lies_as_the_mask_lies(suffix: str, orientation: int, tmp_path: Pa
     with Image.open(mask) as first, Image.open(probability) as second:
         assert first.size == second.size
         np.testing.assert_array_equal(np.asarray(second), np.asarray(first) * np.float32(0.75))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+@pytest.mark.parametrize("kind", ["tiff", "png"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_viewers_show_a_mask_as_they_show_the_picture(suffix: str, kind: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a{suffix}"
+    pixels = np.zeros((8, 16), np.uint8)
+    pixels[1:4, 2:12] = 255
+    Image.fromarray(pixels).save(path, exif=exif, **({"quality": 100} if suffix == ".jpg" else {}))
+    image = load(path)
+    marked = MetaTensor((image.as_tensor()[:1] > 127).float(), meta=image.meta)
+    (mask,) = SaveImageMask(tmp_path / "out", format=kind)(marked)
+    with Image.open(path) as first, Image.open(mask) as second:
+        shown, found = (np.asarray(ImageOps.exif_transpose(one)) for one in (first, second))
+    assert found.max() == 1
+    np.testing.assert_array_equal(found == 1, shown > 127)
 
 
 def test_names_of_several_labels(tmp_path: Path) -> None:
