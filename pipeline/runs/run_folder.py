@@ -63,8 +63,8 @@ def read_run(folder: str | Path) -> Run:
             values.pop(name, None)  # MONAI writes 0.0 for it
             without_value.append(name)
             continue
-        if name not in rows and (place / METRICS).is_file():
-            without_mean.append(name)  # of a cross-validation: its value in each fold is no mean over cases
+        if table.is_merged and name not in rows:
+            without_mean.append(name)  # its value in each fold is no mean over cases
         elif is_mean(summary, values.get(name)) and not (is_pooled(name) and name in values):
             values.pop(name, None)
             summaries[name] = summary

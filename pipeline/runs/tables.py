@@ -38,6 +38,7 @@ class CaseTable:
     scores: dict[str, float]  #: by case id; NaN where the metric has no value
     subjects: dict[str, str] = field(default_factory=dict)  #: by case id, "" if unknown; empty in tables of older runs
     unit: str = "case"  #: what a case is: patient, volume, image, ...
+    is_merged: bool = False  #: whether it holds the cases of all folds of a cross-validation
 
 
 def protect(name: str) -> str:
@@ -60,9 +61,8 @@ def read_case_table(path: str | Path) -> CaseTable:
     if len(rows) < 2 or "filename" not in rows[0] or "mean" not in rows[0]:
         raise InputError(f"{path}: expected a table of scores with the columns filename and mean, {_NEXT}")
     places = {name: rows[0].index(name) for name in ("filename", "mean", "subject", "unit") if name in rows[0]}
-    table = CaseTable(
-        Path(path).name.removesuffix(RAW), {}, {}, rows[1][places["unit"]] if "unit" in places else "case"
-    )
+    unit = rows[1][places["unit"]] if "unit" in places else "case"
+    table = CaseTable(Path(path).name.removesuffix(RAW), {}, {}, unit, "fold" in rows[0])
     for row in rows[1:]:
         case = read_cell(row[places["filename"]])
         if case in table.scores:
