@@ -80,7 +80,8 @@ def _describe(run: Run) -> dict[str, str]:
 
 def _describe_numbers(s: Summary) -> str:
     unknown = f", cases without a known subject: {s.n_ungrouped}" if s.n_ungrouped else ""
-    return f"{s.unit}s: {s.n + s.n_missing}, subjects: {s.n_subjects}{unknown}"
+    known = f" with a score, of {s.n + s.n_missing}" if s.n_missing else ""
+    return f"{s.unit}s: {s.n}{known}, subjects: {s.n_subjects}{unknown}"
 
 
 def _describe_partition(config: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def test_json_has_every_section_and_no_picture(tmp_path):
     assert (page["provenance"]["checkpoint"], page["provenance"]["checkpoint_sha256"]) == ("model.pt", "1" * 64)
     assert "data:image" not in json.dumps(page)
     filled = {entry["item"]: entry["text"] for entry in page["checklist"]["filled"]}
-    assert filled["Numbers of patients and examinations"] == "images: 13, subjects: 12"
+    assert filled["Numbers of patients and examinations"] == "images: 12 with a score, of 13, subjects: 12"
     assert "Sample size: how it was chosen" in page["checklist"]["open"]
 
 
