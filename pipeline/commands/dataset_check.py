@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
-    text = "refuse larger images from their header (default: 178956970)"
+    text = "refuse larger images from their header (default: 178956970; volumes 2147483648, but DICOM)"
     group.add_argument("--max-pixels", metavar="N", type=positive, help=text)
     text = "size of the training patch in voxels: warn of smaller cases"
     group.add_argument("--roi-size", metavar="N", type=positive, nargs="+", default=(), help=text)

@@ -23,7 +23,7 @@ from typing import Any
 from pipeline import __version__
 from pipeline.atomic import write_atomically
 from pipeline.datasets.files import State
-from pipeline.datasets.probes import Content, Probe
+from pipeline.datasets.probes import Content, Probe, choose_limit
 
 _VERSION = f"{__version__}/3"
 # A file that changed so shortly before it was read may change again with the same times.
@@ -49,7 +49,7 @@ class FileCache:
         self._files: dict[str, Any] = _read_entries(self._path) if self._path else {}
         self._changed: dict[str, Any] = {}
 
-    def find(self, file: str, state: State, *, is_mask: bool, decoded: bool, max_pixels: int) -> Entry | None:
+    def find(self, file: str, state: State, *, is_mask: bool, decoded: bool, max_pixels: int | None) -> Entry | None:
         """Return the entry of a file if its state is unchanged and the needed facts are known.
 
         A file read as a mask has other facts; ``decoded`` needs those from pixels.
@@ -63,8 +63,10 @@ class FileCache:
         except (KeyError, TypeError, ValueError, AttributeError):
             # Written by another program, or damaged.
             return None
-        if probe is not None and (prod(probe.shape) > max_pixels or (decoded and probe.content is None)):
-            return None
+        if probe is not None:
+            limit = choose_limit(probe.format, max_pixels)
+            if prod(probe.shape) > limit or (decoded and probe.content is None):
+                return None
         return Entry(digest, probe if probe is None or decoded else replace(probe, content=None))
 
     def store(self, file: str, state: State, entry: Entry, *, is_mask: bool) -> None:

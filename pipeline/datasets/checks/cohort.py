@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from pipeline.datasets.checks.case_view import CaseView, count_foreground, uses_colours
+from pipeline.datasets.checks.leaks.manifest_leaks import is_bare_header
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.probes import Probe
 from pipeline.issues import Issue
@@ -78,7 +79,7 @@ def find_shared_masks(views: Sequence[CaseView]) -> Iterator[Issue]:
     first: dict[str, tuple[CaseView, str]] = {}
     for view in views:
         for path, probe in view.masks():
-            digest = view.case.sha256.get(path)
+            digest = None if is_bare_header(path) else view.case.sha256.get(path)
             if digest is None or probe.content is None or _count_other_values(probe) < _MIN_SHARED:
                 continue
             other, other_path = first.setdefault(digest, (view, path))

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from pipeline.datasets.probes import MAX_PIXELS
-
 
 @dataclass(frozen=True)
 class CheckOptions:
     """Limits and thresholds of a check."""
 
-    max_pixels: int = MAX_PIXELS  #: pictures and volumes with more pixels are refused after reading their header
+    #: pictures and volumes with more pixels are refused after reading their header; None: the limit of their format
+    max_pixels: int | None = None
     roi_size: tuple[int, ...] = ()  #: size of the training patch in voxels; () for no check
     #: product of the network's strides; sizes that it does not divide are reported; 1 for no check
     divisible_by: int = 1

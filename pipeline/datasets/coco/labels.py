@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pipeline.datasets.coco.annotations import CocoCategory, CocoFile
 from pipeline.issues import InputError
 
+# What the 8 bits of a mask hold besides the background.
+_MOST_LABELS = 255
 BACKGROUND = {0: "background"}
 _TERM = re.compile(r"\s*(?P<category>.+?)\s*=\s*(?P<label>\d{1,3})\s*")
 
@@ -40,7 +42,8 @@ def map_categories(
         The label id of each category id, and the name of each label id, background included.
 
     Raises:
-        InputError: the rule cannot be read, names an unknown category, leaves out one in use, or skips a label.
+        InputError: the rule cannot be read, names an unknown category, leaves out one in use, skips a label, or there
+            are more than 255 labels.
 
     Example:
         >>> table = {1: CocoCategory("glioma"), 2: CocoCategory("pituitary")}
@@ -53,6 +56,9 @@ def map_categories(
         return dict.fromkeys(table, 1), {**BACKGROUND, 1: _name_all(table, used)}
     if rule == "keep":
         labels = {number: label for label, number in enumerate(sorted(used), start=1)}
+        if len(labels) > _MOST_LABELS:
+            hint = "merge makes one label of all; CATEGORY=LABEL,... chooses"
+            raise InputError(f"categories keep: {len(labels)} are in use, a mask holds {_MOST_LABELS} labels; {hint}")
     else:
         labels = _read_rule(rule, table)
     for number in sorted(set(used) - set(labels)):
@@ -71,7 +77,7 @@ def _read_rule(rule: str, table: Mapping[int, CocoCategory]) -> dict[int, int]:
             if labels.setdefault(number, int(match["label"])) != int(match["label"]):
                 raise InputError(f"categories {rule!r} gives {_describe(number, table)} two labels")
     found = sorted(set(labels.values()) - {0})
-    if not found or found != list(range(1, len(found) + 1)) or len(found) > 255:
+    if not found or found != list(range(1, len(found) + 1)) or len(found) > _MOST_LABELS:
         raise InputError(f"labels must be 1, 2, ... without a gap (0 leaves a category out), {rule!r} has {found}")
     return labels
 

@@ -14,6 +14,7 @@ from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.raster import write_whole_picture
 from pipeline.datasets.convert.reading import IGNORED, is_volume
 from pipeline.datasets.convert.volumes import name_labels
+from pipeline.datasets.files import locate_file
 from pipeline.datasets.manifests.manifest import split_fragment
 from pipeline.datasets.probes.orientation import turn_to_stored
 from pipeline.issues import InputError
@@ -98,7 +99,7 @@ def _copy_annotations(conversion: Conversion, path: str) -> Iterator[tuple[int, 
     categories, crowd = read_policy(conversion.manifest)
     turn = conversion.manifest.find_turn(path)
     try:
-        annotations = read_annotations(conversion.root / file)
+        annotations = read_annotations(locate_file(conversion.root, file))
         image = annotations.image(image_id)
         for annotation in select_annotations(annotations, image_id, categories, crowd):
             shape = encode_annotation(annotation, image)

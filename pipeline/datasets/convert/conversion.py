@@ -21,6 +21,7 @@ from pipeline.datasets.convert.reading import Volume, read_image, read_labels
 from pipeline.datasets.convert.verification import verify_result
 from pipeline.datasets.datalist import select_cases
 from pipeline.datasets.digests import map_threads
+from pipeline.datasets.files import locate_file
 from pipeline.datasets.manifests.manifest import Case, Manifest, Split
 from pipeline.datasets.probes import VOLUMES, expected_format
 from pipeline.issues import InputError, summarise
@@ -214,7 +215,7 @@ def _estimate_bytes(manifest: Manifest, case: Case, root: Path, link: Link) -> i
     stored = 0
     for path in case.image:
         with contextlib.suppress(OSError):
-            stored += os.stat(root / path).st_size
+            stored += os.stat(locate_file(root, path)).st_size
     if link != "copy" and len(case.image) == 1:
         return voxels
     decoded = voxels * max(1, len(manifest.channels)) * _ITEM_BYTES.get(str(case.facts.get("dtype")), 4)

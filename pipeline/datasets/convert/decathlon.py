@@ -63,8 +63,10 @@ def _write_item(conversion: Conversion, item: Item, ids: dict[int, int]) -> dict
 
 
 def _number_ignored(manifest: Manifest, names: dict[int, str]) -> int | None:
-    """Return the value of ignored voxels: that of the dataset, unless it is the id of a label."""
-    return max(names) + 1 if manifest.ignore_index in names else manifest.ignore_index
+    """Return the value of ignored voxels: that of the dataset, unless it is negative or the id of a label."""
+    ignored = manifest.ignore_index
+    # PNG has no negative values.
+    return ignored if ignored is None or (ignored > 0 and ignored not in names) else max(names) + 1
 
 
 def _describe(conversion: Conversion, names: dict[int, str], ignored: int | None) -> dict[str, Any]:

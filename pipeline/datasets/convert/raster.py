@@ -8,6 +8,7 @@ from PIL import Image
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.reading import Grid, is_plain
 from pipeline.datasets.convert.writing import place_file, write_picture
+from pipeline.datasets.files import locate_file
 from pipeline.issues import InputError
 
 
@@ -39,7 +40,7 @@ def place_picture(conversion: Conversion, item: Item, relative: str, *, channels
     Returns:
         Its grid; None if it is not a single plain file and was not placed.
     """
-    source = conversion.root / item.case.image[0]
+    source = locate_file(conversion.root, item.case.image[0])
     if len(item.case.image) != 1 or not is_plain(source):
         return None
     with Image.open(source) as picture:

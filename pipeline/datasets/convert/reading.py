@@ -1,6 +1,5 @@
 """Read images and masks of a case as arrays from any supported file format."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.datasets.coco import rasterise, read_annotations, read_policy
+from pipeline.datasets.files import locate_file
 from pipeline.datasets.manifests.manifest import Case, Manifest, split_fragment
 from pipeline.datasets.probes import VOLUMES, ImageError, expected_format, itk_volume
+from pipeline.datasets.probes.itk_module import READING, load_itk
 from pipeline.datasets.probes.orientation import turn_to_stored
 from pipeline.datasets.probes.pixels import merge_channels, round_labels
 from pipeline.datasets.probes.series_image import compute_affine, read_series
@@ -27,8 +28,6 @@ PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ORIENTATION = 0x0112
 # TIFF tag of the meaning of 0: white, or black.
 _PHOTOMETRIC = 262
-# ITK's readers are not thread-safe in Python.
-_ITK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def read_image(manifest: Manifest, case: Case, root: Path) -> Volume:
     Raises:
         InputError: a file cannot be read, or files of one case differ in size.
     """
-    files = [root / path for path in case.image]
+    files = [locate_file(root, path) for path in case.image]
     try:
         if manifest.stacking == "series" or expected_format(case.image[0]) == "DICOM":
             return _read_series(files)
@@ -114,7 +113,8 @@ def _read_picture(path: Path, channels: int) -> NDArray[Any]:
 def _read_pixels(path: Path) -> NDArray[Any]:
     with Image.open(path) as picture:
         array: NDArray[Any] = np.asarray(picture)
-    return array.astype(np.uint8) if array.dtype == np.bool_ else array
+    # In the byte order of this machine, which writers expect.
+    return array.astype(np.uint8 if array.dtype == np.bool_ else array.dtype.newbyteorder("="), copy=False)
 
 
 def is_plain(path: Path) -> bool:
@@ -156,9 +156,8 @@ def _read_channels(files: Sequence[Path], channels: int) -> Volume:
 
 def _read_series(files: Sequence[Path]) -> Volume:
     """Read the files of a DICOM series, in this order, with NIfTI's axes."""
-    import itk
-
-    with _ITK:
+    itk = load_itk()
+    with READING:
         image = read_series([str(file) for file in files])
         array = _fit_type(np.array(itk.array_view_from_image(image)))
         affine = compute_affine(image)
@@ -190,7 +189,7 @@ def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDA
         if split_fragment(paths[0])[1]:
             return Volume(_rasterise(manifest, paths[0], root)), None
         if expected_format(paths[0]) in VOLUMES:
-            stored = read_volume(root / paths[0])
+            stored = read_volume(locate_file(root, paths[0]))
             return Volume(encode_labels(manifest, stored.array, paths[0]), stored.affine, stored.header), stored.array
         masks = [_read_mask(manifest, path, root) for path in paths]
     except (OSError, ValueError, SyntaxError, EOFError, ImageError) as error:
@@ -206,18 +205,20 @@ def read_labels(manifest: Manifest, case: Case, root: Path) -> tuple[Volume, NDA
 def _rasterise(manifest: Manifest, path: str, root: Path) -> NDArray[np.int32]:
     file, image_id = split_fragment(path)
     categories, crowd = read_policy(manifest)
-    mask = rasterise(read_annotations(root / file), image_id, categories, crowd, manifest.mask_type == "instance")
+    annotations = read_annotations(locate_file(root, file))
+    mask = rasterise(annotations, image_id, categories, crowd, manifest.mask_type == "instance")
     return np.asarray(turn_to_stored(mask, manifest.find_turn(path)), np.int32)
 
 
 def _read_mask(manifest: Manifest, path: str, root: Path) -> tuple[NDArray[np.int32], NDArray[Any] | None]:
-    with Image.open(root / path) as picture:
+    file = locate_file(root, path)
+    with Image.open(file) as picture:
         # Grey masks of a dataset with colours are read by value.
         coloured = bool(manifest.color_map) and picture.mode in ("RGB", "RGBA", "P")
         colours = np.asarray(picture.convert("RGB") if coloured else [], np.int32)
     if not coloured:
-        stored = _read_pixels(root / path)
-        plain = stored.ndim == 2 and is_plain(root / path)
+        stored = _read_pixels(file)
+        plain = stored.ndim == 2 and is_plain(file)
         return encode_labels(manifest, merge_channels(stored), path), stored if plain else None
     codes = colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
     table = {int(name[1:], 16): label for name, label in manifest.color_map.items()}

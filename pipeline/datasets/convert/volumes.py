@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.datasets.convert.conversion import Conversion, Item
 from pipeline.datasets.convert.reading import IGNORED, Grid, Volume, is_volume, read_grid
 from pipeline.datasets.convert.writing import compress_file, fit_labels, place_file, write_nifti, write_picture
+from pipeline.datasets.files import locate_file
 from pipeline.datasets.manifests.manifest import Manifest
 from pipeline.datasets.probes import find_ending
 from pipeline.issues import InputError
@@ -44,7 +45,7 @@ def place_volume(conversion: Conversion, item: Item, relative: str, *, channels:
     ending = find_ending(item.case.image[0])
     if len(item.case.image) != 1 or ending not in (".nii", ".nii.gz"):
         return None
-    source, target = conversion.root / item.case.image[0], conversion.out / relative
+    source, target = locate_file(conversion.root, item.case.image[0]), conversion.out / relative
     grid, axes = read_grid(source)
     if axes > 3 and not channels:
         return None
@@ -76,7 +77,7 @@ def write_labels(conversion: Conversion, item: Item, relative: str, ids: Mapping
     target = conversion.out / relative
     source = (item.case.label or ("",))[0]
     if stored is not None and source.lower().endswith(find_ending(relative) or ".") and _same_values(stored, labels):
-        place_file(conversion.root / source, target, conversion.link)
+        place_file(locate_file(conversion.root, source), target, conversion.link)
     elif is_volume(conversion.manifest, item.case):
         affine = grid.affine if volume.affine is None else volume.affine
         write_nifti(Volume(fit_labels(labels), affine, volume.header), target, known_spacing=volume.is_placed())

@@ -82,5 +82,6 @@ def write_picture(array: NDArray[Any], target: Path) -> None:
 
 
 def fit_labels(labels: NDArray[np.int32]) -> NDArray[Any]:
-    """Return label ids in the smallest unsigned type that holds them."""
-    return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
+    """Return label ids in the smallest type that holds them, unsigned unless one is negative."""
+    low, high = labels.min(initial=0), labels.max(initial=0)
+    return labels.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)))

@@ -5,7 +5,7 @@ File names were often written on another computer, and photographs have EXIF ori
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.datasets.coco.annotations import CocoImage
@@ -39,10 +39,8 @@ def locate_images(
     Raises:
         InputError: none of the images is there.
     """
-    by_name: defaultdict[str, list[str]] = defaultdict(list)
-    for file in listing.known():
-        by_name[_fold(file.rpartition("/")[2])].append(file)
-    found = {image.file_name: _find(image, by_name) for image in images}
+    by_tail = _index_tails(listing, {end.count("/") + 1 for image in images for end in _list_ends(image)})
+    found = {image.file_name: _find(image, by_tail) for image in images}
     counts = Counter(base for places in found.values() for base in places)
     if images and not counts:
         first = images[0]
@@ -65,14 +63,24 @@ def _list_ends(image: CocoImage) -> list[str]:
     return ["/".join(parts[cut:]) for cut in range(len(parts) if image.is_foreign else 1)]
 
 
-def _find(image: CocoImage, by_name: Mapping[str, Sequence[str]]) -> dict[_Base, str]:
+def _index_tails(listing: Listing, lengths: Collection[int]) -> Mapping[str, list[str]]:
+    """Return the files by the end of their path, folded, of as many parts as each of the lengths."""
+    by_tail: defaultdict[str, list[str]] = defaultdict(list)
+    for file in listing.known():
+        parts = _fold(file).split("/")
+        for length in lengths:
+            if length <= len(parts):
+                by_tail["/".join(parts[-length:])].append(file)
+    return by_tail
+
+
+def _find(image: CocoImage, by_tail: Mapping[str, Sequence[str]]) -> dict[_Base, str]:
     """Return the files that fit the longest possible end of an image's name."""
     for cut, end in enumerate(_list_ends(image)):
         near: defaultdict[_Base, list[str]] = defaultdict(list)
-        for file in by_name.get(_fold(end.rpartition("/")[2]), ()):
+        for file in by_tail.get(_fold(end), ()):
             folder, tail = _split_tail(file, end.count("/") + 1)
-            if _fold(tail) == _fold(end):
-                near[folder, cut].append(tail)
+            near[folder, cut].append(tail)
         places = {base: _pick(tails, end) for base, tails in near.items()}
         if any(places.values()):
             return {base: base[0] + tail for base, tail in places.items() if tail}

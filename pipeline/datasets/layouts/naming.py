@@ -56,8 +56,7 @@ def clean_texts(manifest: Manifest) -> Manifest:
         {0: 'background', 1: 'label 1'}
     """
     cases = tuple(
-        replace(case, case_id=show_controls(case.case_id), subject=show_controls(case.subject))
-        for case in manifest.cases
+        replace(case, case_id=_clean_id(case.case_id), subject=_clean_id(case.subject)) for case in manifest.cases
     )
     return replace(
         manifest,
@@ -69,6 +68,11 @@ def clean_texts(manifest: Manifest) -> Manifest:
         citations=tuple(map(join_lines, manifest.citations)),
         cases=cases,
     )
+
+
+def _clean_id(name: str) -> str:
+    # Some characters that a text may hold, such as the space of Japanese, are not allowed in an id.
+    return make_printable(show_controls(name))
 
 
 def count_channels(listing: Listing, images: Iterable[str]) -> int:

@@ -67,7 +67,7 @@ class PathPattern:
         for folder in spelt:
             folders.remove(folder)
         match = self._name.fullmatch(name)
-        return tuple(folders), "".join(match.groups()) if match else name
+        return tuple(folders), _join_groups(match) if match else name
 
     def find_subject(self, path: str) -> str | None:
         """Return the part of a path's end that ``{subject}`` matches; None if the path does not match.
@@ -85,6 +85,15 @@ class PathPattern:
         tail = "/".join(parts[-len(self.text.split("/")) :])
         match = self._path.fullmatch(tail) if "**" not in self.text else self._path.fullmatch(stem)
         return match["subject"] if match else None
+
+
+def _join_groups(match: re.Match[str]) -> str:
+    """Return what the wildcards match, parts with other text between them apart: ``1_11`` is not ``11_1``."""
+    joined, end = "", match.start(1) if match.re.groups else 0
+    for number, text in enumerate(match.groups(), start=1):
+        joined += ("" if match.start(number) == end else "\0") + text
+        end = match.end(number)
+    return joined
 
 
 def _compile(text: str) -> re.Pattern[str]:

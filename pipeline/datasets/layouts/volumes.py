@@ -113,6 +113,8 @@ def _read_label(key: Any, value: Any, where: str) -> tuple[int, str]:
 def number_labels(values: Mapping[int, str], where: str) -> dict[str, Any]:
     """Return ``labels`` and ``mask_values`` of a manifest: ids without gaps for masks whose values may have gaps.
 
+    The background 0 is label 0.
+
     Args:
         values: name of each value of the masks.
         where: what names them, for the message.
@@ -127,7 +129,7 @@ def number_labels(values: Mapping[int, str], where: str) -> dict[str, Any]:
     if 0 not in values:
         named = quote_labels({0: "background", **values})
         raise InputError(f"{where} does not name 0, the background; name all: --labels {named}")
-    ordered = sorted(values)
+    ordered = sorted(values, key=lambda value: (value != 0, value))
     labels = {label: values[value] for label, value in enumerate(ordered)}
     return {"labels": labels, "mask_values": {value: label for label, value in enumerate(ordered)}}
 
@@ -162,9 +164,13 @@ def parse_labels(text: str) -> dict[int, str]:
 
 
 def find_labels(listing: Listing, masks: Iterable[str]) -> dict[int, str]:
-    """Return the labels that occur in the masks on disk, numbered names; unreadable masks are reported later."""
+    """Return the labels that occur in the masks on disk, numbered names.
+
+    Unreadable masks, and values that are no labels (fractions, negative numbers), are reported later.
+    """
     contents = (mask.content for _, mask in probe_masks(listing, masks))
-    found = {0, *(int(value) for content in contents if content for value in content.counts if not value % 1)}
+    values = (value for content in contents if content for value in content.counts)
+    found = {0, *(int(value) for value in values if value >= 0 and not value % 1)}
     return {number: "background" if number == 0 else f"label {number}" for number in sorted(found)}
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Twice Pillow's own warning level, where Pillow gives up; checked from the header, before anything is decoded.
 MAX_PIXELS = 178_956_970
+# A volume of 1290 voxels along each axis; the sizes of CT scans reach 512 x 512 x 1500.
+MAX_VOXELS = 1 << 31
 
 # Format of each file ending, and the module whose `probe` reads it; the longest matching ending counts.
 FORMATS: dict[str, tuple[str, str]] = {
@@ -92,14 +94,14 @@ class Probe:
     header: Mapping[str, Any] = field(default_factory=dict)
 
 
-def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_pixels: int = MAX_PIXELS) -> Probe:
+def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_pixels: int | None = None) -> Probe:
     """Read an image's header, or all of it.
 
     Args:
         source: an existing file.
         decode: read all pixels too.
         is_mask: count the pixels of each value.
-        max_pixels: larger images are refused from their header, before anything is decoded.
+        max_pixels: larger images are refused from their header, before anything is decoded; None: see `choose_limit`.
 
     Raises:
         ImageError: ``unsupported-format``, ``not-a-file``, ``not-an-image``, ``truncated``, ``too-large``.
@@ -114,9 +116,17 @@ def probe_image(source: ImageSource | Path, *, decode: bool, is_mask: bool, max_
     if source.data is None and not stat.S_ISREG(os.stat(source.path).st_mode):
         # Reading a pipe would wait for ever.
         raise ImageError("not-a-file", "a folder or a device, not a file", "put the image there")
-    module = importlib.import_module(f"pipeline.datasets.probes.{FORMATS[ending][1]}")
-    probe: Probe = module.probe(source, decode, is_mask, max_pixels)
+    name, module = FORMATS[ending]
+    reader = importlib.import_module(f"pipeline.datasets.probes.{module}")
+    probe: Probe = reader.probe(source, decode, is_mask, choose_limit(name, max_pixels))
     return probe
+
+
+def choose_limit(format: str, max_pixels: int | None) -> int:
+    """Return the greatest number of pixels or voxels of a file: the given one, else that of its format."""
+    if max_pixels is not None:
+        return max_pixels
+    return MAX_VOXELS if format in VOLUMES else MAX_PIXELS
 
 
 def is_dicom(source: ImageSource) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe, is_dicom
 from pipeline.datasets.probes.damage import explain_damage
 from pipeline.datasets.probes.dicom_series import Slice
+from pipeline.datasets.probes.itk_module import READING, load_itk
 from pipeline.datasets.probes.pixels import summarise_pixels
 
 _TAGS = (
@@ -83,7 +84,7 @@ def _check_size(facts: SliceFacts, frames: int, channels: int, bits: int, max_pi
     rows, columns = facts.shape
     if rows * columns * frames > max_pixels:
         message = f"{rows} x {columns} x {frames} pixels; the limit is {max_pixels} pixels"
-        raise ImageError("too-large", message, "scale it down, or raise --max-pixels")
+        raise ImageError("too-large", message, "scale it down")
 
 
 def _read(source: ImageSource, *, pixels: bool) -> Any:
@@ -205,6 +206,6 @@ def _inflate(source: ImageSource, dataset: Any) -> Any:
         available = False
     if available:
         return _scale(dataset, dataset.pixel_array)
-    import itk
-
-    return itk.array_from_image(itk.imread(str(source.path)))
+    itk = load_itk()
+    with READING:
+        return itk.array_from_image(itk.imread(str(source.path)))

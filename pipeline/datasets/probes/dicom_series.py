@@ -9,7 +9,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.datasets.files import locate_file
@@ -208,21 +208,21 @@ def require_folders(cases: Sequence[Case], root: Path, manifest: str | os.PathLi
     """
     folders = {}
     for case in cases:
-        folder = locate_file(root, case.image[0]).parent
-        problem = _find_folder_problem(case, folder)
+        files = [locate_file(root, path) for path in case.image]
+        problem = _find_folder_problem(files)
         if problem:
             command = f"dataset convert {os.fspath(manifest)} --dataset_dir {root} --to decathlon -o OUT"
             need = "but MONAI needs a separate folder for each series"
             raise InputError(f"case {case.case_id}: the series {problem}, {need}: python -m pipeline {command}")
-        folders[case.case_id] = str(folder)
+        folders[case.case_id] = str(files[0].parent)
     return folders
 
 
-def _find_folder_problem(case: Case, folder: Path) -> str:
-    parents = {PurePosixPath(path).parent for path in case.image}
+def _find_folder_problem(files: Sequence[Path]) -> str:
+    folder, parents = files[0].parent, {file.parent for file in files}
     if len(parents) > 1:
         return f"lies in {len(parents)} folders"
-    foreign = _find_foreign(folder, {PurePosixPath(path).name for path in case.image})
+    foreign = _find_foreign(folder, {file.name for file in files})
     more = f" and {len(foreign) - 1} more DICOM files" if len(foreign) > 1 else ""
     return f"shares {folder} with {foreign[0]}{more}" if foreign else ""
 

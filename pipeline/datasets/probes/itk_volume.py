@@ -5,7 +5,6 @@ of its own where a file is cut off, so `pipeline.datasets.probes.itk_data` looks
 """
 
 import math
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.datasets.probes import Content, ImageError, ImageSource, Probe
 from pipeline.datasets.probes.itk_data import RESTORE, check_data, is_nrrd
+from pipeline.datasets.probes.itk_module import READING, load_itk
 from pipeline.datasets.probes.nifti_affine import find_affine_problem, name_orientation
 from pipeline.datasets.probes.pixels import summarise_pixels
 
 _AXES = 3
-# ITK's readers are not thread-safe in Python.
-_ITK = threading.Lock()
 _FORMATS = {"MetaImageIO": "MetaImage", "NrrdImageIO": "NRRD"}
 _PIXELS = ("scalar", "vector", "rgb", "rgba", "covariant_vector")
 # ITK's names of types, and numpy's.
@@ -74,13 +72,13 @@ def read_volume(path: Path) -> Any:
     Raises:
         ImageError: the file is damaged, cut off, or its data file is missing.
     """
-    import itk
+    itk = load_itk()
 
     check_data(path)
     header = _read_header(path)
     name = header.GetComponentTypeAsString(header.GetComponentType())
     try:
-        with _ITK:
+        with READING:
             if header.GetNumberOfComponents() > 1:
                 reader = itk.ImageFileReader[itk.VectorImage[itk.D, _AXES]].New(FileName=str(path), ImageIO=header)
                 reader.Update()
@@ -97,7 +95,7 @@ def read_array(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     Raises:
         ImageError: the file is damaged, cut off, or its data file is missing.
     """
-    import itk
+    itk = load_itk()
 
     image = read_volume(path)
     array = itk.array_view_from_image(image).T
@@ -130,7 +128,7 @@ def read_header_affine(header: Any) -> NDArray[np.float64]:
 
 def place_like(image: Any, header: Any) -> None:
     """Give an ITK image with three axes exactly the origin, voxel sizes and directions of a header."""
-    import itk
+    itk = load_itk()
 
     axes = range(_AXES)
     image.SetOrigin([header.GetOrigin(axis) for axis in axes])
@@ -141,9 +139,9 @@ def place_like(image: Any, header: Any) -> None:
 
 def _read_header(path: Path) -> Any:
     """Return ITK's reader of a file, the header read."""
-    import itk
+    itk = load_itk()
 
-    with _ITK:
+    with READING:
         # ITK's own choice fails for names in capital letters.
         header = (itk.NrrdImageIO if is_nrrd(path) else itk.MetaImageIO).New(FileName=str(path))
         try:
@@ -160,7 +158,7 @@ def _check_shape(header: Any, max_pixels: int) -> tuple[int, ...]:
         raise ImageError("empty-volume", f"the volume is {shown}: there is no voxel", "leave the file out")
     if math.prod(sizes) > max_pixels:
         message = f"{shown} voxels; the limit is {max_pixels} voxels"
-        raise ImageError("too-large", message, "crop it, or raise --max-pixels")
+        raise ImageError("too-large", message, "crop it")
     while len(sizes) > _AXES and sizes[-1] == 1:
         sizes = sizes[:-1]
     if not 1 < len(sizes) <= _AXES + 1 or (len(sizes) > _AXES and header.GetNumberOfComponents() > 1):

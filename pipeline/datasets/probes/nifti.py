@@ -151,7 +151,7 @@ class _Layout:
             raise ImageError("empty-volume", f"the volume is {_size(shape)}: there is no voxel", "leave the file out")
         if math.prod(shape) > max_pixels:
             message = f"{_size(shape)} voxels; the limit is {max_pixels} voxels"
-            raise ImageError("too-large", message, "crop it, or raise --max-pixels")
+            raise ImageError("too-large", message, "crop it")
         if sum(length > 1 for length in shape[3:]) > 1:
             raise ImageError("ndim", f"the volume is {_size(shape)}, expected 3 axes", "save one file per volume")
         return shape

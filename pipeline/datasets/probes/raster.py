@@ -30,7 +30,7 @@ def probe(source: ImageSource, decode: bool, is_mask: bool, max_pixels: int) -> 
             columns, rows = image.size
             if columns * rows > max_pixels:
                 message = f"{rows} x {columns} pixels; the limit is {max_pixels} pixels"
-                raise ImageError("too-large", message, "scale it down, or raise --max-pixels")
+                raise ImageError("too-large", message, "scale it down")
             # Counting the pages of a TIFF reads the first again; usually its directory says that no second follows.
             single = image.format == "TIFF" and getattr(getattr(image, "tag_v2", None), "next", None) == 0
             pages = 1 if single else int(getattr(image, "n_frames", 1))

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.datasets.probes.itk_module import load_itk
+
 
 def list_series(folder: Path) -> list[tuple[str, ...]]:
     """Return the files of each series of a folder, in the order of their places.
@@ -14,7 +16,7 @@ def list_series(folder: Path) -> list[tuple[str, ...]]:
     ITK separates series by more than their identifier, for example by date and size, as MONAI's ``ITKReader`` does.
     Segmentations that lie beside the series they were made of are no series of images.
     """
-    import itk
+    itk = load_itk()
 
     names = itk.GDCMSeriesFileNames.New()
     names.SetUseSeriesDetails(True)
@@ -39,7 +41,7 @@ def read_series(files: Sequence[str]) -> Any:
     Returns:
         The image; its third axis leads from the first slice to the last (LPS, mm).
     """
-    import itk
+    itk = load_itk()
 
     header = itk.GDCMImageIO.New()
     header.SetFileName(files[0])
@@ -53,7 +55,7 @@ def read_series(files: Sequence[str]) -> Any:
 
 def _read_header(files: Sequence[str]) -> Any:
     """Return an ITK image with place and size alone; `itk.imread` cannot be told to compute the direction."""
-    import itk
+    itk = load_itk()
 
     reader = itk.ImageSeriesReader[itk.Image[itk.F, 3]].New(
         FileNames=list(files), ImageIO=itk.GDCMImageIO.New(), ForceOrthogonalDirection=False
@@ -69,7 +71,7 @@ def read_affine(files: Sequence[str]) -> NDArray[np.float64]:
 
 def compute_affine(image: Any) -> NDArray[np.float64]:
     """Return the affine of an ITK image with three axes: voxel index to mm (RAS), 4 x 4."""
-    import itk
+    itk = load_itk()
 
     affine = np.eye(4)
     affine[:3, :3] = np.asarray(itk.array_from_matrix(image.GetDirection())) * np.asarray(image.GetSpacing())

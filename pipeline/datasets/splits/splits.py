@@ -42,12 +42,13 @@ def split_manifest(
         val_share: draw this share of the subjects as validation set instead of folds.
         by: unit that is never divided: a subject, a film (the fact ``sequence``), or a group such as an institution,
             so that whole groups are held out. Films and groups keep their subjects together too.
-        together: sets of case ids or subjects that must not be separated, such as near duplicates.
+        together: sets of case ids or subjects that must not be separated, such as near duplicates; a name that is both
+            is the case.
         resplit: ``"val"``: cases of the validation set may become training cases; ``"all"``: those of the test set too.
 
     Raises:
-        InputError: an id is unknown, there are too few subjects, options contradict each other, or the manifest has a
-            test or validation set that would have to be replaced.
+        InputError: an id is unknown, or names a case and another subject; there are too few subjects, options
+            contradict each other, or the manifest has a test or validation set that would have to be replaced.
     """
     unit_of = join_subjects(manifest, by, together)
     fixed = _keep_parts(manifest, unit_of, test_ids, resplit)
@@ -91,7 +92,9 @@ def _keep_parts(
         return parts
     before = {unit for unit, part in parts.items() if part == "test"}
     by_name = _index_names(manifest)
-    listed = {unit_of[by_name[name]] for name in require_known(test_ids, by_name, manifest.name)}
+    names = require_known(test_ids, by_name, manifest.name)
+    _require_clear(names, manifest, unit_of)
+    listed = {unit_of[by_name[name]] for name in names}
     if before - listed:
         raise InputError(
             f"manifest {manifest.name!r} has a test set already, and {len(before - listed)} of its subjects are not in"
@@ -140,9 +143,27 @@ def join_subjects(manifest: Manifest, by: By = "subject", together: Iterable[Col
 
 
 def _index_names(manifest: Manifest) -> dict[str, str]:
-    """Return the subject of each case id and of each subject's name."""
-    names = {case.subject: case.subject_key() for case in manifest.cases if normalise_subject(case.subject)}
-    return {case.case_id: case.subject_key() for case in manifest.cases} | names
+    """Return the subject of each case id and of each subject's name; a name that is both is the case."""
+    return _index_subjects(manifest) | {case.case_id: case.subject_key() for case in manifest.cases}
+
+
+def _index_subjects(manifest: Manifest) -> dict[str, str]:
+    return {case.subject: case.subject_key() for case in manifest.cases if normalise_subject(case.subject)}
+
+
+def _require_clear(names: Iterable[str], manifest: Manifest, unit_of: Mapping[str, str]) -> None:
+    """Raise `InputError` if a name is a case and another subject, so that either could be meant."""
+    by_name, by_subject = _index_names(manifest), _index_subjects(manifest)
+    unclear = {name for name, key in by_subject.items() if unit_of[key] != unit_of[by_name[name]]}
+    for name in filter(unclear.__contains__, names):
+        keys = (by_name[name], by_subject[name])
+        clear = [next((one for one, own in by_name.items() if own == key and one not in unclear), "") for key in keys]
+        hint = "give the subjects other names"
+        if all(clear):
+            hint = f"each stands for its whole subject: type {clear[0]} for the first, {clear[1]} for the second"
+        owner = next(case.subject for case in manifest.cases if case.case_id == name)
+        what = f"a case of the subject {owner!r}" if owner else "a case without subject"
+        raise InputError(f"{name!r} is {what}, and also the name of another subject; {hint}")
 
 
 def _index_facts(manifest: Manifest, fact: str) -> dict[str, list[str]]:

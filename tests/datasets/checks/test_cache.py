@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets import Manifest, load_datalist, write_manifest
+from pipeline.datasets import Manifest, load_datalist, probes, write_manifest
 from pipeline.datasets.checks.cache import Entry, FileCache, find_cache_file
 from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.checks.options import CheckOptions
@@ -268,6 +268,19 @@ def test_a_probe_comes_back_as_it_was(tmp_path: Path) -> None:
         changed = tuple(value + (place == index) for place, value in enumerate(state))
         assert FileCache(tmp_path).find("a.nii", changed, **options) is None  # type: ignore[arg-type]
     assert FileCache(tmp_path).find("b.nii", state, **options) is None
+
+
+def test_a_remembered_file_has_the_limit_of_its_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.nii"
+    file.write_bytes(b"x")
+    state = take_state(file.stat())
+    cache = FileCache(tmp_path)
+    monkeypatch.setattr(probes, "MAX_PIXELS", 100)
+    for name, fits in (("NIfTI", True), ("TIFF", False)):
+        cache.drop("a.nii")
+        cache.store("a.nii", state, Entry("0" * 64, replace(PROBE, format=name)), is_mask=False)
+        found = cache.find("a.nii", state, is_mask=False, decoded=True, max_pixels=None)
+        assert (found is not None) == fits
 
 
 def test_limits_hold_for_remembered_files_too(kaggle: Path, manifest: Manifest) -> None:

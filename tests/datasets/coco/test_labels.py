@@ -56,6 +56,14 @@ def test_rules_that_cannot_be_followed(rule, text):
     assert text in str(error.value)
 
 
+def test_more_categories_than_a_mask_holds():
+    table = {number: CocoCategory(f"c{number}") for number in range(1, 257)}
+    used = dict.fromkeys(range(1, 256), 1)
+    assert max(map_categories("keep", table, used)[0].values()) == 255
+    with pytest.raises(InputError, match=r"categories keep: 256 are in use, a mask holds 255 labels; merge makes one"):
+        map_categories("keep", table, {**used, 256: 1})
+
+
 def test_files_must_agree():
     def parse(name, *categories):
         rows = [{"id": number, "name": text} for number, text in categories]

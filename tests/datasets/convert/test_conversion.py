@@ -16,6 +16,7 @@ from pipeline.datasets.checks.integrity import Report
 from pipeline.datasets.convert import TARGETS, conversion
 from pipeline.datasets.convert.conversion import convert_manifest, divide_stack
 from pipeline.datasets.convert.reading import IGNORED, encode_labels, read_image, read_labels
+from pipeline.datasets.layouts import read_layout
 from pipeline.issues import InputError
 
 NAMES = {"decathlon": "Task01_Toy", "nnunet": "Dataset101_Toy", "coco": "coco"}
@@ -231,3 +232,66 @@ def test_the_command(pictures: tuple[Manifest, Path], tmp_path: Path, capsys: py
     assert streams.err.splitlines() == [
         "note: after planning, copy splits_final.json to $nnUNet_preprocessed/Dataset007_Toy/"
     ]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_names_of_another_unicode_form_are_found(
+    target: str, pictures: tuple[Manifest, Path], volumes: tuple[Manifest, Path], tmp_path: Path
+) -> None:
+    """The manifest's names are composed (NFC), those on the disk decomposed, as copies made by macOS have."""
+    for kind, (manifest, root) in (("pictures", pictures), ("volumes", volumes)):
+        if (kind, target) == ("volumes", "coco"):
+            continue
+        for file in root.iterdir():
+            file.rename(root / f"e\u0301{file.name}")
+        cases = tuple(
+            replace(
+                case,
+                image=tuple(f"\xe9{path}" for path in case.image),
+                label=case.label and tuple(f"\xe9{path}" for path in case.label),
+                sha256={f"\xe9{path}": digest for path, digest in case.sha256.items()},
+            )
+            for case in manifest.cases
+        )
+        for link in ("copy", "symlink"):
+            out = tmp_path / f"{kind} {link}" / NAMES[target]
+            convert_manifest(replace(manifest, cases=cases), root, target, out, link=link)  # type: ignore[arg-type]
+            assert not [path for path in out.rglob("*") if not path.exists()]
+
+
+def test_annotations_of_another_unicode_form_are_found(coco_phantom: tuple[Path, Path], tmp_path: Path) -> None:
+    root = shutil.copytree(coco_phantom[1], tmp_path / "root")
+    manifest = read_manifest(coco_phantom[0])
+    for folder in list(root.iterdir()):
+        folder.rename(root / f"e\u0301{folder.name}")
+
+    def compose(paths: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"\xe9{path}" for path in paths)
+
+    cases = [
+        replace(case, image=compose(case.image), label=case.label and compose(case.label), sha256={})
+        for case in manifest.cases
+    ]
+    coco = {**(manifest.coco or {}), "turned": {}}
+    manifest = replace(manifest, cases=tuple(cases), coco=coco)
+    for target in ("coco", "decathlon"):
+        convert_manifest(manifest, root, target, tmp_path / "out" / NAMES[target], check=False)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_pictures_stored_with_the_high_byte_first(target: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 60000, (20, 30), dtype=np.uint16)
+    mask = np.zeros((20, 30), np.uint16)
+    mask[4:9, 5:15] = 1
+    for folder, array in (("images", pixels), ("masks", mask)):
+        Image.frombytes("I;16B", (30, 20), array.astype(">u2").tobytes()).save(root / folder / "a.tif")
+    manifest = read_layout("folders", root).manifest
+    assert manifest.cases[0].facts["dtype"] == "uint16"
+    out = tmp_path / "out" / NAMES[target]
+    convert_manifest(manifest, root, target, out)
+    (image,) = [path for path in out.rglob("a*.*") if "labels" not in path.parts[-2]]
+    with Image.open(image) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), pixels)

@@ -12,6 +12,7 @@ from pipeline.datasets import Case, Manifest, read_manifest
 from pipeline.datasets.checks.integrity import check_manifest
 from pipeline.datasets.convert.conversion import convert_manifest
 from pipeline.datasets.convert.reading import read_image, read_labels
+from pipeline.datasets.convert.writing import fit_labels
 from pipeline.datasets.layouts import read_layout
 from pipeline.issues import InputError
 
@@ -122,6 +123,35 @@ def test_ignored_voxels_never_become_a_label(volumes: tuple[Manifest, Path], tmp
     paths = root / "mask 0.nii.gz", tmp_path / "out/labelsTr/case_0.nii.gz"
     before, after = (nibabel.load(path).get_fdata() for path in paths)
     np.testing.assert_array_equal(after, np.select([before == 5, before == 1], [1, 2]))
+
+
+def test_negative_ignored_voxels_get_a_value_that_every_format_holds(
+    volumes: tuple[Manifest, Path], tmp_path: Path
+) -> None:
+    manifest, root = volumes
+    image = nibabel.load(root / "mask 0.nii.gz")
+    values = np.asarray(image.dataobj).astype(np.int16)
+    values[values == 5] = -1
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), root / "mask 0.nii.gz")
+    for stored in ({0: 0, 1: 1}, {1: 0, 0: 1}):  # as it is, and rewritten
+        ignoring = replace(
+            manifest,
+            labels={0: "background", 1: "organ"},
+            mask_values=stored,
+            ignore_index=-1,
+            cases=manifest.cases[:1],
+        )
+        out = tmp_path / f"out{stored[0]}"
+        convert_manifest(ignoring, root, "decathlon", out, check=False)
+        assert json.loads((out / "dataset.json").read_text())["ignore_index"] == 2
+        after = np.asarray(nibabel.load(out / "labelsTr/case_0.nii.gz").dataobj)
+        np.testing.assert_array_equal(after, np.select([values == -1, values == 0], [2, stored[0]], stored[1]))
+
+
+def test_labels_are_written_in_a_type_that_holds_them() -> None:
+    for ids, dtype in (([0, 255], "uint8"), ([0, 256], "uint16"), ([0, 65536], "uint32"), ([-1, 3], "int16")):
+        written = fit_labels(np.array(ids, np.int32))
+        assert (written.dtype, written.tolist()) == (dtype, ids)
 
 
 def test_ambiguous_label_names_are_refused(volumes: tuple[Manifest, Path], tmp_path: Path) -> None:

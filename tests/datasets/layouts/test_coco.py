@@ -13,7 +13,9 @@ from PIL import Image
 from pipeline.commands.cli import main
 from pipeline.datasets import load_datalist, read_manifest
 from pipeline.datasets.checks.integrity import check_manifest
-from pipeline.datasets.layouts import read_layout
+from pipeline.datasets.coco.annotations import CocoImage
+from pipeline.datasets.layouts import coco_images, read_layout
+from pipeline.datasets.layouts.listing import Listing
 from pipeline.issues import InputError
 from pipeline.transforms import LoadCocoMask
 
@@ -444,3 +446,17 @@ def test_the_card_names_what_the_reader_does(repository, tmp_path, monkeypatch, 
     assert len(manifest.labels) == len(card["labels"])
     assert dict(manifest.mask_values) == card["mask_values"]
     assert {case.split for case in manifest.cases} == set(card["folders"])
+
+
+def test_equal_names_in_many_folders_are_looked_up_once(tmp_path, monkeypatch):
+    looked = []
+    split_tail = coco_images._split_tail
+    monkeypatch.setattr(coco_images, "_split_tail", lambda *given: (looked.append(given), split_tail(*given))[1])
+    names = [f"p{number:04}/Slice_001.png" for number in range(300)]
+    listing = Listing(tmp_path, tuple(f"data/{name.lower()}" for name in names))
+    for prefix, foreign in (("", False), ("C/Users/", True)):
+        looked.clear()
+        images = [CocoImage(str(k), prefix + name, 12, 16, is_foreign=foreign) for k, name in enumerate(names)]
+        places = coco_images.locate_images(listing, "a.json", images, len)
+        assert places == {f"{prefix}{name}": f"data/{name.lower()}" for name in names}
+        assert len(looked) == len(names)

@@ -11,6 +11,9 @@ import pytest
 
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.layouts.listing import ManifestDraft
+from pipeline.datasets.layouts.volumes import number_labels
+from pipeline.datasets.manifests.manifest_file import dump_manifest
+from pipeline.datasets.manifests.schema import parse_manifest
 from pipeline.datasets.phantoms.phantom_files import write_nifti
 from pipeline.issues import InputError
 
@@ -86,6 +89,35 @@ def test_without_dataset_json_the_values_of_the_masks_are_the_labels(root: Path)
     assert note.code == "description-missing"
     assert "the masks hold the labels 0, 1, 3, without names" in note.message
     assert "--labels" in note.hint
+
+
+def test_negative_values_are_no_labels(root: Path) -> None:
+    label = np.zeros((8, 7, 6), np.int16)
+    label[2:4, 2:4, 2:4], label[0, 0, 0] = 1, -1
+    write_nifti(root / "labelsTr" / f"{NAMES[0]}.nii.gz", label)
+    draft = read(root)
+    assert draft.manifest.labels == {0: "background", 1: "label 1", 2: "label 3"}
+    assert draft.manifest.mask_values == {0: 0, 1: 1, 3: 2}
+    (found,) = (note for note in draft.notes if note.code == "label-values")
+    assert found.message == "holds -1 (1 pixels), the manifest allows 0, 1, 3"
+
+
+def test_the_background_is_the_first_label() -> None:
+    numbered = number_labels({-1: "void", 1: "organ", 0: "background"}, "dataset.json")
+    assert numbered["labels"] == {0: "background", 1: "void", 2: "organ"}
+    assert numbered["mask_values"] == {0: 0, -1: 1, 1: 2}
+
+
+@pytest.mark.parametrize("space", ["\u3000", "\xa0", "\u202f", "\u200c", "\u200d"])
+def test_ids_of_any_script_can_be_read_back(root: Path, space: str) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        file = root / folder / f"{NAMES[0]}.nii.gz"
+        file.rename(file.with_name(f"山田{space}太郎_0.nii.gz"))
+    manifest = read(root).manifest
+    assert "山田_太郎_0" in {case.case_id for case in manifest.cases}
+    again, issues = parse_manifest(dump_manifest(manifest).encode())
+    assert issues == []
+    assert again == manifest
 
 
 def test_labels_can_be_named(root: Path) -> None:

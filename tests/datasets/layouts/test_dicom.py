@@ -93,6 +93,17 @@ def test_a_series_in_two_folders_is_refused(root: Path, tmp_path: Path) -> None:
         load_datalist(path, root, "test")
 
 
+def test_files_of_another_unicode_form_are_not_foreign(root: Path, tmp_path: Path) -> None:
+    for file in (root / "two").iterdir():
+        file.rename(file.with_name(f"e\u0301{file.name}"))
+    manifest = replace(read(root), cases=read(root).cases[-1:])
+    text = dump_manifest(manifest)
+    assert "e\u0301" in text
+    (tmp_path / "manifest.json").write_text(text.replace("e\u0301", "\xe9"))
+    (item,) = load_datalist(tmp_path / "manifest.json", root, "test")
+    assert item["image"] == str(root / "two")
+
+
 def test_missing_duplicate_and_foreign_slices_are_errors(root: Path) -> None:
     (root / "two" / "000003.dcm").unlink()
     shutil.copy(root / "one" / "a" / "000002.dcm", root / "one" / "a" / "copy.dcm")

@@ -267,3 +267,17 @@ def test_real_sets_build_from_patterns(shared_data: Path) -> None:
     assert dict(isic.manifest.mask_values) == {0: 0, 255: 1}
     own = read_layout("isic", shared_data / "isic2017").manifest
     assert Counter(pairs_of(isic)) == Counter({case.image[0]: (case.label or ("",))[0] for case in own.cases})
+
+
+def test_the_parts_of_two_wildcards_are_not_mixed(tmp_path: Path) -> None:
+    names = ("p1_11", "p11_1", "p2_3")
+    for name in names:
+        write_image(tmp_path / "images" / f"{name}.png")
+        write_mask(tmp_path / "masks" / f"{name}.png")
+    options = {"image": "images/p*_*.png", "mask": "masks/p*_*.png"}
+    expected = {f"images/{name}.png": f"masks/{name}.png" for name in names}
+    assert pairs_of(read_layout("folders", tmp_path, **options)) == expected
+    # The mask of the one is not that of the other.
+    (tmp_path / "images" / "p11_1.png").unlink()
+    (tmp_path / "masks" / "p1_11.png").unlink()
+    assert "1 image has no mask: images/p1_11.png" in told(tmp_path, **options)

@@ -18,6 +18,10 @@ from pipeline.datasets.layouts.patterns import PathPattern
         ("a [1]/*.png", "a [1]/b.png", ((), "b")),
         ("A/*.png", "a/b.png", None),
         ("a\\*.png", "a/b.png", ((), "b")),
+        ("a/p*_*.png", "a/p1_11.png", ((), "\0".join(("1", "11")))),
+        ("a/p*_*.png", "a/p11_1.png", ((), "\0".join(("11", "1")))),
+        ("a/img??.png", "a/img12.png", ((), "12")),
+        ("a/?*-?.png", "a/12-3.png", ((), "\0".join(("12", "3")))),
     ],
 )
 def test_patterns(pattern: str, path: str, expected: tuple[tuple[str, ...], str] | None) -> None:

@@ -2,12 +2,15 @@
 
 import itertools
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from monai.transforms import LoadImage
 
+from pipeline.datasets import probes
 from pipeline.datasets.probes import ImageError, Probe, probe_image
 from pipeline.datasets.probes.pixels import compute_digest
 from pipeline.transforms.io.volume_reader import VolumeReader
@@ -182,3 +185,31 @@ def test_a_volume_without_extent_is_reported_with_its_header(tmp_path: Path) -> 
     found = probe(write_file(tmp_path / "a.mha", make_voxels(), flat))
     assert found.header["affine_problem"] == "the affine is singular: voxels have no volume"
     assert (found.affine, found.spacing, found.content) == ((), (), None)
+
+
+def test_many_threads_that_need_itk_first(tmp_path: Path) -> None:
+    for number in range(24):
+        write_file(tmp_path / f"a{number}{ENDINGS[number % 4]}", make_voxels("uint8"))
+    program = (
+        "import sys; from pathlib import Path; from pipeline.datasets.digests import map_threads;"
+        "from pipeline.datasets.probes import find_ending, probe_image; assert 'itk' not in sys.modules;"
+        "files = [path for path in Path(sys.argv[1]).iterdir() if find_ending(path.name)];"
+        "probes = map_threads(lambda path: probe_image(path, decode=True, is_mask=False), files, 24);"
+        "print(len({probe.content.digest for probe in probes}), len(files))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.stderr) == ("1 24\n", "")
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_volumes_have_a_limit_of_their_own(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_file(tmp_path / f"a{ending}", make_voxels())
+    monkeypatch.setattr(probes, "MAX_PIXELS", 100)
+    assert probe(path).shape == SHAPE
+    monkeypatch.setattr(probes, "MAX_VOXELS", 209)
+    error = refuse(path)
+    assert (error.code, error.message, error.hint) == (
+        "too-large",
+        "5 x 6 x 7 voxels; the limit is 209 voxels",
+        "crop it",
+    )

@@ -206,6 +206,18 @@ def test_sizes_are_limited_before_anything_is_decoded(tmp_path: Path) -> None:
     refuse(path, "truncated", "the header claims 400000352 bytes", max_pixels=10**9, decode=False)
 
 
+def test_the_limit_of_pictures_is_not_that_of_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.nii.gz", ramp())
+    # A scan of 512 x 512 x 987 voxels is accepted; here only the claim is that large, the file is cut off.
+    patch(path, DIM, struct.pack("<4h", 3, 512, 512, 987))
+    with pytest.raises(ImageError, match="cut off: the header claims"):
+        probe_image(path, decode=False, is_mask=False)
+    patch(path, DIM, struct.pack("<4h", 3, 2048, 1024, 1025))
+    with pytest.raises(ImageError, match="the limit is 2147483648 voxels") as caught:
+        probe_image(path, decode=False, is_mask=False)
+    assert (caught.value.code, caught.value.hint) == ("too-large", "crop it")
+
+
 def test_a_gzip_bomb_is_not_inflated(tmp_path: Path) -> None:
     raw = gzip.decompress(save(tmp_path / "a.nii.gz", ramp()).read_bytes())
     squeeze = zlib.compressobj(wbits=31)

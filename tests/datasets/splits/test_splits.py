@@ -331,3 +331,44 @@ def test_describe_folds(manifest: Manifest) -> None:
     lines = describe_folds(split_manifest(manifest, folds=2, seed=0, test_ids=["TCGA_HT_0003"]))
     assert lines[-1] == "  test: 1 cases (HT:1), mean foreground 24 voxels"
     assert len(lines) == 3
+
+
+def make_numbered() -> Manifest:
+    """Five subjects with the cases 1 to 3, 4 to 6, ...: the names of subjects are ids of cases of others."""
+    subject_of = {number: (number + 2) // 3 for number in range(1, 16)}
+    return make_manifest([Case(str(case), str(own), (f"{own}/{case}.png",)) for case, own in subject_of.items()])
+
+
+def test_an_id_that_is_the_name_of_another_subject_too_is_the_case() -> None:
+    # Case 4 is of subject 2, and subject 4 has the cases 10 to 12.
+    manifest, near = make_numbered(), [frozenset({"4", "13"})]
+    assert join_subjects(manifest, together=near) == {"1": "1", "2": "2", "3": "3", "4": "4", "5": "2"}
+    for seed in range(5):
+        split = split_manifest(manifest, folds=4, seed=seed, together=near)
+        fold_of = {case.case_id: case.fold for case in split.cases}
+        assert fold_of["4"] == fold_of["13"] != fold_of["10"]
+
+
+def test_a_name_in_a_list_that_could_be_a_case_or_a_subject_is_refused() -> None:
+    manifest = make_numbered()
+    with pytest.raises(InputError) as caught:
+        split_manifest(manifest, folds=0, seed=0, test_ids=["8", "4"])
+    assert str(caught.value) == (
+        "'4' is a case of the subject '2', and also the name of another subject; each stands for its whole subject:"
+        " type 6 for the first, 10 for the second"
+    )
+    for typed, subject in (("6", "2"), ("10", "4"), ("1", "1")):
+        split = split_manifest(manifest, folds=0, seed=0, test_ids=[typed])
+        assert {case.subject for case in split.cases if case.split == "test"} == {subject}
+    # Where the two are kept together anyway, the name is clear.
+    split = split_manifest(manifest, folds=0, seed=0, test_ids=["4"], together=[{"6", "10"}])
+    assert {case.subject for case in split.cases if case.split == "test"} == {"2", "4"}
+
+
+def test_a_name_for_which_there_is_no_other_is_refused_too() -> None:
+    manifest = make_manifest([Case("a", "b", ("0.png",)), Case("b", "a", ("1.png",))])
+    with pytest.raises(InputError, match=r"'a' is a case of the subject 'b', .*; give the subjects other names"):
+        split_manifest(manifest, folds=0, seed=0, test_ids=["a"])
+    manifest = make_manifest([Case("a", "", ("0.png",)), Case("b", "a", ("1.png",))])
+    with pytest.raises(InputError, match="'a' is a case without subject, and also the name of another subject"):
+        split_manifest(manifest, folds=0, seed=0, test_ids=["a"])

@@ -8,6 +8,7 @@ one subject and blank images are never compared.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,17 +17,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.datasets.checks.case_view import CaseView
-from pipeline.datasets.checks.leaks.manifest_leaks import Leak, Occurrence, make_leak, name_part, report_copies
+from pipeline.datasets.checks.leaks.manifest_leaks import (
+    Leak,
+    Occurrence,
+    is_bare_header,
+    make_leak,
+    name_part,
+    report_copies,
+)
 from pipeline.datasets.checks.options import CheckOptions
 from pipeline.datasets.digests import map_threads
+from pipeline.datasets.files import locate_file
 from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.datasets.probes import ImageError, Probe, probe_image
-from pipeline.issues import Issue
+from pipeline.issues import Issue, show_controls
 
 if TYPE_CHECKING:
     from pipeline.datasets.checks.leaks.near import NearPairs
     from pipeline.datasets.probes.fingerprints import Fingerprint
 
+_LOGGER = logging.getLogger(__name__)
 _MIN_SLICES = 2
 _MIN_SHARE = 0.1
 # A finding is about the case in the later split, which gives the scores.
@@ -93,7 +103,7 @@ def find_leaking_pixels(views: Sequence[CaseView]) -> Iterator[Issue]:
 
 
 def _same_bytes(group: Sequence[Occurrence]) -> bool:
-    digests = {own.case.sha256.get(own.path) for own in group}
+    digests = {None if is_bare_header(own.path) else own.case.sha256.get(own.path) for own in group}
     return len(digests) == 1 and None not in digests
 
 
@@ -222,7 +232,7 @@ def group_near_duplicates(manifest: Manifest, root: Path, jobs: int | None = Non
 
     Args:
         manifest: the dataset.
-        root: its folder; all images are decoded, absent or damaged ones are left out.
+        root: its folder; all images are decoded. Absent and damaged ones are left out, and a warning counts them.
         jobs: number of threads; None takes one per core.
 
     Returns:
@@ -239,6 +249,11 @@ def group_near_duplicates(manifest: Manifest, root: Path, jobs: int | None = Non
 
     cases = manifest.cases
     views = list(map_threads(read, cases, jobs))
+    lost = [path for view in views for path in view.case.image if path not in view.probes]
+    if lost:
+        total = sum(len(case.image) for case in cases)
+        message = "%d of %d images cannot be read and were not compared, for example %s"
+        _LOGGER.warning(message, len(lost), total, show_controls(lost[0]))
     pairs = [
         (pair.first.case, pair.second.case) for pair in match_cases(list_images(views), cases, options.near_distance)
     ]
@@ -254,7 +269,7 @@ def group_near_duplicates(manifest: Manifest, root: Path, jobs: int | None = Non
 def _read_images(case: Case, root: Path) -> Iterator[tuple[str, Probe]]:
     for path in case.image:
         try:
-            yield path, probe_image(root / path, decode=True, is_mask=False)
+            yield path, probe_image(locate_file(root, path), decode=True, is_mask=False)
         except (ImageError, OSError, MemoryError):
             # `dataset check` reports its damage.
             continue

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 from pipeline.datasets.checks.leaks.volume_names import group_volumes
 from pipeline.datasets.manifests.manifest import Case, Manifest
@@ -46,18 +45,21 @@ def find_leaking_subjects(manifest: Manifest) -> Iterator[Issue]:
     by_subject: dict[str, list[Case]] = defaultdict(list)
     for case in manifest.cases:
         by_subject[case.subject_key()].append(case)
+    named = {
+        name: dict.fromkeys(split.get("exclude", ()), "") | dict.fromkeys(split["val"], "val")
+        for name, split in manifest.named_splits.items()
+    }
     for cases in by_subject.values():
         parts = {name_part(case): case for case in reversed(cases)}
         if len(parts) > 1:
             yield _leak_subject(cases[0].subject, parts)
-        for name, split in manifest.named_splits.items():
-            yield from _find_divided(name, split, cases)
+        for name, listed in named.items():
+            yield from _find_divided(name, listed, cases)
 
 
-def _find_divided(name: str, split: Mapping[str, Any], cases: Sequence[Case]) -> Iterator[Leak]:
-    """Yield a finding if a named split divides the cases of a subject."""
-    part_of = dict.fromkeys(split.get("exclude", ()), "") | dict.fromkeys(split["val"], "val")
-    part_of = {case.case_id: part_of.get(case.case_id, "train") for case in cases}
+def _find_divided(name: str, listed: Mapping[str, str], cases: Sequence[Case]) -> Iterator[Leak]:
+    """Yield a finding if a named split, the part of each case that it lists, divides the cases of a subject."""
+    part_of = {case.case_id: listed.get(case.case_id, "train") for case in cases}
     sides = {f"{name} {part_of[case.case_id]}": case for case in reversed(cases) if part_of[case.case_id]}
     if len(sides) < 2:
         return
@@ -95,15 +97,21 @@ def _leak_subject(subject: str, parts: dict[str, Case]) -> Leak:
 def find_leaking_files(manifest: Manifest) -> Iterator[Issue]:
     """Yield ``leak-file`` for each case with images whose bytes are in another split or fold too.
 
-    Masks are not compared, because all empty masks of a size are equal.
+    Masks are not compared, because all empty masks of a size are equal; nor are headers without voxels, which all scans
+    of one protocol may share.
     """
     files = (
         Occurrence(case, path, case.sha256[path])
         for case in manifest.cases
         for path in case.image
-        if path in case.sha256
+        if path in case.sha256 and not is_bare_header(path)
     )
     yield from report_copies("leak-file", "bytes", files)
+
+
+def is_bare_header(path: str) -> bool:
+    """Return whether a file is a header whose voxels are in another file, which the manifest does not name."""
+    return path.lower().endswith((".mhd", ".nhdr"))
 
 
 def report_copies(code: str, what: str, occurrences: Iterable[Occurrence]) -> Iterator[Leak]:

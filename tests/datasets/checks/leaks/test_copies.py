@@ -1,5 +1,6 @@
 """Leaks that pixels reveal: other encodings and near copies, and images that only resemble each other."""
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from pipeline.datasets.checks.integrity import Report, check_manifest
 from pipeline.datasets.checks.leaks.copies import count_blank_images, group_near_duplicates, list_images
 from pipeline.datasets.checks.leaks.manifest_leaks import Leak
 from pipeline.datasets.checks.options import CheckOptions
+from pipeline.datasets.digests import compute_sha256
 from pipeline.datasets.layouts import read_layout
 from pipeline.datasets.manifests.manifest import Case, Manifest
 from pipeline.issues import Issue
+from tests.volume_files import write_file
 
 Array = np.ndarray
 
@@ -206,6 +209,48 @@ def test_groups_are_transitive_and_broken_files_are_left_out(dataset: Dataset) -
     dataset.add("again", draw(5), ending=".jpg")
     groups = group_near_duplicates(dataset.manifest(), dataset.root)
     assert groups == [frozenset({"a", "b", "c"}), frozenset({"other", "again"})]
+
+
+def test_images_that_cannot_be_compared_are_counted(dataset: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b", "gone"):
+        dataset.add(name, draw(0), draw(1))
+    (dataset.root / "gone_1.png").unlink()
+    (dataset.root / "a_0.png").write_bytes(b"\x89PNG nothing")
+    group_near_duplicates(dataset.manifest(), dataset.root)
+    assert caplog.messages == ["2 of 6 images cannot be read and were not compared, for example a_0.png"]
+
+
+def test_near_copies_are_found_by_names_of_another_unicode_form(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("lésion", "é"):
+        dataset.add(unicodedata.normalize("NFD", name), draw(0), ending=".jpg" if name == "é" else ".png")
+    composed = [
+        replace(case, case_id=name, image=(unicodedata.normalize("NFC", case.image[0]),))
+        for case, name in zip(dataset.cases, "ab", strict=True)
+    ]
+    groups = group_near_duplicates(replace(dataset.manifest(), cases=tuple(composed)), dataset.root)
+    assert (groups, caplog.messages) == ([frozenset({"a", "b"})], [])
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_headers_of_equal_bytes_are_compared_by_their_voxels(tmp_path: Path, ending: str) -> None:
+    volume = np.stack([draw(seed) for seed in range(3)], axis=-1)
+    paths, cases = [], []
+    splits = ("train", "test", "val")
+    for name, split, voxels in zip(("p1", "p2", "p3"), splits, (volume, volume[::-1] // 2, volume), strict=True):
+        image, mask = (f"{name}/{kind}{ending}" for kind in ("scan", "mask"))
+        write_file(tmp_path / image, voxels)
+        write_file(tmp_path / mask, (voxels > 100).astype(np.uint8))
+        digests = {path: compute_sha256(tmp_path / path) for path in (image, mask)}
+        paths.append(image)
+        cases.append(Case(name, "", (image,), (mask,), split, sha256=digests))  # type: ignore[arg-type]
+    assert len({case.sha256[path] for case, path in zip(cases, paths, strict=True)}) == 1
+    labels = {0: "background", 1: "x"}
+    manifest = Manifest("x", "segmentation", "", "", labels, {0: 0, 1: 1}, ("CT",), tuple(cases), "header")
+    issues = check_manifest(manifest, tmp_path, level="deep").issues
+    found = [(issue.code, issue.path) for issue in issues if issue.severity == "error" or issue.code == "shared-mask"]
+    assert found == [("leak-pixels", paths[2])]
 
 
 def test_nothing_to_group(dataset: Dataset) -> None:

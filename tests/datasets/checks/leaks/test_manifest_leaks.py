@@ -1,5 +1,6 @@
 """Leaks that the manifest reveals: patients, files, volumes by their names."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -159,3 +160,28 @@ def test_volumes_in_one_part_are_no_leak() -> None:
 )
 def test_parts(split: str, fold: int | None, part: str) -> None:
     assert name_part(make_case("a", split, fold=fold)) == part
+
+
+def test_a_named_split_is_read_once_for_all_subjects() -> None:
+    read = []
+
+    class Listed(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            read.append(len(self))
+            return super().__iter__()
+
+    cases = [make_case(f"{subject}_{number}", subject=f"s{subject}") for subject in range(50) for number in range(2)]
+    named = {"other": {"description": "", "val": Listed(["3_0", "7_0", "7_1"]), "exclude": Listed(["9_0"])}}
+    leaks = list(find_leaking_subjects(make_manifest(*cases, named_splits=named)))
+    assert [leak.message for leak in leaks] == ["patient 's3' is in 2 parts: other train (3_1), other val (3_0)"]
+    assert sorted(read) == [1, 3]
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".NHDR"])
+def test_headers_without_voxels_are_no_copies(ending: str) -> None:
+    paths = [f"p1/scan{ending}", f"p2/scan{ending}"]
+    cases = [
+        Case(path[:2], "", (path,), split=split, sha256={path: "1"})  # type: ignore[arg-type]
+        for path, split in zip(paths, ("train", "test"), strict=True)
+    ]
+    assert list(find_leaking_files(make_manifest(*cases))) == []
