@@ -56,7 +56,8 @@ config-syntax error: a config is not plain JSON or YAML in UTF-8; mend the place
 duplicate-key error: a key occurs twice, and readers disagree about which one counts; remove one
 yaml-tag error: a YAML tag can build any object; write plain values
 yaml-alias error: YAML aliases that contain themselves or unfold to a giant; write the values out
-ambiguous-key error: a nested key holds # or ::, so two places get one id; nest it instead
+ambiguous-key error: a nested key holds # or ::, so two places get one id, or its text could become code; nest it
+    instead
 target-denied error: the class or function can run code, read pickles, download or delete; use another, or list it in
     your allow-list if you need it
 target-outside error: a class or function outside of the packages that bundles may use; list it in your allow-list if
@@ -81,7 +82,8 @@ expression-module error: a module used as a value, from which everything can be 
 expression-review review: an expression that reads files or the environment, or is hard to judge; read it
 reference-import error: a reference to an import, which gives the whole module; remove it
 reference-missing review: no config of the bundle has this id; did you mean another?
-reference-outside error: a relative reference leads above the root of the config; mend it
+reference-outside error: a relative reference leads above the root of the config, or a macro copies it to where it
+    means something else; mend it
 macro-outside error: a macro reads a file outside of the bundle; copy what you need into the config
 macro-file review: a macro reads another file, relative to the folder where the command is typed; write it into the
     config

@@ -71,6 +71,19 @@ def audit_bundle(
         return _audit(files, typed, configs, allowances or Allowances(), allow_code, load_weights)
 
 
+def audit_configs(source: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Finding, ...]:
+    """Return what `audit_bundle` finds in the configs of a bundle, without a look into its other files.
+
+    Args:
+        source: folder or zip file.
+        overrides: values by id.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        audit = _Audit(open_source(source), Allowances(), allow_code=False)
+        return sort_findings(audit.check_configs(TypedValues(overrides or {}, {}), None))
+
+
 def _audit(
     files: BundleSource,
     typed: TypedValues,
@@ -124,8 +137,13 @@ class _Audit:
         yield from kinds
         if not kinds:
             yield from self._check_content(path, head, stream)
+        if is_logging_file(path):  # whatever else its bytes look like
+            yield from check_logging(path, content)
         if content is not None and b"\0" not in head:
             yield from private_data.check_text(path, content, self.machine)
+        elif content is None and not kinds and code_files.is_text(head):
+            why = f"{self.sizes[path]} bytes of text, which is too large to be searched for what is private"
+            yield make_finding("unknown-file", path, "", why)
 
     def _check_content(self, path: str, head: bytes, stream: IO[bytes]) -> Iterator[Finding]:
         suffix = code_files.name_extension(path)
@@ -139,8 +157,6 @@ class _Audit:
             yield make_finding("weights-legacy", path)
         elif head.startswith((*_ARCHIVES, b"PK")) or head[257:262] == b"ustar":
             yield make_finding("nested-archive", path)
-        elif is_logging_file(path):
-            yield from check_logging(path, self.reader.read(path) or b"")
         elif not code_files.is_known(path):
             yield make_finding("unknown-file", path)
 

@@ -1,11 +1,12 @@
 """Check a bundle as a whole: files, metadata, configs, network, and that training and inference agree."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.bundle.audit import audit_bundle
+from pipeline.bundle.audit.engine import audit_configs
+from pipeline.bundle.audit.finding import COMMAND_LINE, Finding
 from pipeline.bundle.check.bundle_files import check_files
 from pipeline.bundle.check.drift import check_drift
 from pipeline.bundle.check.metadata import check_metadata, check_versions
@@ -20,12 +21,14 @@ from pipeline.issues import InputError, Issue
 
 # Codes of the audit for what `check_config` says with a suggestion.
 _FOUND_HERE = ("target-unknown", "expression-syntax")
+# Of classes that are none of the packages that bundles use; to look one up would import its module.
+_FOREIGN = ("target-denied", "target-outside", "target-module", "bundle-code")
 
 
 def check_bundle(
     bundle: Path, names: Sequence[str] = (), values: Mapping[str, Any] | None = None, *, audit: bool = True
 ) -> list[Issue]:
-    """Return what would fail when a bundle runs; nothing is run and no data are read.
+    """Return what would fail when a bundle runs; no data are read, and nothing is built that its audit refuses.
 
     Args:
         bundle: folder of the bundle.
@@ -44,21 +47,24 @@ def check_bundle(
     issues = list(check_files(bundle))
     if metadata:
         issues += [*check_metadata(metadata), *check_versions(metadata)]
-    issues += _check_run(configs, chosen, values or {}) if chosen or values else _check_all(configs)
-    places = {(issue.path, issue.record) for issue in issues}
-    refused = _check_expressions(bundle, values or {}) if audit else ()
+    found = audit_configs(bundle, values)
+    foreign = any(finding.code in _FOREIGN for finding in found)
+    if not foreign:
+        issues += _check_run(configs, chosen, values or {}) if chosen or values else _check_all(configs)
+    places = {(issue.path, issue.record) for issue in issues if issue.severity == "error"}
+    refused = _list_refused(found, () if foreign else _FOUND_HERE) if audit else ()
     issues += [issue for issue in refused if (issue.path, issue.record) not in places]
     judged: list[tuple[Config, list[Issue]]] = []  # most configs of a bundle share their network
     for name in [name for name in configs.complete if not chosen or name in chosen]:
         issues += check_properties(configs.content[name], name)
         network = _find_parts(configs.content[name], "network_def")
-        if any(issue.path == name and issue.severity == "error" for issue in issues):
+        if _is_refused(name, found) or any(issue.path == name and issue.severity == "error" for issue in issues):
             continue
-        found = next((found for other, found in judged if other == network), None)
-        if found is None:
-            found = list(check_network(configs.content[name], metadata, name))
-            judged.append((network, found))
-        issues += [replace(issue, path=name) if issue.code == "network" else issue for issue in found]
+        known_issues = next((other for config, other in judged if config == network), None)
+        if known_issues is None:
+            known_issues = list(check_network(configs.content[name], metadata, name))
+            judged.append((network, known_issues))
+        issues += [replace(issue, path=name) if issue.code == "network" else issue for issue in known_issues]
     if not chosen and TRAIN in known and INFERENCE in known:
         scored = configs.merge(TRAIN, *[EVALUATE] * (EVALUATE in known))
         issues += check_drift(scored, configs.content[INFERENCE])
@@ -77,13 +83,26 @@ def _find_parts(config: Config, name: str) -> Config:
     return found
 
 
-def _check_expressions(bundle: Path, values: Mapping[str, Any]) -> Iterator[Issue]:
-    """Yield expressions and classes that the audit of a receiver would not let pass."""
-    for finding in audit_bundle(bundle, overrides=values).errors:
-        if finding.code.startswith(("expression-", "target-", "mode-")) and finding.code not in _FOUND_HERE:
-            yield Issue(
-                finding.code, "error", finding.why, finding.key, finding.file.removeprefix("configs/"), finding.todo
-            )
+def _list_refused(found: Iterable[Finding], known: Collection[str]) -> Iterator[Issue]:
+    """Yield what the audit of a receiver would not let pass in configs, and what would run in other files.
+
+    Args:
+        found: by the audit.
+        known: codes that are reported already.
+    """
+    for finding in found:
+        config = finding.file.startswith(("configs/", COMMAND_LINE))
+        relevant = config or finding.code.startswith(("expression-", "target-", "mode-"))
+        if finding.level == "error" and relevant and finding.code not in known:
+            file = finding.file.removeprefix("configs/")
+            yield Issue(finding.code, "error", finding.why, finding.key, file, finding.todo)
+
+
+def _is_refused(name: str, found: Collection[Finding]) -> bool:
+    """Whether the audit refuses a config, or any file of the bundle if the config reads files."""
+    file = f"configs/{name}"
+    reads = any(finding.file == file and finding.code == "macro-file" for finding in found)
+    return any(finding.level == "error" and (reads or finding.file == file) for finding in found)
 
 
 def _find_config(name: str, known: Sequence[str]) -> str:

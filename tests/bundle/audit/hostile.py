@@ -51,6 +51,7 @@ class Payload:
 
 
 POPEN = {"args": ["touch", CANARY]}
+HIDDEN = "monai.utils.misc.subprocess.Popen"
 # -- targets
 config_case(
     "target_in_the_standard_library", "target-denied", {"x": {"_target_": "subprocess.Popen", **POPEN}}, live=True
@@ -133,6 +134,38 @@ config_case(
     live=True,
 )
 config_case(
+    "reader_by_root_id", "named-class", {"x": {"_target_": "LoadImage", **POPEN}, "x#reader": HIDDEN}, live=True
+)
+config_case(
+    "reader_by_joined_id", "named-class", {"x": {"_target_": "LoadImage", **POPEN}, "+x": {"reader": HIDDEN}}, live=True
+)
+for _number in ("0", "-1"):
+    config_case(
+        f"reader_by_number_{_number}",
+        "named-class",
+        {"x": {"_target_": "LoadImage", "reader": ["PILReader"], **POPEN}, f"x#reader#{_number}": HIDDEN},
+        live=True,
+    )
+    config_case(
+        f"reader_by_reference_and_number_{_number}",
+        "named-class",
+        {"r": ["PILReader"], f"r#{_number}": HIDDEN, "x": {"_target_": "LoadImage", "reader": "@r#0", **POPEN}},
+        live=True,
+    )
+config_case(
+    "reader_in_a_joined_list",
+    "named-class",
+    {"r": ["PILReader"], "+r": [HIDDEN], "x": {"_target_": "LoadImage", "reader": "@r", **POPEN}},
+    live=True,
+)
+config_case(
+    "reader_in_a_copied_group",
+    "named-class",
+    {"r": {"a": "PILReader"}, "x": {"_target_": "LoadImage", "reader": "%r#a"}},
+)
+config_case("weights_of_others_by_root_id", "download-argument", {"net#pretrained": True})
+config_case("address_by_root_id", "url-in-config", {"net#pretrained_url": "https://e.vil/x.pt"})
+config_case(
     "reader_for_a_class_as_a_value",
     "named-class",
     {
@@ -195,9 +228,15 @@ EXPRESSIONS = {
     "instance_of_a_module": ("expression-call", "monai.data.image_reader.logger.manager.setLoggerClass(int)", False),
     "star_arguments": ("expression-node", "monai.transforms.Compose(**{'transforms': []})", False),
     "unlink": ("expression-attribute", "@bundle_root.unlink()", False),
+    "method_of_a_class": ("expression-attribute", f"pathlib.Path.write_text(pathlib.Path('{CANARY}'), '')", True),
+    "address": ("url-in-config", "monai.networks.nets.HoVerNet(pretrained_url='https://e.vil/x.pt')", False),
+    "download": ("download-argument", "monai.networks.nets.senet154(pretrained=True)", False),
+    "number_of_400_digits": ("expression-size", f"1{400 * '0'}", False),
+    "number_that_cannot_be_written": ("expression-size", f"1 + 0x{3900 * 'f'}", False),
+    "text_of_20000": ("expression-size", "1 + " * 5000 + "1", False),
 }
 for _name, (_code, _text, _live) in EXPRESSIONS.items():
-    _imports = ["$import os", "$import re"]
+    _imports = ["$import os", "$import re", "$import pathlib"]
     config_case(f"expression_{_name}", _code, {"f": 1, "i": _imports, "x": f"${_text}"}, live=_live)
 config_case(
     "import_of_os_as_torch",
@@ -216,8 +255,38 @@ config_case(
     {"i": ["$import torch"], "x": f"$@i#0.os.system('{SYSTEM}')"},
     live=True,
 )
+config_case(
+    "reference_to_an_import_in_a_joined_list",
+    "reference-import",
+    {"l": [1, {"m": 5}], "+l": [{"m": "$import monai.bundle"}], "x": "$@l#2#m.run(config_file='evil.json')"},
+)
+config_case(
+    "reference_to_an_import_after_a_copy",
+    "reference-outside",
+    {"x": {"m": "$import monai.bundle", "f": "%y#f"}, "y": {"m": {}, "f": "$@#m.run(config_file='evil.json')"}},
+)
+config_case(
+    "key_that_becomes_code_by_a_copy",
+    "ambiguous-key",
+    {"b": {"z": 1}, "x": [{"x": 0, f"x + len(open('{CANARY}','w').name) + @b": "%y"}], "y": {"k": "$@#z", "z": 0}},
+    live=True,
+)
+config_case(
+    "key_that_becomes_code",
+    "expression-name",
+    {"b": {"z": 1}, "x": [{"x": 0, f"x + len(open('{CANARY}','w').name) + @b": {"k": "$@#z"}}]},
+    live=True,
+)
+config_case(
+    "code_after_many_reviews",
+    "expression-name",
+    {"a": ["$lambda: 0"] * 250, "x": f"${TOUCH}"},
+    live=True,
+)
+config_case("code_after_many_errors", "config-too-large", {"a": ["$evil"] * 250, "x": f"${TOUCH}"}, live=True)
 config_case("reference_above_the_root", "reference-outside", {"x": {"y": "@####z"}})
 config_case("macro_to_another_file", "macro-outside", {"x": "%/etc/secrets.json#key"})
+config_case("macro_on_another_line", "macro-outside", {"x": "%\n/etc/secrets.json#key"})
 config_case("macro_with_dots", "macro-outside", {"x": "%../other/configs/train.json"})
 config_case("nested_key_with_colons", "ambiguous-key", {"x": {"a": {"b": 1}, "a::b": 2}})
 
@@ -274,6 +343,29 @@ def logging_class() -> Files:
 @case("logging-code")
 def logging_arguments() -> Files:
     return {**make_files(), "configs/logging.conf": LOGGING.replace("(sys.stdout,)", f"({TOUCH},)").encode()}
+
+
+#: What `fileConfig` runs.
+LOGS: dict[str, bytes] = {
+    "interpolation": LOGGING.replace(
+        "args=(sys.stdout,)", f"note=' + str({TOUCH}) + '\nargs=('%(note)s',)".replace("str(", "repr(")
+    ).encode(),
+    "interpolated_class": LOGGING.replace("class=StreamHandler", f"x={TOUCH}\nclass=%(x)s or StreamHandler").encode(),
+    "defaults": f"[DEFAULT]\nkwargs=%(x)s\nx={{'stream': {TOUCH}}}\n{LOGGING}".encode(),
+    "carriage_return": LOGGING.replace("args=(sys.stdout,)", f"# note\rargs=({TOUCH},)").encode(),
+    "looks_like_an_archive": f"# {'x' * 255}ustar\n{LOGGING.replace('(sys.stdout,)', f'({TOUCH},)')}".encode(),
+    "too_large": b"# note\n" * 1_200_000 + LOGGING.replace("(sys.stdout,)", f"({TOUCH},)").encode(),
+}
+for _name, _content in LOGS.items():
+    CASES[f"logging_{_name}"] = (
+        lambda content=_content: {**make_files(), "configs/logging.conf": content},
+        "logging-code",
+    )
+
+
+@case("logging-code")
+def logging_that_leads_nowhere() -> Files:
+    return {**make_files(), "configs/logging.conf": LOGGING.replace("(sys.stdout,)", "(%(nothing)s,)").encode()}
 
 
 @case("shape-expression")
@@ -345,6 +437,18 @@ def number_of_a_million_digits() -> Files:
         **make_files(),
         "configs/digits.json": b'{"x": 1' + bytes(random.Random(0).choices(b"123456789", k=900_000)) + b"}",
     }
+
+
+for _number, _text in enumerate(
+    [
+        *("!!bool maybe", "!!int ''", "!!int [1]", "!!float ''", "!!timestamp x", "!!bool {}", "2001-13-45", "!!map 3"),
+        *(f"0x{'f' * 5000}", f"{{0x{'f' * 5000}: 1}}", ":".join("1" * 3000)),
+    ]
+):
+    CASES[f"yaml_value_{_number}"] = (
+        lambda text=_text: {**make_files(), "configs/value.yaml": f"amp: {text}\n".encode()},
+        "config-syntax",
+    )
 
 
 # -- hidden code
@@ -439,6 +543,15 @@ def tensor_of_another_shape() -> Files:
     return pack_tensors({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8))
 
 
+for _number, _changes in enumerate(
+    [{"data_offsets": 5}, {"dtype": ["F32"]}, {"dtype": {}}, {"shape": {"a": 1}}, {"shape": [1] * 100}, {"shape": None}]
+):
+    CASES[f"tensor_with_odd_entry_{_number}"] = (
+        lambda changes=_changes: pack_tensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], **changes}}),
+        "weights-header",
+    )
+
+
 @case("weights-header")
 def header_of_another_length() -> Files:
     return {**make_files(), "models/model.safetensors": struct.pack("<Q", 2**62) + b"{}"}
@@ -493,6 +606,11 @@ PRIVATE: dict[str, tuple[str, bytes]] = {
 }
 for _path, (_code, _content) in PRIVATE.items():
     CASES[f"private_{_path}"] = (lambda path=_path, content=_content: {**make_files(), path: content}, _code)
+CASES["text_of_9_megabytes"] = (lambda: {**make_files(), "docs/big.csv": b"a,b\n" * 2_250_000}, "unknown-file")
+CASES["patient_after_3_megabytes"] = (
+    lambda: {**make_files(), "docs/big.csv": b"a,b\n" * 750_000 + b"PatientName: Smith^John\n"},
+    "patient-field",
+)
 config_case("absolute_path_in_a_config", "absolute-path", {"dataset_dir": "/workspace/data"})
 
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from pipeline.bundle.audit.codes import CODES
 from pipeline.bundle.audit.files.logging_conf import check_logging
 from pipeline.bundle.audit.files.metadata_fields import is_plain_shape
 from pipeline.bundle.audit.files.private_data import check_text
+from pipeline.bundle.audit.files.torch_pickles import check_pickle
+from pipeline.bundle.audit.files.weight_loading import check_twins
 from pipeline.commands.cli import main
 from pipeline.issues import InputError
 from tests.bundle.audit.bundles import LOGGING, Files, encode, list_codes, make_files, write_folder, write_zip
@@ -252,6 +255,64 @@ def test_weights_are_loaded_in_another_process(tmp_path: Path) -> None:
             assert result.errors[0].why == "weight: [3] in the weights, [1, 1, 3, 3] in the network"
 
 
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [({}, None), ({"decoy": {"w": 1.0}, "network": {"w": -7.0}}, "w"), ({"model": {"w": 1.0}}, "w"), ({"w": 2.0}, "w")],
+)
+def test_weights_are_compared_with_what_a_loader_takes(changes: dict[str, Any], differs: str | None) -> None:
+    import safetensors.torch
+    import torch
+
+    def fill(value: Any) -> Any:
+        return {key: fill(item) for key, item in value.items()} if isinstance(value, dict) else torch.full((2,), value)
+
+    for content in [fill(changes)] if changes else [fill({"w": 1.0}), fill({"network": {"w": 1.0}, "epoch": {"x": 3}})]:
+        stream = io.BytesIO()
+        torch.save(content, stream)
+        stream.seek(0)
+        twin = io.BytesIO(safetensors.torch.save(fill({"w": 1.0})))
+        found = list(check_twins("a", stream, "b", twin, 1000))
+        assert [(one.code, one.key) for one in found] == ([("weights-differ", differs)] if differs else [])
+
+
+def test_many_findings_are_cut_off_but_judged(tmp_path: Path) -> None:
+    config = {"a": ["$lambda: 0"] * 250, "b": ["$evil"] * 5, "c": "%configs/train.json#run"}
+    result = audit_bundle(write_folder(make_files(config), tmp_path / "reviews"))
+    codes = Counter(finding.code for finding in result.findings)
+    # A code that is not shown could not be allowed by a person who reads.
+    assert codes == {"expression-review": 200, "expression-name": 5, "macro-file": 1, "config-too-large": 1}
+    (finding,) = [finding for finding in result.findings if finding.code == "config-too-large"]
+    assert (finding.level, finding.why) == ("review", "50 more findings of the kinds in this list")
+    result = audit_bundle(write_folder(make_files({"b": ["$evil"] * 250}), tmp_path / "errors"))
+    assert Counter(finding.code for finding in result.errors) == {"expression-name": 200, "config-too-large": 1}
+    whys = {finding.why for finding in result.errors}
+    assert whys == {"evil", "200 errors; what comes after this place was not judged"}
+
+
+def test_what_comes_after_many_operations_of_a_pickle_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.bundle.audit.files.torch_pickles._MOST_OPERATIONS", 1000)
+    (finding,) = check_pickle("model.pt", "data.pkl", b"\x80\x02" + b"N" * 1000 + b"cos\nsystem\n.")
+    assert (finding.code, finding.why) == ("weights-pickle", "more than 1000 operations; the rest was not judged")
+    assert list(check_pickle("model.pt", "data.pkl", b"\x80\x02" + b"N" * 900 + b".")) == []
+
+
+def test_names_of_files_are_not_taken_for_modules(tmp_path: Path) -> None:
+    names = ["statistics.json", "logging.conf", "random.pt", "copy.nii.gz", "test.png"]
+    config = {"paths": [f"$@bundle_root + '/' + '{name}'" for name in names], "names": names}
+    assert list_codes(audit_bundle(write_folder(make_files(config), tmp_path / "spleen"))) == set()
+
+
+def test_the_place_of_a_named_class_is_its_argument(tmp_path: Path) -> None:
+    config = {"x": {"_target_": "LoadImage", "reader": ["PILReader"]}, "x#reader#0": "subprocess.Popen"}
+    (finding,) = audit_bundle(write_folder(make_files(config), tmp_path / "spleen")).errors
+    assert (finding.code, finding.key, finding.why) == ("named-class", "x#reader#0", "reader: 'subprocess.Popen'")
+
+
+def test_relative_references_within_a_copy_are_clean(tmp_path: Path) -> None:
+    config = {"a": "%b", "b": {"one": 1, "two": "$@#one + 1", "three": {"four": "@##one", "five": "%#four"}}}
+    assert list_codes(audit_bundle(write_folder(make_files(config), tmp_path / "spleen"))) == set()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lgg_attunet", "hippocampus_segresnet"])
 def test_the_suites_weights_fit_their_networks(name: str) -> None:
@@ -341,6 +402,9 @@ def test_private_names_are_found_as_words() -> None:
     assert find("trained on gpu-box-77\nor my-gpu-box-7") == []
     assert find("a\nsee /Users/jsmith/x") == [("home-path", "line 2")]
     assert find("see /home/user/x and /home/ubuntu") == []
+    assert find("see https://www.example.org/home/index.html, www.example.org/Users/x or docs/root/x") == []
+    for path in ("file:///home/jsmith", "host:/home/jsmith", "/mnt/home/jsmith", "(/root/x)", "a=/home/jsmith"):
+        assert find(path) == [("home-path", "line 1")], path
     assert find('{"patient_id": "@id", "PatientID": null, "subject": 1}') == []
     assert find('{"patient_id": "1234"}') == [("patient-field", "line 1")]
 

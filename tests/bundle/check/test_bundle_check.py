@@ -175,6 +175,25 @@ def test_wrong_usage_is_one_line(bundle):
         check_bundle(bundle)
 
 
+@pytest.mark.parametrize("audit", [True, False])
+def test_nothing_is_built_that_an_audit_refuses(bundle, tmp_path, monkeypatch, audit):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")  # as for `python -m`
+    (tmp_path / "evil_module.py").write_text("open('canary', 'w')")
+    hidden = "monai.utils.misc.subprocess.Popen"
+    networks = (
+        ({"_target_": "LoadImage", "reader": hidden, "args": ["touch", "canary"]}, "named-class"),
+        ({"_target_": "evil_module.Net"}, "target-outside"),
+        ({"_target_": "UNet", "spatial_dims": "$__import__('pathlib').Path('canary').touch()"}, "expression-name"),
+    )
+    for network, code in networks:
+        for name in ("train.json", "inference.json"):
+            change(bundle, name, "network_def", value=network)
+        issues = [issue for issue in check_bundle(bundle, audit=audit) if issue.code == code]
+        assert {issue.path for issue in issues} == ({"train.json", "inference.json"} if audit else set())
+        assert not Path("canary").exists()
+
+
 def test_an_expression_that_an_audit_refuses_is_named(bundle):
     change(bundle, "train.json", "seed", value="$__import__('os').getpid()")
     issues = [issue for issue in check_bundle(bundle) if issue.severity == "error"]

@@ -193,6 +193,23 @@ def test_only_what_runs_is_judged_with_what_it_reads(tmp_path: Path, capsys: pyt
     check_refused(capsys, folder, "train", "--x", "%configs/evil.json#part", codes=codes)
 
 
+@pytest.mark.parametrize(
+    "macro", ["%#evil.json#part", "%##evil.json#part", "%\nevil.json#part", "%docs/../evil.json#part"]
+)
+def test_a_config_that_a_macro_reads_is_judged_however_it_is_named(
+    macro: str, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bundle / "evil.json").write_bytes(encode({"part": [f"${TOUCH}"]}))
+    place = {"x": {"y": macro}} if macro.startswith("%##") else {"x": macro}
+    (bundle / "configs/train.json").write_bytes(encode({**CONFIG, **SEEDS, **place}))
+    monkeypatch.chdir(bundle)
+    assert run(".", "train") == 1
+    lines = capsys.readouterr().err.splitlines()
+    named = {tuple(line.split()[1:3]) for line in lines if line.startswith("error ")}
+    assert ("expression-name", "evil.json") in named or any(code == "macro-outside" for code, _ in named)
+    assert not Path("canary").exists()
+
+
 def test_code_runs_if_it_is_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {**make_files(CODE), "scripts/net.py": b"VALUE = 4\n", "scripts/__init__.py": b""}
     folder = write_folder(files, tmp_path / "spleen")

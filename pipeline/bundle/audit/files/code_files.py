@@ -80,6 +80,16 @@ def is_known(path: str) -> bool:
     )
 
 
+def is_text(head: bytes) -> bool:
+    r"""Return whether the first bytes of a file are those of a text.
+
+    Example:
+        >>> is_text("Größe\tAlter\r\n".encode()), is_text(b"PK\x03\x04")
+        (True, False)
+    """
+    return re.search(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]", head) is None
+
+
 def _holds_objects(head: bytes) -> bool:
     """Return whether the header of a NumPy file names Python objects."""
     found = re.search(rb"'descr'\s*:\s*(.{0,2000}?)\s*,\s*'fortran_order'", head, re.DOTALL)

@@ -5,6 +5,7 @@ MONAI 1.6.1 refuses what is an error here (``monai.bundle.workflows``); older ve
 
 import ast
 import configparser
+import io
 import logging
 import logging.handlers
 from collections.abc import Iterator
@@ -26,20 +27,38 @@ def is_logging_file(path: str) -> bool:
     return path.lower().endswith((".conf", ".ini", ".cfg"))
 
 
-def check_logging(file: str, content: bytes) -> Iterator[Finding]:
-    """Yield fields that would run code, and handlers that write files or use the network."""
-    parser = configparser.RawConfigParser()
+def check_logging(file: str, content: bytes | None) -> Iterator[Finding]:
+    """Yield fields that would run code, and handlers that write files or use the network.
+
+    Args:
+        file: path within the bundle.
+        content: None if the file is too large to be read.
+    """
+    if content is None:
+        yield make_finding("logging-code", file, "", "it is too large to be judged", todo="write it shorter")
+        return
+    # As `fileConfig` reads it: other fields are put in the place of %(field)s, and every kind of line end counts.
+    parser = configparser.ConfigParser()
     try:
-        parser.read_string(content.decode("utf-8"))
+        parser.read_string(io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read())
     except (configparser.Error, UnicodeDecodeError) as error:
-        yield make_finding("logging-code", file, "", " ".join(str(error).split())[:200], todo="mend the file")
+        yield _refuse_syntax(file, "", error)
         return
     for section in parser.sections():
-        for field in ("class", "args", "kwargs"):
-            value = parser.get(section, field, fallback="").strip()
+        for field in ("class", "args", "kwargs"):  # `fileConfig` takes all other fields as texts
+            place = f"{section}.{field}"
+            try:
+                value = parser.get(section, field, fallback="").strip()
+            except configparser.Error as error:
+                yield _refuse_syntax(file, place, error)
+                continue
             if value:
                 check = _check_class if field == "class" else _check_literal
-                yield from check(file, f"{section}.{field}", value)
+                yield from check(file, place, value)
+
+
+def _refuse_syntax(file: str, place: str, error: Exception) -> Finding:
+    return make_finding("logging-code", file, place, " ".join(str(error).split())[:200], todo="mend the file")
 
 
 def _check_class(file: str, place: str, value: str) -> Iterator[Finding]:

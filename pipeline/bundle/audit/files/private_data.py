@@ -41,6 +41,8 @@ _GENERIC = read_words(
     """
 )
 _HOME = re.compile(r"(?:/home/|/Users/|[A-Za-z]:[\\/]+Users[\\/]+)([A-Za-z0-9_.-]+)|(/root)/")
+# What stands before a folder of that name on a web page or within another folder.
+_ELSEWHERE = re.compile(r"https?://[^/]\S*|[\w.-]+(/[\w.-]+)*", re.IGNORECASE)
 _KEY = re.compile(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b"
     r"|\bhf_[A-Za-z0-9]{30,}\b|\bxox[abp]-[0-9A-Za-z-]{20,}|\bsk-[A-Za-z0-9]{32,}"
@@ -55,7 +57,7 @@ _ROOTED = re.compile(r"/(?!/)[\w.@ -]+(/[\w.@ -]*)+|~.*|(\.\.[\\/]).*|[A-Za-z]:[
 _CODE_PATH = re.compile(
     r"(\.(py|pyc|sh|so|bat|ps1|exe|service|desktop)|(^|/)(\.\w*(rc|profile)|authorized_keys|crontab))[\"')\]]*\s*$"
 )
-_LEAST_UID, _MOST_TEXT = 30, 2_000_000
+_LEAST_UID = 30
 
 
 def check_kind(path: str, head: bytes) -> Iterator[Finding]:
@@ -97,10 +99,8 @@ def check_text(path: str, content: bytes, machine: Collection[str]) -> Iterator[
         content: of the file.
         machine: names of this machine and account.
     """
-    text = content[:_MOST_TEXT].decode("utf-8", "replace")
-    home = next(
-        (found for found in _HOME.finditer(text) if (found[1] or "root").lower() not in _GENERIC - {"root"}), None
-    )
+    text = content.decode("utf-8", "replace")
+    home = next((found for found in _HOME.finditer(text) if _is_home(text, found)), None)
     if home:
         yield make_finding("home-path", path, _place(text, home), shorten(home[0]))
     if key := _KEY.search(text):
@@ -114,6 +114,13 @@ def check_text(path: str, content: bytes, machine: Collection[str]) -> Iterator[
     for name in sorted(machine):
         if found := re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
             yield make_finding("host-name", path, _place(text, found), name)
+
+
+def _is_home(text: str, found: re.Match[str]) -> bool:
+    """Whether a path is that of somebody's folder, and no address or relative path that has such a part."""
+    before = re.split(r"[\s\"'`()<>\[\]{},;=|]", text[max(found.start() - 300, 0) : found.start()])[-1]
+    named = (found[1] or "root").lower() not in _GENERIC - {"root"}
+    return named and not (found[0].startswith("/") and _ELSEWHERE.fullmatch(before))
 
 
 def _is_empty(value: str) -> bool:

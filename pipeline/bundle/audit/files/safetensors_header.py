@@ -10,6 +10,7 @@ from pipeline.bundle.audit.finding import Finding, make_finding, shorten
 from pipeline.datasets.manifests.strict_json import find_loose_json
 
 _MOST_HEADER = 25_000_000
+_MOST_AXES = 64
 _BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 1),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
@@ -62,10 +63,11 @@ def _check_entry(entry: Any) -> tuple[str, tuple[int, int]]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         return "expected dtype, shape and data_offsets", (0, 0)
     shape, offsets = entry["shape"], entry["data_offsets"]
-    numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
-    if len(offsets) != 2 or not all(type(number) is int and 0 <= number < 2**53 for number in numbers):
+    numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else []
+    whole = all(type(number) is int and 0 <= number < 2**53 for number in numbers)
+    if not whole or not 2 <= len(numbers) <= _MOST_AXES + 2 or len(offsets) != 2:
         return "shape and data_offsets are not whole numbers", (0, 0)
-    if entry["dtype"] not in _BYTES:
+    if not isinstance(entry["dtype"], str) or entry["dtype"] not in _BYTES:
         return f"unknown dtype {shorten(entry['dtype'])}", (0, 0)
     if math.prod(shape) * _BYTES[entry["dtype"]] != offsets[1] - offsets[0]:
         return f"{offsets[1] - offsets[0]} bytes for the shape {shape}", (0, 0)

@@ -109,8 +109,12 @@ def check_pickle(file: str, place: str, content: bytes, *, script: bool = False)
             if why:
                 found += 1
                 yield make_finding("weights-pickle", file, place, why)
-            if number > _MOST_OPERATIONS or found >= _MOST_FINDINGS:
-                break
+            if number >= _MOST_OPERATIONS:
+                why = f"more than {_MOST_OPERATIONS} operations; the rest was not judged"
+                yield make_finding("weights-pickle", file, place, why)
+                return
+            if found >= _MOST_FINDINGS:
+                return
     except (ValueError, IndexError, OverflowError, UnicodeDecodeError, MemoryError) as error:
         yield make_finding("weights-pickle", file, place, f"after {number} operations: {str(error)[:100]}")
 

@@ -25,6 +25,9 @@ except ImportError:
     pass
 import torch
 found = torch.load(sys.argv[1], map_location="cpu", weights_only=True)
+# As `pipeline.weights.read_weights` chooses.
+if isinstance(found, dict) and isinstance(found.get("network"), dict):
+    found = found["network"]
 """
 # It gets the network as JSON, or null.
 _FIT = """
@@ -48,9 +51,7 @@ if network:
 _TWIN = """
 from safetensors.torch import load_file, save
 twin = load_file(sys.argv[2])
-states = [found, *found.values()] if isinstance(found, dict) else []
-states = [state for state in states if isinstance(state, dict)]
-state = max(states, key=lambda state: len(state.keys() & twin.keys()), default={{}})
+state = found if isinstance(found, dict) else {{}}
 for name in [*twin, *state]:
     pair = [state.get(name), twin.get(name)]
     # Bytes, because a number that is not one differs from itself.

@@ -8,8 +8,15 @@ from typing import Any
 
 from pipeline.bundle.audit.allowances import COVERED
 from pipeline.bundle.audit.finding import Finding, make_finding, shorten
-from pipeline.bundle.audit.language.config_items import SEPARATOR, BundleIds, Item, list_items, make_absolute
-from pipeline.bundle.audit.language.constant_limits import names_standard_module
+from pipeline.bundle.audit.language.config_items import (
+    SEPARATOR,
+    BundleIds,
+    Item,
+    blur_numbers,
+    list_items,
+    make_absolute,
+)
+from pipeline.bundle.audit.language.constant_limits import ADDRESS, MOST_CHARACTERS, names_standard_module
 from pipeline.bundle.audit.language.expression_check import (
     LOADS_CLASSES,
     NAMING_ARGUMENTS,
@@ -23,7 +30,6 @@ from pipeline.bundle.audit.word_list import read_words
 
 # Readers that MONAI knows besides its classes.
 _READERS = read_words("pydicomreader itkreader nrrdreader numpyreader pilreader nibabelreader nvimgcodecreader")
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MOST_FINDINGS = 200
 
 
@@ -45,29 +51,42 @@ class ConfigCheck:
             "allow_pickle": self._check_unsafe,
             "weights_only": self._check_unsafe,
             "pretrained": self._check_download,
-            **dict.fromkeys(NAMING_ARGUMENTS, self._check_named_class),
         }
 
     def check(self, file: str, data: Any) -> Iterator[Finding]:
-        """Yield the findings of a config; a config of many is cut off.
+        """Yield the findings of a config: of many reviews only some of each code, of many errors the first.
 
         Args:
             file: path within the bundle.
             data: what it holds.
         """
-        number = 0
+        number = errors = hidden = 0
+        seen = set()
         for item in list_items(file, data):
             for finding in self._check_item(item):
-                yield finding
                 number += 1
-            if number >= _MOST_FINDINGS:
+                errors += finding.level == "error"
+                # An allow-list covers a code in a file, so that no code may be hidden altogether.
+                if finding.level == "error" or number <= _MOST_FINDINGS or (finding.code, finding.level) not in seen:
+                    seen.add((finding.code, finding.level))
+                    yield finding
+                else:
+                    hidden += finding.level == "review"
+            if errors >= _MOST_FINDINGS:
+                why = f"{errors} errors; what comes after this place was not judged"
+                yield make_finding("config-too-large", file, item.place, why, todo="mend these first")
                 return
+        if hidden:
+            why, todo = f"{hidden} more findings of the kinds in this list", "read the whole config"
+            yield make_finding("config-too-large", file, "", why, todo=todo, level="review")
 
     def _check_item(self, item: Item) -> Iterator[Finding]:
         if isinstance(item.value, dict):
             yield from _check_keys(item)
         if item.key in self.keys:
             yield from self.keys[item.key](item)
+        if item.argument in NAMING_ARGUMENTS and not isinstance(item.parent, list):  # a list is judged as a whole
+            yield from self._check_named_class(item)
         if isinstance(item.value, str):
             yield from self._check_text(item)
 
@@ -90,10 +109,14 @@ class ConfigCheck:
             yield make_finding(
                 "expression-review", item.file, item.place, f"the text {shorten(text)} names one of Python's modules"
             )
-        elif _ADDRESS.match(text) and item.is_argument:
+        elif ADDRESS.match(text) and item.is_argument:
             yield make_finding("url-in-config", item.file, item.place, shorten(text))
 
     def _check_expression(self, item: Item, text: str) -> Iterator[Finding]:
+        if len(text) > MOST_CHARACTERS:
+            why = f"{len(text)} characters, more than {MOST_CHARACTERS}"
+            yield make_finding("expression-size", item.file, item.place, why)
+            return
         if "__local_refs" in unicodedata.normalize("NFKC", text):  # as Python reads names
             yield make_finding("expression-name", item.file, item.place, f"__local_refs: {shorten(item.value)}")
         put, references = put_references(text)
@@ -112,7 +135,7 @@ class ConfigCheck:
             yield from self._check_reference(item, reference)
 
     def _check_reference(self, item: Item, place: str) -> Iterator[Finding]:
-        if place in self.ids.imports:
+        if blur_numbers(place) in self.ids.imports:
             yield make_finding("reference-import", item.file, item.place, f"@{place}".replace(SEPARATOR, "#"))
         elif not self.ids.has(place):
             near = self.ids.find_near(place).replace(SEPARATOR, "#")
@@ -122,6 +145,15 @@ class ConfigCheck:
 
     def _check_macro(self, item: Item, text: str) -> Iterator[Finding]:
         path = read_macro_file(text)
+        # In a copy MONAI resolves relative references again, by the place of the copy.
+        if not re.fullmatch(r"[\w:]*", item.place):
+            why = f"a macro copies to {shorten(item.place)}, which would become part of the copied references"
+            yield make_finding("ambiguous-key", item.file, item.place, why, todo="name it with letters and digits")
+        source = text.rpartition(path)[2].removeprefix(SEPARATOR) if path else text
+        near = not path and source.rpartition(SEPARATOR)[0] == item.place.rpartition(SEPARATOR)[0]
+        if not near and (blur_numbers(source) in self.ids.torn or (self.ids.torn and self.ids.is_computed(source))):
+            why = f"{shorten(item.value)} copies a relative reference, which would lead to another id"
+            yield make_finding("reference-outside", item.file, item.place, why, todo="write the whole id")
         if not path:
             yield from self._check_reference(item, text)
             return
@@ -169,7 +201,7 @@ class ConfigCheck:
         if item.is_argument:
             for value in item.value if isinstance(item.value, list) else [item.value]:
                 if not self._names_allowed_class(value, item.place):
-                    yield make_finding("named-class", item.file, item.place, f"{item.key}: {shorten(value)}")
+                    yield make_finding("named-class", item.file, item.place, f"{item.argument}: {shorten(value)}")
 
     def _names_allowed_class(self, value: Any, place: str, depth: int = 8) -> bool:
         if value is None or (isinstance(value, dict) and "_target_" in value):
@@ -181,10 +213,11 @@ class ConfigCheck:
             return bool(re.fullmatch(r"\$[\w.]+", value)) and "Load" not in value
         if value.startswith("@"):
             try:
-                values = self.ids.values.get(make_absolute(place, value)[1:], [])
+                name = make_absolute(place, value)[1:]
             except ValueError:
                 return False
-            named = [name for other in values for name in (other if isinstance(other, list) else [other])]
+            values = [] if self.ids.is_computed(name) else self.ids.list_elements(name)
+            named = [other for other in values if not isinstance(other, list)]
             return bool(named) and all(self._names_allowed_class(name, place, depth - 1) for name in named)
         if value in self.ids.names.allowed or value.lower() in _READERS:
             return True

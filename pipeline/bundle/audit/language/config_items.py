@@ -34,8 +34,13 @@ class Item:
     @property
     def is_argument(self) -> bool:
         """Whether it is given to a class or function, as far as this file shows."""
-        inside = isinstance(self.parent, dict) and "_target_" in self.parent
-        return inside or SEPARATOR in self.place.removesuffix(self.key).strip(SEPARATOR)
+        # In "net#norm" another place gives the class.
+        return SEPARATOR in self.place or (isinstance(self.parent, dict) and "_target_" in self.parent)
+
+    @property
+    def argument(self) -> str:
+        """Name of the argument that it belongs to: the last part of the id that is no number in a list."""
+        return next((part for part in reversed(self.place.split(SEPARATOR)) if not _is_number(part)), "")
 
 
 def list_items(file: str, data: Any) -> Iterator[Item]:
@@ -56,9 +61,28 @@ def list_items(file: str, data: Any) -> Iterator[Item]:
 def _make_child(item: Item, key: str, child: Any) -> Item:
     key = key.replace("#", SEPARATOR)
     if not item.place:
-        key = key.lstrip("+~")
+        key = key.removeprefix("+")
     place = f"{item.place}{SEPARATOR}{key}" if item.place else key
     return Item(item.file, place, key.rpartition(SEPARATOR)[2], child, item.value)
+
+
+def _is_number(part: str) -> bool:
+    """Whether MONAI takes a part of an id for a number in a list."""
+    try:
+        int(part)
+    except ValueError:
+        return False
+    return True
+
+
+def blur_numbers(place: str) -> str:
+    """Return an id with 0 for each number, because -1 and lists that are joined give one element several numbers.
+
+    Example:
+        >>> blur_numbers("train::handlers::-1::name")
+        'train::handlers::0::name'
+    """
+    return SEPARATOR.join("0" if _is_number(part) else part for part in place.split(SEPARATOR))
 
 
 def make_absolute(place: str, text: str) -> str:
@@ -87,7 +111,10 @@ class BundleIds:
     """The ids of all configs of a bundle together: they override each other when they are run."""
 
     values: dict[str, list[Any]] = field(default_factory=dict)  #: id -> its values
-    imports: set[str] = field(default_factory=set)  #: ids of imports, and of what holds imports
+    imports: set[str] = field(default_factory=set)  #: ids of imports, and of what holds imports; numbers are blurred
+    #: ids of what holds a relative reference that leads out of it, so that a copy means another id; numbers are blurred
+    torn: set[str] = field(default_factory=set)
+    elements: dict[str, list[Any]] = field(default_factory=dict)  #: as `values`, those of a list under the list's id
     names: Names = field(default_factory=Names)  #: what expressions can name
     searches: int = 0  #: how often a near id was looked for, which is slow
 
@@ -95,10 +122,18 @@ class BundleIds:
         """Return whether an id exists, or may exist because a macro or an expression stands on the way to it."""
         if place in self.values or place == "_meta_" or place.startswith("_meta_::"):
             return True
+        return self.is_computed(place)
+
+    def is_computed(self, place: str) -> bool:
+        """Return whether a macro, a reference or an expression stands on the way to an id."""
         parts = place.split(SEPARATOR)
         above = (SEPARATOR.join(parts[:length]) for length in range(1, len(parts)))
         texts = (value for name in above for value in self.values.get(name, ()))
         return any(isinstance(value, str) and value.startswith(("%", "$", "@")) for value in texts)
+
+    def list_elements(self, place: str) -> list[Any]:
+        """Return the values of an id and of all elements of the list that it is or belongs to."""
+        return self.elements.get(_name_list(place), [])
 
     def find_near(self, place: str) -> str:
         """Return the nearest id, for a hint; "" if none is near, or if this was asked too often."""
@@ -125,6 +160,9 @@ def collect_ids(
     for file, data in configs.items():
         for item in list_items(file, data):
             found.values.setdefault(item.place, []).append(item.value)
+            found.elements.setdefault(_name_list(item.place), []).append(item.value)
+            if isinstance(item.value, str) and item.value.startswith(("$", "@", "%")):
+                _mark_torn(found.torn, item)
             node = read_import(item.value[1:]) if isinstance(item.value, str) and item.value[:1] == "$" else None
             if node is not None:
                 alias, full = name_import(node)
@@ -133,7 +171,23 @@ def collect_ids(
     return found
 
 
+def _name_list(place: str) -> str:
+    """Return an id without the numbers at its end."""
+    blurred = blur_numbers(place)
+    while blurred.endswith(f"{SEPARATOR}0"):
+        blurred = blurred.removesuffix(f"{SEPARATOR}0")
+    return blurred
+
+
 def _mark_import(imports: set[str], place: str) -> None:
-    parts = place.split(SEPARATOR)
+    parts = blur_numbers(place).split(SEPARATOR)
     imports |= {SEPARATOR.join(parts[:length]) for length in range(1, len(parts) + 1)}
     imports.add("")
+
+
+def _mark_torn(torn: set[str], item: Item) -> None:
+    prefixes = _RELATIVE.findall(item.value.replace("#", SEPARATOR))
+    levels = max((prefix.count(SEPARATOR) for prefix in prefixes), default=0)
+    parts = blur_numbers(item.place).split(SEPARATOR)
+    # One level leads to the siblings, out of a copy of the text alone.
+    torn |= {SEPARATOR.join(parts[: len(parts) - level]) for level in range(min(levels, len(parts)))}

@@ -14,6 +14,7 @@ MOST_BYTES = {".json": 5_000_000, ".yaml": 1_000_000, ".yml": 1_000_000}
 MOST_DEPTH = 64
 #: Values in a config, aliases unfolded.
 MOST_VALUES = 200_000
+_MOST_DIGITS = 1000
 # A text without an end goes to the end of the file, so that its quotes are not looked at again.
 _STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],]', re.DOTALL)
 _PLAIN_TAGS = {"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge"}
@@ -87,8 +88,10 @@ def _read_yaml(content: bytes) -> Any:
         return loader.construct_document(node)
     except UnicodeDecodeError as error:
         raise _RefusedError("config-syntax", "", f"byte {error.start} is not UTF-8") from None
-    except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError) as error:
-        raise _RefusedError("config-syntax", "", " ".join(str(error).split())[:200]) from None
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        # The last ones are PyYAML's for a value that does not fit its tag.
+        why = " ".join(str(error).split())[:200]
+        raise _RefusedError("config-syntax", "", why or type(error).__name__) from None
 
 
 def _choose_loader() -> Any:
@@ -119,6 +122,9 @@ def _check_nodes(node: Any, sizes: dict[int, int], above: list[int]) -> int:
         children = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
+    elif node.tag != f"{_TAG}str" and len(node.value) > _MOST_DIGITS:
+        # Python takes long to make a number of very many digits, and does not write it.
+        raise _RefusedError("config-syntax", f"line {node.start_mark.line + 1}", f"{len(node.value)} digits")
     above.append(id(node))
     size = 1 + sum(_check_nodes(child, sizes, above) for child in children)
     above.pop()

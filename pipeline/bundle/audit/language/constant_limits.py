@@ -10,7 +10,11 @@ from pipeline.bundle.audit.language.target_policy import STANDARD, Verdict
 LARGEST = 10**8
 LONGEST_REPEAT = 10_000
 LONGEST_TEXT = 2000
+MOST_CHARACTERS = 4000
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+# Names of files that end so lead to nothing that runs.
+_FILE = re.compile(r".*\.(json|csv|tsv|conf|txt|ya?ml|pt|png|jpe?g|nii|gz|zip|npy|npz)", re.IGNORECASE)
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow}
 _WIDTH = re.compile(r"[%:{.]\s*\D{0,3}\d{4,}")
 
@@ -19,10 +23,10 @@ def names_standard_module(text: str) -> bool:
     """Return whether a text is the dotted name of something in Python's own modules.
 
     Example:
-        >>> names_standard_module("subprocess.Popen"), names_standard_module("model.pt")
+        >>> names_standard_module("subprocess.Popen"), names_standard_module("statistics.json")
         (True, False)
     """
-    return bool(_DOTTED.fullmatch(text)) and text.partition(".")[0] in STANDARD
+    return bool(_DOTTED.fullmatch(text)) and text.partition(".")[0] in STANDARD and not _FILE.fullmatch(text)
 
 
 def judge_constant(value: object) -> Verdict:
@@ -36,8 +40,11 @@ def judge_constant(value: object) -> Verdict:
             return Verdict("expression-attribute", f"the text {shorten(value)} names Python's inside")
         if _WIDTH.search(value):
             return Verdict("expression-size", f"the text {shorten(value)} asks for a giant width")
+        if ADDRESS.match(value):
+            return Verdict("url-in-config", shorten(value))
     elif isinstance(value, int | float | complex) and not isinstance(value, bool) and abs(value) > LARGEST:
-        return Verdict("expression-size", f"the number {value:.3g} is larger than {LARGEST:g}")
+        shown = f"{value:.3g}" if abs(value) < 1e300 else "of very many digits"
+        return Verdict("expression-size", f"the number {shown} is larger than {LARGEST:g}")
     return Verdict("")
 
 

@@ -8,7 +8,12 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.bundle.audit.language.constant_limits import judge_constant, judge_operator, read_number
+from pipeline.bundle.audit.language.constant_limits import (
+    MOST_CHARACTERS,
+    judge_constant,
+    judge_operator,
+    read_number,
+)
 from pipeline.bundle.audit.language.import_check import Names
 from pipeline.bundle.audit.language.target_policy import (
     HARMLESS,
@@ -18,7 +23,6 @@ from pipeline.bundle.audit.language.target_policy import (
 )
 from pipeline.bundle.audit.word_list import read_words
 
-MOST_CHARACTERS = 4000
 _REFS = "__local_refs"
 _REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 # What loads a class whose name it is given, see `pipeline.bundle.audit.language.config_items`.
@@ -93,6 +97,8 @@ def judge_expression(text: str, names: Names) -> list[Verdict]:
         return [verdict for verdict in dict.fromkeys(_Judge(names).judge(tree, frozenset())) if verdict.code]
     except RecursionError:
         return [Verdict("expression-size", "it is nested too deeply")]
+    except (ValueError, OverflowError) as error:  # Python does not write numbers of thousands of digits
+        return [Verdict("expression-size", str(error)[:120])]
 
 
 class _Judge:
@@ -187,12 +193,14 @@ class _Judge:
                 or full in _MODULES_AS_VALUES
             ):
                 yield Verdict("expression-module", full)
-            elif verdict.code in ("target-review", "bundle-code"):
-                yield Verdict("expression-review" if verdict.code == "target-review" else "bundle-code", verdict.why)
-            elif verdict.code:
+            elif verdict.code == "bundle-code":
+                yield verdict
+            elif verdict.code not in ("", "target-review"):
                 yield Verdict("expression-call" if called else "expression-attribute", verdict.why)
             elif _DENIED & set(parts[1:]):
                 yield Verdict("expression-attribute", full)
+            elif verdict.code:
+                yield Verdict("expression-review", verdict.why)
 
     def _subscript(self, node: ast.Subscript, scope: frozenset[str]) -> Iterator[Verdict]:
         if isinstance(node.value, ast.Name) and node.value.id == _REFS:
@@ -261,6 +269,8 @@ def judge_keyword(node: ast.keyword) -> Iterator[Verdict]:
         text = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
         if text is None or judge_target(text).code:
             yield Verdict("named-class", f"{node.arg}={ast.unparse(value)[:80]}")
+    if node.arg == "pretrained" and not (isinstance(value, ast.Constant) and value.value in (False, None)):
+        yield Verdict("download-argument", ast.unparse(node)[:80])
     if node.arg == "allow_pickle" and not (isinstance(value, ast.Constant) and value.value is False):
         yield Verdict("unsafe-argument", ast.unparse(node))
     if node.arg == "weights_only" and not (isinstance(value, ast.Constant) and value.value is True):

@@ -1,10 +1,11 @@
 """The files that macros of configs read."""
 
+import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from pipeline.bundle.audit.language.config_items import list_items
+from pipeline.bundle.audit.language.config_items import SEPARATOR, Item, list_items, make_absolute
 
 _MACRO_FILE = re.compile(r"(.*\.(json|yaml|yml))(?=::|$)", re.IGNORECASE)
 
@@ -19,7 +20,7 @@ def read_macro_file(text: str) -> str:
         >>> read_macro_file("other.json::net::channels"), read_macro_file("net::channels")
         ('other.json', '')
     """
-    found = _MACRO_FILE.match(text)
+    found = _MACRO_FILE.search(text)  # as MONAI does: the path may stand on another line than the first
     return found[1] if found else ""
 
 
@@ -43,11 +44,28 @@ def follow_macros(chosen: Collection[str], data: Mapping[str, Any]) -> set[str]:
     found, waiting = set(chosen), list(chosen)
     while waiting:
         path = waiting.pop()
-        texts = [item.value for item in list_items(path, data.get(path)) if isinstance(item.value, str)]
-        for text in texts:
-            named = read_macro_file(text[1:].replace("#", "::")) if text.startswith("%") else ""
-            # MONAI looks in the current folder, which may be that of the configs.
-            new = {*find_files(named, data), *find_files(f"configs/{named}", data)} - found if named else set()
+        items = [item for item in list_items(path, data.get(path)) if isinstance(item.value, str)]
+        for item in items:
+            new = {file for file in _follow_macro(item, data) if file not in found}
             found |= new
             waiting += new
     return found
+
+
+def _follow_macro(item: Item, data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the configs that a text may read if it is a macro."""
+    if not item.value.startswith("%"):
+        return
+    bare = item.value[1:].replace("#", SEPARATOR)
+    names = {read_macro_file(bare)}
+    with contextlib.suppress(ValueError):
+        names.add(read_macro_file(make_absolute(item.place, item.value)[1:]))
+    if bare.startswith(SEPARATOR):
+        # Its path begins with the place to which another macro may copy it.
+        end = read_macro_file(bare.lstrip(":"))
+        names.add(end)
+        yield from (file for file in data if end and file.endswith(end))
+    for name in filter(None, names):
+        # MONAI looks in the current folder, which may be that of the configs.
+        yield from find_files(name, data)
+        yield from find_files(f"configs/{name}", data)
