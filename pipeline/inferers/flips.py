@@ -23,8 +23,8 @@ class FlipAverageInferer(Inferer):
     number of copies, memory does not.
 
     Raises:
-        ValueError: an entry of ``flips`` is empty, negative, names an axis twice or one that images lack, an entry of ``rotations`` is not 1, 2 or 3, or the
-            activation is unknown.
+        ValueError: an entry of ``flips`` is empty, negative, names an axis twice or one that images lack, an entry of
+            ``rotations`` is not 1, 2 or 3, or the activation is unknown.
 
     Example:
         >>> from monai.inferers import SimpleInferer
