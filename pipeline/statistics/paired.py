@@ -116,11 +116,20 @@ def _find_interval(
     outer = stats.t.ppf((1 + _LEVEL) / 2, count - 1)
     finite = np.concatenate(ratios)
     low, high = np.quantile(finite[np.isfinite(finite)], ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
+    if limits is not None and not _keep_to(sums, limits):
+        limits = None
     farthest = math.inf if limits is None else limits[1] - limits[0]
     if limits is None and max(high, -low) > _TOO_WIDE * outer:
         return None, None, "a few subjects make up the difference, too few for a 95 % interval"
     ends = mean - max(outer, high) * error, mean + max(outer, -low) * error
     return max(float(ends[0]), -farthest), min(float(ends[1]), farthest), ""
+
+
+def _keep_to(sums: np.ndarray, limits: tuple[float, float]) -> bool:
+    """Return whether the mean of every subject lies within the limits; a name may promise what a metric is not."""
+    means = sums[..., 0] / np.where(sums[..., 1], sums[..., 1], np.nan)
+    known = means[np.isfinite(means)]
+    return bool(((known >= limits[0] - _ROUNDING) & (known <= limits[1] + _ROUNDING)).all())
 
 
 def _find_error(totals: np.ndarray, products: np.ndarray, count: int) -> np.ndarray:

@@ -134,6 +134,18 @@ def test_where_one_subject_makes_up_the_difference_no_impossible_number_is_given
     assert unlimited.why_not == "a few subjects make up the difference, too few for a 95 % interval"
 
 
+def test_limits_that_the_scores_do_not_keep_to_are_no_limits() -> None:
+    people, base, other = draw(10)
+    larger = ({name: 20 * value + 5 for name, value in scores.items()} for scores in (other, base))
+    decibels, before = (
+        {name: value * factor for name, value in scores.items()} for scores, factor in zip(larger, (2, 1), strict=True)
+    )
+    result = compare_paired(decibels, before, people, limits=(0.0, 1.0))
+    assert result.low is not None
+    assert result.high is not None
+    assert 1 < result.low < result.mean < result.high
+
+
 def test_one_subject_has_no_interval() -> None:
     people = {"a1": "a", "a2": "a"}
     result = compare_paired({"a1": 1.0, "a2": 1.0}, {"a1": 0.0, "a2": 0.5}, people)

@@ -89,10 +89,11 @@ class PathPattern:
 
 def _join_groups(match: re.Match[str]) -> str:
     """Return what the wildcards match, parts with other text between them apart: ``1_11`` is not ``11_1``."""
-    joined, end = "", match.start(1) if match.re.groups else 0
+    joined, end = "", 0
     for number, text in enumerate(match.groups(), start=1):
-        joined += ("" if match.start(number) == end else "\0") + text
-        end = match.end(number)
+        if text:  # a wildcard that matches nothing divides nothing
+            joined += ("\0" if joined and match.start(number) != end else "") + text
+            end = match.end(number)
     return joined
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -178,7 +179,10 @@ class TimeBudget:
         state: Any = trainer.state
         tests = count_validations(done, state.max_epochs, self.interval) * self._validation
         seconds = (self.seconds - self._count() - tests) / (state.max_epochs - done)
-        length = max(1, int(seconds / max(self._measure_iteration(), 1e-9) + _ROUNDING))
+        length = int(seconds / max(self._measure_iteration(), 1e-9) + _ROUNDING)
+        # Not more iterations than were wanted, if it has become faster.
+        most = math.ceil(self._whole * (self._epochs - done) / (state.max_epochs - done))
+        length = max(1, min(length, most))
         length, share = collect((length, self._find_share(state.iteration)))[0]
         state.epoch_length, state.iteration = length, done * length
         self._begin_curve(trainer, share)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_harmless_bundle_is_clean(tmp_path: Path) -> None:
     assert list_codes(audit_bundle(write_folder(make_files(), tmp_path / "spleen"))) == set()
     assert list_codes(audit_bundle(write_zip(make_files(), tmp_path / "spleen.zip"))) == set()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"paths": {"writer": "out.csv"}, "people": {"reader": "Dr. Smith"}},  # no class has these arguments
+        {"base": {"lr": 3}, "my-net.v 2": "%base"},  # no code can be written with these characters
+    ],
+)
+def test_what_only_looks_hostile(config: dict[str, Any], tmp_path: Path) -> None:
+    assert list_codes(audit_bundle(write_folder(make_files(config), tmp_path / "spleen"))) == set()
 
 
 @pytest.mark.parametrize("name", CASES)

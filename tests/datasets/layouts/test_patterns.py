@@ -20,6 +20,8 @@ from pipeline.datasets.layouts.patterns import PathPattern
         ("a\\*.png", "a/b.png", ((), "b")),
         ("a/p*_*.png", "a/p1_11.png", ((), "\0".join(("1", "11")))),
         ("a/p*_*.png", "a/p11_1.png", ((), "\0".join(("11", "1")))),
+        ("a/*_lesion*.png", "a/7_lesion.png", ((), "7")),
+        ("a/*lesion*.png", "a/lesion7.png", ((), "7")),
         ("a/img??.png", "a/img12.png", ((), "12")),
         ("a/?*-?.png", "a/12-3.png", ((), "\0".join(("12", "3")))),
     ],

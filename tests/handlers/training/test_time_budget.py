@@ -193,6 +193,20 @@ def test_a_little_noise_leaves_no_time_unused(slower, tmp_path, monkeypatch):
     assert trainer.clock.rates[-1] == pytest.approx(0.0, abs=0.0005)
 
 
+def test_a_machine_that_becomes_faster_trains_no_more_than_was_wanted(tmp_path, monkeypatch):
+    clock_tick = Clock.tick
+
+    def tick(self, engine):
+        clock_tick(self, engine)
+        self.now -= 9.0 if len(self.rates) > 8 else 0.0
+
+    monkeypatch.setattr(Clock, "tick", tick)
+    trainer = train(tmp_path, monkeypatch, 350.0, max_epochs=40)
+    assert trainer.state.epoch <= 40
+    assert len(trainer.clock.rates) <= 40 * 3  # as wanted; the time would be enough for 278
+    assert trainer.clock.rates[-1] == pytest.approx(0.0, abs=0.001)
+
+
 def test_a_budget_for_the_rest_of_a_training_goes_on_where_the_schedule_is(tmp_path, monkeypatch):
     first = train(tmp_path, monkeypatch, 1e6, stop=20)
     (tmp_path / FILE).unlink()  # as of a run without a budget

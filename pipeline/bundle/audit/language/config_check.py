@@ -90,6 +90,15 @@ class ConfigCheck:
         if isinstance(item.value, str):
             yield from self._check_text(item)
 
+    def _is_argument(self, item: Item) -> bool:
+        """Whether it is given to a class or function, as far as the bundle shows."""
+        parent = item.place.rpartition(SEPARATOR)[0]
+        if SEPARATOR in parent or (isinstance(item.parent, dict) and "_target_" in item.parent):
+            return True
+        # In "net#norm" another place gives the class; a known object without any is just a collection of values.
+        is_plain = parent in self.ids.values and f"{parent}{SEPARATOR}_target_" not in self.ids.values
+        return bool(parent) and (not is_plain or self.ids.is_computed(item.place))
+
     def _check_text(self, item: Item) -> Iterator[Finding]:
         try:
             text = make_absolute(item.place, item.value)
@@ -109,7 +118,7 @@ class ConfigCheck:
             yield make_finding(
                 "expression-review", item.file, item.place, f"the text {shorten(text)} names one of Python's modules"
             )
-        elif ADDRESS.match(text) and item.is_argument:
+        elif ADDRESS.match(text) and self._is_argument(item):
             yield make_finding("url-in-config", item.file, item.place, shorten(text))
 
     def _check_expression(self, item: Item, text: str) -> Iterator[Finding]:
@@ -146,13 +155,13 @@ class ConfigCheck:
     def _check_macro(self, item: Item, text: str) -> Iterator[Finding]:
         path = read_macro_file(text)
         # In a copy MONAI resolves relative references again, by the place of the copy.
-        if not re.fullmatch(r"[\w:]*", item.place):
+        if not re.fullmatch(r"[\w:. -]*", item.place):
             why = f"a macro copies to {shorten(item.place)}, which would become part of the copied references"
             yield make_finding("ambiguous-key", item.file, item.place, why, todo="name it with letters and digits")
         source = text.rpartition(path)[2].removeprefix(SEPARATOR) if path else text
         near = not path and source.rpartition(SEPARATOR)[0] == item.place.rpartition(SEPARATOR)[0]
         if not near and (blur_numbers(source) in self.ids.torn or (self.ids.torn and self.ids.is_computed(source))):
-            why = f"{shorten(item.value)} copies a relative reference, which would lead to another id"
+            why = f"{shorten(item.value)} may copy a relative reference, which would lead to another id"
             yield make_finding("reference-outside", item.file, item.place, why, todo="write the whole id")
         if not path:
             yield from self._check_reference(item, text)
@@ -194,11 +203,11 @@ class ConfigCheck:
             yield make_finding("unsafe-argument", item.file, item.place, f"{item.key}: {shorten(item.value)}")
 
     def _check_download(self, item: Item) -> Iterator[Finding]:
-        if item.value not in (False, None) and item.is_argument:
+        if item.value not in (False, None) and self._is_argument(item):
             yield make_finding("download-argument", item.file, item.place, f"{item.key}: {shorten(item.value)}")
 
     def _check_named_class(self, item: Item) -> Iterator[Finding]:
-        if item.is_argument:
+        if self._is_argument(item):
             for value in item.value if isinstance(item.value, list) else [item.value]:
                 if not self._names_allowed_class(value, item.place):
                     yield make_finding("named-class", item.file, item.place, f"{item.argument}: {shorten(value)}")

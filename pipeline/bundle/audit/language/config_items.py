@@ -32,12 +32,6 @@ class Item:
         return self.file.startswith(COMMAND_LINE) or (self.file.startswith("configs/") and self.file != METADATA)
 
     @property
-    def is_argument(self) -> bool:
-        """Whether it is given to a class or function, as far as this file shows."""
-        # In "net#norm" another place gives the class.
-        return SEPARATOR in self.place or (isinstance(self.parent, dict) and "_target_" in self.parent)
-
-    @property
     def argument(self) -> str:
         """Name of the argument that it belongs to: the last part of the id that is no number in a list."""
         return next((part for part in reversed(self.place.split(SEPARATOR)) if not _is_number(part)), "")
