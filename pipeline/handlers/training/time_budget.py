@@ -88,6 +88,7 @@ class TimeBudget:
         self._iteration, self._validation = saved.get("iteration"), saved.get("validation") or 0.0
         self._began, self._validating, self._iterations = time.monotonic(), 0.0, 0
         self._epochs, self._whole = int(state.max_epochs), int(state.epoch_length)
+        self._trained = int(state.iteration)
         # Epochs of a run that had no budget are a part of the schedule, but not of the time.
         self._passed = state.epoch / self._epochs if state.epoch and not saved else 0.0
         self._plan: EpochPlan | None = None
@@ -181,7 +182,8 @@ class TimeBudget:
         seconds = (self.seconds - self._count() - tests) / (state.max_epochs - done)
         length = int(seconds / max(self._measure_iteration(), 1e-9) + _ROUNDING)
         # Not more iterations than were wanted, if it has become faster.
-        most = math.ceil(self._whole * (self._epochs - done) / (state.max_epochs - done))
+        wanted = self._whole * self._epochs - self._trained - self._iterations
+        most = math.ceil(wanted / (state.max_epochs - done))
         length = max(1, min(length, most))
         length, share = collect((length, self._find_share(state.iteration)))[0]
         state.epoch_length, state.iteration = length, done * length

@@ -193,7 +193,8 @@ def test_a_little_noise_leaves_no_time_unused(slower, tmp_path, monkeypatch):
     assert trainer.clock.rates[-1] == pytest.approx(0.0, abs=0.0005)
 
 
-def test_a_machine_that_becomes_faster_trains_no_more_than_was_wanted(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("case", "interval"), [(0.0, 5), (6.0, 1)])
+def test_a_machine_that_becomes_faster_trains_no_more_than_was_wanted(case, interval, tmp_path, monkeypatch):
     clock_tick = Clock.tick
 
     def tick(self, engine):
@@ -201,7 +202,7 @@ def test_a_machine_that_becomes_faster_trains_no_more_than_was_wanted(tmp_path, 
         self.now -= 9.0 if len(self.rates) > 8 else 0.0
 
     monkeypatch.setattr(Clock, "tick", tick)
-    trainer = train(tmp_path, monkeypatch, 350.0, max_epochs=40)
+    trainer = train(tmp_path, monkeypatch, 350.0, case=case, interval=interval, max_epochs=40)
     assert trainer.state.epoch <= 40
     assert len(trainer.clock.rates) <= 40 * 3  # as wanted; the time would be enough for 278
     assert trainer.clock.rates[-1] == pytest.approx(0.0, abs=0.001)
