@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, DivisiblePadd, LoadImaged, Orientationd, Resized, ScaleIntensityd, Spacingd
 from PIL import Image
 
-from pipeline.handlers.logs.case_pictures import take_picture
+from pipeline.handlers.logs.case_pictures import choose_channels, take_picture
 from pipeline.handlers.logs.segmentation_figures import draw_case
 from pipeline.pictures.figures import PALETTE
 
@@ -59,6 +59,12 @@ def test_chosen_channels_are_the_networks(tmp_path):
     image = PICTURE({"image": str(tmp_path / "a.png")})["image"]
     shown = take_picture(image, *make_masks((40, 60), image), channels=[2]).image
     assert (shown[..., 0] == shown[..., 2]).all()
+
+
+def test_a_channel_that_is_missing_does_not_end_a_validation():
+    plane = np.arange(2 * 3 * 4.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(choose_channels(plane, [9]), plane[1])
+    np.testing.assert_array_equal(choose_channels(plane, [0, 1, 2])[..., 2], plane[1])
 
 
 def test_a_file_of_another_size_is_not_the_image(tmp_path):

@@ -216,3 +216,22 @@ def test_an_evaluation_on_a_terminal(clock: Clock, watch: Watch, read: Read) -> 
     evaluate(clock, 40.0)
     assert read() == ["4 cases in 3 min, 40 s each: dice 0.8612, n_missed 3, surface nan"]
     assert re.search(r"50%\|.*\| 2/4 cases, \S+ left", terminal.getvalue())
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_epoch_that_is_planned_anew(terminal: bool, clock: Clock, watch: Watch, read: Read) -> None:
+    """A time budget finds its length within the first epoch; no line counts beyond it."""
+    screen = watch() if terminal else None
+    display = progress_display.ProgressDisplay()
+    display.start()
+    display.begin("epoch 1/7", 53, "iterations")
+    display.plan("epoch 1/2", 65)
+    clock.now += 61
+    display.advance(58)
+    display.close()
+    if screen is None:
+        assert read() == ["epoch 1/2  58 of 65 iterations  7.4 s left"]
+    else:
+        drawn = CONTROL.sub("", screen.getvalue())
+        assert "epoch 1/2 " in drawn
+        assert "58/65 iterations" in drawn
